@@ -1,0 +1,89 @@
+//! Builds the service once, for the binary, the sandbox and every test alike.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::FromRef;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::auth::{EntraVerifier, GenesysVerifier};
+use crate::clock::Clock;
+use crate::config::{Config, ServerConfig, StorageAccess};
+use crate::health::Health;
+use crate::outbound::client_builder;
+use crate::pexip::PexipClient;
+use crate::queue::{QueueError, RoomQueue};
+use crate::room::{RoomNamePrefix, TagRule};
+use crate::room_pool::RoomPool;
+use crate::routes;
+
+/// The service, ready to be served. Its background work has begun.
+#[derive(Debug)]
+pub struct App {
+    router: Router,
+    background: DropGuard,
+}
+
+/// What the handlers share; each asks for the part that it uses.
+#[derive(Clone, Debug, FromRef)]
+pub struct AppState {
+    pub pool: RoomPool,
+    pub entra: EntraVerifier,
+    pub genesys: GenesysVerifier,
+    pub health: Health,
+    pub tag_rule: TagRule,
+    pub prefix: RoomNamePrefix,
+    pub server: ServerConfig,
+}
+
+/// Why the service cannot be built from settings that were found complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("an HTTP client could not be made: {0}")]
+    HttpClient(#[from] reqwest::Error),
+    #[error("the queue client could not be made: {0}")]
+    Queue(#[from] QueueError),
+}
+
+impl App {
+    /// Makes each client once and starts the background work; makes no call that would have to be waited for.
+    pub fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
+        let stop = CancellationToken::new();
+        let prefix = config.room.prefix.clone();
+
+        let queue_http = client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.queue.access));
+        let queue = RoomQueue::new(&config.queue, prefix.clone(), queue_http.build()?)?;
+
+        let certificates = config.pexip.trusted_certificates.iter().cloned();
+        let pexip_http = client_builder(Duration::from_secs(3)).tls_certs_merge(certificates);
+        let pexip = PexipClient::new(&config.pexip, prefix.clone(), pexip_http.build()?);
+
+        let entra_http = client_builder(Duration::from_secs(2)).build()?;
+        let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
+
+        let genesys_http = client_builder(Duration::from_secs(1)).build()?;
+        let genesys = GenesysVerifier::new(config.genesys, genesys_http, clock.clone());
+
+        let health = Health::new(&config.server, entra.clone(), queue.clone(), pexip.clone());
+        let tag_rule = config.room.tag_rule.clone();
+        let deadline = config.server.request_deadline;
+        let pool = RoomPool::start(config.pool, config.room, deadline, queue, pexip, clock, stop.clone());
+
+        let state = AppState { pool, entra, genesys, health, tag_rule, prefix, server: config.server };
+        Ok(Self { router: routes::router(state), background: stop.drop_guard() })
+    }
+
+    /// The router, and what keeps the background work going until it is dropped.
+    pub fn into_parts(self) -> (Router, DropGuard) {
+        (self.router, self.background)
+    }
+}
+
+/// How long an idle connection to the queue is kept. The emulator closes its own after 5 s, and a request that meets
+/// the closing fails, for nothing is retried; Azure keeps them for minutes, and a warm create wants them.
+fn idle_time(access: &StorageAccess) -> Duration {
+    let (StorageAccess::AccountKey { service, .. }
+    | StorageAccess::SharedAccessSignature { service, .. }
+    | StorageAccess::ManagedIdentity { service, .. }) = access;
+    if service.scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
+}

@@ -1,0 +1,45 @@
+//! Who is calling. Each middleware leaves a value that proves it: [`EntraCaller`] or [`GenesysCaller`].
+//!
+//! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
+
+mod bearer;
+mod entra;
+mod entra_claims;
+mod entra_keys;
+mod genesys;
+mod genesys_api;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+
+pub use bearer::{InvalidCredentials, entra_bearer, genesys_token};
+pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
+pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
+
+/// Implements the extraction of a caller that a guard has left in the request.
+macro_rules! extract_what_the_guard_left {
+    ($caller:ty) => {
+        impl<S: Sync> FromRequestParts<S> for $caller {
+            type Rejection = Unguarded;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unguarded> {
+                parts.extensions.get::<Self>().cloned().ok_or(Unguarded)
+            }
+        }
+    };
+}
+
+extract_what_the_guard_left!(EntraCaller);
+extract_what_the_guard_left!(GenesysCaller);
+
+/// A route asks for a caller, but no guard stands before it: a mistake of ours, which must not let anybody in.
+#[derive(Clone, Copy, Debug)]
+pub struct Unguarded;
+
+impl IntoResponse for Unguarded {
+    fn into_response(self) -> Response {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use super::entra_claims::{Claims, Profile, UnverifiedToken};
+use super::entra_keys::{EntraKeys, NoKey};
+use crate::clock::Clock;
+use crate::config::EntraConfig;
+
+/// Clocks may differ by this much.
+const LEEWAY_SECONDS: u64 = 60;
+
+/// The longest life of a token that Entra issues (continuous access evaluation), in seconds.
+const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
+
+/// How far in the future a token may say it was issued, in seconds.
+const LATEST_ISSUE_SECONDS: u64 = 300;
+
+/// An application that Entra vouches for and that holds the route's role.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "they are four ids, named as Entra's documentation names them")]
+pub struct EntraCaller {
+    tenant_id: String,
+    client_id: String,
+    object_id: Option<String>,
+    token_id: Option<String>,
+}
+
+impl EntraCaller {
+    /// `tid`.
+    pub fn tenant_id(&self) -> &str {
+        &self.tenant_id
+    }
+
+    /// `azp` or `appid`.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// `oid`.
+    pub fn object_id(&self) -> Option<&str> {
+        self.object_id.as_deref()
+    }
+
+    /// `uti`: tells one token from another without showing it.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+}
+
+/// Why a token does not open the route. The reason is for the log; callers are told the kind only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntraRefusal {
+    /// Not proven: 401.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// Proven, but its time is over: 401, the one cause that callers are told.
+    #[error("expired")]
+    Expired,
+    /// Proven, but not allowed here: 403.
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    /// Cannot be told now: 503.
+    #[error("no usable Entra key")]
+    NoKeys,
+}
+
+/// Verifies Entra access tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct EntraVerifier(Arc<Inner>);
+
+struct Inner {
+    config: EntraConfig,
+    keys: EntraKeys,
+    clock: Clock,
+}
+
+impl EntraVerifier {
+    /// Starts to read Entra's keys, in the background and until `stop`. `http` follows no redirects.
+    pub fn start(config: EntraConfig, http: &reqwest::Client, clock: Clock, stop: CancellationToken) -> Self {
+        let keys = EntraKeys::start(&config, http, stop);
+        Self(Arc::new(Inner { config, keys, clock }))
+    }
+
+    /// Role that a caller of the create route must have.
+    pub fn create_role(&self) -> &str {
+        &self.0.config.create_role
+    }
+
+    /// Role that a caller of the delete route must have.
+    pub fn delete_role(&self) -> &str {
+        &self.0.config.delete_role
+    }
+
+    /// Whether at least one key can verify tokens now.
+    pub fn has_usable_key(&self) -> bool {
+        self.0.keys.any_usable()
+    }
+
+    /// Verifies a token and its right to a route. Authentication first, then authorisation.
+    pub async fn verify(&self, token: &SecretString, role: &str) -> Result<EntraCaller, EntraRefusal> {
+        let token = token.expose_secret();
+        let UnverifiedToken { kid, profile } = UnverifiedToken::read(token).map_err(EntraRefusal::Invalid)?;
+        let key = self.0.keys.key(profile, &kid).await.map_err(|error| match error {
+            NoKey::Unknown => EntraRefusal::Invalid("unknown kid"),
+            NoKey::NoneUsable => EntraRefusal::NoKeys,
+        })?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(&key.issuer))
+            .map_err(|error| refusal(error.kind()))?
+            .claims;
+        self.check_beyond_the_library(&claims)?;
+        self.authorize(claims, profile, role)
+    }
+
+    /// Every check is set by hand; the library's defaults leave out issuer and not-before.
+    fn validation(&self, issuer: &str) -> Validation {
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_exp = true;
+        validation.validate_nbf = true;
+        validation.validate_aud = true;
+        validation.set_audience(&self.0.config.audiences);
+        validation.set_issuer(&[issuer]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation
+    }
+
+    fn check_beyond_the_library(&self, claims: &Claims) -> Result<(), EntraRefusal> {
+        if !claims.tid.eq_ignore_ascii_case(&self.0.config.tenant_id) {
+            return Err(EntraRefusal::Invalid("another tenant"));
+        }
+        let now = self.0.clock.now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        if claims.iat > now + LATEST_ISSUE_SECONDS {
+            return Err(EntraRefusal::Invalid("issued in the future"));
+        }
+        // Without this, a token that never ends would be as good as one that lives an hour.
+        if claims.exp.saturating_sub(claims.iat) > LONGEST_LIFE_SECONDS {
+            return Err(EntraRefusal::Invalid("lives longer than Entra's tokens do"));
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, claims: Claims, profile: Profile, role: &str) -> Result<EntraCaller, EntraRefusal> {
+        if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
+            return Err(EntraRefusal::NotPermitted("a delegated token"));
+        }
+        if claims.client_is_public(profile) {
+            return Err(EntraRefusal::NotPermitted("a public client"));
+        }
+        let client = claims.client(profile).ok_or(EntraRefusal::NotPermitted("no client id"))?.to_owned();
+        if !self.0.config.allowed_clients.allows(&client) {
+            return Err(EntraRefusal::NotPermitted("client not on the list"));
+        }
+        if !claims.roles.iter().any(|held| held == role) {
+            return Err(EntraRefusal::NotPermitted("role missing"));
+        }
+        Ok(EntraCaller { tenant_id: claims.tid, client_id: client, object_id: claims.oid, token_id: claims.uti })
+    }
+}
+
+impl std::fmt::Debug for EntraVerifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("EntraVerifier").finish_non_exhaustive()
+    }
+}
+
+fn refusal(kind: &ErrorKind) -> EntraRefusal {
+    EntraRefusal::Invalid(match kind {
+        ErrorKind::ExpiredSignature => return EntraRefusal::Expired,
+        ErrorKind::InvalidSignature => "signature",
+        ErrorKind::InvalidIssuer => "issuer",
+        ErrorKind::InvalidAudience => "audience",
+        ErrorKind::ImmatureSignature => "not valid yet",
+        ErrorKind::MissingRequiredClaim(_) => "a claim is missing",
+        ErrorKind::Json(_) => "a claim is malformed",
+        _ => "malformed",
+    })
+}

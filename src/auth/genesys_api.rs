@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use url::Url;
+
+use crate::outbound::{CallFailure, json, retry_after};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+const LARGEST_ANSWER: usize = 256 * 1024;
+
+/// How long callers are asked to wait where Genesys gives no time of its own; and the bounds of one that it gives.
+const USUAL_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The two calls to Genesys Cloud's platform API that say whose token it is.
+///
+/// Source: Genesys Cloud platform API, `tokens/me` and `users/me`.
+pub(super) struct GenesysApi {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// What Genesys says where it does not say who.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum GenesysFailure {
+    /// 401: the token is none, or no longer.
+    #[error("Genesys does not know the token (401)")]
+    Unauthorized,
+    /// 403: the token may not ask.
+    #[error("Genesys forbids the token to ask (403)")]
+    Forbidden,
+    /// 429, 5xx, no answer: nothing is known about the token.
+    #[error("Genesys is unavailable ({0})")]
+    Unavailable(String, Duration),
+    /// Anything else: an answer that nobody agreed on.
+    #[error("Genesys answered something else ({0})")]
+    Invalid(String),
+}
+
+/// `TokenInfo`. Every member may be missing; what is checked must be there.
+#[derive(Deserialize)]
+pub(super) struct TokenInfo {
+    pub(super) organization: Option<Reference>,
+    #[serde(rename = "homeOrganization")]
+    pub(super) home_organization: Option<Reference>,
+    #[serde(rename = "OAuthClient")]
+    pub(super) oauth_client: Option<Reference>,
+    #[serde(rename = "clonedUser")]
+    pub(super) cloned_user: Option<IgnoredAny>,
+    #[serde(rename = "dateTokenIdles")]
+    pub(super) date_token_idles: Option<String>,
+}
+
+/// Another object, by its id.
+#[derive(Deserialize)]
+pub(super) struct Reference {
+    pub(super) id: Option<String>,
+}
+
+/// `UserMe`, as far as it decides.
+#[derive(Deserialize)]
+pub(super) struct UserMe {
+    pub(super) id: Option<String>,
+    pub(super) state: Option<String>,
+}
+
+impl GenesysApi {
+    pub(super) fn new(base: Url, http: reqwest::Client) -> Self {
+        Self { http, base }
+    }
+
+    /// Organisation and OAuth client of the token. Leaves the token's idle timer alone, or every look at a room would
+    /// keep an inactive desktop session alive.
+    pub(super) async fn token_info(&self, token: &SecretString) -> Result<TokenInfo, GenesysFailure> {
+        self.get("api/v2/tokens/me?preserveIdleTTL=true", token).await
+    }
+
+    /// The user behind the token.
+    pub(super) async fn user(&self, token: &SecretString) -> Result<UserMe, GenesysFailure> {
+        self.get("api/v2/users/me?expand=authorization", token).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, token: &SecretString) -> Result<T, GenesysFailure> {
+        let response = match self.call(path, token).await {
+            // Nothing was sent, so asking again is no second call.
+            Err(CallFailure::Unreachable) => self.call(path, token).await,
+            called => called,
+        };
+        let response = response.map_err(GenesysFailure::from)?;
+        match response.status().as_u16() {
+            200 => json(response, LARGEST_ANSWER).await.map_err(GenesysFailure::from),
+            401 => Err(GenesysFailure::Unauthorized),
+            403 => Err(GenesysFailure::Forbidden),
+            status @ (429 | 500..=599) => {
+                let wait = retry_after(&response).unwrap_or(USUAL_WAIT);
+                let wait = wait.clamp(Duration::from_secs(1), LONGEST_WAIT);
+                Err(GenesysFailure::Unavailable(status.to_string(), wait))
+            }
+            status => Err(GenesysFailure::Invalid(status.to_string())),
+        }
+    }
+
+    async fn call(&self, path: &str, token: &SecretString) -> Result<Response, CallFailure> {
+        let url = self.base.join(path).map_err(|_| CallFailure::Unreachable)?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| CallFailure::Unreadable)?;
+        bearer.set_sensitive(true);
+        Ok(self.http.get(url).header(AUTHORIZATION, bearer).timeout(CALL_TIMEOUT).send().await?)
+    }
+}
+
+impl From<CallFailure> for GenesysFailure {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Unreachable | CallFailure::Timeout | CallFailure::ConnectionLost => {
+                Self::Unavailable(failure.to_string(), USUAL_WAIT)
+            }
+            CallFailure::Unreadable => Self::Invalid(failure.to_string()),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Puts the git commit into the binary, for `/health/ready` and the start-up line.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=MAXCONF_COMMIT");
+    println!("cargo::rerun-if-changed=.git/HEAD");
+    println!("cargo::rerun-if-changed=.git/refs/heads");
+    // A package built outside a checkout names its commit by the variable.
+    #[expect(clippy::disallowed_methods, reason = "this runs while the service is built, not while it runs")]
+    let commit = std::env::var("MAXCONF_COMMIT").ok().or_else(commit_of_checkout);
+    println!("cargo::rustc-env=MAXCONF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+}
+
+fn commit_of_checkout() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !commit.trim().is_empty()).then(|| commit.trim().to_owned())
+}

@@ -1,0 +1,103 @@
+//! Whether the service can do its work: one usable Entra key, the queue, Pexip.
+
+use std::time::Duration;
+
+use moka::future::Cache;
+use serde::Serialize;
+use tracing::warn;
+
+use crate::auth::EntraVerifier;
+use crate::config::ServerConfig;
+use crate::pexip::PexipClient;
+use crate::queue::RoomQueue;
+use crate::telemetry::{COMMIT, VERSION};
+
+/// How long a result is given out again, so that probing does not load what it probes.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// One check takes at most this long; whoever is slower is not ready.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Checks the service's dependencies. Cheap to clone; clones share the last result.
+#[derive(Clone, Debug)]
+pub struct Health {
+    entra: EntraVerifier,
+    queue: RoomQueue,
+    pexip: PexipClient,
+    environment: &'static str,
+    slot: String,
+    last: Cache<(), Readiness>,
+}
+
+/// The state of one dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    Ok,
+    Failing,
+}
+
+/// What each dependency answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    pub entra: Check,
+    pub queue: Check,
+    pub pexip: Check,
+}
+
+impl Readiness {
+    /// Whether all are fine.
+    pub fn is_ready(self) -> bool {
+        [self.entra, self.queue, self.pexip].iter().all(|check| *check == Check::Ok)
+    }
+}
+
+/// Which build runs where.
+#[derive(Clone, Debug, Serialize)]
+pub struct Build {
+    pub version: &'static str,
+    pub commit: &'static str,
+    pub environment: &'static str,
+    pub slot: String,
+}
+
+impl Health {
+    /// Checks over these clients.
+    pub fn new(config: &ServerConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
+        Self {
+            entra,
+            queue,
+            pexip,
+            environment: config.environment.as_str(),
+            slot: config.slot.clone(),
+            last: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
+        }
+    }
+
+    /// This build, and where it runs.
+    pub fn build(&self) -> Build {
+        Build { version: VERSION, commit: COMMIT, environment: self.environment, slot: self.slot.clone() }
+    }
+
+    /// The dependencies' state, not older than a few seconds. Probes at the same time share one check.
+    pub async fn readiness(&self) -> Readiness {
+        self.last.get_with((), self.check()).await
+    }
+
+    async fn check(&self) -> Readiness {
+        let (queue, pexip) =
+            tokio::join!(settled("queue", self.queue.approximate_count()), settled("pexip", self.pexip.check()));
+        let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
+        Readiness { entra, queue, pexip }
+    }
+}
+
+async fn settled<T, E: std::fmt::Display>(dependency: &str, check: impl Future<Output = Result<T, E>>) -> Check {
+    let cause = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
+        Ok(Ok(_)) => return Check::Ok,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    warn!(dependency, cause, "not ready");
+    Check::Failing
+}

@@ -1,0 +1,30 @@
+//! MaxConf's room service: hands out Pexip meeting rooms that were made in advance, with a citizen's case written on
+//! them, to IDIM's server, and shows them to the agent's widget.
+//!
+//! The modules, in the order in which a request meets them:
+//!
+//! - [`app`] builds everything once; [`server`] listens; [`routes`] says who may call what;
+//! - [`request_log`] gives each request its id and its line in the log, [`protection`] its bounds;
+//! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget;
+//! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
+//! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
+//! - [`api_error`] is the only place that chooses statuses; [`health`] and [`telemetry`] are for operators.
+//!
+//! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`.
+
+pub mod api_error;
+pub mod app;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod outbound;
+pub mod pexip;
+pub mod protection;
+pub mod queue;
+pub mod request_log;
+pub mod room;
+pub mod room_pool;
+pub mod routes;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,70 @@
+//! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use maxconf::app::App;
+use maxconf::clock::Clock;
+use maxconf::config::Config;
+use maxconf::{server, telemetry};
+
+/// `EX_CONFIG` of sysexits.h: the settings are at fault, another start will not help.
+const FAULTY_CONFIG: u8 = 78;
+
+/// Room service for identity checks by video.
+#[derive(Parser)]
+#[command(name = "maxconf", version = telemetry::VERSION_AND_COMMIT)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve requests until the process is ended. Never exits with 0: the Functions host would not start it again.
+    Serve,
+    /// Check the settings, say what is wrong with them, and do nothing else.
+    CheckConfig,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::command().after_long_help(settings_help()).get_matches();
+    let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(invalid) => {
+            eprintln!("maxconf: {invalid}");
+            return ExitCode::from(FAULTY_CONFIG);
+        }
+    };
+    match cli.command {
+        Command::CheckConfig => {
+            println!("The settings are complete and can be used.");
+            ExitCode::SUCCESS
+        }
+        Command::Serve => match serve(config) {
+            Ok(stopped) => ExitCode::from(stopped),
+            Err(error) => {
+                eprintln!("maxconf: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+#[tokio::main]
+async fn serve(config: Config) -> Result<u8, server::ServeError> {
+    telemetry::start(&config.telemetry, telemetry::Format::Json);
+    // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
+    let listener = server::bind(&config.server).await?;
+    let app = App::build(config, Clock::system())?;
+    server::serve(listener, app, server::stop_signal()).await
+}
+
+fn settings_help() -> String {
+    let mut help = "Settings, all from the environment:\n".to_owned();
+    for setting in Config::settings() {
+        help += &format!("\n  {}  [{}]\n      {}\n", setting.name, setting.default, setting.meaning);
+    }
+    help
+}

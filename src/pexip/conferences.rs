@@ -1,0 +1,291 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU64;
+
+use reqwest::header::LOCATION;
+use reqwest::{Method, Response};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+
+use super::{LARGEST_ANSWER, Permit, PexipClient, PexipError};
+use crate::outbound::{CallFailure, json as read_json};
+use crate::room::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
+
+const COLLECTION: &str = "configuration/v1/conference";
+
+/// The id of a conference's configuration.
+///
+/// Never zero and always there: a path made with it is never that of the collection, where a DELETE wipes the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct ConferenceId(NonZeroU64);
+
+impl ConferenceId {
+    /// The number, as callers get it.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    fn path(self) -> String {
+        format!("{COLLECTION}/{self}")
+    }
+}
+
+impl fmt::Display for ConferenceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A virtual meeting room of ours as the management node has it.
+#[derive(Clone, Debug)]
+pub struct Conference {
+    pub id: ConferenceId,
+    pub name: RoomName,
+    pub service_type: String,
+    pub allow_guests: bool,
+    pub host_pin: SecretString,
+    pub guest_pin: SecretString,
+    /// `None` while it belongs to nobody.
+    pub tag: Option<Tag>,
+    pub marks: Marks,
+    pub aliases: Vec<Alias>,
+}
+
+/// A dial string of a conference.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Alias {
+    pub alias: String,
+    #[serde(default)]
+    pub creation_time: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub description: String,
+    pub id: u64,
+}
+
+/// A conference to be made.
+#[derive(Clone, Debug)]
+pub struct NewConference {
+    pub name: RoomName,
+    pub pins: Pins,
+    /// Set at once only for a room that goes straight to a citizen.
+    pub tag: Option<Tag>,
+    pub marks: Marks,
+    /// Ids of `automatic_participant` objects to attach.
+    pub automatic_participants: Vec<u64>,
+}
+
+/// What a delete found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Done,
+    AlreadyGone,
+}
+
+impl PexipClient {
+    /// Makes a conference. On an ambiguous error it may exist: [`PexipClient::find_by_name`] tells.
+    pub async fn create(&self, new: &NewConference) -> Result<ConferenceId, PexipError> {
+        let permit = self.reserve().await?;
+        let body = json!({
+            "name": new.name.as_str(),
+            "service_type": "conference",
+            "allow_guests": true,
+            "pin": new.pins.host.expose(),
+            "guest_pin": new.pins.guest.expose(),
+            "tag": new.tag.as_ref().map_or("", Tag::expose),
+            "description": new.marks.to_string(),
+            "aliases": [{ "alias": new.name.as_str() }],
+            "automatic_participants": new.automatic_participants.iter().copied().map(automatic_participant).collect::<Vec<_>>(),
+        });
+        let response = self.send(permit, self.request(Method::POST, COLLECTION).json(&body)).await?;
+        Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
+    }
+
+    /// The conference of this name, or `None`.
+    pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name", name.as_str()), ("limit", "2")];
+        let mut found = self.list(permit, &query).await?;
+        Ok(found.remove(name))
+    }
+
+    /// Those of these names (at most a queue batch) that exist, in one call.
+    pub async fn find_by_names(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
+        let permit = self.reserve().await?;
+        let all: Vec<&str> = names.iter().map(RoomName::as_str).collect();
+        let limit = names.len().to_string();
+        self.list(permit, &[("name__in", all.join(",").as_str()), ("limit", limit.as_str())]).await
+    }
+
+    /// How many conferences have names with our prefix.
+    pub async fn count_ours(&self) -> Result<usize, PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name__startswith", self.0.prefix.as_str()), ("limit", "1")];
+        let response = self.send(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+        let page: Page = read_json(response, LARGEST_ANSWER).await?;
+        Ok(page.meta.total_count)
+    }
+
+    /// Whether the node answers and takes our account.
+    pub async fn check(&self) -> Result<(), PexipError> {
+        self.count_ours().await.map(drop)
+    }
+
+    /// Every conference of ours, page by page.
+    pub async fn list_ours(&self) -> Result<Vec<Conference>, PexipError> {
+        const PAGE: usize = 500;
+        let mut all = HashMap::new();
+        let mut offset = 0;
+        loop {
+            let permit = self.reserve().await?;
+            // By name, which never changes: rooms made or deleted meanwhile shift a page, but no room is lost twice.
+            let (limit, from) = (PAGE.to_string(), offset.to_string());
+            let query = [
+                ("name__startswith", self.0.prefix.as_str()),
+                ("order_by", "name"),
+                ("limit", limit.as_str()),
+                ("offset", from.as_str()),
+            ];
+            let response = self.send(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+            let page: Page = read_json(response, LARGEST_ANSWER).await?;
+            let last = page.meta.next.is_none() || page.objects.is_empty();
+            offset += page.objects.len();
+            all.extend(page.ours(&self.0.prefix));
+            if last {
+                return Ok(all.into_values().collect());
+            }
+        }
+    }
+
+    /// Writes tag and marks in one PATCH. Idempotent: after an ambiguous error it may be repeated as it was.
+    pub async fn tag(&self, permit: Permit, id: ConferenceId, tag: &Tag, marks: &Marks) -> Result<(), PexipError> {
+        let body = json!({ "tag": tag.expose(), "description": marks.to_string() });
+        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body)).await?;
+        Ok(())
+    }
+
+    /// Deletes one conference.
+    pub async fn delete(&self, id: ConferenceId) -> Result<Deletion, PexipError> {
+        let permit = self.reserve().await?;
+        match self.send(permit, self.request(Method::DELETE, &id.path())).await {
+            Ok(_) => Ok(Deletion::Done),
+            Err(PexipError::NotFound) => Ok(Deletion::AlreadyGone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a call that is running under this name, if there is one.
+    pub async fn disconnect(&self, name: &RoomName) -> Result<(), PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name", name.as_str())];
+        let response = self.send(permit, self.request(Method::GET, "status/v1/conference").query(&query)).await?;
+        let running: RunningPage = read_json(response, LARGEST_ANSWER).await?;
+        for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
+            let permit = self.reserve().await?;
+            let body = json!({ "conference_id": instance.id });
+            match self.send(permit, self.request(Method::POST, "command/v1/conference/disconnect").json(&body)).await {
+                // The command API answers 400 for a conference that has ended meanwhile.
+                Ok(_) | Err(PexipError::Rejected { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
+        let response = self.send(permit, self.request(Method::GET, COLLECTION).query(query)).await?;
+        let page: Page = read_json(response, LARGEST_ANSWER).await?;
+        Ok(page.ours(&self.0.prefix).collect())
+    }
+}
+
+fn automatic_participant(id: u64) -> String {
+    format!("/api/admin/configuration/v1/automatic_participant/{id}/")
+}
+
+/// `Location` is absolute or a path, by release; its last segment is the id.
+fn id_in_location(response: &Response) -> Option<ConferenceId> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let id = location.trim_end_matches('/').rsplit('/').next()?;
+    id.parse().ok().map(ConferenceId)
+}
+
+#[derive(Deserialize)]
+struct Page {
+    meta: Meta,
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    next: Option<String>,
+    total_count: usize,
+}
+
+/// A conference on the wire. What this service does not need is passed over, whatever a release adds.
+#[derive(Deserialize)]
+struct Object {
+    id: ConferenceId,
+    name: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    service_type: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    allow_guests: bool,
+    #[serde(default)]
+    pin: Option<SecretString>,
+    #[serde(default)]
+    guest_pin: Option<SecretString>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    tag: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    description: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    aliases: Vec<Alias>,
+}
+
+#[derive(Deserialize)]
+struct RunningPage {
+    objects: Vec<Running>,
+}
+
+/// A running conference: its id is the instance's, unrelated to the configuration's; only the name joins them.
+#[derive(Deserialize)]
+struct Running {
+    id: String,
+    name: String,
+}
+
+impl Page {
+    fn ours(self, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
+        self.objects.into_iter().filter_map(|object| {
+            let name = prefix.own(&object.name)?;
+            Some((name.clone(), object.conference(name)))
+        })
+    }
+}
+
+impl Object {
+    fn conference(self, name: RoomName) -> Conference {
+        Conference {
+            id: self.id,
+            name,
+            service_type: self.service_type,
+            allow_guests: self.allow_guests,
+            host_pin: self.pin.unwrap_or_default(),
+            guest_pin: self.guest_pin.unwrap_or_default(),
+            tag: Tag::read(self.tag),
+            marks: Marks::read(&self.description),
+            aliases: self.aliases,
+        }
+    }
+}
+
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

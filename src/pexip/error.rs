@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use reqwest::Response;
+use serde_json::Value;
+
+use super::LARGEST_ANSWER;
+use crate::outbound::{CallFailure, json};
+
+/// Why the management node did not do what it was asked. Holds no address, body or value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PexipError {
+    /// 401, 403 or a redirect to the login page: our account does not work.
+    #[error("Pexip refuses our account ({status})")]
+    AccountRefused { status: u16 },
+    /// 400 or another 4xx: what we sent is refused, for these fields.
+    #[error("Pexip rejects the request ({status}; fields: {fields})")]
+    Rejected { status: u16, fields: String, already_exists: bool },
+    /// 404: there is no such object.
+    #[error("Pexip does not have it (404)")]
+    NotFound,
+    /// 429 or 5xx.
+    #[error("Pexip is busy or broken ({status})")]
+    Busy { status: u16, retry_after: Option<Duration> },
+    /// Our own limit on calls in flight left no place in time.
+    #[error("no place among our calls to Pexip in time")]
+    Saturated,
+    /// No answer, or none that can be read.
+    #[error("Pexip {0}")]
+    Failed(#[from] CallFailure),
+}
+
+impl PexipError {
+    /// Whether the work may have been done in spite of the error.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Busy { status, .. } => *status >= 500,
+            Self::Failed(failure) => match failure {
+                CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => true,
+                CallFailure::Unreachable => false,
+            },
+            Self::AccountRefused { .. } | Self::Rejected { .. } | Self::NotFound | Self::Saturated => false,
+        }
+    }
+
+    /// Whether a create that failed like this may have left the conference: after a lost answer, and where the name,
+    /// which is ours alone, is said to be taken.
+    pub fn may_have_created(&self) -> bool {
+        self.is_ambiguous() || matches!(self, Self::Rejected { already_exists: true, .. })
+    }
+
+    /// Sorts a 4xx by its body: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Only the names of the
+    /// fields are kept, for the texts quote what was sent.
+    pub(super) async fn rejected(response: Response) -> Self {
+        let status = response.status().as_u16();
+        let body: Value = json(response, LARGEST_ANSWER).await.unwrap_or(Value::Null);
+        let mut fields: Vec<&str> = body
+            .as_object()
+            .into_iter()
+            .flatten()
+            .flat_map(|(name, inner)| match inner {
+                Value::Object(fields) => fields.keys().map(String::as_str).collect(),
+                _ => vec![name.as_str()],
+            })
+            .filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+            .collect();
+        fields.truncate(8);
+        Self::Rejected {
+            status,
+            fields: fields.join(", "),
+            already_exists: body.to_string().contains("already exists"),
+        }
+    }
+}

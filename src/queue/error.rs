@@ -1,0 +1,64 @@
+use azure_core::error::ErrorKind;
+use azure_core::http::StatusCode;
+
+/// Why the queue did not do what it was asked. Holds status and error code, never the service's text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// The request never arrived, or was refused in the network.
+    #[error("the queue service cannot be reached")]
+    Unreachable,
+    /// No answer in time; whether it was done is unknown.
+    #[error("the queue service did not answer in time")]
+    Timeout,
+    /// The connection broke; whether it was done is unknown.
+    #[error("the connection to the queue service broke")]
+    ConnectionLost,
+    /// Our credentials are wrong, or no token could be had for them.
+    #[error("the queue service refuses our credentials ({0})")]
+    Credentials(String),
+    /// The queue does not exist.
+    #[error("the queue does not exist")]
+    NoSuchQueue,
+    /// Any other answer, as status and error code.
+    #[error("the queue service answered {status} {code}")]
+    Answered { status: u16, code: String },
+    /// The answer, or our configuration, cannot be read.
+    #[error("the queue service's answer cannot be read")]
+    Unreadable,
+}
+
+impl QueueError {
+    /// Whether the work may have been done in spite of the error.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Timeout | Self::ConnectionLost | Self::Unreadable => true,
+            Self::Answered { status, .. } => *status >= 500,
+            Self::Unreachable | Self::Credentials(_) | Self::NoSuchQueue => false,
+        }
+    }
+
+    /// The two answers to a delete that mean that somebody else has received or deleted the message. Told apart by
+    /// the error code: 404 is also what a missing queue answers.
+    pub(super) fn says_message_is_not_ours(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code == "MessageNotFound" || code == "PopReceiptMismatch")
+    }
+}
+
+impl From<azure_core::Error> for QueueError {
+    fn from(error: azure_core::Error) -> Self {
+        match error.kind() {
+            ErrorKind::HttpResponse { status, error_code, .. } => {
+                let code = error_code.clone().unwrap_or_default();
+                match (*status, code.as_str()) {
+                    (StatusCode::NotFound, "QueueNotFound") => Self::NoSuchQueue,
+                    (StatusCode::Unauthorized | StatusCode::Forbidden, _) => Self::Credentials(code),
+                    (status, _) => Self::Answered { status: status.into(), code },
+                }
+            }
+            ErrorKind::Connection => Self::Unreachable,
+            ErrorKind::Io => Self::ConnectionLost,
+            ErrorKind::Credential => Self::Credentials("no token for the managed identity".to_owned()),
+            ErrorKind::DataConversion | ErrorKind::Other => Self::Unreadable,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The outermost layer: every request gets an id, every answer its headers, and the log one line about both.
+//!
+//! The line holds the route's template and never the address itself: `uuiData` stands in the query.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, info, info_span};
+use ulid::Ulid;
+
+use crate::api_error::ApiError;
+use crate::telemetry::VERSION;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
+
+/// Who called, as far as the log may know: a client's or a user's id. Left on the answer by the guards.
+#[derive(Clone, Debug)]
+pub struct CallerId(pub String);
+
+/// Gives the request its id, runs it, completes and logs the answer.
+pub async fn log_request(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let mut line = Line {
+        started: Instant::now(),
+        method: request.method().clone(),
+        invocation_id: invocation_id(request.headers()),
+        request_id: id.clone(),
+        route,
+        outcome: None,
+    };
+    let span = info_span!("request", request_id = id, route = line.route);
+    let mut response = next.run(request).instrument(span).await;
+
+    let error = response.extensions_mut().remove::<Arc<ApiError>>();
+    if let Some(error) = &error {
+        let (parts, _) = response.into_parts();
+        response = error.body(&id);
+        // What the failure said in its headers stays; the body's own length and type come from the body.
+        response.headers_mut().extend(
+            parts.headers.into_iter().filter_map(|(name, value)| Some((name?, value))).filter(|(name, _)| {
+                name != axum::http::header::CONTENT_TYPE && name != axum::http::header::CONTENT_LENGTH
+            }),
+        );
+    }
+    complete(response.headers_mut(), &id);
+    line.outcome = Some(Outcome {
+        status: response.status(),
+        caller: response.extensions().get::<CallerId>().map(|caller| caller.0.clone()),
+        error,
+    });
+    response
+}
+
+/// The line in the making; written when it is dropped, so also when the caller hangs up midway.
+struct Line {
+    started: Instant,
+    method: Method,
+    route: String,
+    request_id: String,
+    invocation_id: Option<String>,
+    outcome: Option<Outcome>,
+}
+
+struct Outcome {
+    status: StatusCode,
+    caller: Option<String>,
+    error: Option<Arc<ApiError>>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // The Functions host knocks here every 25 ms while it starts.
+        if self.route == "/" && self.method == Method::GET {
+            return;
+        }
+        let outcome = self.outcome.as_ref();
+        let error = outcome.and_then(|outcome| outcome.error.as_deref());
+        info!(
+            method = %self.method,
+            route = self.route,
+            status = outcome.map(|outcome| outcome.status.as_u16()),
+            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            request_id = self.request_id,
+            invocation_id = self.invocation_id,
+            caller = outcome.and_then(|outcome| outcome.caller.as_deref()),
+            code = match (outcome, error) {
+                (None, _) => "caller_gone",
+                (Some(_), Some(error)) => error.code().as_str(),
+                (Some(_), None) => "ok",
+            },
+            cause = error.and_then(ApiError::cause),
+            "request"
+        );
+    }
+}
+
+/// The caller's own id if it can stand in a header and a log line, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    match given {
+        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(plain) => id.to_owned(),
+        _ => Ulid::from_parts(now_in_milliseconds(), rand::random()).to_string().to_ascii_lowercase(),
+    }
+}
+
+fn now_in_milliseconds() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The host's id for this invocation: good for finding its log, not for deciding anything.
+fn invocation_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(INVOCATION_ID)?.to_str().ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then(|| id.to_owned())
+}
+
+/// The headers of every answer. Source of the fixed ones: OWASP REST Security Cheat Sheet, "Security Headers".
+fn complete(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (SERVICE_VERSION, VERSION),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Bodies hold PINs.
+        (CACHE_CONTROL, "no-store"),
+        (STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

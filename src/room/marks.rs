@@ -1,0 +1,74 @@
+use std::fmt;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const READY_UNTIL: &str = "ready-until";
+const HANDED_OUT: &str = "handed-out";
+
+/// What this service writes on a room's `description`, so that ages can be told without a database.
+///
+/// Written as `ready-until=<RFC 3339> handed-out=<RFC 3339>`, in whole seconds UTC; either may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Until then a message may name the room; afterwards nobody can be given it any more. Set at its creation.
+    pub ready_until: Option<OffsetDateTime>,
+    /// When it was given to a citizen, written together with the tag.
+    pub handed_out: Option<OffsetDateTime>,
+}
+
+impl Marks {
+    /// Reads the marks from a description; words that are none are passed over.
+    pub fn read(description: &str) -> Self {
+        let mut marks = Self::default();
+        for word in description.split_ascii_whitespace() {
+            let Some((name, value)) = word.split_once('=') else { continue };
+            let time = OffsetDateTime::parse(value, &Rfc3339).ok();
+            match name {
+                READY_UNTIL => marks.ready_until = time,
+                HANDED_OUT => marks.handed_out = time,
+                _ => {}
+            }
+        }
+        marks
+    }
+}
+
+impl fmt::Display for Marks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, time) in [(READY_UNTIL, self.ready_until), (HANDED_OUT, self.handed_out)] {
+            if let Some(time) = time {
+                let whole = time.to_offset(time::UtcOffset::UTC).truncate_to_second();
+                let text = whole.format(&Rfc3339).map_err(|_| fmt::Error)?;
+                write!(formatter, "{separator}{name}={text}")?;
+                separator = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn marks_read_back_as_they_were_written() {
+        let marks = Marks {
+            ready_until: Some(datetime!(2026-03-04 22:32:11.234996 UTC)),
+            handed_out: Some(datetime!(2026-03-04 14:32:12 -8)),
+        };
+        let text = marks.to_string();
+        assert_eq!(text, "ready-until=2026-03-04T22:32:11Z handed-out=2026-03-04T22:32:12Z");
+        assert_eq!(Marks::read(&text).to_string(), text);
+    }
+
+    #[test]
+    fn other_words_and_broken_times_are_no_marks() {
+        assert_eq!(Marks::read(""), Marks::default());
+        assert_eq!(Marks::read("a room of handed-out=yesterday ready-until"), Marks::default());
+    }
+}

@@ -1,0 +1,125 @@
+use rand::{Rng, RngExt};
+use secrecy::{ExposeSecret, SecretString};
+
+/// A PIN that Pexip takes: 4–20 characters, digits with an optional final `#`, which counts.
+#[derive(Clone, Debug)]
+pub struct Pin(SecretString);
+
+/// The text is no PIN that Pexip takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 4 to 20 digits; the last character may be #")]
+pub struct InvalidPin;
+
+impl Pin {
+    /// Reads a PIN by Pexip's rule for the form of one.
+    pub fn parse(text: &str) -> Result<Self, InvalidPin> {
+        let digits = text.strip_suffix('#').unwrap_or(text);
+        if (4..=20).contains(&text.len()) && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidPin)
+        }
+    }
+
+    /// The digits, for Pexip and for the answer to a caller who may know them.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    fn random(form: PinForm, rng: &mut impl Rng) -> Self {
+        let mut text: String = (0..form.digits).map(|_| char::from(b'0' + rng.random_range(0..10_u8))).collect();
+        if form.hash {
+            text.push('#');
+        }
+        Self(text.into())
+    }
+
+    fn form(&self) -> PinForm {
+        let hash = self.expose().ends_with('#');
+        PinForm { digits: self.expose().len() - usize::from(hash), hash }
+    }
+}
+
+/// Pexip wants both PINs of a room to be of one length, or both to end in `#`.
+#[derive(Clone, Copy)]
+struct PinForm {
+    digits: usize,
+    hash: bool,
+}
+
+/// Where the host PIN of a new room comes from.
+#[derive(Clone, Debug)]
+pub enum HostPin {
+    /// A random one of this many digits for each room.
+    PerRoom { length: usize },
+    /// The same one for every room, for widgets that carry it in their own configuration.
+    Fixed(Pin),
+}
+
+/// Host and guest PIN of one room: different, and of one length.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    pub host: Pin,
+    pub guest: Pin,
+}
+
+impl Pins {
+    /// Draws the PINs of a new room. `rng` must be fit for secrets.
+    pub fn draw(host: &HostPin, rng: &mut impl Rng) -> Self {
+        let host = match host {
+            HostPin::PerRoom { length } => Pin::random(PinForm { digits: *length, hash: false }, rng),
+            HostPin::Fixed(pin) => pin.clone(),
+        };
+        // Pexip refuses a room whose two PINs are equal: a guest could come in as host.
+        loop {
+            let guest = Pin::random(host.form(), rng);
+            if guest.expose() != host.expose() {
+                return Self { host, guest };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn host_and_guest_pin_differ_and_have_one_length() {
+        let mut rng = StdRng::seed_from_u64(1);
+        // Four digits collide about once in 10,000 draws, so this meets the case.
+        for _ in 0..40_000 {
+            let pins = Pins::draw(&HostPin::PerRoom { length: 4 }, &mut rng);
+            assert_ne!(pins.host.expose(), pins.guest.expose());
+            assert_eq!(pins.host.expose().len(), pins.guest.expose().len());
+        }
+    }
+
+    #[test]
+    fn guest_pin_takes_the_form_of_a_fixed_host_pin() {
+        let host = HostPin::Fixed(Pin::parse("4711#").expect("a valid PIN"));
+        let pins = Pins::draw(&host, &mut StdRng::seed_from_u64(1));
+        assert_eq!(pins.host.expose(), "4711#");
+        assert_eq!(pins.guest.expose().len(), 5);
+        assert!(pins.guest.expose().ends_with('#'));
+    }
+
+    #[test]
+    fn pins_that_pexip_would_refuse_are_refused() {
+        for refused in ["", "123", "123456789012345678901", "12a4", "12#4", "####", "１２３４", " 1234"] {
+            assert_eq!(Pin::parse(refused).err(), Some(InvalidPin), "{refused:?}");
+        }
+        for taken in ["1234", "12345678901234567890", "123#"] {
+            assert!(Pin::parse(taken).is_ok(), "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_digit() {
+        let pins = Pins::draw(&HostPin::PerRoom { length: 6 }, &mut StdRng::seed_from_u64(1));
+        let shown = format!("{pins:?}");
+        assert!(!shown.bytes().any(|byte| byte.is_ascii_digit()), "{shown}");
+    }
+}

@@ -1,0 +1,169 @@
+//! The pool of rooms made in advance: who gets which room, and what is left when something stops half-way.
+//!
+//! A room's life: provisioned (VMR, no tag) → message hidden until it is replicated → leased and checked by one
+//! instance → **claimed** (message deleted) → **tagged** → handed out → ended → deleted. The order claim, tag, answer
+//! is what keeps two citizens apart; every step may be the process's last and leaves something that repairs itself.
+
+mod hand_out;
+mod provision;
+mod stash;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::{PoolConfig, RoomConfig};
+use crate::pexip::{Conference, ConferenceId, Deletion, NewConference, PexipClient, PexipError};
+use crate::queue::RoomQueue;
+use crate::room::{Marks, Pins, RoomName, Tag};
+
+pub use hand_out::{HandedOut, NoRoom, RoomSource, TakeRoomError, Undelivered};
+pub use provision::MaintenanceReport;
+use provision::Refill;
+use stash::Stash;
+
+/// Kept between a room's last use by us and the moment from which it may be somebody else's or swept.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+
+/// Rooms being destroyed in the background at a time; beyond it they are left to the sweep.
+const MOST_BURNING: usize = 64;
+
+/// The pool. Cheap to clone.
+#[derive(Clone)]
+pub struct RoomPool(Arc<Inner>);
+
+struct Inner {
+    config: PoolConfig,
+    rooms: RoomConfig,
+    /// How long a request may take, everything in it.
+    request_deadline: Duration,
+    queue: RoomQueue,
+    pexip: PexipClient,
+    clock: Clock,
+    stash: Stash,
+    refill: Refill,
+    direct_slots: Semaphore,
+    burning: Arc<Semaphore>,
+}
+
+impl RoomPool {
+    /// A pool over this queue and this node. Its background work runs until `stop` is cancelled.
+    pub fn start(
+        config: PoolConfig,
+        rooms: RoomConfig,
+        request_deadline: Duration,
+        queue: RoomQueue,
+        pexip: PexipClient,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            stash: Stash::new(&config),
+            refill: Refill::new(config.target),
+            direct_slots: Semaphore::new(config.direct_max),
+            burning: Arc::new(Semaphore::new(MOST_BURNING)),
+            config,
+            rooms,
+            request_deadline,
+            queue,
+            pexip,
+            clock,
+        });
+        if inner.config.target > 0 {
+            tokio::spawn(Arc::clone(&inner).keep_stash_filled(stop.clone()));
+        }
+        tokio::spawn(Arc::clone(&inner).repay_rooms_taken(stop));
+        Self(inner)
+    }
+
+    /// Hands out a room that carries `tag`.
+    ///
+    /// The work runs in a task of its own and ends well when the caller hangs up: what comes back here un-received,
+    /// or is dropped before it is [delivered](Undelivered::deliver), is destroyed.
+    pub async fn take(&self, tag: Tag) -> Result<Undelivered, TakeRoomError> {
+        let deadline = Instant::now() + self.0.request_deadline;
+        let (answer, taken) = oneshot::channel();
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let result = inner.hand_out_a_room(&tag, deadline).await;
+            // If nobody waits any more, the room in here is dropped, and by that destroyed.
+            let _ = answer.send(result.map(|room| Undelivered::new(Arc::clone(&inner), room)));
+        });
+        // The task ends without an answer only by a panic, which has been reported where it happened.
+        taken.await.unwrap_or(Err(TakeRoomError::Interrupted))
+    }
+
+    /// The room of this name as Pexip has it now, if it was handed out.
+    pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
+        let found = self.0.pexip.find_by_name(name).await?;
+        Ok(found.filter(|conference| conference.tag.is_some()))
+    }
+
+    /// Ends the room of this name: removes the VMR, so that nobody can join any more, then disconnects a call that
+    /// is running in it, as far as that works. `None` if there is no such room.
+    pub async fn end(&self, name: RoomName) -> Result<Option<Deletion>, PexipError> {
+        let inner = Arc::clone(&self.0);
+        // A caller who hangs up after the delete must not leave the call running.
+        let ending = tokio::spawn(async move {
+            let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(None) };
+            let deletion = inner.pexip.delete(conference.id).await?;
+            if let Err(error) = inner.pexip.disconnect(&name).await {
+                warn!(room = %name, %error, "the room is deleted, but its call could not be disconnected");
+            }
+            Ok(Some(deletion))
+        });
+        match ending.await {
+            Ok(result) => result,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// Brings the pool up to its target; what the timer calls. One run at a time, the others report `busy`.
+    pub async fn maintain(&self) -> MaintenanceReport {
+        self.0.maintain().await
+    }
+}
+
+impl Inner {
+    fn new_conference(&self, tag: Option<Tag>, marks: Marks) -> NewConference {
+        // A machine without a random source must not go on: its PINs could be guessed.
+        let mut rng = UnwrapErr(SysRng);
+        NewConference {
+            name: self.rooms.prefix.mint(self.clock.now(), &mut rng),
+            pins: Pins::draw(&self.rooms.host_pin, &mut rng),
+            tag,
+            marks,
+            automatic_participants: self.rooms.automatic_participants.clone(),
+        }
+    }
+
+    /// Destroys a claimed room that cannot be handed out, in the background; the sweep is behind it.
+    fn burn(&self, id: ConferenceId, name: RoomName, reason: &'static str) {
+        warn!(room = %name, reason, "room burned");
+        let Ok(place) = Arc::clone(&self.burning).try_acquire_owned() else { return };
+        let pexip = self.pexip.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            for pause in [0, 1, 5] {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                match pexip.delete(id).await {
+                    Ok(_) => return,
+                    Err(error) => info!(room = %name, %error, "a burned room could not be deleted yet"),
+                }
+            }
+        });
+    }
+}
+
+impl std::fmt::Debug for RoomPool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RoomPool").field("queue", &self.0.queue).finish_non_exhaustive()
+    }
+}

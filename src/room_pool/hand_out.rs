@@ -1,0 +1,255 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use super::stash::{NoReadyRoom, ReadyRoom};
+use super::{Inner, Marks};
+use crate::config::WhenEmpty;
+use crate::outbound::CallFailure;
+use crate::pexip::{Conference, ConferenceId, NewConference, Permit, PexipError};
+use crate::queue::Claim;
+use crate::room::Tag;
+
+/// Rooms that one request tries before it gives up: each may turn out to be gone or somebody else's.
+const MOST_TRIES: usize = 4;
+
+/// Times that a tag is written after answers that may have been lost.
+const MOST_TAG_ATTEMPTS: u32 = 3;
+
+/// Kept for answering after the last upstream call.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+
+/// Where a handed-out room came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomSource {
+    /// Made in advance; can be joined now.
+    Pool,
+    /// Made just now; can be joined after this time.
+    Direct { joinable_after: Duration },
+}
+
+/// A room that carries its citizen's tag on Pexip.
+#[derive(Debug)]
+pub struct HandedOut {
+    pub conference: Conference,
+    pub source: RoomSource,
+}
+
+/// A handed-out room on its way to the caller. Dropped before it is delivered, it is destroyed: nobody knows it.
+pub struct Undelivered {
+    pool: Arc<Inner>,
+    room: Option<HandedOut>,
+}
+
+impl Undelivered {
+    pub(super) fn new(pool: Arc<Inner>, room: HandedOut) -> Self {
+        Self { pool, room: Some(room) }
+    }
+
+    /// The room, at the moment its answer is written.
+    pub fn deliver(mut self) -> HandedOut {
+        self.room.take().expect("taken here only, and `self` is gone afterwards")
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            self.pool.burn(room.conference.id, room.conference.name, "the caller is gone");
+        }
+    }
+}
+
+impl std::fmt::Debug for Undelivered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Undelivered").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+/// Why no room is handed out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TakeRoomError {
+    /// The pool has none, and none was made.
+    #[error("no room: {0}")]
+    NoRoom(#[from] NoRoom),
+    /// Pexip does not let us check or tag a room.
+    #[error(transparent)]
+    Pexip(#[from] PexipError),
+    /// The task that did the work is gone.
+    #[error("the work was interrupted")]
+    Interrupted,
+}
+
+/// What stands between an empty pool and a room made now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoRoom {
+    #[error("the pool is empty and POOL_EMPTY=refuse")]
+    Refused,
+    #[error("the pool is empty and POOL_DIRECT_MAX rooms are being made already")]
+    TooManyDirect,
+    #[error("the hard cap of twice POOL_MAX_ROOMS is reached")]
+    HardCap,
+    #[error("the pool is empty and making a room failed: {0}")]
+    DirectFailed(PexipError),
+    #[error("no room in time")]
+    OutOfTime,
+}
+
+impl Inner {
+    /// The claim protocol, for one request. Runs to its end whether or not anybody waits.
+    pub(super) async fn hand_out_a_room(
+        self: &Arc<Self>,
+        tag: &Tag,
+        deadline: Instant,
+    ) -> Result<HandedOut, TakeRoomError> {
+        let deadline = deadline - ANSWER_MARGIN;
+        if self.refill.rooms_known() >= 2 * self.config.max_rooms {
+            return Err(NoRoom::HardCap.into());
+        }
+        if self.config.target == 0 {
+            return self.make_direct(tag, deadline).await;
+        }
+        for _ in 0..MOST_TRIES {
+            match self.stash.take(deadline).await {
+                Ok(room) => {
+                    if let Some(conference) = self.claim_and_tag(room, tag, deadline).await? {
+                        self.refill.owe_one();
+                        return Ok(HandedOut { conference, source: RoomSource::Pool });
+                    }
+                }
+                Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
+                Err(NoReadyRoom::Queue(error)) => {
+                    info!(%error, "going on without the queue");
+                    break;
+                }
+                Err(NoReadyRoom::Empty) => break,
+            }
+        }
+        self.make_direct(tag, deadline).await
+    }
+
+    /// `None` if the room turned out to be gone or somebody else's: the next one may do.
+    async fn claim_and_tag(
+        &self,
+        room: ReadyRoom,
+        tag: &Tag,
+        deadline: Instant,
+    ) -> Result<Option<Conference>, TakeRoomError> {
+        // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
+        // room, not before: those who wait for a room would hold the places that the stash's own check needs.
+        let permit = match self.pexip.reserve().await {
+            Ok(permit) => permit,
+            Err(error) => {
+                self.stash.give_back(room);
+                return Err(error.into());
+            }
+        };
+        if !room.is_claimable() {
+            return Ok(None);
+        }
+        // Deleting the message is what makes the room ours. In the other order a late tag could land on a room that
+        // another citizen has. If we stop after this line, the room is untagged and the sweep removes it.
+        match self.queue.claim(&room.message).await {
+            Ok(Claim::Ours) => {}
+            Ok(Claim::Lost) => return Ok(None),
+            Err(error) => {
+                warn!(room = %room.conference.name, %error, "claim without a clear answer, room abandoned");
+                return Ok(None);
+            }
+        }
+        self.tag_or_burn(permit, room.conference, tag, deadline).await
+    }
+
+    /// A claimed room is handed out or destroyed, never put back.
+    async fn tag_or_burn(
+        &self,
+        permit: Permit,
+        mut conference: Conference,
+        tag: &Tag,
+        deadline: Instant,
+    ) -> Result<Option<Conference>, TakeRoomError> {
+        conference.marks.handed_out = Some(self.clock.now_utc());
+        match self.write_tag(permit, conference.id, tag, &conference.marks, deadline).await {
+            Ok(()) => {
+                conference.tag = Some(tag.clone());
+                Ok(Some(conference))
+            }
+            Err(PexipError::NotFound) => {
+                info!(room = %conference.name, "room vanished from Pexip before it was tagged");
+                self.refill.owe_one();
+                Ok(None)
+            }
+            Err(error) => {
+                self.stash.flush();
+                self.refill.owe_one();
+                self.burn(conference.id, conference.name, "it could not be tagged");
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The same PATCH again where the answer may have been lost: it is idempotent and the room is ours alone.
+    async fn write_tag(
+        &self,
+        mut permit: Permit,
+        id: ConferenceId,
+        tag: &Tag,
+        marks: &Marks,
+        deadline: Instant,
+    ) -> Result<(), PexipError> {
+        let mut attempt = 1;
+        loop {
+            let result = timeout_at(deadline, self.pexip.tag(permit, id, tag, marks)).await;
+            let error = match result {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(CallFailure::Timeout.into()),
+            };
+            let pause = Duration::from_millis(100) * attempt;
+            if !error.is_ambiguous() || attempt == MOST_TAG_ATTEMPTS || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            attempt += 1;
+            sleep(pause).await;
+            permit = self.pexip.reserve().await?;
+        }
+    }
+
+    /// Makes a room for this request, with its tag from the start.
+    async fn make_direct(&self, tag: &Tag, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
+        if self.config.when_empty == WhenEmpty::Refuse {
+            return Err(NoRoom::Refused.into());
+        }
+        let _slot = self.direct_slots.try_acquire().map_err(|_| NoRoom::TooManyDirect)?;
+        let marks = Marks { ready_until: None, handed_out: Some(self.clock.now_utc()) };
+        let new = self.new_conference(Some(tag.clone()), marks);
+        match timeout_at(deadline, self.create_and_read(&new)).await {
+            Ok(Ok(conference)) => {
+                self.refill.rooms_grew(1);
+                let source = RoomSource::Direct { joinable_after: self.config.ready_delay };
+                Ok(HandedOut { conference, source })
+            }
+            // What was made in spite of the error carries a mark and is swept.
+            Ok(Err(error)) => Err(NoRoom::DirectFailed(error).into()),
+            Err(_) => Err(NoRoom::OutOfTime.into()),
+        }
+    }
+
+    /// Creates a conference and reads what the answer needs: Pexip answers a create without a body.
+    ///
+    /// Looks the name up also where the create failed ambiguously: it may have been made.
+    async fn create_and_read(&self, new: &NewConference) -> Result<Conference, PexipError> {
+        let created = self.pexip.create(new).await;
+        if let Err(error) = &created
+            && !error.may_have_created()
+        {
+            return Err(error.clone());
+        }
+        match self.pexip.find_by_name(&new.name).await? {
+            Some(conference) => Ok(conference),
+            None => Err(created.err().unwrap_or(PexipError::NotFound)),
+        }
+    }
+}

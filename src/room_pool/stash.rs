@@ -1,0 +1,283 @@
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{EXPIRY_MARGIN, Inner};
+use crate::config::PoolConfig;
+use crate::pexip::{Conference, PexipError};
+use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
+
+/// How long a caller waits for a room to appear in an empty pool.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause after a look at an empty queue: while somebody waits, and while nobody does.
+const PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_millis(200);
+const PAUSE_WHILE_IDLE: Duration = Duration::from_secs(5);
+
+/// Pause after queue or Pexip failed.
+const PAUSE_AFTER_TROUBLE: Duration = Duration::from_secs(1);
+
+/// Dead messages that one instance deletes per minute. One wrong empty answer of Pexip must not drain the pool.
+const MOST_DROPPED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+
+/// A room whose message is leased to this instance and whose VMR was seen, untagged.
+#[derive(Debug)]
+pub(super) struct ReadyRoom {
+    pub(super) message: LeasedMessage,
+    pub(super) conference: Conference,
+}
+
+impl ReadyRoom {
+    /// Whether lease and message outlast a claim made now.
+    pub(super) fn is_claimable(&self) -> bool {
+        Instant::now() < self.message.lease_ends
+    }
+}
+
+/// Why there is no ready room.
+#[derive(Clone, Debug)]
+pub(super) enum NoReadyRoom {
+    Empty,
+    Queue(QueueError),
+    Pexip(PexipError),
+}
+
+/// The rooms that this instance keeps leased and checked, and those who wait for one.
+///
+/// Leases are short and never extended: a room not used in time is forgotten, comes back to the queue by itself and
+/// is received and checked anew.
+pub(super) struct Stash {
+    /// Never held across an await.
+    state: Mutex<State>,
+    wake: Notify,
+    prefetch: usize,
+    drops: DefaultDirectRateLimiter,
+}
+
+#[derive(Default)]
+struct State {
+    rooms: VecDeque<ReadyRoom>,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    since: Instant,
+    answer: oneshot::Sender<Result<ReadyRoom, NoReadyRoom>>,
+}
+
+impl Stash {
+    pub(super) fn new(config: &PoolConfig) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Notify::new(),
+            prefetch: config.prefetch,
+            drops: RateLimiter::direct(Quota::per_minute(MOST_DROPPED_PER_MINUTE)),
+        }
+    }
+
+    /// A ready room: at once if there is one, else as soon as the queue gives one, within the bounds of patience.
+    pub(super) async fn take(&self, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
+        let room = {
+            let mut state = self.state();
+            state.forget_expired();
+            state.rooms.pop_front().ok_or_else(|| {
+                let (answer, room) = oneshot::channel();
+                state.waiting.push_back(Waiting { since: Instant::now(), answer });
+                room
+            })
+        };
+        self.wake.notify_one();
+        match room {
+            Ok(room) => Ok(room),
+            Err(waiting) => match tokio::time::timeout_at(deadline, waiting).await {
+                Ok(Ok(answer)) => answer,
+                // The filling task is gone or did not come round: nothing was taken for us.
+                Ok(Err(_)) | Err(_) => Err(NoReadyRoom::Empty),
+            },
+        }
+    }
+
+    /// Gives back a room that was not claimed; its lease still runs.
+    pub(super) fn give_back(&self, room: ReadyRoom) {
+        self.state().hand_over(room);
+    }
+
+    /// Forgets every checked room: after trouble at Pexip, what was seen there may not hold any more.
+    pub(super) fn flush(&self) {
+        self.state().rooms.clear();
+    }
+
+    fn wanted(&self) -> usize {
+        let mut state = self.state();
+        state.forget_expired();
+        state.waiting.retain(|waiting| !waiting.answer.is_closed());
+        (state.waiting.len() + self.prefetch).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
+    }
+
+    /// Answers everybody who waits, so that they can fail or go on without the pool.
+    fn answer_all(&self, answer: &NoReadyRoom) {
+        for waiting in self.state().waiting.drain(..) {
+            let _ = waiting.answer.send(Err(answer.clone()));
+        }
+    }
+
+    /// Answers those whose patience is over. True if somebody is still waiting.
+    fn answer_impatient(&self) -> bool {
+        let mut state = self.state();
+        while state.waiting.front().is_some_and(|waiting| waiting.since.elapsed() >= PATIENCE) {
+            if let Some(waiting) = state.waiting.pop_front() {
+                let _ = waiting.answer.send(Err(NoReadyRoom::Empty));
+            }
+        }
+        !state.waiting.is_empty()
+    }
+
+    fn until_next_expiry(&self) -> Duration {
+        let state = self.state();
+        let next = state.rooms.iter().map(|room| room.message.lease_ends).min();
+        next.map_or(PAUSE_WHILE_IDLE, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in the guarded sections can leave the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_expired(&mut self) {
+        self.rooms.retain(ReadyRoom::is_claimable);
+    }
+
+    /// To whoever waits longest, else into the stash.
+    fn hand_over(&mut self, mut room: ReadyRoom) {
+        while let Some(waiting) = self.waiting.pop_front() {
+            match waiting.answer.send(Ok(room)) {
+                Ok(()) => return,
+                // That caller is gone; the room comes back out of the message that was not taken.
+                Err(unsent) => match unsent {
+                    Ok(returned) => room = returned,
+                    Err(_) => return,
+                },
+            }
+        }
+        self.rooms.push_back(room);
+    }
+}
+
+impl Inner {
+    /// Keeps the stash at its prefetch and serves those who wait, until `stop`. Runs once per instance, so that one
+    /// batch is on its way at a time and no request carries the receive.
+    pub(super) async fn keep_stash_filled(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let wanted = self.stash.wanted();
+            let pause = if wanted == 0 { self.stash.until_next_expiry() } else { self.fill_stash(wanted).await };
+            // After an empty or failed look the next one is not hurried by whoever comes: a burst on an empty pool
+            // would be a burst on the queue.
+            let wake = async {
+                if wanted == 0 || pause == PAUSE_WHILE_IDLE {
+                    self.stash.wake.notified().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wake => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One batch: receive, check, hand over. Returns how long to wait before the next.
+    async fn fill_stash(&self, wanted: usize) -> Duration {
+        let leased = match self.queue.receive(wanted, self.config.lease).await {
+            Ok(leased) => leased,
+            Err(error) => return self.queue_trouble(error).await,
+        };
+        if leased.is_empty() {
+            return if self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { PAUSE_WHILE_IDLE };
+        }
+        match self.check(leased).await {
+            Ok(ready) => {
+                let none = ready.is_empty();
+                let mut state = self.stash.state();
+                for room in ready {
+                    state.hand_over(room);
+                }
+                drop(state);
+                // A batch of nothing but junk and dead names is no reason to let anybody wait for ever.
+                if none && self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { Duration::ZERO }
+            }
+            Err(error) => {
+                warn!(%error, "rooms could not be checked; their leases run out by themselves");
+                self.stash.flush();
+                self.stash.answer_all(&NoReadyRoom::Pexip(error));
+                PAUSE_AFTER_TROUBLE
+            }
+        }
+    }
+
+    async fn queue_trouble(&self, error: QueueError) -> Duration {
+        if error == QueueError::NoSuchQueue {
+            info!(queue = self.queue.name(), "the queue is missing and is made");
+            if self.queue.ensure_exists().await.is_ok() {
+                self.stash.answer_impatient();
+                return PAUSE_WHILE_WAITED_FOR;
+            }
+        }
+        warn!(%error, "no messages could be received");
+        self.stash.answer_all(&NoReadyRoom::Queue(error));
+        PAUSE_AFTER_TROUBLE
+    }
+
+    /// Keeps what can be handed out: named by a message that lasts, there on Pexip, untagged.
+    async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Vec<ReadyRoom>, PexipError> {
+        // Only the first message of a name counts; a second one would hand the room out twice.
+        let mut seen = HashSet::new();
+        let names: Vec<_> =
+            leased.iter().filter_map(|message| message.room.clone()).filter(|name| seen.insert(name.clone())).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.pexip.find_by_names(&names).await?;
+        let lasting = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
+        let mut ready = Vec::new();
+        for message in leased {
+            // Not a name of ours: left alone, for it may be another version's.
+            let Some(name) = &message.room else { continue };
+            match found.remove(name) {
+                Some(conference) if conference.tag.is_some() || conference.marks.handed_out.is_some() => {
+                    self.drop_message(&message, "its room has a tag").await;
+                }
+                Some(conference) => {
+                    let ready_until = conference.marks.ready_until.unwrap_or(message.expires);
+                    if message.expires > lasting && ready_until > lasting {
+                        ready.push(ReadyRoom { message, conference });
+                    }
+                }
+                None => self.drop_message(&message, "its room does not exist").await,
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn drop_message(&self, message: &LeasedMessage, reason: &'static str) {
+        let room = message.room.as_ref().map(ToString::to_string).unwrap_or_default();
+        if self.stash.drops.check().is_err() {
+            warn!(room, reason, "dead message left in the queue: too many in this minute");
+            return;
+        }
+        info!(room, reason, "dead message dropped");
+        if let Err(error) = self.queue.claim(message).await {
+            info!(room, %error, "dead message could not be deleted");
+        }
+    }
+}

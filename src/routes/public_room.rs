@@ -1,0 +1,23 @@
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+
+use super::room_answer::ConstrainedConference;
+use crate::api_error::{ApiError, Code};
+use crate::auth::GenesysCaller;
+use crate::room::RoomNamePrefix;
+use crate::room_pool::RoomPool;
+
+/// `GET /public/room/{name}`: the room as Pexip has it at this moment, so the tag is the citizen's own. A room that
+/// is still in the pool, a foreign name and an unknown one are the same 404.
+pub(super) async fn handler(
+    _caller: GenesysCaller,
+    State(prefix): State<RoomNamePrefix>,
+    State(pool): State<RoomPool>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let name = name.ok().and_then(|Path(name)| prefix.own(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
+    let conference = pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+    Ok(Json(ConstrainedConference::from(&conference)).into_response())
+}

@@ -1,0 +1,22 @@
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use crate::api_error::{ApiError, Code};
+use crate::auth::EntraCaller;
+use crate::room::RoomNamePrefix;
+use crate::room_pool::RoomPool;
+
+/// `DELETE /room/{name}`: ends a room. Any name that is not ours is unknown, and Pexip is not asked.
+pub(super) async fn handler(
+    _caller: EntraCaller,
+    State(prefix): State<RoomNamePrefix>,
+    State(pool): State<RoomPool>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    let name = name.ok().and_then(|Path(name)| prefix.own(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
+    match pool.end(name).await? {
+        Some(_) => Ok(StatusCode::NO_CONTENT),
+        None => Err(ApiError::new(Code::RoomNotFound)),
+    }
+}

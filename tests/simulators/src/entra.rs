@@ -1,0 +1,220 @@
+//! Microsoft Entra ID: one tenant with one API, its clients, its tokens and its signing keys.
+
+mod endpoints;
+mod signing_key;
+mod token;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::Value;
+use url::Url;
+
+use crate::server::Server;
+use crate::traffic::Traffic;
+
+pub use signing_key::SigningKey;
+pub use token::TokenBuilder;
+
+/// The tenant of every simulator.
+pub const TENANT_ID: &str = "aaaabbbb-0000-4ccc-8111-dddd2222eeee";
+
+/// Client id of the room API: the audience of its v2.0 tokens.
+pub const API_CLIENT_ID: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+/// App ID URI of the room API: the audience of its v1.0 tokens.
+pub const APP_ID_URI: &str = "api://6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+/// The client that exists from the start.
+pub const CLIENT_ID: &str = "11111111-2222-4333-8444-555555555555";
+
+/// Secret of the client that exists from the start.
+pub const CLIENT_SECRET: &str = "idim-client-secret";
+
+/// App roles of the client that exists from the start.
+pub const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
+
+/// An Entra tenant on loopback.
+#[derive(Debug)]
+pub struct EntraSimulator {
+    tenant: Arc<Tenant>,
+    traffic: Traffic,
+    server: Server,
+}
+
+/// Which tokens the manifest of the API asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// `accessTokenAcceptedVersion` 1 or null.
+    V1,
+    /// `accessTokenAcceptedVersion` 2.
+    V2,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    /// Without a trailing slash; known once the server listens.
+    authority: OnceLock<String>,
+    directory: Mutex<Directory>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    clients: Vec<Client>,
+    keys: Vec<SigningKey>,
+    keys_made: usize,
+    raw_jwks: Option<String>,
+    version: Version,
+}
+
+#[derive(Clone, Debug)]
+struct Client {
+    id: String,
+    secret: String,
+    roles: Vec<String>,
+}
+
+impl EntraSimulator {
+    /// Starts a tenant on a port that the system chooses.
+    pub async fn start() -> Self {
+        Self::start_on(0).await.expect("the system has a free port on loopback")
+    }
+
+    /// Starts a tenant on the given port.
+    pub async fn start_on(port: u16) -> io::Result<Self> {
+        let tenant = Arc::new(Tenant {
+            authority: OnceLock::new(),
+            directory: Mutex::new(Directory {
+                clients: vec![Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES)],
+                keys: vec![SigningKey::published(0)],
+                keys_made: 1,
+                raw_jwks: None,
+                version: Version::V2,
+            }),
+        });
+        let traffic = Traffic::default();
+        let router = traffic.watch(endpoints::router(Arc::clone(&tenant)));
+        let server = Server::start_on(router, port).await?;
+        tenant.authority.get_or_init(|| server.url().as_str().trim_end_matches('/').to_owned());
+        Ok(Self { tenant, traffic, server })
+    }
+
+    /// Where discovery starts, as `ENTRA_AUTHORITY_URL` takes it.
+    pub fn authority_url(&self) -> Url {
+        self.server.url()
+    }
+
+    /// The tenant, a GUID.
+    pub fn tenant_id(&self) -> &'static str {
+        TENANT_ID
+    }
+
+    /// Audience of v2.0 tokens for the room API.
+    pub fn audience(&self) -> &'static str {
+        API_CLIENT_ID
+    }
+
+    /// Audience of v1.0 tokens for the room API, and the start of the scope that asks for one.
+    pub fn app_id_uri(&self) -> &'static str {
+        APP_ID_URI
+    }
+
+    /// Where clients get their tokens.
+    pub fn token_url(&self) -> Url {
+        self.authority_url().join(&format!("{TENANT_ID}/oauth2/v2.0/token")).expect("a tenant id is a path")
+    }
+
+    /// Registers a client with a secret and app roles, or replaces the one with this id.
+    pub fn register_client(&self, client_id: &str, secret: &str, roles: &[&str]) {
+        let mut directory = self.tenant.directory();
+        directory.clients.retain(|client| client.id != client_id);
+        directory.clients.push(Client::new(client_id, secret, roles));
+    }
+
+    /// Which version of tokens the token endpoint issues, v2.0 by default.
+    pub fn issue_version(&self, version: Version) {
+        self.tenant.directory().version = version;
+    }
+
+    /// A token by hand, valid as it is: v2.0, for the room API, of the client that exists from the start.
+    pub fn token(&self) -> TokenBuilder {
+        let client = Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES);
+        TokenBuilder::new(self.tenant.authority(), &client, self.tenant.newest_key())
+    }
+
+    /// The published keys, the newest last.
+    pub fn keys(&self) -> Vec<SigningKey> {
+        self.tenant.directory().keys.clone()
+    }
+
+    /// Publishes another key beside the old ones and signs with it from now on.
+    pub fn rotate(&self) -> SigningKey {
+        let mut directory = self.tenant.directory();
+        let key = SigningKey::published(directory.keys_made);
+        directory.keys_made += 1;
+        directory.keys.push(key.clone());
+        key
+    }
+
+    /// Publishes this key no longer.
+    pub fn remove_key(&self, kid: &str) {
+        self.tenant.directory().keys.retain(|key| key.kid != kid);
+    }
+
+    /// Answers exactly this text for the keys of both versions, or the real keys again.
+    pub fn publish_raw_jwks(&self, jwks: Option<String>) {
+        self.tenant.directory().raw_jwks = jwks;
+    }
+
+    /// A key as the v2.0 key set shows it, so that a test can put sets together.
+    pub fn jwk_json(&self, key: &SigningKey) -> Value {
+        key.jwk(Some(&self.tenant.issuer_template()))
+    }
+
+    /// What was received, and the faults.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Stops answering.
+    pub async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// Answers again at the same address.
+    pub async fn restart(&self) {
+        self.server.restart().await;
+    }
+}
+
+impl Tenant {
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Empty only for a request that arrives in the instant between listening and `start_on` returning.
+    fn authority(&self) -> &str {
+        self.authority.get().map_or("", String::as_str)
+    }
+
+    /// Key sets are the same for all tenants: the braces are what Entra publishes.
+    fn issuer_template(&self) -> String {
+        format!("{}/{{tenantid}}/v2.0", self.authority())
+    }
+
+    /// With every key removed, tokens are signed by one that nobody can look up.
+    fn newest_key(&self) -> SigningKey {
+        let newest = self.directory().keys.last().cloned();
+        newest.unwrap_or_else(SigningKey::stranger)
+    }
+}
+
+impl Client {
+    fn new(id: &str, secret: &str, roles: &[&str]) -> Self {
+        Self {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            roles: roles.iter().map(|&role| role.to_owned()).collect(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The outside world of the room service, on loopback: what it calls, as far as it calls it.
+//!
+//! - [`queue`]: Azure Queue Storage
+//! - [`pexip`]: a Pexip Infinity management node
+//! - [`entra`]: Microsoft Entra ID
+//! - [`genesys`]: Genesys Cloud
+//! - [`traffic`]: what each of them has received, and how to make them fail
+//! - [`server`]: the loopback HTTP server below them, whose connections can be cut
+//!
+//! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
+
+pub mod entra;
+pub mod genesys;
+pub mod pexip;
+pub mod queue;
+pub mod server;
+pub mod traffic;
+
+mod identifier;
+
+pub use entra::EntraSimulator;
+pub use genesys::{GenesysSimulator, GenesysToken};
+pub use pexip::{PexipSimulator, StoredRoom};
+pub use queue::{QueueSimulator, StoredMessage};
+pub use server::Server;
+pub use traffic::{Exchange, Fault, Matching, Times, Traffic};

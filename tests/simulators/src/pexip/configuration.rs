@@ -1,0 +1,138 @@
+//! `configuration/v1`: rooms and the platform's global settings.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::listing;
+use super::node::Node;
+use super::refusal::Refusal;
+use super::room::{CONFERENCE_PATH, StoredRoom};
+use super::validation;
+
+const GLOBAL_PATH: &str = "/api/admin/configuration/v1/global/";
+
+pub(super) fn router() -> Router<Arc<Node>> {
+    Router::new()
+        .route(CONFERENCE_PATH, get(list).post(create).put(replace_all).delete(delete_all))
+        .route(&format!("{CONFERENCE_PATH}{{id}}/"), get(read).patch(change).put(replace).delete(delete))
+        .route(GLOBAL_PATH, get(global_list))
+        .route(&format!("{GLOBAL_PATH}1/"), get(global))
+}
+
+async fn list(State(node): State<Arc<Node>>, Query(query): Query<listing::Query>) -> Result<Json<Value>, Refusal> {
+    let state = node.state();
+    let page =
+        listing::page(CONFERENCE_PATH, &query, state.rooms.values(), |room| room.json(&state.automatic_participants))?;
+    Ok(Json(page))
+}
+
+async fn create(State(node): State<Arc<Node>>, headers: HeaderMap, body: String) -> Result<Response, Refusal> {
+    let uri = make(&node, &object(&body)?)?;
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(|_| node.absolute_location.load(Ordering::Relaxed));
+    let location = match host {
+        Some(host) => format!("http://{host}{uri}"),
+        None => uri,
+    };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
+}
+
+async fn read(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let state = node.state();
+    let room = state.rooms.get(&number(&id)?).ok_or(Refusal::NotFound)?;
+    Ok(Json(room.json(&state.automatic_participants)))
+}
+
+/// The answer is 202, yet the write is complete by then.
+async fn change(State(node): State<Arc<Node>>, Path(id): Path<String>, body: String) -> Result<StatusCode, Refusal> {
+    overwrite(&node, &id, &body, StoredRoom::clone)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Fields that the request leaves out go back to their defaults.
+async fn replace(State(node): State<Arc<Node>>, Path(id): Path<String>, body: String) -> Result<StatusCode, Refusal> {
+    overwrite(&node, &id, &body, |room| StoredRoom::named("").with_id(room.id))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    node.state().rooms.remove(&number(&id)?).ok_or(Refusal::NotFound)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Everything goes and the objects of the request take its place, as on the real node.
+async fn replace_all(State(node): State<Arc<Node>>, body: String) -> Result<StatusCode, Refusal> {
+    let request = object(&body)?;
+    let objects = request
+        .get("objects")
+        .and_then(Value::as_array)
+        .ok_or_else(|| Refusal::Request("Invalid data sent.".to_owned()))?;
+    node.state().rooms.clear();
+    for room in objects {
+        let room = room.as_object().ok_or_else(|| Refusal::Request("Invalid data sent.".to_owned()))?;
+        make(&node, room)?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Wipes the node, as on the real one: the reason why an empty id must never get into an address.
+async fn delete_all(State(node): State<Arc<Node>>) -> StatusCode {
+    node.state().rooms.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn global_list(State(node): State<Arc<Node>>) -> Json<Value> {
+    let meta = json!({"limit": 20, "next": null, "offset": 0, "previous": null, "total_count": 1});
+    Json(json!({"meta": meta, "objects": [settings(&node)]}))
+}
+
+async fn global(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(settings(&node))
+}
+
+fn settings(node: &Node) -> Value {
+    json!({
+        "id": 1,
+        "min_pin_length": node.state().min_pin_length,
+        "es_connection_timeout": 7,
+        "resource_uri": format!("{GLOBAL_PATH}1/"),
+    })
+}
+
+fn make(node: &Node, request: &Map<String, Value>) -> Result<String, Refusal> {
+    let mut state = node.state();
+    let room = validation::write(&state, StoredRoom::named(""), request)?;
+    state.remember_tag(&room.name, &room.tag);
+    let id = state.store(room);
+    Ok(format!("{CONFERENCE_PATH}{id}/"))
+}
+
+fn overwrite(node: &Node, id: &str, body: &str, base: impl Fn(&StoredRoom) -> StoredRoom) -> Result<(), Refusal> {
+    let request = object(body)?;
+    let mut state = node.state();
+    let room = state.rooms.get(&number(id)?).ok_or(Refusal::NotFound)?;
+    let room = validation::write(&state, base(room), &request)?;
+    if request.contains_key("tag") {
+        state.remember_tag(&room.name, &room.tag);
+    }
+    state.store(room);
+    Ok(())
+}
+
+/// Anything but a number is no address of a room.
+fn number(id: &str) -> Result<u64, Refusal> {
+    id.parse().map_err(|_| Refusal::NotFound)
+}
+
+fn object(body: &str) -> Result<Map<String, Value>, Refusal> {
+    serde_json::from_str(body).map_err(|_| Refusal::Request("Invalid JSON: the request is not an object.".to_owned()))
+}

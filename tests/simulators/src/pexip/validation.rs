@@ -1,0 +1,198 @@
+//! What the node refuses to store.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use time::format_description::well_known::Iso8601;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::node::State;
+use super::refusal::Refusal;
+use super::room::{StoredAlias, StoredRoom, is_setting};
+
+const RESOURCE: &str = "conference";
+const LONGEST_TEXT: usize = 250;
+const AUTOMATIC_PARTICIPANT_PATH: &str = "/api/admin/configuration/v1/automatic_participant/";
+
+/// Writes the fields of a request over a room and says whether the result may be stored.
+pub(super) fn write(state: &State, room: StoredRoom, request: &Map<String, Value>) -> Result<StoredRoom, Refusal> {
+    let mut draft = Draft { state, room, errors: BTreeMap::new() };
+    for (field, value) in request {
+        draft.set(field, value)?;
+    }
+    draft.check_name();
+    draft.check_aliases();
+    // How rooms with older, shorter PINs are treated is not known; a write that leaves PINs alone passes here.
+    if ["pin", "guest_pin", "allow_guests"].iter().any(|field| request.contains_key(*field)) {
+        draft.check_pins();
+    }
+    draft.finish()
+}
+
+struct Draft<'a> {
+    state: &'a State,
+    room: StoredRoom,
+    errors: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Draft<'_> {
+    fn set(&mut self, field: &str, value: &Value) -> Result<(), Refusal> {
+        match field {
+            "name" => self.room.name = self.text("name", value),
+            "tag" => self.room.tag = self.text("tag", value),
+            "description" => self.room.description = self.text("description", value),
+            "pin" => self.room.pin = self.text("pin", value),
+            "guest_pin" => self.room.guest_pin = self.text("guest_pin", value),
+            "allow_guests" => match value.as_bool() {
+                Some(allowed) => self.room.allow_guests = allowed,
+                None => self.fault("allow_guests", "This value must be either True or False."),
+            },
+            "creation_time" => match parse_time(value) {
+                Some(at) => self.room.creation_time = at,
+                None => self.fault("creation_time", "Enter a valid date/time."),
+            },
+            "aliases" => self.room.aliases = aliases(value)?,
+            "automatic_participants" => {
+                self.room.automatic_participants = self.automatic_participants(value)?;
+            }
+            setting if is_setting(setting) => {
+                self.room.settings.insert(setting.to_owned(), value.clone());
+            }
+            // Among them `id` and `resource_uri`, which the platform sets.
+            _ignored => {}
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, field: &'static str, value: &Value) -> String {
+        let Some(text) = value.as_str() else {
+            self.fault(field, "This field must be a string and may not be null.");
+            return String::new();
+        };
+        let length = text.chars().count();
+        if length > LONGEST_TEXT {
+            self.fault(field, &format!("Ensure this value has at most {LONGEST_TEXT} characters (it has {length})."));
+        }
+        text.to_owned()
+    }
+
+    fn automatic_participants(&self, value: &Value) -> Result<Vec<u64>, Refusal> {
+        list("automatic_participants", value)?
+            .iter()
+            .map(|uri| {
+                let uri = uri.as_str().unwrap_or_default();
+                uri.strip_prefix(AUTOMATIC_PARTICIPANT_PATH)
+                    .and_then(|rest| rest.strip_suffix('/')?.parse().ok())
+                    .filter(|id| self.state.automatic_participants.contains_key(id))
+                    .ok_or_else(|| {
+                        Refusal::Request(format!("Could not find the provided object via resource URI '{uri}'."))
+                    })
+            })
+            .collect()
+    }
+
+    fn check_name(&mut self) {
+        if self.room.name.is_empty() {
+            self.fault("name", "This field is required.");
+        }
+        let taken = self.state.room_named(&self.room.name);
+        if taken.is_some_and(|other| other.id != self.room.id) {
+            // Recorded from a production node.
+            self.fault("name", "Virtual Meeting Room with this Name already exists.");
+        }
+    }
+
+    fn check_aliases(&mut self) {
+        let others = || {
+            let rooms = self.state.rooms.values();
+            rooms.filter(|room| room.id != self.room.id)
+        };
+        let own = &self.room.aliases;
+        let clash = own.iter().enumerate().any(|(at, alias)| {
+            own[..at].iter().any(|earlier| earlier.alias == alias.alias)
+                || others().any(|room| room.aliases.iter().any(|other| other.alias == alias.alias))
+        });
+        let malformed =
+            own.iter().map(|alias| alias.alias.chars().count()).any(|length| length == 0 || length > LONGEST_TEXT);
+        if clash {
+            self.fault("aliases", "Alias with this Alias already exists.");
+        }
+        if malformed {
+            self.fault("aliases", "Enter an alias of 1 to 250 characters.");
+        }
+    }
+
+    fn check_pins(&mut self) {
+        let (pin, guest_pin) = (self.room.pin.clone(), self.room.guest_pin.clone());
+        for (field, pin) in [("pin", &pin), ("guest_pin", &guest_pin)] {
+            if pin.is_empty() {
+                continue;
+            }
+            let digits = pin.strip_suffix('#').unwrap_or(pin);
+            if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
+                self.fault(field, "PINs may only contain digits, with an optional trailing #.");
+            }
+            let least = self.state.min_pin_length;
+            if pin.len() < least || pin.len() > 20 {
+                self.fault(
+                    field,
+                    &format!("PINs must be between {least} and 20 digits long, including any terminal #."),
+                );
+            }
+        }
+        if self.room.allow_guests && pin.is_empty() {
+            self.fault("__all__", "If guests are allowed you must specify a host PIN.");
+        }
+        if !self.room.allow_guests && !guest_pin.is_empty() {
+            self.fault("__all__", "A guest PIN requires that guests are allowed.");
+        }
+        if pin.is_empty() || guest_pin.is_empty() {
+            return;
+        }
+        if pin == guest_pin {
+            self.fault("__all__", "Host and guest PINs must be different.");
+        }
+        let ends = (pin.ends_with('#'), guest_pin.ends_with('#'));
+        if ends.0 != ends.1 || (ends == (false, false) && pin.len() != guest_pin.len()) {
+            self.fault("__all__", "Host and guest PINs must have the same number of digits, or both must end with #.");
+        }
+    }
+
+    fn fault(&mut self, field: &'static str, message: &str) {
+        self.errors.entry(field).or_default().push(message.to_owned());
+    }
+
+    fn finish(self) -> Result<StoredRoom, Refusal> {
+        if self.errors.is_empty() {
+            return Ok(self.room);
+        }
+        Err(Refusal::Fields { resource: RESOURCE, fields: self.errors })
+    }
+}
+
+/// Inline aliases; writing them replaces the whole list.
+fn aliases(value: &Value) -> Result<Vec<StoredAlias>, Refusal> {
+    list("aliases", value)?
+        .iter()
+        .map(|alias| {
+            let text = |field| alias.get(field).and_then(Value::as_str).map(str::to_owned);
+            let dialled = text("alias").ok_or_else(|| Refusal::field(RESOURCE, "aliases", "An alias is an object."))?;
+            Ok(StoredAlias { id: 0, alias: dialled, description: text("description").unwrap_or_default() })
+        })
+        .collect()
+}
+
+fn list<'a>(field: &'static str, value: &'a Value) -> Result<&'a [Value], Refusal> {
+    match value {
+        Value::Null => Ok(&[]),
+        Value::Array(list) => Ok(list),
+        _ => Err(Refusal::field(RESOURCE, field, "Enter a list of values.")),
+    }
+}
+
+fn parse_time(value: &Value) -> Option<OffsetDateTime> {
+    let text = value.as_str()?;
+    OffsetDateTime::parse(text, &Iso8601::DEFAULT)
+        .or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc))
+        .ok()
+}

@@ -1,0 +1,104 @@
+//! The refusals of Queue Storage, with the codes that clients decide on.
+
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::xml;
+
+/// Clients compare this header rather than the status: 404 has two meanings.
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+
+/// A refused operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StorageError {
+    AuthenticationFailed,
+    AuthorizationFailure,
+    AuthorizationPermissionMismatch,
+    AuthorizationProtocolMismatch,
+    AuthorizationResourceTypeMismatch,
+    AuthorizationServiceMismatch,
+    InvalidQueryParameterValue,
+    InvalidResourceName,
+    InvalidXmlDocument,
+    MessageNotFound,
+    MissingRequiredQueryParameter,
+    OutOfRangeInput,
+    OutOfRangeQueryParameterValue,
+    PopReceiptMismatch,
+    QueueAlreadyExists,
+    QueueNotFound,
+    RequestBodyTooLarge,
+    UnsupportedHttpVerb,
+}
+
+impl StorageError {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::AuthenticationFailed
+            | Self::AuthorizationFailure
+            | Self::AuthorizationPermissionMismatch
+            | Self::AuthorizationProtocolMismatch
+            | Self::AuthorizationResourceTypeMismatch
+            | Self::AuthorizationServiceMismatch => StatusCode::FORBIDDEN,
+            Self::InvalidQueryParameterValue
+            | Self::InvalidResourceName
+            | Self::InvalidXmlDocument
+            | Self::MissingRequiredQueryParameter
+            | Self::OutOfRangeInput
+            | Self::OutOfRangeQueryParameterValue
+            | Self::PopReceiptMismatch => StatusCode::BAD_REQUEST,
+            Self::MessageNotFound | Self::QueueNotFound => StatusCode::NOT_FOUND,
+            Self::QueueAlreadyExists => StatusCode::CONFLICT,
+            Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedHttpVerb => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::AuthenticationFailed | Self::AuthorizationFailure => {
+                "Server failed to authenticate the request. Make sure the value of the Authorization header is formed correctly including the signature."
+            }
+            Self::AuthorizationPermissionMismatch => {
+                "This request is not authorized to perform this operation using this permission."
+            }
+            Self::AuthorizationProtocolMismatch => {
+                "This request is not authorized to perform this operation using this protocol."
+            }
+            Self::AuthorizationResourceTypeMismatch => {
+                "This request is not authorized to perform this operation using this resource type."
+            }
+            Self::AuthorizationServiceMismatch => {
+                "This request is not authorized to perform this operation using this service."
+            }
+            Self::InvalidQueryParameterValue => {
+                "Value for one of the query parameters specified in the request URI is invalid."
+            }
+            Self::InvalidResourceName => "The specified resource name contains invalid characters.",
+            Self::InvalidXmlDocument => "XML specified is not syntactically valid.",
+            Self::MessageNotFound => "The specified message does not exist.",
+            Self::MissingRequiredQueryParameter => "A required query parameter was not specified for this request.",
+            Self::OutOfRangeInput => "The specified resource name length is not within the permissible limits.",
+            Self::OutOfRangeQueryParameterValue => {
+                "One of the query parameters specified in the request URI is outside the permissible range."
+            }
+            Self::PopReceiptMismatch => {
+                "The specified pop receipt did not match the pop receipt for a dequeued message."
+            }
+            Self::QueueAlreadyExists => "The specified queue already exists.",
+            Self::QueueNotFound => "The specified queue does not exist.",
+            Self::RequestBodyTooLarge => "The request body is too large and exceeds the maximum permissible limit.",
+            Self::UnsupportedHttpVerb => "The resource doesn't support specified Http Verb.",
+        }
+    }
+}
+
+impl IntoResponse for StorageError {
+    fn into_response(self) -> Response {
+        // The variants are named as the service spells its codes.
+        let code = format!("{self:?}");
+        let body = xml::error(&code, self.message());
+        (self.status(), [(header::CONTENT_TYPE, "application/xml".to_owned()), (ERROR_CODE, code)], body)
+            .into_response()
+    }
+}

@@ -1,0 +1,154 @@
+//! A loopback HTTP server that can be stopped, started again on its port, and whose connections can be cut.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use url::Url;
+
+/// Serves a router on 127.0.0.1 until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    router: Router,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+/// The connection a request came in on, as a request extension.
+#[derive(Clone, Debug)]
+pub struct Connection(CancellationToken);
+
+impl Server {
+    /// Starts on a port that the system chooses.
+    pub async fn start(router: Router) -> Self {
+        Self::start_on(router, 0).await.expect("the system has a free port on loopback")
+    }
+
+    /// Starts on the given port, or on one that the system chooses if it is 0.
+    pub async fn start_on(router: Router, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            running: Mutex::new(Some(Running::start(listener, router.clone()))),
+            router,
+        })
+    }
+
+    /// Where the server answers, with a trailing slash.
+    pub fn url(&self) -> Url {
+        Url::parse(&format!("http://{}/", self.address)).expect("a socket address makes a URL")
+    }
+
+    /// Closes the listener and every connection; from then on connections are refused.
+    pub async fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.stop.cancel();
+            // An accept loop that panicked has closed its listener as well.
+            let _ended = running.accepting.await;
+        }
+    }
+
+    /// Starts again on the same port, stopping first where necessary.
+    pub async fn restart(&self) {
+        self.stop().await;
+        let listener = self.bind_again().await;
+        let running = Running::start(listener, self.router.clone());
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+    }
+
+    /// While the server was down the system may have lent its port to an outgoing connection.
+    async fn bind_again(&self) -> TcpListener {
+        for _ in 0..100 {
+            if let Ok(listener) = TcpListener::bind(self.address).await {
+                return listener;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{} is still taken after five seconds", self.address);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = running.take() {
+            running.stop.cancel();
+        }
+    }
+}
+
+impl Running {
+    fn start(listener: TcpListener, router: Router) -> Self {
+        let stop = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, router, stop.clone()));
+        Self { stop, accepting }
+    }
+}
+
+impl Connection {
+    /// Closes the connection without an answer to whatever is in flight on it.
+    pub fn cut(&self) {
+        self.0.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        // Out of file descriptors is the usual cause of an error here; existing connections free some.
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let _only_latency_suffers = stream.set_nodelay(true);
+        connections.spawn(serve(stream, router.clone(), stop.child_token()));
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection, whatever carries it, until the client leaves or the connection is cut.
+async fn serve<S>(stream: S, router: Router, cut: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = Connection(cut.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+    });
+    tokio::select! {
+        // A client that breaks off is nothing the simulated system could act on.
+        _served = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        () = cut.cancelled() => {}
+    }
+}

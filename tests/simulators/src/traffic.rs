@@ -1,0 +1,189 @@
+//! What a simulator has received, and the faults that it is told to show.
+
+mod fault;
+mod log;
+mod matching;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{broadcast, watch};
+
+use crate::server::Connection;
+
+pub use fault::{Fault, Times};
+pub use log::Exchange;
+pub use matching::Matching;
+
+use fault::Rule;
+use log::Log;
+
+/// More than any request of the service; the queue's own limit of 64 KiB lies far below.
+const MAX_REQUEST_BODY: usize = 4 * 1024 * 1024;
+
+/// The log and the faults of one simulator; clones share them.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    log: Log,
+    rules: Mutex<Vec<Rule>>,
+    /// Counts the calls of `heal`, so that stalled requests notice.
+    healed: watch::Sender<u64>,
+    clock_offset: AtomicI64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                log: Log::default(),
+                rules: Mutex::default(),
+                healed: watch::Sender::new(0),
+                clock_offset: AtomicI64::new(0),
+            }),
+        }
+    }
+}
+
+impl Traffic {
+    /// Puts the log and the faults in front of everything the router answers.
+    pub fn watch(&self, router: Router) -> Router {
+        router.layer(middleware::from_fn_with_state(self.clone(), pass))
+    }
+
+    /// The last 100,000 exchanges in the order in which they arrived.
+    pub fn log(&self) -> Vec<Exchange> {
+        self.shared.log.exchanges()
+    }
+
+    /// Forgets the exchanges so far.
+    pub fn clear(&self) {
+        self.shared.log.clear();
+    }
+
+    /// How many exchanges in the log match.
+    pub fn count(&self, matching: &Matching) -> usize {
+        self.shared.log.count(matching)
+    }
+
+    /// Exchanges as they end, whether by an answer or by a cut connection.
+    pub fn subscribe(&self) -> broadcast::Receiver<Exchange> {
+        self.shared.log.subscribe()
+    }
+
+    /// Shows `fault` to the next matching requests; of several rules the one injected first wins.
+    pub fn inject(&self, matching: Matching, times: Times, fault: Fault) {
+        self.rules().push(Rule::new(matching, times, fault));
+    }
+
+    /// Removes all faults; requests that stall are now worked on and answered.
+    pub fn heal(&self) {
+        self.rules().clear();
+        self.shared.healed.send_modify(|healed| *healed += 1);
+    }
+
+    /// Moves the clock behind the `Date` header of all answers by this many seconds.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.shared.clock_offset.store(seconds, Ordering::Relaxed);
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fault_for(&self, exchange: &Exchange) -> Option<Fault> {
+        let mut rules = self.rules();
+        let at = rules.iter().position(|rule| rule.matches(exchange))?;
+        let fault = rules[at].show();
+        if rules[at].is_spent() {
+            rules.remove(at);
+        }
+        Some(fault)
+    }
+
+    async fn until_healed(&self) {
+        let mut healed = self.shared.healed.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _changed = healed.changed().await;
+    }
+
+    /// Rounded down to the second, as HTTP shows it.
+    fn date(&self) -> HeaderValue {
+        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
+        let distance = Duration::from_secs(offset.unsigned_abs());
+        let now = SystemTime::now();
+        let shown = if offset < 0 { now - distance } else { now + distance };
+        HeaderValue::try_from(httpdate::fmt_http_date(shown)).expect("a date is plain ASCII")
+    }
+}
+
+async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> Response {
+    let connection =
+        request.extensions().get::<Connection>().expect("the server names the connection of every request").clone();
+    let (parts, body) = request.into_parts();
+    let mut logged = traffic.shared.log.arrived(&parts);
+    let Ok(body) = to_bytes(body, MAX_REQUEST_BODY).await else {
+        return hang_up(&connection).await;
+    };
+    let fault = traffic.fault_for(logged.exchange());
+    let work = Work { next, request: Request::from_parts(parts, Body::from(body)) };
+
+    let mut answer = match fault {
+        None => work.done().await,
+        Some(Fault::Slow(delay)) => work.done_after(tokio::time::sleep(delay)).await,
+        Some(Fault::Stall) => {
+            let healing = traffic.clone();
+            work.done_after(async move { healing.until_healed().await }).await
+        }
+        Some(Fault::HangUpBefore) => return hang_up(&connection).await,
+        Some(Fault::HangUpAfter) => {
+            work.done().await;
+            return hang_up(&connection).await;
+        }
+        Some(Fault::StatusAfter(status)) => {
+            work.done().await;
+            fault::bare(status)
+        }
+        Some(fault) => fault.answer(),
+    };
+    answer.headers_mut().insert(header::DATE, traffic.date());
+    logged.answered(answer.status());
+    answer
+}
+
+struct Work {
+    next: Next,
+    request: Request,
+}
+
+impl Work {
+    async fn done(self) -> Response {
+        self.next.run(self.request).await
+    }
+
+    /// A real server does not notice that its caller has stopped waiting: the work is done all the same, late.
+    async fn done_after(self, delay: impl Future<Output = ()> + Send + 'static) -> Response {
+        let late = tokio::spawn(async move {
+            delay.await;
+            self.done().await
+        });
+        late.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    }
+}
+
+/// Never answers; the log entry stays without a status.
+async fn hang_up(connection: &Connection) -> Response {
+    connection.cut();
+    std::future::pending().await
+}

@@ -1,0 +1,123 @@
+//! The ways in which a simulated system fails.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{Exchange, Matching};
+
+/// What happens to a request instead of, before or after the ordinary work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The work is done and answered after this time, even if the caller has gone by then.
+    Slow(Duration),
+    /// No work and no answer until the faults are healed or the caller gives up; healing lets the work happen late.
+    Stall,
+    /// No work; this status with an empty body.
+    Status(u16),
+    /// No work; exactly this answer.
+    StatusWith {
+        /// Status of the answer.
+        status: u16,
+        /// Headers of the answer, by name and value.
+        headers: Vec<(String, String)>,
+        /// Body of the answer.
+        body: String,
+    },
+    /// No work; the connection is cut.
+    HangUpBefore,
+    /// The work is done, then the connection is cut.
+    HangUpAfter,
+    /// The work is done, then this status hides it.
+    StatusAfter(u16),
+    /// No work; 200 with a page of HTML.
+    Rubbish,
+    /// No work; 302 to this address.
+    Redirect(String),
+    /// No work; 200 with JSON white space of this many bytes.
+    HugeBody(usize),
+}
+
+/// How often a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// For one request.
+    Once,
+    /// For this many requests.
+    N(usize),
+    /// Until the faults are healed.
+    Always,
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    matching: Matching,
+    /// `None` for always.
+    left: Option<usize>,
+    fault: Fault,
+}
+
+impl Rule {
+    pub(super) fn new(matching: Matching, times: Times, fault: Fault) -> Self {
+        let left = match times {
+            Times::Once => Some(1),
+            Times::N(n) => Some(n),
+            Times::Always => None,
+        };
+        Self { matching, left, fault }
+    }
+
+    pub(super) fn matches(&self, exchange: &Exchange) -> bool {
+        !self.is_spent() && self.matching.matches(exchange)
+    }
+
+    pub(super) fn show(&mut self) -> Fault {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.fault.clone()
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == Some(0)
+    }
+}
+
+impl Fault {
+    /// The answer of a fault that neither waits nor works nor cuts.
+    pub(super) fn answer(self) -> Response {
+        match self {
+            Self::Status(status) => bare(status),
+            Self::StatusWith { status, headers, body } => with(status, headers, body),
+            Self::Rubbish => (
+                [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
+                "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>",
+            )
+                .into_response(),
+            Self::Redirect(to) => with(302, vec![("location".to_owned(), to)], String::new()),
+            Self::HugeBody(length) => {
+                ([(header::CONTENT_TYPE, "application/json")], Body::from(vec![b' '; length])).into_response()
+            }
+            Self::Slow(_) | Self::Stall | Self::HangUpBefore | Self::HangUpAfter | Self::StatusAfter(_) => {
+                unreachable!("these depend on the work and are shown where it is done")
+            }
+        }
+    }
+}
+
+/// A status and nothing else.
+pub(super) fn bare(status: u16) -> Response {
+    StatusCode::from_u16(status).expect("a test injects a status that HTTP knows").into_response()
+}
+
+fn with(status: u16, headers: Vec<(String, String)>, body: String) -> Response {
+    let mut answer = bare(status);
+    for (name, value) in headers {
+        answer.headers_mut().append(
+            HeaderName::try_from(name).expect("a test injects a valid header name"),
+            HeaderValue::try_from(value).expect("a test injects a valid header value"),
+        );
+    }
+    *answer.body_mut() = Body::from(body);
+    answer
+}

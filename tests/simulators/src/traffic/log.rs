@@ -1,0 +1,129 @@
+//! The requests a simulator has received.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use tokio::sync::broadcast;
+
+use super::Matching;
+
+/// A sandbox runs for hours; older exchanges are forgotten.
+const CAPACITY: usize = 100_000;
+
+/// A slow reader of the broadcast loses the oldest exchanges beyond this many.
+const BROADCAST_CAPACITY: usize = 1_024;
+
+/// One request and how it ended.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When the head of the request had arrived.
+    pub at: Instant,
+    /// Method of the request.
+    pub method: Method,
+    /// Path of the request, as it was sent.
+    pub path: String,
+    /// Query of the request without the question mark, as it was sent; empty if there was none.
+    pub query: String,
+    /// Headers of the request.
+    pub headers: HeaderMap,
+    /// Status of the answer, `None` while there is none and if the connection ended without one.
+    pub status: Option<u16>,
+}
+
+#[derive(Debug)]
+pub(super) struct Log {
+    kept: Mutex<Kept>,
+    ended: broadcast::Sender<Exchange>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Number of the first exchange in the ring; exchanges are numbered as they arrive.
+    first: u64,
+    exchanges: VecDeque<Exchange>,
+}
+
+/// An exchange in progress; ends it when dropped, which also happens when the connection breaks.
+#[derive(Debug)]
+pub(super) struct Logged<'a> {
+    log: &'a Log,
+    number: u64,
+    exchange: Exchange,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), ended: broadcast::Sender::new(BROADCAST_CAPACITY) }
+    }
+}
+
+impl Log {
+    pub(super) fn arrived(&self, request: &Parts) -> Logged<'_> {
+        let exchange = Exchange {
+            at: Instant::now(),
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
+            query: request.uri.query().unwrap_or_default().to_owned(),
+            headers: request.headers.clone(),
+            status: None,
+        };
+        let mut kept = self.kept();
+        if kept.exchanges.len() == CAPACITY {
+            kept.exchanges.pop_front();
+            kept.first += 1;
+        }
+        let number = kept.first + kept.exchanges.len() as u64;
+        kept.exchanges.push_back(exchange.clone());
+        Logged { log: self, number, exchange }
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        self.kept().exchanges.iter().cloned().collect()
+    }
+
+    pub(super) fn count(&self, matching: &Matching) -> usize {
+        self.kept().exchanges.iter().filter(|exchange| matching.matches(exchange)).count()
+    }
+
+    pub(super) fn clear(&self) {
+        let mut kept = self.kept();
+        // Exchanges in progress keep their numbers, so that they cannot end a later one.
+        kept.first += kept.exchanges.len() as u64;
+        kept.exchanges.clear();
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Exchange> {
+        self.ended.subscribe()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logged<'_> {
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.exchange.status = Some(status.as_u16());
+        let mut kept = self.log.kept();
+        let place = self.number.checked_sub(kept.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(exchange) = place.and_then(|at| kept.exchanges.get_mut(at)) {
+            exchange.status = self.exchange.status;
+        }
+    }
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        if self.log.ended.receiver_count() > 0 {
+            // Every receiver may have gone since.
+            let _heard = self.log.ended.send(self.exchange.clone());
+        }
+    }
+}

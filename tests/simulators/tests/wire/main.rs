@@ -1,0 +1,15 @@
+//! The simulators over the wire, as far as the service's own tests do not cover them.
+
+mod entra;
+mod genesys;
+mod pexip;
+mod queue;
+mod traffic;
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
+/// No proxy, no redirects: what a simulator answers is what a test sees.
+fn client() -> Client {
+    Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client without TLS settings of its own")
+}

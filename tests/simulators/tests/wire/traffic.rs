@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use maxconf_simulators::{Fault, GenesysSimulator, Matching, QueueSimulator, Times};
+use reqwest::{Client, Error, Method, Response, StatusCode};
+
+use crate::client;
+
+async fn ask(client: &Client, genesys: &GenesysSimulator) -> Result<Response, Error> {
+    let url = genesys.api_url().join("api/v2/tokens/me").expect("a path");
+    client.get(url).send().await
+}
+
+#[tokio::test]
+async fn a_fault_shows_as_often_as_it_should_and_the_first_rule_wins() {
+    let genesys = GenesysSimulator::start().await;
+    let client = client();
+    let traffic = genesys.traffic();
+    traffic.inject(Matching::method(Method::POST), Times::Always, Fault::Status(500));
+    traffic.inject(Matching::any().path_contains("/tokens/"), Times::N(2), Fault::Status(503));
+    traffic.inject(Matching::any(), Times::Once, Fault::Redirect("http://127.0.0.1:9/".to_owned()));
+
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(ask(&client, &genesys).await.expect("an answer").status().as_u16());
+    }
+
+    assert_eq!(statuses, [503, 503, 302, 401]);
+    let logged: Vec<_> = traffic.log().iter().map(|exchange| exchange.status).collect();
+    assert_eq!(logged, [Some(503), Some(503), Some(302), Some(401)]);
+    assert_eq!(traffic.count(&Matching::method(Method::GET).path_contains("tokens/me")), 4);
+}
+
+#[tokio::test]
+async fn a_cut_connection_gives_no_answer_and_the_next_one_works() {
+    let genesys = GenesysSimulator::start().await;
+    let client = client();
+    genesys.traffic().inject(Matching::any(), Times::Once, Fault::HangUpBefore);
+
+    let cut = ask(&client, &genesys).await.expect_err("no answer");
+    let next = ask(&client, &genesys).await.expect("an answer");
+
+    assert!(cut.is_request(), "{cut:?}");
+    assert_eq!(next.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(genesys.traffic().log()[0].status, None);
+}
+
+#[tokio::test]
+async fn work_is_done_although_the_answer_is_lost_or_late() {
+    let queue = QueueSimulator::start().await;
+    let client = client();
+    let sas = queue.queue_sas("rooms", "raup");
+    let url = format!("{}/rooms/messages?{sas}", queue.url());
+    let put =
+        |text: &str| client.post(&url).body(format!("<QueueMessage><MessageText>{text}</MessageText></QueueMessage>"));
+    queue.put("rooms", "first");
+    let traffic = queue.traffic();
+
+    traffic.inject(Matching::any(), Times::Once, Fault::HangUpAfter);
+    put("lost").send().await.expect_err("no answer");
+    traffic.inject(Matching::any(), Times::Once, Fault::StatusAfter(500));
+    assert_eq!(put("hidden").send().await.expect("an answer").status(), 500);
+    traffic.inject(Matching::any(), Times::Once, Fault::Slow(Duration::from_millis(300)));
+    put("late").timeout(Duration::from_millis(50)).send().await.expect_err("too late");
+    traffic.inject(Matching::any(), Times::Once, Fault::Stall);
+    put("stalled").timeout(Duration::from_millis(50)).send().await.expect_err("too late");
+    assert_eq!(queue.messages("rooms").len(), 3);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    traffic.heal();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    let texts: Vec<_> = queue.messages("rooms").into_iter().map(|message| message.text).collect();
+    assert_eq!(texts, ["first", "lost", "hidden", "late", "stalled"]);
+}
+
+#[tokio::test]
+async fn the_date_of_answers_can_be_moved() {
+    let genesys = GenesysSimulator::start().await;
+    genesys.traffic().set_clock_offset(-3_600);
+
+    let answer = ask(&client(), &genesys).await.expect("an answer");
+
+    let shown = answer.headers()["date"].to_str().expect("plain text");
+    let shown = httpdate::parse_http_date(shown).expect("a date");
+    let behind = shown.elapsed().expect("a date in the past").as_secs();
+    assert!((3_595..3_660).contains(&behind), "{behind}");
+}
+
+#[tokio::test]
+async fn a_stopped_simulator_refuses_connections_until_it_is_restarted() {
+    let genesys = GenesysSimulator::start().await;
+    let client = client();
+    let token = genesys.issue_token();
+    ask(&client, &genesys).await.expect("an answer");
+
+    genesys.stop().await;
+    let refused = ask(&client, &genesys).await.expect_err("nobody listens");
+    genesys.restart().await;
+    let url = genesys.api_url().join("api/v2/users/me").expect("a path");
+    let back = client.get(url).bearer_auth(token).send().await.expect("an answer");
+
+    assert!(refused.is_connect(), "{refused:?}");
+    assert_eq!(back.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn finished_exchanges_are_announced() {
+    let genesys = GenesysSimulator::start().await;
+    let mut finished = genesys.traffic().subscribe();
+
+    ask(&client(), &genesys).await.expect("an answer");
+
+    let exchange = finished.recv().await.expect("an exchange");
+    assert_eq!((exchange.path.as_str(), exchange.status), ("/api/v2/tokens/me", Some(401)));
+}
