@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::auth::EntraVerifier;
 use crate::config::ServerConfig;
 use crate::pexip::PexipClient;
-use crate::queue::RoomQueue;
+use crate::queue::{QueueError, RoomQueue};
 use crate::telemetry::{COMMIT, VERSION};
 
 /// How long a result is given out again, so that probing does not load what it probes.
@@ -85,10 +85,17 @@ impl Health {
     }
 
     async fn check(&self) -> Readiness {
-        let (queue, pexip) =
-            tokio::join!(settled("queue", self.queue.approximate_count()), settled("pexip", self.pexip.check()));
+        let (queue, pexip) = tokio::join!(settled("queue", self.check_queue()), settled("pexip", self.pexip.check()));
         let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
         Readiness { entra, queue, pexip }
+    }
+
+    /// A missing queue is made when it is first needed; the service that says so is reachable.
+    async fn check_queue(&self) -> Result<(), QueueError> {
+        match self.queue.approximate_count().await {
+            Ok(_) | Err(QueueError::NoSuchQueue) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

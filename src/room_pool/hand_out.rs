@@ -105,9 +105,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<HandedOut, TakeRoomError> {
         let deadline = deadline - ANSWER_MARGIN;
-        if self.refill.rooms_known() >= 2 * self.config.max_rooms {
-            return Err(NoRoom::HardCap.into());
-        }
+        self.check_hard_cap().await?;
         if self.config.target == 0 {
             return self.make_direct(tag, deadline).await;
         }
@@ -128,6 +126,15 @@ impl Inner {
             }
         }
         self.make_direct(tag, deadline).await
+    }
+
+    /// Counts anew before it refuses: rooms end without this instance's doing.
+    async fn check_hard_cap(&self) -> Result<(), TakeRoomError> {
+        let cap = 2 * self.config.max_rooms;
+        if self.refill.rooms_known() >= cap && self.count_rooms().await? >= cap {
+            return Err(NoRoom::HardCap.into());
+        }
+        Ok(())
     }
 
     /// `None` if the room turned out to be gone or somebody else's: the next one may do.

@@ -157,7 +157,7 @@ impl Inner {
         Ok((messages.min(untagged), rooms.len()))
     }
 
-    async fn count_rooms(&self) -> Result<usize, PexipError> {
+    pub(super) async fn count_rooms(&self) -> Result<usize, PexipError> {
         let rooms = self.pexip.count_ours().await?;
         self.refill.rooms_known.store(rooms, Ordering::Relaxed);
         Ok(rooms)

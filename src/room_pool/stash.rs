@@ -64,6 +64,9 @@ pub(super) struct Stash {
 #[derive(Default)]
 struct State {
     rooms: VecDeque<ReadyRoom>,
+    /// Leased, but to be looked up on Pexip before use: what came in, or was flushed, while Pexip was in trouble.
+    /// Looked at again before anything is received, or an outage would lease the whole queue away.
+    unchecked: Vec<LeasedMessage>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -109,9 +112,17 @@ impl Stash {
         self.state().hand_over(room);
     }
 
-    /// Forgets every checked room: after trouble at Pexip, what was seen there may not hold any more.
+    /// Takes back the word of every check: after trouble at Pexip, what was seen there may not hold any more.
     pub(super) fn flush(&self) {
-        self.state().rooms.clear();
+        let mut state = self.state();
+        let messages: Vec<_> = state.rooms.drain(..).map(|room| room.message).collect();
+        state.unchecked.extend(messages);
+    }
+
+    fn take_unchecked(&self) -> Vec<LeasedMessage> {
+        let mut unchecked = std::mem::take(&mut self.state().unchecked);
+        unchecked.retain(|message| Instant::now() < message.lease_ends);
+        unchecked
     }
 
     fn wanted(&self) -> usize {
@@ -198,10 +209,14 @@ impl Inner {
 
     /// One batch: receive, check, hand over. Returns how long to wait before the next.
     async fn fill_stash(&self, wanted: usize) -> Duration {
-        let leased = match self.queue.receive(wanted, self.config.lease).await {
-            Ok(leased) => leased,
-            Err(error) => return self.queue_trouble(error).await,
-        };
+        let mut leased = self.stash.take_unchecked();
+        if leased.len() < wanted {
+            match self.queue.receive(wanted - leased.len(), self.config.lease).await {
+                Ok(received) => leased.extend(received),
+                Err(error) if leased.is_empty() => return self.queue_trouble(error).await,
+                Err(error) => warn!(%error, "no messages could be received"),
+            }
+        }
         if leased.is_empty() {
             return if self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { PAUSE_WHILE_IDLE };
         }
@@ -217,7 +232,7 @@ impl Inner {
                 if none && self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { Duration::ZERO }
             }
             Err(error) => {
-                warn!(%error, "rooms could not be checked; their leases run out by themselves");
+                warn!(%error, "leased rooms could not be checked");
                 self.stash.flush();
                 self.stash.answer_all(&NoReadyRoom::Pexip(error));
                 PAUSE_AFTER_TROUBLE
@@ -247,7 +262,13 @@ impl Inner {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut found = self.pexip.find_by_names(&names).await?;
+        let mut found = match self.pexip.find_by_names(&names).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.stash.state().unchecked.extend(leased);
+                return Err(error);
+            }
+        };
         let lasting = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
         let mut ready = Vec::new();
         for message in leased {

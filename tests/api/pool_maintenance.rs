@@ -1,0 +1,107 @@
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{POOL_QUEUE, TestApp};
+
+#[tokio::test]
+async fn a_run_brings_the_pool_to_its_target_and_the_next_one_finds_it_full() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 7).start().await;
+
+    let first = app.run_maintenance().await;
+    let second = app.run_maintenance().await;
+
+    assert_eq!(first.json(), json!({ "Outputs": {}, "Logs": ["ready 0, made 7, failed 0"], "ReturnValue": null }));
+    assert_eq!(second.json()["Logs"], json!(["ready 7, made 0, failed 0"]));
+    assert_eq!((app.pexip.rooms().len(), app.queue.messages(POOL_QUEUE).len()), (7, 7));
+}
+
+#[tokio::test]
+async fn neither_tickets_without_rooms_nor_rooms_without_tickets_count_as_ready() {
+    let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
+    for number in 0..6 {
+        app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}"));
+    }
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+
+    let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
+    for number in 0..6 {
+        let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}");
+        app.pexip.insert(StoredRoom::named(name).described("ready-until=2999-01-01T00:00:00Z"));
+    }
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+}
+
+#[tokio::test]
+async fn rooms_handed_out_and_rooms_past_their_mark_do_not_count_as_ready() {
+    let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
+    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8qqqqqqqqqqqqqqq1").tagged("https://id.gov.bc.ca/idcheck/x"));
+    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8qqqqqqqqqqqqqqq2").described("ready-until=2020-01-01T00:00:00Z"));
+
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+}
+
+#[tokio::test]
+async fn the_host_always_gets_an_object_and_a_200() {
+    for break_something in [
+        (|app: &TestApp| app.pexip.set_password("changed")) as fn(&TestApp),
+        |app| app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Rubbish),
+        |app| app.pexip.traffic().inject(Matching::method(Method::POST), Times::Always, Fault::Status(500)),
+        |app| app.queue.traffic().inject(Matching::any(), Times::Always, Fault::Status(500)),
+        |app| app.queue.traffic().inject(Matching::any(), Times::Always, Fault::HangUpBefore),
+    ] {
+        let app = TestApp::start().await;
+        break_something(&app);
+
+        let answer = app.run_maintenance().await;
+
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"), "{answer:?}");
+        assert!(answer.json()["Logs"][0].as_str().is_some_and(|line| line.contains("failed")), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_create_was_answered_with_an_error_still_gets_its_one_ticket() {
+    let app = TestApp::start().await;
+    app.pexip.traffic().inject(Matching::method(Method::POST), Times::Once, Fault::StatusAfter(500));
+
+    app.fill_pool().await;
+
+    assert_eq!((app.pexip.rooms().len(), app.queue.messages(POOL_QUEUE).len()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_ticket_whose_answer_was_lost_is_never_put_again() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 1).set("POOL_PREFETCH", 0).start().await;
+    app.fill_pool().await;
+    app.create_room().await;
+    app.queue.traffic().inject(Matching::method(Method::POST), Times::Once, Fault::HangUpAfter);
+
+    app.run_maintenance().await;
+    app.run_maintenance().await;
+
+    let mut names: Vec<_> = app.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
+    let put = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), put, "a name that is put twice is handed out twice");
+}
+
+#[tokio::test]
+async fn two_runs_at_once_make_no_more_than_the_target() {
+    let app = TestApp::start().await;
+
+    let (one, other) = tokio::join!(app.run_maintenance(), app.run_maintenance());
+
+    assert_eq!((one.status.as_u16(), other.status.as_u16()), (200, 200));
+    assert_eq!(app.pexip.rooms().len(), 4);
+}
+
+#[tokio::test]
+async fn a_missing_queue_is_made() {
+    let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
+
+    app.fill_pool().await;
+
+    assert_eq!(app.queue.messages(POOL_QUEUE).len(), 4);
+}

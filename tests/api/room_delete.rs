@@ -1,0 +1,148 @@
+use maxconf_simulators::pexip::Role;
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+
+use crate::support::{TAG, TestApp};
+
+const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+#[tokio::test]
+async fn a_deleted_room_is_gone_and_nobody_is_left_in_it() {
+    for command_status in [200, 202] {
+        let app = TestApp::start().await;
+        let name = app.create_room().await.room();
+        app.pexip.disconnect_status(command_status);
+        app.pexip.join(&name, Role::Guest);
+
+        let answer = app.delete_room(&name).await;
+
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (204, ""), "{answer:?}");
+        assert!(app.pexip.room(&name).is_none());
+        assert!(!app.pexip.is_running(&name));
+    }
+}
+
+#[tokio::test]
+async fn the_room_is_removed_before_its_call_is_disconnected() {
+    let app = TestApp::start().await;
+    let name = app.create_room().await.room();
+    app.pexip.join(&name, Role::Guest);
+
+    app.delete_room(&name).await;
+
+    let log = app.pexip.traffic().log();
+    let removed = log.iter().position(|exchange| exchange.method == Method::DELETE).expect("a delete");
+    let disconnected = log.iter().position(|exchange| exchange.path.contains("disconnect")).expect("a disconnect");
+    assert!(removed < disconnected, "somebody could have joined again in between");
+}
+
+#[tokio::test]
+async fn a_room_that_was_never_there_is_not_found() {
+    let app = TestApp::start().await;
+
+    app.delete_room(OURS).await.assert_problem(404, "room_not_found");
+}
+
+#[tokio::test]
+async fn deleting_twice_finds_nothing_the_second_time() {
+    let app = TestApp::start().await;
+    let name = app.create_room().await.room();
+
+    assert_eq!(app.delete_room(&name).await.status, 204);
+    app.delete_room(&name).await.assert_problem(404, "room_not_found");
+}
+
+#[tokio::test]
+async fn a_room_that_vanishes_between_look_up_and_delete_counts_as_deleted() {
+    let app = TestApp::start().await;
+    let name = app.create_room().await.room();
+    app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, Fault::Status(404));
+
+    assert_eq!(app.delete_room(&name).await.status, 204);
+}
+
+#[tokio::test]
+async fn foreign_and_malformed_names_are_not_found_and_pexip_is_not_asked() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    app.pexip.insert(StoredRoom::named("boardroom").tagged(TAG));
+    app.pexip.insert(StoredRoom::named("edge-01jd5p3xk8qqqqqqqqqqqqqqqq"));
+
+    for name in [
+        "boardroom",
+        "edge-01jd5p3xk8qqqqqqqqqqqqqqqq",
+        "vbv-",
+        "41",
+        "create",
+        "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq%2f",
+        "%ff",
+        "*",
+    ] {
+        app.delete_room(name).await.assert_problem(404, "room_not_found");
+    }
+
+    assert_eq!(app.pexip.rooms().len(), 2);
+    assert_eq!(app.pexip.traffic().count(&Matching::any()), 0);
+}
+
+#[tokio::test]
+async fn only_the_room_itself_is_deleted_never_the_collection() {
+    let app = TestApp::start().await;
+    app.fill_pool().await;
+    let name = app.create_room().await.room();
+    let id = app.pexip.room(&name).expect("the room").id;
+
+    app.delete_room(&name).await;
+
+    let deleted: Vec<_> =
+        app.pexip.traffic().log().into_iter().filter(|exchange| exchange.method == Method::DELETE).collect();
+    assert_eq!(deleted.len(), 1);
+    assert_eq!(deleted[0].path, format!("/api/admin/configuration/v1/conference/{id}/"));
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_disconnected_does_not_fail_the_delete() {
+    let app = TestApp::start().await;
+    let name = app.create_room().await.room();
+    app.pexip.join(&name, Role::Guest);
+    app.pexip.traffic().inject(Matching::any().path_contains("/status/"), Times::Always, Fault::Status(500));
+
+    assert_eq!(app.delete_room(&name).await.status, 204);
+    assert!(app.pexip.room(&name).is_none());
+}
+
+#[tokio::test]
+async fn each_trouble_at_pexip_has_its_answer() {
+    for (fault, status, code) in [
+        (Fault::Status(401), 502, "pexip_refused"),
+        (Fault::Status(403), 502, "pexip_refused"),
+        (Fault::Redirect("/accounts/login/".into()), 502, "pexip_refused"),
+        (Fault::Status(400), 502, "pexip_refused"),
+        (Fault::Rubbish, 502, "pexip_invalid"),
+        (Fault::HugeBody(9 * 1024 * 1024), 502, "pexip_invalid"),
+        (Fault::Status(429), 503, "pexip_unavailable"),
+        (Fault::Status(500), 503, "pexip_unavailable"),
+        (Fault::Status(503), 503, "pexip_unavailable"),
+        (Fault::HangUpBefore, 503, "pexip_unavailable"),
+        (Fault::Stall, 504, "pexip_timeout"),
+    ] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).start().await;
+        app.pexip.traffic().inject(Matching::any(), Times::Always, fault);
+
+        app.delete_room(OURS).await.assert_problem(status, code);
+        app.public_room(OURS).await.assert_problem(status, code);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_is_unavailable_and_one_that_asks_for_time_gets_it() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let busy =
+        Fault::StatusWith { status: 429, headers: vec![("Retry-After".into(), "17".into())], body: String::new() };
+    app.pexip.traffic().inject(Matching::any(), Times::Always, busy);
+    let answer = app.delete_room(OURS).await;
+    answer.assert_problem(503, "pexip_unavailable");
+    assert_eq!(answer.header("retry-after"), "17");
+
+    app.pexip.stop().await;
+    app.delete_room(OURS).await.assert_problem(503, "pexip_unavailable");
+}

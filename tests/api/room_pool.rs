@@ -1,0 +1,319 @@
+//! What the pool promises when a step fails, is repeated, or is the last one that is done.
+
+use std::time::Duration;
+
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+
+use crate::support::{POOL_QUEUE, TAG, TestApp, eventually};
+
+fn claim() -> Matching {
+    Matching::method(Method::DELETE).path_contains("/messages/")
+}
+
+fn tagging() -> Matching {
+    Matching::method(Method::PATCH)
+}
+
+fn rooms_with_a_tag(app: &TestApp) -> usize {
+    app.pexip.rooms().iter().filter(|room| !room.tag.is_empty()).count()
+}
+
+#[tokio::test]
+async fn a_claim_that_somebody_else_has_won_costs_only_another_try() {
+    for (status, code) in [(404, "MessageNotFound"), (400, "PopReceiptMismatch")] {
+        let app = TestApp::start().await;
+        app.warm_up().await;
+        let lost = Fault::StatusWith {
+            status,
+            headers: vec![("x-ms-error-code".into(), code.into())],
+            body: format!("<Error><Code>{code}</Code></Error>"),
+        };
+        app.queue.traffic().inject(claim(), Times::Once, lost);
+
+        let answer = app.create_room().await;
+
+        assert_eq!(answer.header("room-source"), "pool", "{answer:?}");
+        assert_eq!(app.queue.traffic().count(&claim()), 2);
+        assert_eq!(rooms_with_a_tag(&app), 1, "the room that was not won has no tag");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_asked_once_more_and_the_room_is_left_alone() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+    app.queue.traffic().inject(claim(), Times::Once, Fault::HangUpAfter);
+
+    let answer = app.create_room().await;
+
+    // The first delete was done, so the second one found nothing: nobody can know whose it was.
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let claims: Vec<_> =
+        app.queue.traffic().log().into_iter().filter(|exchange| exchange.method == Method::DELETE).collect();
+    assert_eq!(claims.len(), 3);
+    assert_eq!((&claims[0].path, &claims[0].query), (&claims[1].path, &claims[1].query), "the same receipt");
+    assert_ne!(claims[1].path, claims[2].path);
+    assert_eq!(rooms_with_a_tag(&app), 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_did_not_arrive_is_asked_once_more_and_won() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+    app.queue.traffic().inject(claim(), Times::Once, Fault::HangUpBefore);
+
+    assert_eq!(app.create_room().await.header("room-source"), "pool");
+    assert_eq!(app.queue.messages(POOL_QUEUE).iter().filter(|message| message.dequeue_count > 1).count(), 0);
+}
+
+#[tokio::test]
+async fn a_tag_whose_answer_is_lost_is_written_again_into_the_same_room() {
+    for fault in [Fault::HangUpAfter, Fault::HangUpBefore, Fault::StatusAfter(500), Fault::Status(503)] {
+        let app = TestApp::start().await;
+        app.warm_up().await;
+        app.pexip.traffic().inject(tagging(), Times::Once, fault);
+
+        let answer = app.create_room().await;
+
+        assert_eq!(answer.header("room-source"), "pool", "{answer:?}");
+        assert_eq!(app.pexip.traffic().count(&tagging()), 2);
+        assert_eq!(app.pexip.room(&answer.room()).expect("the room").tag, TAG);
+        assert_eq!(rooms_with_a_tag(&app), 1);
+        assert_eq!(app.queue.traffic().count(&claim()), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_claimed_room_that_cannot_be_tagged_is_destroyed_and_no_other_is_tried() {
+    for (fault, status, code) in [
+        (Fault::Status(400), 502, "pexip_refused"),
+        (Fault::Status(401), 502, "pexip_refused"),
+        (Fault::Status(403), 502, "pexip_refused"),
+        (Fault::Redirect("/accounts/login/?next=/".into()), 502, "pexip_refused"),
+        (Fault::Status(429), 503, "pexip_unavailable"),
+        (Fault::Status(500), 503, "pexip_unavailable"),
+        (Fault::HangUpBefore, 503, "pexip_unavailable"),
+        (Fault::Stall, 504, "pexip_timeout"),
+    ] {
+        let app =
+            TestApp::with().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).set("REQUEST_DEADLINE_SECONDS", 4).start().await;
+        app.warm_up().await;
+        app.pexip.traffic().inject(tagging(), Times::Always, fault.clone());
+
+        app.create_room().await.assert_problem(status, code);
+
+        assert_eq!(app.queue.traffic().count(&claim()), 1, "{fault:?}");
+        eventually("the room is deleted", async || app.pexip.traffic().count(&Matching::method(Method::DELETE)) == 1)
+            .await;
+        let patched = app.pexip.traffic().log().into_iter().find(|exchange| exchange.method == Method::PATCH);
+        let deleted = app.pexip.traffic().log().into_iter().find(|exchange| exchange.method == Method::DELETE);
+        assert_eq!(patched.map(|exchange| exchange.path), deleted.map(|exchange| exchange.path));
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_vanished_before_its_tag_costs_only_another_try() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+    app.pexip.traffic().inject(tagging(), Times::Once, Fault::Status(404));
+
+    let answer = app.create_room().await;
+
+    assert_eq!(answer.header("room-source"), "pool", "{answer:?}");
+    assert_eq!(app.queue.traffic().count(&claim()), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_costs_no_more_rooms_than_were_checked_before() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 8).start().await;
+    app.warm_up().await;
+    app.pexip.stop().await;
+
+    for _ in 0..10 {
+        app.create_room().await.assert_problem(503, "pexip_unavailable");
+    }
+
+    assert!(app.queue.traffic().count(&claim()) <= 1, "one room was leased and checked");
+    app.pexip.restart().await;
+    eventually("rooms are handed out again", async || app.create_room().await.header("room-source") == "pool").await;
+}
+
+#[tokio::test]
+async fn a_refused_account_costs_no_more_rooms_than_were_checked_before() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 8).start().await;
+    app.warm_up().await;
+    app.pexip.set_password("changed-by-an-operator");
+
+    for _ in 0..10 {
+        app.create_room().await.assert_problem(502, "pexip_refused");
+    }
+
+    assert!(app.queue.traffic().count(&claim()) <= 1);
+}
+
+#[tokio::test]
+async fn the_room_of_a_caller_who_hangs_up_is_destroyed() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+    app.pexip.traffic().inject(tagging(), Times::Once, Fault::Slow(Duration::from_millis(300)));
+
+    let path = "room/create?uuiData=31";
+    let request = app.request(Method::POST, path).bearer_auth(app.entra.token().build());
+    let gone = request.timeout(Duration::from_millis(100)).send().await;
+
+    assert!(gone.is_err_and(|error| error.is_timeout()));
+    eventually("the tagged room is deleted", async || {
+        app.pexip.traffic().count(&Matching::method(Method::DELETE)) == 1 && rooms_with_a_tag(&app) == 0
+    })
+    .await;
+    eventually("the pool is full again", async || app.queue.messages(POOL_QUEUE).len() == 4).await;
+}
+
+#[tokio::test]
+async fn a_room_with_a_tag_is_never_handed_out_and_its_ticket_is_dropped() {
+    let app = TestApp::start().await;
+    let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+    app.pool_holds(
+        StoredRoom::named(name).tagged("https://id.gov.bc.ca/idcheck/another").with_pins("123456", "654321"),
+    );
+
+    let answer = app.create_room().await;
+
+    assert_ne!(answer.room(), name);
+    assert_eq!(app.pexip.room(name).expect("the room").tag, "https://id.gov.bc.ca/idcheck/another");
+    eventually("the ticket is gone", async || {
+        app.queue.messages(POOL_QUEUE).iter().all(|message| message.text != name)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 20).start().await;
+    for number in 0..15 {
+        app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"));
+    }
+    let room = StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321");
+    app.pool_holds(room);
+
+    assert_eq!(app.create_room().await.status, 200);
+    eventually("the dead tickets were looked at", async || {
+        let messages = app.queue.messages(POOL_QUEUE);
+        messages.iter().all(|message| message.dequeue_count > 0)
+    })
+    .await;
+
+    // One wrong empty answer of Pexip must not drain the pool.
+    let left = app.queue.messages(POOL_QUEUE).iter().filter(|message| message.text.contains("qqqqqqqq")).count();
+    assert!(left >= 5, "{left} of 15 are left");
+}
+
+#[tokio::test]
+async fn junk_in_the_queue_is_neither_handed_out_nor_deleted() {
+    let app = TestApp::start().await;
+    for junk in ["junk", "", "{\"room\":1}", "boardroom", "edge-01jd5p3xk8qqqqqqqqqqqqqqqq"] {
+        app.queue.put(POOL_QUEUE, junk);
+    }
+    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321"));
+
+    assert_eq!(app.create_room().await.room(), "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
+    assert_eq!(app.create_room().await.header("room-source"), "direct");
+    assert_eq!(app.queue.messages(POOL_QUEUE).iter().filter(|message| !message.text.starts_with("vbv-")).count(), 5);
+}
+
+#[tokio::test]
+async fn a_name_in_base64_is_a_ticket_too() {
+    use base64::Engine;
+
+    let app = TestApp::start().await;
+    let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
+    app.pexip.insert(StoredRoom::named(name).with_pins("123456", "654321"));
+    app.queue.put(POOL_QUEUE, &base64::engine::general_purpose::STANDARD.encode(name));
+
+    assert_eq!(app.create_room().await.room(), name);
+}
+
+#[tokio::test]
+async fn two_tickets_with_one_name_give_the_room_once() {
+    let app = TestApp::with().set("POOL_PREFETCH", 2).start().await;
+    let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
+    app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321"));
+    app.queue.put(POOL_QUEUE, name);
+
+    assert_ne!(app.create_room().await.room(), app.create_room().await.room());
+}
+
+#[tokio::test]
+async fn a_room_about_to_expire_is_not_handed_out() {
+    let app = TestApp::start().await;
+    let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
+    let room = StoredRoom::named(name).with_pins("123456", "654321").described("ready-until=2020-01-01T00:00:00Z");
+    app.pool_holds(room);
+
+    assert_ne!(app.create_room().await.room(), name);
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_not_used() {
+    let app = TestApp::with().set("POOL_LEASE_SECONDS", 2).start().await;
+    app.warm_up().await;
+    let receipts = async || {
+        let log = app.queue.traffic().log();
+        log.into_iter()
+            .filter(|exchange| exchange.method == Method::GET && exchange.path.ends_with("/messages"))
+            .count()
+    };
+    let before = receipts().await;
+
+    eventually("the stash is received anew by itself", async || receipts().await > before).await;
+    app.queue.advance(Duration::from_secs(3));
+    // Whatever was leased may have another owner now; the claim decides, and here nobody else came.
+    assert_eq!(app.create_room().await.header("room-source"), "pool");
+}
+
+#[tokio::test]
+async fn each_room_taken_is_replaced_by_one() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+
+    for _ in 0..3 {
+        assert_eq!(app.create_room().await.header("room-source"), "pool");
+    }
+
+    eventually("the pool is full again", async || app.queue.messages(POOL_QUEUE).len() == 4).await;
+    assert_eq!(app.pexip.rooms().len(), 7, "three handed out, four ready");
+}
+
+#[tokio::test]
+async fn new_rooms_are_hidden_until_they_are_replicated_and_vanish_with_their_mark() {
+    let app = TestApp::with().set("POOL_READY_DELAY_SECONDS", 90).set("POOL_ROOM_MAX_AGE_SECONDS", 3600).start().await;
+    app.fill_pool().await;
+
+    let now = time::OffsetDateTime::now_utc();
+    for message in app.queue.messages(POOL_QUEUE) {
+        assert!(!message.visible);
+        let (hidden, lives) = (message.visible_at - now, message.expires_at - now);
+        assert!((hidden - time::Duration::seconds(90)).abs() < time::Duration::seconds(5), "{hidden}");
+        assert!((lives - time::Duration::seconds(3600)).abs() < time::Duration::seconds(10), "{lives}");
+    }
+    assert_eq!(app.create_room().await.header("room-source"), "direct");
+}
+
+#[tokio::test]
+async fn refill_stops_at_the_most_rooms_and_hand_outs_at_twice_that() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 2).set("POOL_MAX_ROOMS", 2).start().await;
+    app.fill_pool().await;
+
+    for _ in 0..4 {
+        assert_eq!(app.create_room().await.status, 200);
+    }
+    app.fill_pool().await;
+
+    let rooms = app.pexip.rooms();
+    assert_eq!(rooms.len(), 4);
+    app.create_room().await.assert_problem(503, "no_room");
+
+    app.pexip.remove(&rooms[0].name);
+    assert_eq!(app.create_room().await.status, 200, "a room has ended elsewhere");
+}

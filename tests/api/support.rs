@@ -1,0 +1,28 @@
+//! What every test needs: the running service, its outside world, and answers to look at.
+
+mod answer;
+mod app;
+mod azurite;
+mod queue;
+mod waiting;
+mod world;
+
+pub(crate) use answer::Answer;
+pub(crate) use app::{TestApp, TestAppBuilder};
+pub(crate) use azurite::Azurite;
+pub(crate) use queue::{TestQueue, room_queue};
+pub(crate) use waiting::{eventually, within};
+pub(crate) use world::{POOL_QUEUE, World};
+
+/// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.
+pub(crate) const UUI_DATA: &str = "3132333435362c373635343332";
+pub(crate) const TAG: &str = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg";
+
+/// `uuiData` and tag of a citizen with this number: different ones for different numbers.
+pub(crate) fn citizen(number: usize) -> (String, String) {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let case = format!("{number:06},765432");
+    (hex::encode(&case), format!("https://id.gov.bc.ca/idcheck/{}", URL_SAFE_NO_PAD.encode(&case)))
+}

@@ -1,0 +1,146 @@
+use std::ffi::OsString;
+use std::time::SystemTime;
+
+use maxconf::app::App;
+use maxconf::clock::Clock;
+use maxconf::config::Config;
+use maxconf::server;
+use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
+use reqwest::{Client, Method, RequestBuilder};
+use tokio::sync::oneshot;
+use url::Url;
+
+use super::{Answer, POOL_QUEUE, UUI_DATA, World, eventually, within};
+
+/// The running service and its outside world, on loopback and for one test only.
+pub(crate) struct TestApp {
+    pub(crate) queue: QueueSimulator,
+    pub(crate) pexip: PexipSimulator,
+    pub(crate) entra: EntraSimulator,
+    pub(crate) genesys: GenesysSimulator,
+    pub(crate) url: Url,
+    pub(crate) http: Client,
+    /// Dropped, the service stops.
+    _stop: oneshot::Sender<()>,
+}
+
+/// A service to be started, with settings of its own.
+pub(crate) struct TestAppBuilder {
+    settings: Vec<(&'static str, String)>,
+    clock: Clock,
+}
+
+impl TestAppBuilder {
+    /// Sets a variable for this service; an empty value takes it away.
+    pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.settings.push((name, value.to_string()));
+        self
+    }
+
+    /// Lets the service read the time from `now`.
+    pub(crate) fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::from_fn(now);
+        self
+    }
+
+    /// Starts the service as the binary does.
+    pub(crate) async fn start(self) -> TestApp {
+        let world = World::start().await;
+        let mut settings = world.settings();
+        settings.extend(self.settings);
+        let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
+
+        let listener = server::bind(&config.server).await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
+        let app = App::build(config, self.clock).expect("a service that can be built");
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(server::serve(listener, app, async {
+            let _ = stopped.await;
+            0
+        }));
+        let World { queue, pexip, entra, genesys } = world;
+        TestApp {
+            queue,
+            pexip,
+            entra,
+            genesys,
+            url: url.parse().expect("a URL"),
+            http: Client::builder().no_proxy().build().expect("a client"),
+            _stop: stop,
+        }
+    }
+}
+
+impl TestApp {
+    /// A service with an empty pool of four and no ready delay.
+    pub(crate) async fn start() -> Self {
+        Self::with().start().await
+    }
+
+    pub(crate) fn with() -> TestAppBuilder {
+        TestAppBuilder { settings: Vec::new(), clock: Clock::system() }
+    }
+
+    /// A request to the service, without credentials.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url.join(path).expect("a path"))
+    }
+
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = within("an answer of the service", request.send()).await.expect("an answer");
+        Answer::read(response).await
+    }
+
+    /// IDIM's create, for the case in the customer's documents.
+    pub(crate) async fn create_room(&self) -> Answer {
+        self.create_room_for(UUI_DATA).await
+    }
+
+    pub(crate) async fn create_room_for(&self, uui_data: &str) -> Answer {
+        let path = format!("room/create?uuiData={uui_data}");
+        self.send(self.request(Method::POST, &path).bearer_auth(self.entra.token().build())).await
+    }
+
+    /// IDIM's delete.
+    pub(crate) async fn delete_room(&self, name: &str) -> Answer {
+        let path = format!("room/{name}");
+        self.send(self.request(Method::DELETE, &path).bearer_auth(self.entra.token().build())).await
+    }
+
+    /// The look of the agent's widget.
+    pub(crate) async fn public_room(&self, name: &str) -> Answer {
+        let path = format!("public/room/{name}");
+        self.send(self.request(Method::GET, &path).header("x-auth-token", self.genesys.issue_token())).await
+    }
+
+    /// The Functions host's timer.
+    pub(crate) async fn run_maintenance(&self) -> Answer {
+        let body = r#"{"Data":{"timer":{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}},"Metadata":{}}"#;
+        let request = self.request(Method::POST, "function_pool_maintenance");
+        self.send(request.header("content-type", "application/json; charset=utf-8").body(body)).await
+    }
+
+    /// Fills the pool to its target, by the timer.
+    pub(crate) async fn fill_pool(&self) {
+        let answer = self.run_maintenance().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.text.contains("failed 0"), "{answer:?}");
+    }
+
+    /// Fills the pool and waits until this instance keeps one room ready to hand out.
+    pub(crate) async fn warm_up(&self) {
+        self.fill_pool().await;
+        eventually("a room is leased", async || {
+            self.queue.messages(POOL_QUEUE).iter().any(|message| !message.visible)
+                && self.pexip.traffic().log().iter().any(|exchange| exchange.query.contains("name__in"))
+        })
+        .await;
+    }
+
+    /// Puts a room into the pool as an earlier run would have: on Pexip and in the queue.
+    pub(crate) fn pool_holds(&self, room: StoredRoom) {
+        let name = room.name.clone();
+        self.pexip.insert(room);
+        self.queue.put(POOL_QUEUE, &name);
+    }
+}

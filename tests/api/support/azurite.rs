@@ -1,0 +1,108 @@
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use maxconf_simulators::queue::{ACCOUNT, ACCOUNT_KEY};
+
+/// Loading its telemetry library takes seconds even on an idle machine, and a cold build may run beside it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Microsoft's emulator of Queue Storage, in memory, one for the whole test process.
+pub(crate) struct Azurite {
+    connection_string: String,
+    /// Closed when this process ends, however it ends; then the wrapper around the emulator kills it.
+    _while_open: Option<ChildStdin>,
+}
+
+/// Outlives everything but its standard input, then takes the emulator along. Interrupts are left to the test process.
+const WRAPPER: &str = r#"
+trap '' INT TERM HUP
+scratch=$(mktemp -d) && cd "$scratch" || exit 1
+"$@" & emulator=$!
+exec >/dev/null 2>&1
+read -r _
+kill -9 "$emulator"
+wait "$emulator"
+rm -rf "$scratch"
+"#;
+
+impl Azurite {
+    /// The emulator, started by whoever comes first. `None` if this machine has none, which is said out loud; on CI
+    /// that is a failure.
+    pub(crate) fn get() -> Option<&'static Self> {
+        static AZURITE: OnceLock<Option<Azurite>> = OnceLock::new();
+        AZURITE.get_or_init(Self::find_or_start).as_ref()
+    }
+
+    /// Connection string with the published account key.
+    pub(crate) fn connection_string(&self) -> &str {
+        &self.connection_string
+    }
+
+    fn find_or_start() -> Option<Self> {
+        if let Some(connection_string) = variable("MAXCONF_AZURITE") {
+            return Some(Self { connection_string, _while_open: None });
+        }
+        match program() {
+            Ok(program) => Some(Self::start(&program)),
+            Err(reason) if variable("CI").as_deref() == Some("true") => panic!("Azurite cannot run here: {reason}"),
+            Err(reason) => {
+                // Not by `eprintln!`: its text is only shown for tests that fail.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "\nAZURITE NOT AVAILABLE: {reason}; the queue tests ran on the simulator only\n"
+                );
+                None
+            }
+        }
+    }
+
+    fn start(program: &Path) -> Self {
+        let mut wrapper = Command::new("sh")
+            .args(["-c", WRAPPER, "azurite", "node"])
+            .arg(program)
+            .args(["--queueHost", "127.0.0.1", "--queuePort", "0", "--silent"])
+            .args(["--disableTelemetry", "--inMemoryPersistence"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let output = BufReader::new(wrapper.stdout.take().expect("its output"));
+        let (found, endpoint) = mpsc::channel();
+        // Reads on after the line that counts: a full pipe would stop the emulator.
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, url)) = line.split_once("listens on ") {
+                    // Nobody waits for a second one.
+                    let _ = found.send(url.trim().to_owned());
+                }
+            }
+        });
+        let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen within a minute");
+        let connection_string = format!(
+            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={url}/{ACCOUNT};"
+        );
+        Self { connection_string, _while_open: wrapper.stdin.take() }
+    }
+}
+
+/// Where `npm ci` in `tests/azurite` puts the emulator of the queue service alone.
+fn program() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azurite");
+    let program = folder.join("node_modules/azurite/dist/src/queue/main.js");
+    if !program.is_file() {
+        return Err("`npm ci` has not been run in tests/azurite".to_owned());
+    }
+    let version = Command::new("node").arg("--version").stdout(Stdio::null()).status();
+    version.map_err(|error| format!("node cannot be run ({})", error.kind()))?;
+    Ok(program)
+}
+
+fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "about the machine that the tests run on, not about the service")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,47 @@
+use std::collections::HashMap;
+
+use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
+
+/// The queue that the service under test uses on the simulator.
+pub(crate) const POOL_QUEUE: &str = "room-creation-queue";
+
+/// What the service calls, on loopback and for one test only.
+pub(crate) struct World {
+    pub(crate) queue: QueueSimulator,
+    pub(crate) pexip: PexipSimulator,
+    pub(crate) entra: EntraSimulator,
+    pub(crate) genesys: GenesysSimulator,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let (queue, pexip, entra, genesys) = tokio::join!(
+            QueueSimulator::start(),
+            PexipSimulator::start(),
+            EntraSimulator::start(),
+            GenesysSimulator::start()
+        );
+        Self { queue, pexip, entra, genesys }
+    }
+
+    /// Settings of a service in this world: an empty pool of four without ready delay, and any port.
+    pub(crate) fn settings(&self) -> HashMap<&'static str, String> {
+        HashMap::from([
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),
+            ("PoolStorage", self.queue.connection_string()),
+            ("POOL_QUEUE_NAME", POOL_QUEUE.to_owned()),
+            ("POOL_TARGET_SIZE", "4".to_owned()),
+            ("POOL_READY_DELAY_SECONDS", "0".to_owned()),
+            ("PEXIP_MANAGEMENT_URL", self.pexip.management_url().to_string()),
+            ("PEXIP_USERNAME", self.pexip.username().to_owned()),
+            ("PEXIP_PASSWORD", self.pexip.password()),
+            ("ENTRA_AUTHORITY_URL", self.entra.authority_url().to_string()),
+            ("ENTRA_TENANT_ID", self.entra.tenant_id().to_owned()),
+            ("ENTRA_AUDIENCE", format!("{},{}", self.entra.audience(), self.entra.app_id_uri())),
+            ("GENESYS_API_URL", self.genesys.api_url().to_string()),
+            ("GENESYS_ORGANIZATION_ID", self.genesys.organization_id().to_owned()),
+            ("GENESYS_OAUTH_CLIENT_IDS", self.genesys.oauth_client_id().to_owned()),
+            ("CORS_ALLOWED_ORIGINS", "https://agent.example.org".to_owned()),
+        ])
+    }
+}

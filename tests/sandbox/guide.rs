@@ -1,0 +1,48 @@
+use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
+use url::Url;
+
+use crate::world::{POOL_SIZE, World};
+
+/// Says what runs where, and gives commands to copy.
+pub(crate) fn print(world: &World, service: &Url) {
+    let token_url = world.entra.token_url();
+    let scope = format!("{}/.default", world.entra.app_id_uri());
+    let genesys_token = world.genesys.issue_token();
+    println!(
+        r#"
+The room service is ready: {service}   ({POOL_SIZE} rooms in its pool; Ctrl-C ends it)
+Each request shows up here as a line, below the calls that it made.
+
+Copy into another terminal:
+
+  # 1. IDIM gets a token from Entra
+  TOKEN=$(curl -s {token_url} -d grant_type=client_credentials -d client_id={CLIENT_ID} \
+    -d client_secret={CLIENT_SECRET} -d scope={scope} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+
+  # 2. IDIM creates a room; its tag ends in MTIzNDU2LDc2NTQzMg, the case 123456,765432
+  ROOM=$(curl -s -X POST "{service}room/create?uuiData=3132333435362c373635343332" \
+    -H "Authorization: Bearer $TOKEN" | tee /dev/stderr | sed 's/.*"name":"\([^"]*\)".*/\1/'); echo
+
+  # 3. the agent's widget reads it
+  curl -s {service}public/room/$ROOM -H "x-auth-token: {genesys_token}"; echo
+
+  # 4. IDIM ends it
+  curl -si -X DELETE {service}room/$ROOM -H "Authorization: Bearer $TOKEN" | head -n 1
+
+  # what the Pexip simulator holds, and whether everything is well
+  curl -s -u {user}:{password} "{pexip}api/admin/configuration/v1/conference/?limit=100"; echo
+  curl -s {service}health/ready; echo
+"#,
+        user = world.pexip.username(),
+        password = world.pexip.password(),
+        pexip = world.pexip.management_url(),
+    );
+}
+
+/// Says where the simulators are that `local.settings.json` names.
+pub(crate) fn print_simulators(world: &World) {
+    println!("Simulators for a service with the values of local.settings.json; Ctrl-C ends them:");
+    println!("  Pexip    {}", world.pexip.management_url());
+    println!("  Entra    {}", world.entra.authority_url());
+    println!("  Genesys  {}   x-auth-token: {}", world.genesys.api_url(), world.genesys.issue_token());
+}

@@ -1,0 +1,91 @@
+//! The service in a world of its own: simulators of Storage Queue, Pexip, Entra and Genesys on loopback, the real
+//! service against them over the wire, a full pool, and commands to copy. Runs until Ctrl-C.
+
+mod guide;
+mod world;
+
+use std::time::Duration;
+
+use clap::Parser;
+use maxconf::app::App;
+use maxconf::clock::Clock;
+use maxconf::config::Config;
+use maxconf::{server, telemetry};
+use reqwest::Client;
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use world::World;
+
+/// The Functions host's timer comes every minute.
+const TIMER: Duration = Duration::from_secs(60);
+
+/// The longest that filling the pool may take before something is wrong.
+const FILL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The room service in a world of its own, on this machine.
+#[derive(Parser)]
+struct Cli {
+    /// Port of the service; another one is taken if it is busy.
+    #[arg(long, default_value_t = 7071)]
+    port: u16,
+    /// Start the simulators of Pexip, Entra and Genesys only, for a service that is started otherwise with the values
+    /// of local.settings.json.
+    #[arg(long)]
+    simulators_only: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cli = Cli::parse();
+    if cli.simulators_only {
+        let world = World::for_local_settings().await?;
+        guide::print_simulators(&world);
+        tokio::signal::ctrl_c().await?;
+        return Ok(());
+    }
+
+    let world = World::start().await;
+    let config = Config::read(|name| world.setting(name, cli.port))?;
+    telemetry::start(&config.telemetry, telemetry::Format::Readable);
+    let listener = match server::bind(&config.server).await {
+        Ok(listener) => listener,
+        Err(_) => server::bind(&Config::read(|name| world.setting(name, 0))?.server).await?,
+    };
+    let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
+    let app = App::build(config, Clock::system())?;
+    let serving = tokio::spawn(server::serve(listener, app, server::stop_signal()));
+
+    world.show_traffic();
+    let timer = tokio::spawn(drive_timer(url.clone()));
+    wait_for_a_full_pool(&world).await?;
+    guide::print(&world, &url);
+
+    serving.await??;
+    timer.abort();
+    println!("\nThe sandbox has ended; nothing is left behind.");
+    Ok(())
+}
+
+/// Stands in for the Functions host, whose timer fills the pool.
+async fn drive_timer(service: Url) {
+    let http = Client::builder().no_proxy().build().expect("a client without special settings");
+    let address = service.join("function_pool_maintenance").expect("a path");
+    loop {
+        if let Err(error) = http.post(address.clone()).json(&serde_json::json!({})).send().await {
+            eprintln!("the timer could not reach the service: {error}");
+        }
+        sleep(TIMER).await;
+    }
+}
+
+async fn wait_for_a_full_pool(world: &World) -> Result<(), String> {
+    let start = Instant::now();
+    while world.ready_rooms() < world::POOL_SIZE {
+        if start.elapsed() > FILL_LIMIT {
+            return Err(format!("only {} of {} rooms are ready", world.ready_rooms(), world::POOL_SIZE));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
