@@ -259,6 +259,9 @@ impl From<PexipError> for ApiError {
             }
             PexipError::Busy { retry_after, .. } => Self::new(Code::PexipUnavailable).retry_after(*retry_after),
             PexipError::Saturated => Self::new(Code::PexipUnavailable),
+            PexipError::Suspended { retry_in } | PexipError::OverBudget { retry_in } => {
+                Self::new(Code::PexipUnavailable).retry_after(Some(*retry_in))
+            }
             PexipError::Failed(failure) => match failure {
                 CallFailure::Unreachable | CallFailure::ConnectionLost => Self::new(Code::PexipUnavailable),
                 CallFailure::Timeout => Self::new(Code::PexipTimeout),

@@ -84,9 +84,6 @@ impl Config {
     pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidConfig> {
         let mut reader = Reader::new(&source);
         let config = Self::read_parts(&mut reader);
-        if let Some(config) = &config {
-            config.check_parts_against_each_other(&mut reader);
-        }
         match (config, reader.into_faults()) {
             (Some(config), faults) if faults.is_empty() => Ok(config),
             (_, faults) => Err(InvalidConfig { faults }),
@@ -95,13 +92,16 @@ impl Config {
 
     /// Reads every part before it gives up, so that no fault hides another.
     fn read_parts(reader: &mut Reader<'_>) -> Option<Self> {
-        let server = ServerConfig::read(reader);
-        let environment = server.as_ref().map_or(Environment::Local, |server| server.environment);
+        // Both bear on other parts, so they must not be hidden by a fault in their own.
+        let environment = Environment::read(reader);
+        let request_deadline = server::read_request_deadline(reader);
+        let server = ServerConfig::read(reader, environment, request_deadline);
+        let environment = environment.unwrap_or(Environment::Local);
         let telemetry = TelemetryConfig::read(reader);
         let queue = QueueConfig::read(reader);
         let pool = PoolConfig::read(reader);
         let room = RoomConfig::read(reader, environment);
-        let pexip = PexipConfig::read(reader);
+        let pexip = PexipConfig::read(reader, request_deadline);
         let pexip_events = PexipEventConfig::read(reader);
         let entra = EntraConfig::read(reader, environment);
         let genesys = GenesysConfig::read(reader, environment);
@@ -116,21 +116,5 @@ impl Config {
             entra: entra?,
             genesys: genesys?,
         })
-    }
-
-    fn check_parts_against_each_other(&self, reader: &mut Reader<'_>) {
-        let pool = &self.pool;
-        if pool.ready_delay + pool.lease >= pool.room_max_age {
-            reader.fault(&pool::ROOM_MAX_AGE, "must be greater than POOL_READY_DELAY_SECONDS + POOL_LEASE_SECONDS");
-        }
-        if pool.target > pool.max_rooms {
-            reader.fault(&pool::TARGET_SIZE, "must not be greater than POOL_MAX_ROOMS");
-        }
-        if self.pexip.request_timeout >= self.server.request_deadline {
-            reader.fault(&pexip::REQUEST_TIMEOUT, "must be less than REQUEST_DEADLINE_SECONDS");
-        }
-        if self.room.max_lifetime > self.room.absolute_lifetime {
-            reader.fault(&room::MAX_LIFETIME, "must not be greater than ROOM_ABSOLUTE_LIFETIME_SECONDS");
-        }
     }
 }

@@ -15,6 +15,7 @@
 pub mod api_error;
 pub mod app;
 pub mod auth;
+pub mod breaker;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -3,98 +3,138 @@
 //! Sources for paths, codes and bodies: Pexip Infinity documentation, "Management configuration API", "Management
 //! status API" and "Using the management API".
 
+mod admission;
 mod conferences;
 mod error;
+mod live;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::config::PexipConfig;
 use crate::outbound::{CallFailure, retry_after};
 use crate::room::RoomNamePrefix;
+use admission::{Admission, Permit, Urgency};
 
-pub use conferences::{Alias, Conference, ConferenceId, Deletion, NewConference};
+pub use admission::TagSlot;
+
+pub use conferences::{Alias, Conference, ConferenceId, Deletion, Listing, NewConference};
 pub use error::PexipError;
+pub use live::Presence;
 
 /// The longest answer that is read: a page of the largest lists has about 1 MB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 
 /// A connection to one management node. Cheap to clone; all clones share the limits.
 #[derive(Clone)]
-pub struct PexipClient(Arc<Inner>);
+pub struct PexipClient {
+    shared: Arc<Shared>,
+    urgency: Urgency,
+}
 
-struct Inner {
+struct Shared {
     http: reqwest::Client,
     base: Url,
     username: String,
     password: SecretString,
-    request_timeout: std::time::Duration,
+    request_timeout: Duration,
     prefix: RoomNamePrefix,
-    in_flight: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    /// Counts failures that say something about the node and not about one request.
+    troubles: AtomicU64,
 }
-
-/// The right to make one call, so that a room is claimed only when the call that tags it can be made.
-#[derive(Debug)]
-pub struct Permit(
-    #[expect(dead_code, reason = "held, not read: dropping it gives the place back")] OwnedSemaphorePermit,
-);
 
 impl PexipClient {
     /// A client for the node in `config`; no call is made yet. `http` follows no redirects.
     pub fn new(config: &PexipConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Self {
-        Self(Arc::new(Inner {
+        let shared = Shared {
             http,
             base: config.management_url.clone(),
             username: config.username.clone(),
             password: config.password.clone(),
             request_timeout: config.request_timeout,
             prefix,
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
-        }))
+            admission: Arc::new(Admission::new(config)),
+            troubles: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), urgency: Urgency::Foreground }
     }
 
-    /// Waits for a place among the calls in flight, at most as long as a call may take.
-    pub async fn reserve(&self) -> Result<Permit, PexipError> {
-        let waiting = Arc::clone(&self.0.in_flight).acquire_owned();
-        match tokio::time::timeout(self.0.request_timeout, waiting).await {
-            Ok(Ok(permit)) => Ok(Permit(permit)),
-            // The semaphore is never closed, so this is the time-out.
-            Ok(Err(_)) | Err(_) => Err(PexipError::Saturated),
-        }
+    /// The same connection for work that nobody waits for: it gets at most half of the places and leaves a third of
+    /// the budget.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
+    }
+
+    /// Whether a room could be tagged now, as far as the breakers know. Costs no call.
+    pub fn check_can_tag(&self) -> Result<(), PexipError> {
+        self.shared.admission.check_can_tag()
+    }
+
+    /// The right to make one call, within this instance's limits.
+    async fn reserve(&self) -> Result<Permit, PexipError> {
+        self.shared.admission.permit(self.urgency).await
+    }
+
+    /// The right to tag one room: to be had before the room is claimed.
+    pub async fn reserve_tagging(&self) -> Result<TagSlot, PexipError> {
+        self.shared.admission.tag_slot(self.urgency).await
+    }
+
+    /// Calls that the budget allows in this minute still.
+    pub fn budget_left(&self) -> usize {
+        self.shared.admission.budget_left()
+    }
+
+    /// Grows with each lost connection, refused account or failing node. What was read before is then not to be
+    /// relied on: the node may have come back from a backup, with its ids counted again.
+    pub fn troubles(&self) -> u64 {
+        self.shared.troubles.load(Ordering::Acquire)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut url = self.0.base.clone();
+        let mut url = self.shared.base.clone();
         // Every path of the API ends in a slash; without it the node redirects, which we take for a refusal.
-        url.set_path(&format!("{}api/admin/{path}/", self.0.base.path()));
-        self.0
+        url.set_path(&format!("{}api/admin/{path}/", self.shared.base.path()));
+        self.shared
             .http
             .request(method, url)
-            .basic_auth(&self.0.username, Some(self.0.password.expose_secret()))
-            .timeout(self.0.request_timeout)
+            .basic_auth(&self.shared.username, Some(self.shared.password.expose_secret()))
+            .timeout(self.shared.request_timeout)
     }
 
     /// Sends a request and sorts the answer: `Ok` for 2xx only.
-    async fn send(&self, _permit: Permit, request: RequestBuilder) -> Result<Response, PexipError> {
-        let response = request.send().await.map_err(CallFailure::from)?;
-        let status = response.status();
-        match status.as_u16() {
-            200..=299 => Ok(response),
-            // The node answers a refused session with a redirect to its login page.
-            300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status: status.as_u16() }),
-            404 => Err(PexipError::NotFound),
-            429 | 500..=599 => Err(PexipError::Busy { status: status.as_u16(), retry_after: retry_after(&response) }),
-            _ => Err(PexipError::rejected(response).await),
+    async fn send(&self, permit: Permit, request: RequestBuilder) -> Result<Response, PexipError> {
+        let result = sort(request.send().await).await;
+        if result.as_ref().is_err_and(PexipError::is_the_nodes_trouble) {
+            self.shared.troubles.fetch_add(1, Ordering::AcqRel);
         }
+        permit.settle(&result);
+        result
+    }
+}
+
+async fn sort(answer: reqwest::Result<Response>) -> Result<Response, PexipError> {
+    let response = answer.map_err(CallFailure::from)?;
+    let status = response.status();
+    match status.as_u16() {
+        200..=299 => Ok(response),
+        // The node answers a refused session with a redirect to its login page.
+        300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status: status.as_u16() }),
+        404 => Err(PexipError::NotFound),
+        429 | 500..=599 => Err(PexipError::Busy { status: status.as_u16(), retry_after: retry_after(&response) }),
+        _ => Err(PexipError::rejected(response).await),
     }
 }
 
 impl std::fmt::Debug for PexipClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("PexipClient").finish_non_exhaustive()
+        formatter.debug_struct("PexipClient").field("urgency", &self.urgency).finish_non_exhaustive()
     }
 }

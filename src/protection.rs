@@ -19,7 +19,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 
 use crate::api_error::{ApiError, Code};
-use crate::app::AppState;
 use crate::config::ServerConfig;
 
 /// The routes take no body; the timer's has some hundred bytes.
@@ -29,7 +28,7 @@ const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the bounds of an API request around all routes of `router`.
-pub fn bound(router: Router<AppState>, config: &ServerConfig) -> Router<AppState> {
+pub fn bound<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &ServerConfig) -> Router<S> {
     let bounds =
         Bounds { places: Arc::new(Semaphore::new(config.max_concurrent_requests)), deadline: config.request_deadline };
     contain(router.layer(from_fn_with_state(bounds, within_bounds)))
@@ -37,7 +36,7 @@ pub fn bound(router: Router<AppState>, config: &ServerConfig) -> Router<AppState
 
 /// Puts around all routes of `router` what even the timer's, which has a time limit of its own, must keep to: a bound
 /// on the body, and no panic that ends the process.
-pub fn contain(router: Router<AppState>) -> Router<AppState> {
+pub fn contain<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let answer_panic = CatchPanicLayer::custom(|_| ApiError::new(Code::Internal).into_response());
     router.layer(from_fn(without_body)).layer(answer_panic)
 }
@@ -66,7 +65,7 @@ async fn without_body(request: Request, next: Next) -> Result<Response, ApiError
 
 /// Puts the widget's CORS headers on every answer of `router`: origins on the list only, exact; no credentials, no
 /// `*`. An origin that is not on the list gets none of them.
-pub fn allow_widget(router: Router<AppState>, config: &ServerConfig) -> Router<AppState> {
+pub fn allow_widget<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &ServerConfig) -> Router<S> {
     let origins = config.cors_allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let cors = CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
@@ -90,4 +89,31 @@ async fn without_cors_for_foreign_origins(mut response: Response) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::request_log::log_request;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_the_next_request_is_served() {
+        let panics = get(async || -> &'static str { panic!("a secret of the caller") });
+        let router: Router = Router::new().route("/panics", panics).route("/works", get(async || "fine"));
+        let router = contain(router).layer(from_fn(log_request));
+        let request = |path: &str| Request::get(path).body(Body::empty()).expect("a request");
+
+        let answer = router.clone().oneshot(request("/panics")).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(answer.into_body(), LARGEST_BODY).await.expect("a body");
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("\"code\":\"internal\"") && !body.contains("secret"), "{body}");
+
+        let answer = router.oneshot(request("/works")).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
 }

@@ -21,6 +21,7 @@ use secrecy::ExposeSecret;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::breaker::Breaker;
 use crate::config::{QueueConfig, StorageAccess};
 use crate::room::{RoomName, RoomNamePrefix};
 use shared_key::SharedKey;
@@ -40,6 +41,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct RoomQueue {
     client: Arc<QueueClient>,
+    /// Where messages go that are no room names.
+    poison: Arc<QueueClient>,
+    breaker: Arc<Breaker>,
     prefix: RoomNamePrefix,
     name: Arc<str>,
 }
@@ -49,6 +53,7 @@ pub struct RoomQueue {
 pub struct LeasedMessage {
     id: String,
     pop_receipt: String,
+    text: String,
     /// The room it stands for; `None` if the text is no name of ours.
     pub room: Option<RoomName>,
     /// When the message vanishes by itself.
@@ -97,8 +102,17 @@ impl RoomQueue {
             }
         };
         let options = QueueClientOptions { client_options: options, ..QueueClientOptions::default() };
-        let client = QueueClient::new(queue_url(service, &config.name), credential, Some(options))?;
-        Ok(Self { client: Arc::new(client), prefix, name: config.name.as_str().into() })
+        let client = |name: &str| {
+            let url = queue_url(service.clone(), name);
+            QueueClient::new(url, credential.clone(), Some(options.clone())).map(Arc::new)
+        };
+        Ok(Self {
+            client: client(&config.name)?,
+            poison: client(&format!("{}-poison", config.name))?,
+            breaker: Breaker::new(),
+            prefix,
+            name: config.name.as_str().into(),
+        })
     }
 
     /// The queue's name.
@@ -108,7 +122,7 @@ impl RoomQueue {
 
     /// Makes the queue if it is missing.
     pub async fn ensure_exists(&self) -> Result<(), QueueError> {
-        within_limit(self.client.create(None)).await?;
+        self.call(self.client.create(None)).await?;
         Ok(())
     }
 
@@ -123,7 +137,7 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(lease)),
             ..QueueClientReceiveMessagesOptions::default()
         };
-        let messages = within_limit(async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
+        let messages = self.call(async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
         let items = messages.items.unwrap_or_default();
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
@@ -151,19 +165,43 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(hidden)),
             ..QueueClientSendMessageOptions::default()
         };
-        within_limit(async { self.client.send_message(message.try_into()?, Some(options)).await }).await?;
+        self.call(async { self.client.send_message(message.try_into()?, Some(options)).await }).await?;
         Ok(())
     }
 
     /// Messages in the queue: leased and hidden ones count too, and it may lag.
     pub async fn approximate_count(&self) -> Result<usize, QueueError> {
-        let count =
-            within_limit(async { self.client.get_properties(None).await?.approximate_messages_count() }).await?;
-        Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
+        let count = self.call(async { self.client.get_properties(None).await?.approximate_messages_count() }).await?;
+        // Not 0: an answer without the header would look like an empty pool, and be filled.
+        count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
+    }
+
+    /// Puts a message that is no room name aside, where an operator finds it.
+    ///
+    /// Put first, deleted then: stopped in between it is there twice, and so is noticed; the other way it is lost.
+    pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), QueueError> {
+        self.call(self.poison.create(None)).await?;
+        let copy = QueueMessage { message_text: Some(message.text.clone()) };
+        self.call(async { self.poison.send_message(copy.try_into()?, None).await }).await?;
+        self.delete(message).await?;
+        Ok(())
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = azure_core::Result<T>>) -> Result<T, QueueError> {
+        let admission = self.breaker.admit()?;
+        let result = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(answer) => answer.map_err(QueueError::from),
+            Err(_) => Err(QueueError::Timeout),
+        };
+        match &result {
+            Err(error) if error.is_the_services_trouble() => admission.failed(None),
+            Ok(_) | Err(_) => admission.succeeded(),
+        }
+        result
     }
 
     async fn delete(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
-        match within_limit(self.client.delete_message(&message.id, &message.pop_receipt, None)).await {
+        match self.call(self.client.delete_message(&message.id, &message.pop_receipt, None)).await {
             Ok(_) => Ok(Claim::Ours),
             Err(error) if error.says_message_is_not_ours() => Ok(Claim::Lost),
             Err(error) => Err(error),
@@ -176,6 +214,7 @@ impl RoomQueue {
             id: message.message_id?,
             pop_receipt: message.pop_receipt?,
             room: room_in(&text, &self.prefix),
+            text,
             expires: message.expiration_time?,
             lease_ends,
             receives: message.dequeue_count.unwrap_or(0),
@@ -206,13 +245,6 @@ fn queue_url(mut service: Url, name: &str) -> Url {
 
 fn whole_seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
-}
-
-async fn within_limit<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, QueueError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(answer) => answer.map_err(QueueError::from),
-        Err(_) => Err(QueueError::Timeout),
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! instance → **claimed** (message deleted) → **tagged** → handed out → ended → deleted. The order claim, tag, answer
 //! is what keeps two citizens apart; every step may be the process's last and leaves something that repairs itself.
 
+mod census;
 mod hand_out;
+mod maintenance;
 mod provision;
 mod stash;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +27,12 @@ use crate::pexip::{Conference, ConferenceId, Deletion, NewConference, PexipClien
 use crate::queue::RoomQueue;
 use crate::room::{Marks, Pins, RoomName, Tag};
 
+pub use census::Census;
 pub use hand_out::{HandedOut, NoRoom, RoomSource, TakeRoomError, Undelivered};
-pub use provision::MaintenanceReport;
+pub use maintenance::MaintenanceReport;
 use provision::Refill;
 use stash::Stash;
+use sweep::Sweep;
 
 /// Kept between a room's last use by us and the moment from which it may be somebody else's or swept.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
@@ -49,6 +54,7 @@ struct Inner {
     clock: Clock,
     stash: Stash,
     refill: Refill,
+    sweep: Sweep,
     direct_slots: Semaphore,
     burning: Arc<Semaphore>,
 }
@@ -67,6 +73,7 @@ impl RoomPool {
         let inner = Arc::new(Inner {
             stash: Stash::new(&config),
             refill: Refill::new(config.target),
+            sweep: Sweep::default(),
             direct_slots: Semaphore::new(config.direct_max),
             burning: Arc::new(Semaphore::new(MOST_BURNING)),
             config,
@@ -148,18 +155,27 @@ impl Inner {
     fn burn(&self, id: ConferenceId, name: RoomName, reason: &'static str) {
         warn!(room = %name, reason, "room burned");
         let Ok(place) = Arc::clone(&self.burning).try_acquire_owned() else { return };
-        let pexip = self.pexip.clone();
+        let pexip = self.pexip.in_background();
         tokio::spawn(async move {
             let _place = place;
             for pause in [0, 1, 5] {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
-                match pexip.delete(id).await {
-                    Ok(_) => return,
+                match delete_if_still(&pexip, id, &name).await {
+                    Ok(()) => return,
                     Err(error) => info!(room = %name, %error, "a burned room could not be deleted yet"),
                 }
             }
         });
     }
+}
+
+/// Deletes the room that has this id, if it is the one of this name still: a node that came back from a backup in the
+/// meantime counts its ids again.
+async fn delete_if_still(pexip: &PexipClient, id: ConferenceId, name: &RoomName) -> Result<(), PexipError> {
+    if pexip.read(id).await?.is_some_and(|room| room.name == *name) {
+        pexip.delete(id).await?;
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for RoomPool {

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::app::{App, BuildError};
@@ -13,6 +15,9 @@ use crate::telemetry::{COMMIT, VERSION};
 /// Exit codes by convention: 128 + the signal's number.
 const STOPPED_BY_INTERRUPT: u8 = 130;
 const STOPPED_BY_TERMINATION: u8 = 143;
+
+/// How long requests under way, and callers who keep their connection open, hold up a stop.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +46,21 @@ pub async fn serve(
 ) -> Result<u8, ServeError> {
     info!(address = %listener.local_addr()?, version = VERSION, commit = COMMIT, "listening");
     let (router, _background) = app.into_parts();
-    let (stopped, reason) = tokio::sync::oneshot::channel();
+    let (stopping, stopped) = watch::channel(None);
     let stop = async move {
-        let _ = stopped.send(stop.await);
+        let _ = stopping.send(Some(stop.await));
     };
-    axum::serve(listener, router).with_graceful_shutdown(stop).await?;
-    Ok(reason.await.unwrap_or(STOPPED_BY_TERMINATION))
+    let mut seen = stopped.clone();
+    let overdue = async move {
+        let _ = seen.wait_for(Option::is_some).await;
+        tokio::time::sleep(LONGEST_GOODBYE).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, router).with_graceful_shutdown(stop) => served?,
+        () = overdue => info!("stopping with requests under way"),
+    }
+    let reason = *stopped.borrow();
+    Ok(reason.unwrap_or(STOPPED_BY_TERMINATION))
 }
 
 /// Waits for Ctrl-C or, as containers send it, SIGTERM. The Functions host sends neither: it kills.

@@ -31,10 +31,9 @@ pub fn entra_bearer(headers: &HeaderMap, query: Option<&str>) -> Result<SecretSt
     }
     let header = header.ok_or(InvalidCredentials::Missing)?.as_bytes();
     // Another scheme is no token at all; `Bearer` alone is an empty one.
-    let (scheme, token) = match header.iter().position(|&byte| byte == b' ') {
-        Some(space) => (&header[..space], header[space..].trim_ascii_start()),
-        None => (header, &[][..]),
-    };
+    let (scheme, rest) = header.split_at(header.iter().position(|&byte| byte == b' ').unwrap_or(header.len()));
+    // Blanks only: a tab in between is no separator.
+    let token = &rest[rest.iter().take_while(|&&byte| byte == b' ').count()..];
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
         return Err(InvalidCredentials::Missing);
     }

@@ -43,7 +43,8 @@ fn object<T: DeserializeOwned>(segment: &str) -> Option<T> {
     if json.first() != Some(&b'{') {
         return None;
     }
-    serde_json::from_slice(&json).ok()
+    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
+    serde_json::from_str(std::str::from_utf8(&json).ok()?).ok()
 }
 
 #[derive(Deserialize)]

@@ -154,7 +154,8 @@ impl GenesysVerifier {
             return Err(GenesysRefusal::NotPermitted("client not on the list"));
         }
         let home = info.home_organization.as_ref().and_then(|home| home.id.as_deref());
-        if info.cloned_user.is_some() || home.is_some_and(|home| !home.eq_ignore_ascii_case(organization)) {
+        let home = home.ok_or_else(|| missing("homeOrganization.id"))?;
+        if info.cloned_user.is_some() || !home.eq_ignore_ascii_case(organization) {
             return Err(GenesysRefusal::NotPermitted("a user of a partner organisation"));
         }
         Ok(organization.to_owned())

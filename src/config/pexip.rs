@@ -20,7 +20,7 @@ static CA_FILE: Setting = Setting {
     default: Default::Described("none"),
     meaning: "File with PEM certificates to trust as well, for a management node with a self-signed one.",
 };
-pub(super) static REQUEST_TIMEOUT: Setting = Setting {
+static REQUEST_TIMEOUT: Setting = Setting {
     name: "PEXIP_REQUEST_TIMEOUT_SECONDS",
     default: Default::Value("10"),
     meaning: "Longest time for one call to the management node, in seconds.",
@@ -78,12 +78,17 @@ pub struct PexipConfig {
 }
 
 impl PexipConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, request_deadline: Option<Duration>) -> Option<Self> {
         let management_url = reader.value(&MANAGEMENT_URL, base_url);
         let username = reader.value(&USERNAME, |text| Ok(text.to_owned()));
         let password = reader.secret(&PASSWORD);
         let trusted_certificates = reader.optional(&CA_FILE, certificates);
         let request_timeout = reader.value(&REQUEST_TIMEOUT, seconds(1, 120));
+        if let (Some(timeout), Some(deadline)) = (request_timeout, request_deadline)
+            && timeout >= deadline
+        {
+            reader.fault(&REQUEST_TIMEOUT, "must be less than REQUEST_DEADLINE_SECONDS");
+        }
         let requests_per_minute = reader.value(&REQUESTS_PER_MINUTE, whole_number(1, 100_000));
         let max_in_flight = reader.value(&MAX_IN_FLIGHT, whole_number(1, 100));
         Some(Self {

@@ -5,7 +5,7 @@ use super::reader::{Default, Reader, Setting, seconds, whole_number};
 /// The longest that Storage Queue hides a message, in seconds.
 const LONGEST_INVISIBILITY: u64 = 604_800;
 
-pub(super) static TARGET_SIZE: Setting =
+static TARGET_SIZE: Setting =
     Setting { name: "POOL_TARGET_SIZE", default: Default::Value("20"), meaning: "Ready rooms to keep; 0 = no pool." };
 static MAX_ROOMS: Setting = Setting {
     name: "POOL_MAX_ROOMS",
@@ -17,7 +17,7 @@ static READY_DELAY: Setting = Setting {
     default: Default::Value("90"),
     meaning: "How long a new room stays hidden, in seconds: its replication to the Conferencing Nodes.",
 };
-pub(super) static ROOM_MAX_AGE: Setting = Setting {
+static ROOM_MAX_AGE: Setting = Setting {
     name: "POOL_ROOM_MAX_AGE_SECONDS",
     default: Default::Value("86400"),
     meaning: "Lifetime of an unused room and of its message, in seconds.",
@@ -111,6 +111,16 @@ impl PoolConfig {
         let direct_max = reader.value(&DIRECT_MAX, whole_number(0, 1_000));
         let sweep_margin = reader.value(&SWEEP_MARGIN, seconds(0, 30 * 86_400));
         let sweep_max_deletions = reader.value(&SWEEP_MAX_DELETIONS, whole_number(0, 10_000));
+        if let (Some(delay), Some(lease), Some(max_age)) = (ready_delay, lease, room_max_age)
+            && delay + lease >= max_age
+        {
+            reader.fault(&ROOM_MAX_AGE, "must be greater than POOL_READY_DELAY_SECONDS + POOL_LEASE_SECONDS");
+        }
+        if let (Some(target), Some(max_rooms)) = (target, max_rooms)
+            && target > max_rooms
+        {
+            reader.fault(&TARGET_SIZE, "must not be greater than POOL_MAX_ROOMS");
+        }
         Some(Self {
             target: target?,
             max_rooms: max_rooms?,

@@ -36,7 +36,7 @@ static AUTOMATIC_PARTICIPANTS: Setting = Setting {
     default: Default::Value("none"),
     meaning: "Comma-separated ids of Pexip automatic_participant objects to attach to each room (the dial-out to the Genesys queue), or none. Must be set explicitly outside local.",
 };
-pub(super) static MAX_LIFETIME: Setting = Setting {
+static MAX_LIFETIME: Setting = Setting {
     name: "ROOM_MAX_LIFETIME_SECONDS",
     default: Default::Value("14400"),
     meaning: "A room handed out longer ago than this, in seconds, that nobody is in is deleted.",
@@ -108,6 +108,11 @@ impl RoomConfig {
         let max_lifetime = reader.value(&MAX_LIFETIME, seconds(1, 30 * 86_400));
         let absolute_lifetime = reader.value(&ABSOLUTE_LIFETIME, seconds(1, 30 * 86_400));
         let end_grace = reader.value(&END_GRACE, seconds(0, 86_400));
+        if let (Some(max), Some(absolute)) = (max_lifetime, absolute_lifetime)
+            && max > absolute
+        {
+            reader.fault(&MAX_LIFETIME, "must not be greater than ROOM_ABSOLUTE_LIFETIME_SECONDS");
+        }
         let length = length?;
         Some(Self {
             prefix: prefix?,

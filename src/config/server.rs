@@ -97,6 +97,10 @@ impl Environment {
         }
     }
 
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.value(&ENVIRONMENT, Self::parse)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text.trim() {
             "local" => Ok(Self::Local),
@@ -130,14 +134,20 @@ pub struct ServerConfig {
     pub audit_hash_key: Option<SecretString>,
 }
 
+pub(super) fn read_request_deadline(reader: &mut Reader<'_>) -> Option<Duration> {
+    reader.value(&REQUEST_DEADLINE, seconds(1, 200))
+}
+
 impl ServerConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        environment: Option<Environment>,
+        request_deadline: Option<Duration>,
+    ) -> Option<Self> {
         let address =
             reader.value(&LISTEN_ADDRESS, |text| text.trim().parse().map_err(|_| "must be an IP address".to_owned()));
         let port = reader.value(&PORT, whole_number(0, u16::MAX));
-        let environment = reader.value(&ENVIRONMENT, Environment::parse);
         let slot = reader.value(&SLOT, slot);
-        let request_deadline = reader.value(&REQUEST_DEADLINE, seconds(1, 200));
         let max_concurrent_requests = reader.value(&MAX_CONCURRENT, whole_number(1, 100_000));
         let rate_limit_per_minute = reader.value(&RATE_LIMIT, whole_number(1, 1_000_000));
         let cors_allowed_origins = reader.optional(&CORS_ORIGINS, origins);

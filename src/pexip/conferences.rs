@@ -7,8 +7,9 @@ use reqwest::{Method, Response};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
+use time::OffsetDateTime;
 
-use super::{LARGEST_ANSWER, Permit, PexipClient, PexipError};
+use super::{LARGEST_ANSWER, Permit, PexipClient, PexipError, TagSlot};
 use crate::outbound::{CallFailure, json as read_json};
 use crate::room::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 
@@ -53,6 +54,19 @@ pub struct Conference {
     pub aliases: Vec<Alias>,
 }
 
+impl Conference {
+    /// Whether it belongs, or has belonged, to a citizen.
+    pub fn is_handed_out(&self) -> bool {
+        self.tag.is_some() || self.marks.handed_out.is_some()
+    }
+
+    /// Whether it is the same room in the same state: name, tag and marks.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let tag = |room: &Self| room.tag.as_ref().map(|tag| tag.expose().to_owned());
+        self.id == other.id && self.name == other.name && self.marks == other.marks && tag(self) == tag(other)
+    }
+}
+
 /// A dial string of a conference.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Alias {
@@ -62,6 +76,14 @@ pub struct Alias {
     #[serde(default, deserialize_with = "null_as_default")]
     pub description: String,
     pub id: u64,
+}
+
+/// All conferences of ours at one moment.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub conferences: Vec<Conference>,
+    /// The node's own clock, by the `Date` of its answer.
+    pub node_time: Option<OffsetDateTime>,
 }
 
 /// A conference to be made.
@@ -121,7 +143,7 @@ impl PexipClient {
     /// How many conferences have names with our prefix.
     pub async fn count_ours(&self) -> Result<usize, PexipError> {
         let permit = self.reserve().await?;
-        let query = [("name__startswith", self.0.prefix.as_str()), ("limit", "1")];
+        let query = [("name__startswith", self.shared.prefix.as_str()), ("limit", "1")];
         let response = self.send(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         let page: Page = read_json(response, LARGEST_ANSWER).await?;
         Ok(page.meta.total_count)
@@ -132,37 +154,46 @@ impl PexipClient {
         self.count_ours().await.map(drop)
     }
 
-    /// Every conference of ours, page by page.
-    pub async fn list_ours(&self) -> Result<Vec<Conference>, PexipError> {
-        const PAGE: usize = 500;
-        let mut all = HashMap::new();
-        let mut offset = 0;
-        loop {
-            let permit = self.reserve().await?;
-            // By name, which never changes: rooms made or deleted meanwhile shift a page, but no room is lost twice.
-            let (limit, from) = (PAGE.to_string(), offset.to_string());
-            let query = [
-                ("name__startswith", self.0.prefix.as_str()),
-                ("order_by", "name"),
-                ("limit", limit.as_str()),
-                ("offset", from.as_str()),
-            ];
-            let response = self.send(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
-            let page: Page = read_json(response, LARGEST_ANSWER).await?;
-            let last = page.meta.next.is_none() || page.objects.is_empty();
-            offset += page.objects.len();
-            all.extend(page.ours(&self.0.prefix));
-            if last {
-                return Ok(all.into_values().collect());
+    /// Every conference of ours, page by page, and what time the node says it is.
+    pub async fn list_ours(&self) -> Result<Listing, PexipError> {
+        let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "name")];
+        let mut conferences = HashMap::new();
+        let mut node_time = None;
+        // By name, which never changes. Rooms made or deleted meanwhile shift a page: one may be missing or seen
+        // twice in this look, which the next one mends.
+        let mut offset = Some(0);
+        while let Some(from) = offset {
+            let (page, answered): (Page, _) = self.page(COLLECTION, &query, from).await?;
+            offset = page.meta.next.as_ref().map(|_| from + page.objects.len()).filter(|next| *next > from);
+            // The earliest: by the later ones a room is older than it was when it was read.
+            node_time = node_time.or(answered);
+            conferences.extend(page.ours(&self.shared.prefix));
+        }
+        Ok(Listing { conferences: conferences.into_values().collect(), node_time })
+    }
+
+    /// The conference with this id as it is now, if it is there and ours.
+    pub async fn read(&self, id: ConferenceId) -> Result<Option<Conference>, PexipError> {
+        let permit = self.reserve().await?;
+        match self.send(permit, self.request(Method::GET, &id.path())).await {
+            Ok(response) => {
+                let object: Object = read_json(response, LARGEST_ANSWER).await?;
+                let name = self.shared.prefix.own(&object.name);
+                Ok(name.map(|name| object.conference(name)))
             }
+            Err(PexipError::NotFound) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Writes tag and marks in one PATCH. Idempotent: after an ambiguous error it may be repeated as it was.
-    pub async fn tag(&self, permit: Permit, id: ConferenceId, tag: &Tag, marks: &Marks) -> Result<(), PexipError> {
+    pub async fn tag(&self, slot: &mut TagSlot, id: ConferenceId, tag: &Tag, marks: &Marks) -> Result<(), PexipError> {
+        let permit = match slot.first_call() {
+            Some(permit) => permit,
+            None => self.reserve().await?,
+        };
         let body = json!({ "tag": tag.expose(), "description": marks.to_string() });
-        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body)).await?;
-        Ok(())
+        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body)).await.map(drop)
     }
 
     /// Deletes one conference.
@@ -175,28 +206,10 @@ impl PexipClient {
         }
     }
 
-    /// Ends a call that is running under this name, if there is one.
-    pub async fn disconnect(&self, name: &RoomName) -> Result<(), PexipError> {
-        let permit = self.reserve().await?;
-        let query = [("name", name.as_str())];
-        let response = self.send(permit, self.request(Method::GET, "status/v1/conference").query(&query)).await?;
-        let running: RunningPage = read_json(response, LARGEST_ANSWER).await?;
-        for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
-            let permit = self.reserve().await?;
-            let body = json!({ "conference_id": instance.id });
-            match self.send(permit, self.request(Method::POST, "command/v1/conference/disconnect").json(&body)).await {
-                // The command API answers 400 for a conference that has ended meanwhile.
-                Ok(_) | Err(PexipError::Rejected { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     async fn list(&self, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let response = self.send(permit, self.request(Method::GET, COLLECTION).query(query)).await?;
         let page: Page = read_json(response, LARGEST_ANSWER).await?;
-        Ok(page.ours(&self.0.prefix).collect())
+        Ok(page.ours(&self.shared.prefix).collect())
     }
 }
 
@@ -218,9 +231,9 @@ struct Page {
 }
 
 #[derive(Deserialize)]
-struct Meta {
+pub(super) struct Meta {
     #[serde(default)]
-    next: Option<String>,
+    pub(super) next: Option<String>,
     total_count: usize,
 }
 
@@ -243,18 +256,6 @@ struct Object {
     description: String,
     #[serde(default, deserialize_with = "null_as_default")]
     aliases: Vec<Alias>,
-}
-
-#[derive(Deserialize)]
-struct RunningPage {
-    objects: Vec<Running>,
-}
-
-/// A running conference: its id is the instance's, unrelated to the configuration's; only the name joins them.
-#[derive(Deserialize)]
-struct Running {
-    id: String,
-    name: String,
 }
 
 impl Page {

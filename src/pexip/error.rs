@@ -4,6 +4,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 use super::LARGEST_ANSWER;
+use crate::breaker::Open;
 use crate::outbound::{CallFailure, json};
 
 /// Why the management node did not do what it was asked. Holds no address, body or value.
@@ -24,6 +25,12 @@ pub enum PexipError {
     /// Our own limit on calls in flight left no place in time.
     #[error("no place among our calls to Pexip in time")]
     Saturated,
+    /// It has failed or asked for time, and is left alone for now.
+    #[error("Pexip is left alone for now, after it failed")]
+    Suspended { retry_in: Duration },
+    /// This instance's calls of the last minute are all that it may make.
+    #[error("this minute's calls to Pexip are used up")]
+    OverBudget { retry_in: Duration },
     /// No answer, or none that can be read.
     #[error("Pexip {0}")]
     Failed(#[from] CallFailure),
@@ -38,7 +45,32 @@ impl PexipError {
                 CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => true,
                 CallFailure::Unreachable => false,
             },
-            Self::AccountRefused { .. } | Self::Rejected { .. } | Self::NotFound | Self::Saturated => false,
+            Self::AccountRefused { .. }
+            | Self::Rejected { .. }
+            | Self::NotFound
+            | Self::Saturated
+            | Self::Suspended { .. }
+            | Self::OverBudget { .. } => false,
+        }
+    }
+
+    /// Whether it says that the node, or our account on it, does not work, and not just this request.
+    pub(super) fn is_the_nodes_trouble(&self) -> bool {
+        match self {
+            Self::AccountRefused { .. } | Self::Busy { .. } | Self::Failed(_) => true,
+            Self::Rejected { .. }
+            | Self::NotFound
+            | Self::Saturated
+            | Self::Suspended { .. }
+            | Self::OverBudget { .. } => false,
+        }
+    }
+
+    /// The wait that the node itself has named.
+    pub(super) fn asks_to_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 
@@ -69,5 +101,11 @@ impl PexipError {
             fields: fields.join(", "),
             already_exists: body.to_string().contains("already exists"),
         }
+    }
+}
+
+impl From<Open> for PexipError {
+    fn from(open: Open) -> Self {
+        Self::Suspended { retry_in: open.retry_in }
     }
 }

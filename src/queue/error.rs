@@ -1,6 +1,8 @@
 use azure_core::error::ErrorKind;
 use azure_core::http::StatusCode;
 
+use crate::breaker::Open;
+
 /// Why the queue did not do what it was asked. Holds status and error code, never the service's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
@@ -22,6 +24,9 @@ pub enum QueueError {
     /// Any other answer, as status and error code.
     #[error("the queue service answered {status} {code}")]
     Answered { status: u16, code: String },
+    /// It has failed and is left alone for now.
+    #[error("the queue service is left alone for now, after it failed")]
+    Suspended,
     /// The answer, or our configuration, cannot be read.
     #[error("the queue service's answer cannot be read")]
     Unreadable,
@@ -33,7 +38,16 @@ impl QueueError {
         match self {
             Self::Timeout | Self::ConnectionLost | Self::Unreadable => true,
             Self::Answered { status, .. } => *status >= 500,
-            Self::Unreachable | Self::Credentials(_) | Self::NoSuchQueue => false,
+            Self::Unreachable | Self::Credentials(_) | Self::NoSuchQueue | Self::Suspended => false,
+        }
+    }
+
+    /// Whether it says that the service, or our right to it, does not work, and not just this request.
+    pub(super) fn is_the_services_trouble(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::Timeout | Self::ConnectionLost | Self::Credentials(_) => true,
+            Self::Answered { status, .. } => *status >= 500,
+            Self::NoSuchQueue | Self::Suspended | Self::Unreadable => false,
         }
     }
 
@@ -41,6 +55,12 @@ impl QueueError {
     /// the error code: 404 is also what a missing queue answers.
     pub(super) fn says_message_is_not_ours(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code == "MessageNotFound" || code == "PopReceiptMismatch")
+    }
+}
+
+impl From<Open> for QueueError {
+    fn from(_: Open) -> Self {
+        Self::Suspended
     }
 }
 

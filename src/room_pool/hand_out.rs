@@ -8,7 +8,7 @@ use super::stash::{NoReadyRoom, ReadyRoom};
 use super::{Inner, Marks};
 use crate::config::WhenEmpty;
 use crate::outbound::CallFailure;
-use crate::pexip::{Conference, ConferenceId, NewConference, Permit, PexipError};
+use crate::pexip::{Conference, ConferenceId, NewConference, PexipError, TagSlot};
 use crate::queue::Claim;
 use crate::room::Tag;
 
@@ -105,12 +105,13 @@ impl Inner {
         deadline: Instant,
     ) -> Result<HandedOut, TakeRoomError> {
         let deadline = deadline - ANSWER_MARGIN;
+        self.pexip.check_can_tag()?;
         self.check_hard_cap().await?;
         if self.config.target == 0 {
             return self.make_direct(tag, deadline).await;
         }
         for _ in 0..MOST_TRIES {
-            match self.stash.take(deadline).await {
+            match self.stash.take(self.pexip.troubles(), deadline).await {
                 Ok(room) => {
                     if let Some(conference) = self.claim_and_tag(room, tag, deadline).await? {
                         self.refill.owe_one();
@@ -146,14 +147,15 @@ impl Inner {
     ) -> Result<Option<Conference>, TakeRoomError> {
         // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
         // room, not before: those who wait for a room would hold the places that the stash's own check needs.
-        let permit = match self.pexip.reserve().await {
-            Ok(permit) => permit,
+        let slot = match self.pexip.reserve_tagging().await {
+            Ok(slot) => slot,
             Err(error) => {
-                self.stash.give_back(room);
+                self.stash.give_back(room, self.pexip.troubles());
                 return Err(error.into());
             }
         };
-        if !room.is_claimable() {
+        if !room.is_claimable(self.pexip.troubles()) {
+            self.stash.give_back(room, self.pexip.troubles());
             return Ok(None);
         }
         // Deleting the message is what makes the room ours. In the other order a late tag could land on a room that
@@ -166,19 +168,21 @@ impl Inner {
                 return Ok(None);
             }
         }
-        self.tag_or_burn(permit, room.conference, tag, deadline).await
+        self.tag_or_burn(slot, room.conference, tag, deadline).await
     }
 
     /// A claimed room is handed out or destroyed, never put back.
     async fn tag_or_burn(
         &self,
-        permit: Permit,
+        mut slot: TagSlot,
         mut conference: Conference,
         tag: &Tag,
         deadline: Instant,
     ) -> Result<Option<Conference>, TakeRoomError> {
         conference.marks.handed_out = Some(self.clock.now_utc());
-        match self.write_tag(permit, conference.id, tag, &conference.marks, deadline).await {
+        let written = self.write_tag(&mut slot, conference.id, tag, &conference.marks, deadline).await;
+        slot.settle(&written);
+        match written {
             Ok(()) => {
                 conference.tag = Some(tag.clone());
                 Ok(Some(conference))
@@ -189,7 +193,6 @@ impl Inner {
                 Ok(None)
             }
             Err(error) => {
-                self.stash.flush();
                 self.refill.owe_one();
                 self.burn(conference.id, conference.name, "it could not be tagged");
                 Err(error.into())
@@ -200,7 +203,7 @@ impl Inner {
     /// The same PATCH again where the answer may have been lost: it is idempotent and the room is ours alone.
     async fn write_tag(
         &self,
-        mut permit: Permit,
+        slot: &mut TagSlot,
         id: ConferenceId,
         tag: &Tag,
         marks: &Marks,
@@ -208,7 +211,7 @@ impl Inner {
     ) -> Result<(), PexipError> {
         let mut attempt = 1;
         loop {
-            let result = timeout_at(deadline, self.pexip.tag(permit, id, tag, marks)).await;
+            let result = timeout_at(deadline, self.pexip.tag(slot, id, tag, marks)).await;
             let error = match result {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => error,
@@ -220,7 +223,6 @@ impl Inner {
             }
             attempt += 1;
             sleep(pause).await;
-            permit = self.pexip.reserve().await?;
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Inner;
 use crate::pexip::PexipError;
@@ -16,9 +16,8 @@ use crate::room::{Marks, RoomName};
 /// Rooms made at a time. Less than the calls that may be in flight, so that creates always find a place.
 const MOST_AT_A_TIME: usize = 2;
 
-/// A maintenance run ends by then: the timer comes every minute, and the Functions host kills the process of a
-/// function that overstays.
-const LONGEST_RUN: Duration = Duration::from_secs(50);
+/// A refill ends by then; what is still missing is the timer's.
+const LONGEST_REFILL: Duration = Duration::from_secs(50);
 
 /// Pause after a refill that failed, before what is still owed is tried again.
 const PAUSE_AFTER_TROUBLE: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ pub(super) struct Refill {
     /// Rooms of ours on Pexip when last counted, and those made since.
     rooms_known: AtomicUsize,
     /// One at a time provisions: two would both see the same gap.
-    turn: Semaphore,
+    pub(super) turn: Semaphore,
 }
 
 impl Refill {
@@ -58,25 +57,18 @@ impl Refill {
         self.rooms_known.load(Ordering::Relaxed)
     }
 
+    pub(super) fn rooms_are(&self, number: usize) {
+        self.rooms_known.store(number, Ordering::Relaxed);
+    }
+
     pub(super) fn rooms_grew(&self, by: usize) {
         self.rooms_known.fetch_add(by, Ordering::Relaxed);
     }
 }
 
-/// What a maintenance run found and did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MaintenanceReport {
-    /// Another run is under way in this instance.
-    Busy,
-    /// The pool holds this many ready or soon ready rooms; this many were made, this many could not be.
-    Done { ready: usize, made: usize, failed: usize },
-    /// The state of the pool could not be read.
-    Failed(String),
-}
-
 /// Why a room is not in the pool.
 #[derive(Debug, thiserror::Error)]
-enum ProvisionError {
+pub(super) enum ProvisionError {
     #[error(transparent)]
     Pexip(#[from] PexipError),
     #[error(transparent)]
@@ -107,64 +99,33 @@ impl Inner {
 
     async fn repay(self: &Arc<Self>) -> Result<(), ProvisionError> {
         let _turn = self.refill.turn.acquire().await;
-        let ready = self.queue.approximate_count().await?;
+        let ready = self.count_messages().await?;
         let room_for = self.config.max_rooms.saturating_sub(self.count_rooms().await?);
         let owed = self.refill.owed.swap(0, Ordering::Relaxed);
         let missing = self.config.target.saturating_sub(ready);
-        self.provision_many(owed.min(missing).min(room_for), Instant::now() + LONGEST_RUN).await;
+        self.provision_many(owed.min(missing).min(room_for), Instant::now() + LONGEST_REFILL).await;
         Ok(())
     }
 
-    /// Tops up to the target; by what both the queue and Pexip say is ready.
-    pub(super) async fn maintain(self: &Arc<Self>) -> MaintenanceReport {
-        let until = Instant::now() + LONGEST_RUN;
-        let Ok(_turn) = self.refill.turn.try_acquire() else { return MaintenanceReport::Busy };
-        match tokio::time::timeout_at(until, self.count_ready()).await {
-            Ok(Ok((ready, ours))) => {
-                let missing = self.config.target.saturating_sub(ready);
-                let room_for = self.config.max_rooms.saturating_sub(ours);
-                let (made, failed) = self.provision_many(missing.min(room_for), until).await;
-                info!(ready, made, failed, rooms = ours, "maintenance run ended");
-                MaintenanceReport::Done { ready, made, failed }
-            }
-            Ok(Err(error)) => {
-                warn!(%error, "maintenance run: the pool could not be counted");
-                MaintenanceReport::Failed(error.to_string())
-            }
-            Err(_) => MaintenanceReport::Failed("counting the pool took too long".to_owned()),
-        }
-    }
-
-    /// Ready rooms, and all rooms of ours.
-    ///
-    /// The queue's count includes leased, hidden and dead messages, Pexip's includes rooms that no message names:
-    /// the smaller one is nearer to what can be handed out.
-    async fn count_ready(&self) -> Result<(usize, usize), ProvisionError> {
-        let messages = match self.queue.approximate_count().await {
+    /// Messages in the queue, which is made if it is missing.
+    pub(super) async fn count_messages(&self) -> Result<usize, QueueError> {
+        match self.queue.approximate_count().await {
             Err(QueueError::NoSuchQueue) => {
                 self.queue.ensure_exists().await?;
-                0
+                Ok(0)
             }
-            counted => counted?,
-        };
-        let rooms = self.pexip.list_ours().await?;
-        self.refill.rooms_known.store(rooms.len(), Ordering::Relaxed);
-        let now = self.clock.now_utc();
-        let untagged = rooms
-            .iter()
-            .filter(|room| room.tag.is_none() && room.marks.ready_until.is_some_and(|until| until > now))
-            .count();
-        Ok((messages.min(untagged), rooms.len()))
+            counted => counted,
+        }
     }
 
     pub(super) async fn count_rooms(&self) -> Result<usize, PexipError> {
         let rooms = self.pexip.count_ours().await?;
-        self.refill.rooms_known.store(rooms, Ordering::Relaxed);
+        self.refill.rooms_are(rooms);
         Ok(rooms)
     }
 
     /// Makes rooms, a few at a time, until `until`. Stops at the first failure: the node may be in trouble.
-    async fn provision_many(self: &Arc<Self>, count: usize, until: Instant) -> (usize, usize) {
+    pub(super) async fn provision_many(self: &Arc<Self>, count: usize, until: Instant) -> (usize, usize) {
         let (mut left, mut made, mut failed) = (count, 0, 0);
         let mut making = JoinSet::new();
         while (left > 0 && failed == 0 && Instant::now() < until) || !making.is_empty() {
@@ -193,9 +154,10 @@ impl Inner {
     async fn provision(&self) -> Result<RoomName, ProvisionError> {
         let ready_until = self.clock.now_utc() + self.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
-        if let Err(error) = self.pexip.create(&new).await {
+        let pexip = self.pexip.in_background();
+        if let Err(error) = pexip.create(&new).await {
             // A create whose answer was lost may have made it; only a room that is there gets a message.
-            if !error.may_have_created() || self.pexip.find_by_name(&new.name).await?.is_none() {
+            if !error.may_have_created() || pexip.find_by_name(&new.name).await?.is_none() {
                 return Err(error.into());
             }
         }

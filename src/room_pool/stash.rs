@@ -1,4 +1,4 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,17 +27,23 @@ const PAUSE_AFTER_TROUBLE: Duration = Duration::from_secs(1);
 /// Dead messages that one instance deletes per minute. One wrong empty answer of Pexip must not drain the pool.
 const MOST_DROPPED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
+/// Times that a message which is no room name is received before it is put aside.
+const MOST_RECEIVES: i64 = 5;
+
 /// A room whose message is leased to this instance and whose VMR was seen, untagged.
 #[derive(Debug)]
 pub(super) struct ReadyRoom {
     pub(super) message: LeasedMessage,
     pub(super) conference: Conference,
+    /// What [`PexipClient::troubles`](crate::pexip::PexipClient::troubles) said before it was looked up.
+    seen_at: u64,
 }
 
 impl ReadyRoom {
-    /// Whether lease and message outlast a claim made now.
-    pub(super) fn is_claimable(&self) -> bool {
-        Instant::now() < self.message.lease_ends
+    /// Whether the lease lasts and nothing has happened at Pexip since the room was looked up there. After trouble
+    /// what was seen may not hold: a node that comes back from a backup counts its ids again.
+    pub(super) fn is_claimable(&self, troubles: u64) -> bool {
+        self.seen_at == troubles && Instant::now() < self.message.lease_ends
     }
 }
 
@@ -64,7 +70,7 @@ pub(super) struct Stash {
 #[derive(Default)]
 struct State {
     rooms: VecDeque<ReadyRoom>,
-    /// Leased, but to be looked up on Pexip before use: what came in, or was flushed, while Pexip was in trouble.
+    /// Leased, but to be looked up on Pexip before use: what came in, or was looked up, before trouble there.
     /// Looked at again before anything is received, or an outage would lease the whole queue away.
     unchecked: Vec<LeasedMessage>,
     waiting: VecDeque<Waiting>,
@@ -86,10 +92,10 @@ impl Stash {
     }
 
     /// A ready room: at once if there is one, else as soon as the queue gives one, within the bounds of patience.
-    pub(super) async fn take(&self, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
+    pub(super) async fn take(&self, troubles: u64, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
         let room = {
             let mut state = self.state();
-            state.forget_expired();
+            state.keep_claimable(troubles);
             state.rooms.pop_front().ok_or_else(|| {
                 let (answer, room) = oneshot::channel();
                 state.waiting.push_back(Waiting { since: Instant::now(), answer });
@@ -107,27 +113,23 @@ impl Stash {
         }
     }
 
-    /// Gives back a room that was not claimed; its lease still runs.
-    pub(super) fn give_back(&self, room: ReadyRoom) {
-        self.state().hand_over(room);
-    }
-
-    /// Takes back the word of every check: after trouble at Pexip, what was seen there may not hold any more.
-    pub(super) fn flush(&self) {
-        let mut state = self.state();
-        let messages: Vec<_> = state.rooms.drain(..).map(|room| room.message).collect();
-        state.unchecked.extend(messages);
+    /// Gives back a room that was not claimed; its lease may still run.
+    pub(super) fn give_back(&self, room: ReadyRoom, troubles: u64) {
+        if room.is_claimable(troubles) {
+            self.state().hand_over(room);
+        } else {
+            self.state().unchecked.push(room.message);
+            self.wake.notify_one();
+        }
     }
 
     fn take_unchecked(&self) -> Vec<LeasedMessage> {
-        let mut unchecked = std::mem::take(&mut self.state().unchecked);
-        unchecked.retain(|message| Instant::now() < message.lease_ends);
-        unchecked
+        std::mem::take(&mut self.state().unchecked)
     }
 
-    fn wanted(&self) -> usize {
+    fn wanted(&self, troubles: u64) -> usize {
         let mut state = self.state();
-        state.forget_expired();
+        state.keep_claimable(troubles);
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
         (state.waiting.len() + self.prefetch).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
     }
@@ -163,8 +165,16 @@ impl Stash {
 }
 
 impl State {
-    fn forget_expired(&mut self) {
-        self.rooms.retain(ReadyRoom::is_claimable);
+    /// Forgets what is leased no longer; what is leased but not to be relied on is looked up again.
+    fn keep_claimable(&mut self, troubles: u64) {
+        for room in std::mem::take(&mut self.rooms) {
+            if room.is_claimable(troubles) {
+                self.rooms.push_back(room);
+            } else {
+                self.unchecked.push(room.message);
+            }
+        }
+        self.unchecked.retain(|message| Instant::now() < message.lease_ends);
     }
 
     /// To whoever waits longest, else into the stash.
@@ -188,7 +198,7 @@ impl Inner {
     /// batch is on its way at a time and no request carries the receive.
     pub(super) async fn keep_stash_filled(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let wanted = self.stash.wanted();
+            let wanted = self.stash.wanted(self.pexip.troubles());
             let pause = if wanted == 0 { self.stash.until_next_expiry() } else { self.fill_stash(wanted).await };
             // After an empty or failed look the next one is not hurried by whoever comes: a burst on an empty pool
             // would be a burst on the queue.
@@ -209,6 +219,11 @@ impl Inner {
 
     /// One batch: receive, check, hand over. Returns how long to wait before the next.
     async fn fill_stash(&self, wanted: usize) -> Duration {
+        // A lease taken while nothing can be checked or tagged would only hide the room from everybody.
+        if let Err(error) = self.pexip.check_can_tag() {
+            self.stash.answer_all(&NoReadyRoom::Pexip(error));
+            return PAUSE_AFTER_TROUBLE;
+        }
         let mut leased = self.stash.take_unchecked();
         if leased.len() < wanted {
             match self.queue.receive(wanted - leased.len(), self.config.lease).await {
@@ -233,7 +248,6 @@ impl Inner {
             }
             Err(error) => {
                 warn!(%error, "leased rooms could not be checked");
-                self.stash.flush();
                 self.stash.answer_all(&NoReadyRoom::Pexip(error));
                 PAUSE_AFTER_TROUBLE
             }
@@ -259,10 +273,9 @@ impl Inner {
         let mut seen = HashSet::new();
         let names: Vec<_> =
             leased.iter().filter_map(|message| message.room.clone()).filter(|name| seen.insert(name.clone())).collect();
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut found = match self.pexip.find_by_names(&names).await {
+        let seen_at = self.pexip.troubles();
+        let looked_up = if names.is_empty() { Ok(HashMap::new()) } else { self.pexip.find_by_names(&names).await };
+        let mut found = match looked_up {
             Ok(found) => found,
             Err(error) => {
                 self.stash.state().unchecked.extend(leased);
@@ -272,22 +285,37 @@ impl Inner {
         let lasting = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
         let mut ready = Vec::new();
         for message in leased {
-            // Not a name of ours: left alone, for it may be another version's.
-            let Some(name) = &message.room else { continue };
+            let Some(name) = &message.room else {
+                self.set_poison_aside(&message).await;
+                continue;
+            };
             match found.remove(name) {
-                Some(conference) if conference.tag.is_some() || conference.marks.handed_out.is_some() => {
+                Some(conference) if conference.is_handed_out() => {
                     self.drop_message(&message, "its room has a tag").await;
                 }
                 Some(conference) => {
                     let ready_until = conference.marks.ready_until.unwrap_or(message.expires);
                     if message.expires > lasting && ready_until > lasting {
-                        ready.push(ReadyRoom { message, conference });
+                        ready.push(ReadyRoom { message, conference, seen_at });
                     }
                 }
                 None => self.drop_message(&message, "its room does not exist").await,
             }
         }
         Ok(ready)
+    }
+
+    /// A text that is no name may be another version's, so it gets some tries before it is put aside.
+    async fn set_poison_aside(&self, message: &LeasedMessage) {
+        if message.receives < MOST_RECEIVES {
+            return;
+        }
+        match self.queue.set_aside(message).await {
+            Ok(()) => {
+                warn!(receives = message.receives, "a message that is no room name was moved to the poison queue")
+            }
+            Err(error) => info!(%error, "a poison message could not be moved yet"),
+        }
     }
 
     async fn drop_message(&self, message: &LeasedMessage, reason: &'static str) {

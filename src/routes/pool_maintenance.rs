@@ -12,7 +12,10 @@ use crate::room_pool::{MaintenanceReport, RoomPool};
 pub(super) async fn handler(State(pool): State<RoomPool>) -> Json<Value> {
     let line = match pool.maintain().await {
         MaintenanceReport::Busy => "another run is under way".to_owned(),
-        MaintenanceReport::Done { ready, made, failed } => format!("ready {ready}, made {made}, failed {failed}"),
+        MaintenanceReport::Done { census, made, failed, swept } => {
+            let swept = swept.map_or_else(|cause| format!("failed: {cause}"), |swept| swept.to_string());
+            format!("in pool {}, made {made}, failed {failed}, swept {swept}", census.in_pool())
+        }
         MaintenanceReport::Failed(cause) => format!("failed: {cause}"),
     };
     Json(json!({ "Outputs": {}, "Logs": [line], "ReturnValue": null }))

@@ -1,8 +1,16 @@
 //! The service from outside, through its front door. One file for each behaviour; the outside world is simulated over
 //! the wire, except the queue, which is the real emulator where a test says so.
 
+mod binary;
+mod end_to_end;
+mod managed_identity;
+mod pexip_tls;
 mod pool_maintenance;
+mod pool_on_azurite;
+mod program_log;
 mod public_room;
+mod queue;
+mod queue_faults;
 mod room_create;
 mod room_delete;
 mod room_pool;

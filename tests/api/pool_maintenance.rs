@@ -11,8 +11,11 @@ async fn a_run_brings_the_pool_to_its_target_and_the_next_one_finds_it_full() {
     let first = app.run_maintenance().await;
     let second = app.run_maintenance().await;
 
-    assert_eq!(first.json(), json!({ "Outputs": {}, "Logs": ["ready 0, made 7, failed 0"], "ReturnValue": null }));
-    assert_eq!(second.json()["Logs"], json!(["ready 7, made 0, failed 0"]));
+    assert_eq!(
+        first.json(),
+        json!({ "Outputs": {}, "Logs": ["in pool 0, made 7, failed 0, swept 0"], "ReturnValue": null })
+    );
+    assert_eq!(second.json()["Logs"], json!(["in pool 7, made 0, failed 0, swept 0"]));
     assert_eq!((app.pexip.rooms().len(), app.queue.messages(POOL_QUEUE).len()), (7, 7));
 }
 
@@ -22,14 +25,14 @@ async fn neither_tickets_without_rooms_nor_rooms_without_tickets_count_as_ready(
     for number in 0..6 {
         app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}"));
     }
-    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["in pool 0, made 4, failed 0, swept 0"]));
 
     let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
     for number in 0..6 {
         let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}");
         app.pexip.insert(StoredRoom::named(name).described("ready-until=2999-01-01T00:00:00Z"));
     }
-    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["in pool 0, made 4, failed 0, swept 0"]));
 }
 
 #[tokio::test]
@@ -38,7 +41,7 @@ async fn rooms_handed_out_and_rooms_past_their_mark_do_not_count_as_ready() {
     app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8qqqqqqqqqqqqqqq1").tagged("https://id.gov.bc.ca/idcheck/x"));
     app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8qqqqqqqqqqqqqqq2").described("ready-until=2020-01-01T00:00:00Z"));
 
-    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["ready 0, made 4, failed 0"]));
+    assert_eq!(app.run_maintenance().await.json()["Logs"], json!(["in pool 0, made 4, failed 0, swept 0"]));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod answer;
 mod app;
 mod azurite;
+mod program;
 mod queue;
 mod waiting;
 mod world;
@@ -10,7 +11,8 @@ mod world;
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
-pub(crate) use queue::{TestQueue, room_queue};
+pub(crate) use program::{Ended, Program};
+pub(crate) use queue::{TestQueue, a_name, room_queue};
 pub(crate) use waiting::{eventually, within};
 pub(crate) use world::{POOL_QUEUE, World};
 

@@ -10,7 +10,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use tokio::sync::oneshot;
 use url::Url;
 
-use super::{Answer, POOL_QUEUE, UUI_DATA, World, eventually, within};
+use super::{Answer, POOL_QUEUE, Program, UUI_DATA, World, eventually, within};
 
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
@@ -20,8 +20,8 @@ pub(crate) struct TestApp {
     pub(crate) genesys: GenesysSimulator,
     pub(crate) url: Url,
     pub(crate) http: Client,
-    /// Dropped, the service stops.
-    _stop: oneshot::Sender<()>,
+    /// Dropped, the service in this process stops.
+    _stop: Option<oneshot::Sender<()>>,
 }
 
 /// A service to be started, with settings of its own.
@@ -58,16 +58,18 @@ impl TestAppBuilder {
             let _ = stopped.await;
             0
         }));
-        let World { queue, pexip, entra, genesys } = world;
-        TestApp {
-            queue,
-            pexip,
-            entra,
-            genesys,
-            url: url.parse().expect("a URL"),
-            http: Client::builder().no_proxy().build().expect("a client"),
-            _stop: stop,
-        }
+        TestApp::new(world, url.parse().expect("a URL"), Some(stop))
+    }
+
+    /// Starts the real program instead, in a process of its own.
+    pub(crate) async fn start_program(self) -> (TestApp, Program) {
+        let world = World::start().await;
+        let mut settings = world.settings();
+        settings.extend(self.settings);
+        settings.retain(|_, value| !value.is_empty());
+        let program = Program::start(&["serve"], settings);
+        let url = program.url().await;
+        (TestApp::new(world, url, None), program)
     }
 }
 
@@ -75,6 +77,12 @@ impl TestApp {
     /// A service with an empty pool of four and no ready delay.
     pub(crate) async fn start() -> Self {
         Self::with().start().await
+    }
+
+    fn new(world: World, url: Url, stop: Option<oneshot::Sender<()>>) -> Self {
+        let World { queue, pexip, entra, genesys } = world;
+        let http = Client::builder().no_proxy().build().expect("a client");
+        Self { queue, pexip, entra, genesys, url, http, _stop: stop }
     }
 
     pub(crate) fn with() -> TestAppBuilder {

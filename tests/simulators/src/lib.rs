@@ -5,7 +5,7 @@
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
 //! - [`traffic`]: what each of them has received, and how to make them fail
-//! - [`server`]: the loopback HTTP server below them, whose connections can be cut
+//! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
 //!
 //! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
 
@@ -14,6 +14,7 @@ pub mod genesys;
 pub mod pexip;
 pub mod queue;
 pub mod server;
+pub mod tls;
 pub mod traffic;
 
 mod identifier;
@@ -23,4 +24,5 @@ pub use genesys::{GenesysSimulator, GenesysToken};
 pub use pexip::{PexipSimulator, StoredRoom};
 pub use queue::{QueueSimulator, StoredMessage};
 pub use server::Server;
+pub use tls::SelfSigned;
 pub use traffic::{Exchange, Fault, Matching, Times, Traffic};

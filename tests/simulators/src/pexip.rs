@@ -20,6 +20,7 @@ use axum::response::{Html, IntoResponse, Response};
 use url::Url;
 
 use crate::server::Server;
+use crate::tls::SelfSigned;
 use crate::traffic::Traffic;
 
 use node::Node;
@@ -49,6 +50,18 @@ impl PexipSimulator {
 
     /// Starts a node without rooms on the given port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
+        let (node, traffic, router) = Self::new_node();
+        let server = Server::start_on(router, port).await?;
+        Ok(Self { node, traffic, server })
+    }
+
+    /// Starts a node without rooms that is called by https.
+    pub async fn start_tls(certificate: &SelfSigned) -> Self {
+        let (node, traffic, router) = Self::new_node();
+        Self { node, traffic, server: Server::start_tls(router, certificate).await }
+    }
+
+    fn new_node() -> (Arc<Node>, Traffic, Router) {
         let node = Arc::new(Node::default());
         let traffic = Traffic::default();
         let api = configuration::router()
@@ -56,8 +69,7 @@ impl PexipSimulator {
             .route_layer(middleware::from_fn_with_state(Arc::clone(&node), authentication::require))
             .with_state(Arc::clone(&node));
         let router = traffic.watch(Router::new().merge(api).fallback(not_found));
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { node, traffic, server })
+        (node, traffic, router)
     }
 
     /// Address of the node, as `PEXIP_MANAGEMENT_URL` takes it.

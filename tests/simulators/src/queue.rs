@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use time::OffsetDateTime;
 use url::Url;
 
 use crate::server::Server;
+use crate::tls::SelfSigned;
 use crate::traffic::Traffic;
 
 use shared_key::AccountKey;
@@ -31,6 +33,13 @@ pub const ACCOUNT_KEY: &str =
 
 /// What the service gives a message that names no lifetime of its own.
 const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
+
+/// Query of an account SAS that allows everything for a day. The account's key is the published one, so this opens the
+/// official emulator as well.
+pub fn account_sas() -> String {
+    let tomorrow = OffsetDateTime::now_utc() + Duration::from_hours(24);
+    shared_access::for_account(&AccountKey::published(), "raupdlc", tomorrow)
+}
 
 /// A Queue Storage account on loopback.
 #[derive(Debug)]
@@ -70,6 +79,18 @@ impl QueueSimulator {
 
     /// Starts an empty account on the given port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
+        let (account, traffic, router) = Self::new_account();
+        let server = Server::start_on(router, port).await?;
+        Ok(Self { account, traffic, server })
+    }
+
+    /// Starts an empty account that is called by https.
+    pub async fn start_tls(certificate: &SelfSigned) -> Self {
+        let (account, traffic, router) = Self::new_account();
+        Self { account, traffic, server: Server::start_tls(router, certificate).await }
+    }
+
+    fn new_account() -> (Arc<Account>, Traffic, Router) {
         let account = Arc::new(Account {
             store: Mutex::default(),
             key: AccountKey::published(),
@@ -77,8 +98,7 @@ impl QueueSimulator {
         });
         let traffic = Traffic::default();
         let router = traffic.watch(operations::router(Arc::clone(&account)));
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { account, traffic, server })
+        (account, traffic, router)
     }
 
     /// Address of the account; a queue's address is this, a slash and its name.
@@ -96,12 +116,7 @@ impl QueueSimulator {
 
     /// Connection string with an account SAS that allows everything for a day.
     pub fn sas_connection_string(&self) -> String {
-        let signature = shared_access::for_account(
-            &self.account.key,
-            "raupdlc",
-            OffsetDateTime::now_utc() + Duration::from_hours(24),
-        );
-        format!("QueueEndpoint={};SharedAccessSignature={signature};", self.url())
+        format!("QueueEndpoint={};SharedAccessSignature={};", self.url(), account_sas())
     }
 
     /// Query of a service SAS for one queue with the given permissions (some of `raup`), valid for a day.

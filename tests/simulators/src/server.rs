@@ -1,6 +1,7 @@
-//! A loopback HTTP server that can be stopped, started again on its port, and whose connections can be cut.
+//! A loopback HTTP or https server that can be stopped, started again on its port, and whose connections can be cut.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -16,17 +17,28 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use url::Url;
 
+use crate::tls::SelfSigned;
+
 /// Serves a router on 127.0.0.1 until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    router: Router,
+    site: Site,
     running: Mutex<Option<Running>>,
+}
+
+/// What is served, and how.
+#[derive(Clone)]
+struct Site {
+    router: Router,
+    /// `None` for plain HTTP.
+    tls: Option<TlsAcceptor>,
 }
 
 #[derive(Debug)]
@@ -47,17 +59,32 @@ impl Server {
 
     /// Starts on the given port, or on one that the system chooses if it is 0.
     pub async fn start_on(router: Router, port: u16) -> io::Result<Self> {
+        Self::start_site(Site { router, tls: None }, port).await
+    }
+
+    /// Starts with https on a port that the system chooses.
+    pub async fn start_tls(router: Router, certificate: &SelfSigned) -> Self {
+        let site = Site { router, tls: Some(certificate.acceptor()) };
+        Self::start_site(site, 0).await.expect("the system has a free port on loopback")
+    }
+
+    async fn start_site(site: Site, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         Ok(Self {
             address: listener.local_addr()?,
-            running: Mutex::new(Some(Running::start(listener, router.clone()))),
-            router,
+            running: Mutex::new(Some(Running::start(listener, site.clone()))),
+            site,
         })
     }
 
     /// Where the server answers, with a trailing slash.
     pub fn url(&self) -> Url {
-        Url::parse(&format!("http://{}/", self.address)).expect("a socket address makes a URL")
+        let url = match self.site.tls {
+            None => format!("http://{}/", self.address),
+            // The name that the certificate is for.
+            Some(_) => format!("https://localhost:{}/", self.address.port()),
+        };
+        Url::parse(&url).expect("a socket address makes a URL")
     }
 
     /// Closes the listener and every connection; from then on connections are refused.
@@ -74,7 +101,7 @@ impl Server {
     pub async fn restart(&self) {
         self.stop().await;
         let listener = self.bind_again().await;
-        let running = Running::start(listener, self.router.clone());
+        let running = Running::start(listener, self.site.clone());
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
     }
 
@@ -100,10 +127,16 @@ impl Drop for Server {
 }
 
 impl Running {
-    fn start(listener: TcpListener, router: Router) -> Self {
+    fn start(listener: TcpListener, site: Site) -> Self {
         let stop = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, router, stop.clone()));
+        let accepting = tokio::spawn(accept(listener, site, stop.clone()));
         Self { stop, accepting }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Site").field("tls", &self.tls.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -114,7 +147,7 @@ impl Connection {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
+async fn accept(listener: TcpListener, site: Site, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -127,7 +160,17 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
             continue;
         };
         let _only_latency_suffers = stream.set_nodelay(true);
-        connections.spawn(serve(stream, router.clone(), stop.child_token()));
+        let (router, cut) = (site.router.clone(), stop.child_token());
+        match site.tls.clone() {
+            None => connections.spawn(serve(stream, router, cut)),
+            Some(tls) => connections.spawn(async move {
+                let handshake = cut.run_until_cancelled(tls.accept(stream)).await;
+                // A client that does not trust the certificate leaves here.
+                if let Some(Ok(stream)) = handshake {
+                    serve(stream, router, cut).await;
+                }
+            }),
+        };
     }
     drop(listener);
     connections.close();

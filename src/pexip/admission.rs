@@ -1,0 +1,213 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::PexipError;
+use crate::breaker::{self, Breaker};
+use crate::config::PexipConfig;
+
+/// The budget's window.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Who waits for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// A citizen or an agent.
+    Foreground,
+    /// Nobody: refill, sweep.
+    Background,
+}
+
+/// The bounds on this instance's calls: the node serves the whole fleet and its own conferences.
+#[derive(Debug)]
+pub(super) struct Admission {
+    in_flight: Arc<Semaphore>,
+    /// The places that the background may fill, so that it never has all of them.
+    background: Arc<Semaphore>,
+    budget: Budget,
+    /// What every call says about the node.
+    node: Arc<Breaker>,
+    /// What writing tags says: a node that lists rooms and refuses each tag would burn a room per create.
+    tagging: Arc<Breaker>,
+    longest_wait: Duration,
+}
+
+/// The right to make one call, so that a room is claimed only when the call that tags it can be made. Dropped unused,
+/// it gives back its place and its share of the budget.
+#[derive(Debug)]
+pub(super) struct Permit {
+    admission: Arc<Admission>,
+    /// The node's breaker waits for the call's outcome. Taken here and not with the call: after an outage one probe
+    /// is let through, and a room must not be claimed for a call that would be refused.
+    call: Option<breaker::Admission>,
+    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+}
+
+/// The right to tag one room, however many calls that takes.
+#[derive(Debug)]
+pub struct TagSlot {
+    first_call: Option<Permit>,
+    tagging: breaker::Admission,
+}
+
+impl TagSlot {
+    /// The permit that came with the slot; after it each call needs one of its own.
+    pub(super) fn first_call(&mut self) -> Option<Permit> {
+        self.first_call.take()
+    }
+
+    /// Says what the tagging came to in the end. A room that is gone says nothing about the next one.
+    pub fn settle<T>(self, result: &Result<T, PexipError>) {
+        match result {
+            Ok(_) | Err(PexipError::NotFound) => self.tagging.succeeded(),
+            Err(_) => self.tagging.failed(None),
+        }
+    }
+}
+
+impl Admission {
+    pub(super) fn new(config: &PexipConfig) -> Self {
+        Self {
+            in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
+            background: Arc::new(Semaphore::new((config.max_in_flight / 2).max(1))),
+            budget: Budget::new(config.requests_per_minute as usize),
+            node: Breaker::new(),
+            tagging: Breaker::new(),
+            longest_wait: config.request_timeout,
+        }
+    }
+
+    /// Waits for a place, at most as long as a call may take, and takes a share of the budget.
+    pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<Permit, PexipError> {
+        self.node.check()?;
+        let places = async {
+            let background = match urgency {
+                Urgency::Foreground => None,
+                Urgency::Background => Arc::clone(&self.background).acquire_owned().await.ok(),
+            };
+            Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, background))
+        };
+        // The semaphores are never closed, so nothing but the time-out is left.
+        let Ok(Some(places)) = timeout(self.longest_wait, places).await else {
+            return Err(PexipError::Saturated);
+        };
+        let call = self.node.admit()?;
+        self.budget.spend(urgency)?;
+        Ok(Permit { admission: Arc::clone(self), call: Some(call), _places: places })
+    }
+
+    /// A permit, and the word of the breaker that watches tags.
+    pub(super) async fn tag_slot(self: &Arc<Self>, urgency: Urgency) -> Result<TagSlot, PexipError> {
+        let tagging = self.tagging.admit()?;
+        Ok(TagSlot { first_call: Some(self.permit(urgency).await?), tagging })
+    }
+
+    /// Whether a room could be tagged now, as far as the breakers know.
+    pub(super) fn check_can_tag(&self) -> Result<(), PexipError> {
+        Ok(self.node.check().and_then(|()| self.tagging.check())?)
+    }
+
+    /// Calls that the budget allows in this minute still.
+    pub(super) fn budget_left(&self) -> usize {
+        self.budget.left()
+    }
+}
+
+impl Permit {
+    /// Says what the call came to.
+    pub(super) fn settle<T>(mut self, result: &Result<T, PexipError>) {
+        let Some(call) = self.call.take() else { return };
+        match result {
+            Err(error) if error.is_the_nodes_trouble() => call.failed(error.asks_to_wait()),
+            Ok(_) | Err(_) => call.succeeded(),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.call.is_some() {
+            self.admission.budget.refund();
+        }
+    }
+}
+
+/// At most so many calls in any 60 seconds; the last third is the foreground's.
+#[derive(Debug)]
+struct Budget {
+    limit: usize,
+    /// When the calls of the last minute were made. Never held across an await.
+    spent: Mutex<VecDeque<Instant>>,
+}
+
+impl Budget {
+    fn new(limit: usize) -> Self {
+        Self { limit, spent: Mutex::default() }
+    }
+
+    fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
+        let limit = match urgency {
+            Urgency::Foreground => self.limit,
+            Urgency::Background => (self.limit - self.limit / 3).max(1),
+        };
+        let mut spent = self.spent();
+        if spent.len() >= limit {
+            let oldest_in_the_way = spent[spent.len() - limit];
+            return Err(PexipError::OverBudget { retry_in: (oldest_in_the_way + MINUTE) - Instant::now() });
+        }
+        spent.push_back(Instant::now());
+        Ok(())
+    }
+
+    fn refund(&self) {
+        self.spent().pop_back();
+    }
+
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.spent().len())
+    }
+
+    fn spent(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        while spent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
+            spent.pop_front();
+        }
+        spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_has_more_calls_than_the_budget_and_the_last_third_is_the_foregrounds() {
+        let budget = Budget::new(9);
+        for _ in 0..6 {
+            budget.spend(Urgency::Background).unwrap();
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let refused = budget.spend(Urgency::Background);
+        assert_eq!(refused, Err(PexipError::OverBudget { retry_in: Duration::from_secs(54) }));
+        for _ in 0..3 {
+            budget.spend(Urgency::Foreground).unwrap();
+        }
+        assert!(budget.spend(Urgency::Foreground).is_err());
+
+        tokio::time::advance(Duration::from_secs(54)).await;
+        assert_eq!(budget.left(), 1);
+        assert!(budget.spend(Urgency::Background).is_err(), "five of six are within the minute, and three more");
+        assert!(budget.spend(Urgency::Foreground).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_not_made_is_not_counted() {
+        let budget = Budget::new(1);
+        budget.spend(Urgency::Foreground).unwrap();
+        budget.refund();
+        assert!(budget.spend(Urgency::Foreground).is_ok());
+    }
+}

@@ -1,0 +1,79 @@
+use time::OffsetDateTime;
+
+use super::Inner;
+use super::provision::ProvisionError;
+use crate::pexip::Listing;
+
+/// What can be observed of the pool at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// The queue's approximate count: leased, hidden and dead messages are in it.
+    pub messages: usize,
+    /// Rooms without a tag that are replicated and before their `ready-until`.
+    pub ready: usize,
+    /// Rooms without a tag, too new to be joined.
+    pub warming: usize,
+    /// Rooms without a tag past their `ready-until`: nobody can be given them any more.
+    pub past_age: usize,
+    /// Rooms with a tag and the time of their hand-out.
+    pub handed_out: usize,
+    /// Rooms with a name of ours whose marks somebody else has changed or never made. No age can be told, so nothing
+    /// but `DELETE` ends them.
+    pub unmarked: usize,
+}
+
+impl Census {
+    /// Rooms that are in the pool or will be soon.
+    ///
+    /// The queue's count includes leased, hidden and dead messages, Pexip's includes rooms that no message names: the
+    /// smaller one is nearer to what can be handed out.
+    pub fn in_pool(&self) -> usize {
+        self.messages.min(self.ready + self.warming)
+    }
+
+    /// All rooms of ours on Pexip.
+    pub fn rooms(&self) -> usize {
+        self.ready + self.warming + self.past_age + self.handed_out + self.unmarked
+    }
+}
+
+/// The time by our clock and by the node's: a room is old only if both say so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BothClocks {
+    ours: OffsetDateTime,
+    nodes: Option<OffsetDateTime>,
+}
+
+impl BothClocks {
+    pub(super) fn new(ours: OffsetDateTime, listing: &Listing) -> Self {
+        Self { ours, nodes: listing.node_time }
+    }
+
+    pub(super) fn are_past(self, time: OffsetDateTime) -> bool {
+        self.ours > time && self.nodes.is_some_and(|nodes| nodes > time)
+    }
+}
+
+impl Inner {
+    /// Counts messages and rooms; also tells the rooms that were seen.
+    pub(super) async fn take_census(&self) -> Result<(Census, Listing), ProvisionError> {
+        let messages = self.count_messages().await?;
+        let listing = self.pexip.in_background().list_ours().await?;
+        self.refill.rooms_are(listing.conferences.len());
+        let now = self.clock.now_utc();
+        let mut census = Census { messages, ..Census::default() };
+        for room in &listing.conferences {
+            let counted = match (room.is_handed_out(), room.marks.ready_until) {
+                (true, _) if room.marks.handed_out.is_some() => &mut census.handed_out,
+                (true, _) | (false, None) => &mut census.unmarked,
+                (false, Some(until)) if until <= now => &mut census.past_age,
+                (false, Some(until)) if until - self.config.room_max_age + self.config.ready_delay > now => {
+                    &mut census.warming
+                }
+                (false, Some(_)) => &mut census.ready,
+            };
+            *counted += 1;
+        }
+        Ok((census, listing))
+    }
+}

@@ -1,0 +1,78 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::Inner;
+use super::census::Census;
+use crate::pexip::Listing;
+
+/// A run ends by then: the timer comes every minute, and the Functions host kills the process of a function that
+/// overstays.
+const LONGEST_RUN: Duration = Duration::from_secs(50);
+
+/// What a maintenance run found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaintenanceReport {
+    /// Another run, or a refill, is under way in this instance.
+    Busy,
+    /// The run came to its end.
+    Done {
+        census: Census,
+        /// Rooms put into the pool.
+        made: usize,
+        /// Rooms that are missing still.
+        failed: usize,
+        /// Rooms ended because their time was over; a cause where the sweep broke off.
+        swept: Result<usize, String>,
+    },
+    /// The state of the pool could not be read.
+    Failed(String),
+}
+
+impl Inner {
+    /// Tops up to the target, then sweeps: those who wait for a room come first.
+    pub(super) async fn maintain(self: &Arc<Self>) -> MaintenanceReport {
+        let until = Instant::now() + LONGEST_RUN;
+        let Ok(_turn) = self.refill.turn.try_acquire() else { return MaintenanceReport::Busy };
+        match timeout_at(until, self.take_census()).await {
+            Ok(Ok((census, listing))) => {
+                let missing = self.config.target.saturating_sub(census.in_pool());
+                let room_for = self.config.max_rooms.saturating_sub(census.rooms());
+                let (made, failed) = self.provision_many(missing.min(room_for), until).await;
+                let swept = self.sweep_within(&listing, until).await;
+                info!(
+                    messages = census.messages,
+                    ready = census.ready,
+                    warming = census.warming,
+                    past_age = census.past_age,
+                    handed_out = census.handed_out,
+                    unmarked = census.unmarked,
+                    made,
+                    failed,
+                    swept = swept.as_ref().ok(),
+                    budget_left = self.pexip.budget_left(),
+                    "maintenance run ended"
+                );
+                MaintenanceReport::Done { census, made, failed, swept }
+            }
+            Ok(Err(error)) => {
+                warn!(%error, "maintenance run: the pool could not be counted");
+                MaintenanceReport::Failed(error.to_string())
+            }
+            Err(_) => MaintenanceReport::Failed("counting the pool took too long".to_owned()),
+        }
+    }
+
+    async fn sweep_within(&self, listing: &Listing, until: Instant) -> Result<usize, String> {
+        let swept = match timeout_at(until, self.sweep(listing, until)).await {
+            Ok(swept) => swept.map_err(|error| error.to_string()),
+            Err(_) => Err("out of time".to_owned()),
+        };
+        if let Err(cause) = &swept {
+            warn!(cause, "the sweep broke off");
+        }
+        swept
+    }
+}

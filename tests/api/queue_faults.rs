@@ -1,0 +1,213 @@
+//! What the service's queue client makes of a queue service in trouble. On the simulator: the emulator has no faults
+//! to order.
+
+use std::time::Duration;
+
+use maxconf::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
+use maxconf_simulators::{Fault, Matching, Times};
+use reqwest::Method;
+
+use crate::support::{TestQueue, a_name, eventually, within};
+
+const NOT_HIDDEN: Duration = Duration::ZERO;
+const AN_HOUR: Duration = Duration::from_secs(3600);
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A queue with one message, and a client that has leased it.
+async fn leased() -> (TestQueue, RoomQueue, LeasedMessage) {
+    let queue = TestQueue::on_the_simulator().await;
+    let client = queue.client();
+    client.ensure_exists().await.expect("a queue that can be made");
+    client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect("a put");
+    let message = client.receive(1, LEASE).await.expect("messages").pop().expect("a message");
+    queue.simulator().traffic().clear();
+    (queue, client, message)
+}
+
+impl TestQueue {
+    fn fail(&self, method: Method, times: Times, fault: Fault) {
+        self.simulator().traffic().inject(Matching::method(method), times, fault);
+    }
+
+    fn requests(&self, method: Method) -> usize {
+        self.simulator().traffic().count(&Matching::method(method))
+    }
+
+    fn messages(&self) -> usize {
+        self.simulator().messages(&self.name).len()
+    }
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_is_lost_is_not_repeated() {
+    for fault in [Fault::HangUpAfter, Fault::StatusAfter(503), Fault::StatusAfter(500)] {
+        let (queue, client, _) = leased().await;
+        queue.fail(Method::POST, Times::Once, fault.clone());
+
+        let error = client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect_err("a lost answer");
+
+        assert!(error.is_ambiguous(), "{fault:?}: {error:?}");
+        assert_eq!(queue.requests(Method::POST), 1, "{fault:?}");
+        assert_eq!(queue.messages(), 2, "{fault:?}: the leased one and this one");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_asked_again_and_is_not_ours() {
+    for fault in [Fault::HangUpAfter, Fault::StatusAfter(503)] {
+        let (queue, client, message) = leased().await;
+        queue.fail(Method::DELETE, Times::Once, fault.clone());
+
+        // It was ours, but the second answer cannot say so; better a room lost than one handed out twice.
+        assert_eq!(client.claim(&message).await, Ok(Claim::Lost), "{fault:?}");
+
+        let deletes = queue.simulator().traffic().log();
+        assert_eq!(deletes.len(), 2, "{deletes:?}");
+        assert!(deletes[0].query.contains("popreceipt="), "{deletes:?}");
+        assert_eq!((&deletes[0].path, &deletes[0].query), (&deletes[1].path, &deletes[1].query));
+        assert_eq!(queue.messages(), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_did_not_arrive_is_asked_again_and_is_ours() {
+    for fault in [Fault::HangUpBefore, Fault::Status(500), Fault::Status(503)] {
+        let (queue, client, message) = leased().await;
+        queue.fail(Method::DELETE, Times::Once, fault.clone());
+
+        assert_eq!(client.claim(&message).await, Ok(Claim::Ours), "{fault:?}");
+
+        assert_eq!(queue.requests(Method::DELETE), 2, "{fault:?}");
+        assert_eq!(queue.messages(), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_never_asked_a_third_time() {
+    for (fault, expected) in [
+        (Fault::HangUpBefore, QueueError::ConnectionLost),
+        (Fault::Status(503), QueueError::Answered { status: 503, code: String::new() }),
+    ] {
+        let (queue, client, message) = leased().await;
+        queue.fail(Method::DELETE, Times::Always, fault);
+
+        assert_eq!(client.claim(&message).await, Err(expected.clone()));
+
+        assert_eq!(queue.requests(Method::DELETE), 2, "{expected:?}");
+        assert_eq!(queue.messages(), 1, "{expected:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clear_refusal_of_a_claim_is_not_asked_again() {
+    for (status, code) in [(404, "MessageNotFound"), (400, "PopReceiptMismatch")] {
+        let (queue, client, message) = leased().await;
+        queue.fail(Method::DELETE, Times::Always, refusal(status, code));
+
+        assert_eq!(client.claim(&message).await, Ok(Claim::Lost), "{code}");
+
+        assert_eq!(queue.requests(Method::DELETE), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_does_not_say_whose_the_message_is_makes_no_claim() {
+    for (status, code) in [(404, ""), (400, "InvalidQueryParameterValue"), (409, "QueueBeingDeleted"), (403, "Any")] {
+        let (queue, client, message) = leased().await;
+        queue.fail(Method::DELETE, Times::Always, refusal(status, code));
+
+        let error = client.claim(&message).await.expect_err("neither ours nor lost");
+
+        assert!(!error.is_ambiguous(), "{status} {code}: {error:?}");
+        assert_eq!(queue.requests(Method::DELETE), 1, "{status} {code}");
+    }
+}
+
+/// A refusal with its code where clients read it.
+fn refusal(status: u16, code: &str) -> Fault {
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>No.</Message></Error>");
+    Fault::StatusWith { status, headers: vec![("x-ms-error-code".to_owned(), code.to_owned())], body }
+}
+
+#[tokio::test]
+async fn server_errors_are_not_retried_and_say_what_they_are() {
+    for (status, code) in [(500, "OperationTimedOut"), (503, "ServerBusy")] {
+        let (queue, client, _) = leased().await;
+        let fault = refusal(status, code);
+        queue.simulator().traffic().inject(Matching::any(), Times::Always, fault);
+        let expected = QueueError::Answered { status, code: code.to_owned() };
+
+        assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(expected.clone()));
+        assert_eq!(client.receive(1, LEASE).await.expect_err("an error"), expected);
+        assert_eq!(client.approximate_count().await, Err(expected.clone()));
+        assert_eq!(client.ensure_exists().await, Err(expected.clone()));
+
+        let log = queue.simulator().traffic().log();
+        assert_eq!(log.len(), 4, "one request each: {log:?}");
+    }
+}
+
+/// Takes ten seconds, the claim's two time limits.
+#[tokio::test]
+async fn no_call_outlasts_its_time_limit_on_a_stalled_service() {
+    let (queue, client, message) = leased().await;
+    queue.simulator().traffic().inject(Matching::any(), Times::Always, Fault::Stall);
+
+    let name = a_name();
+    let calls = async {
+        tokio::join!(
+            client.put(&name, NOT_HIDDEN, AN_HOUR),
+            client.receive(1, LEASE),
+            client.approximate_count(),
+            client.ensure_exists(),
+            client.claim(&message),
+        )
+    };
+    let (put, received, count, made, claim) = within("the end of every call", calls).await;
+
+    assert_eq!(put, Err(QueueError::Timeout));
+    assert_eq!(received.expect_err("no answer"), QueueError::Timeout);
+    assert_eq!(count, Err(QueueError::Timeout));
+    assert_eq!(made, Err(QueueError::Timeout));
+    assert_eq!(claim, Err(QueueError::Timeout));
+    assert_eq!(queue.requests(Method::POST), 1);
+    assert_eq!(queue.requests(Method::DELETE), 2);
+    // What nobody waits for any more may still happen: so a put is never repeated, and a claim is not assumed.
+    queue.simulator().traffic().heal();
+    eventually("the late delete and the late put are done", async || {
+        let messages = queue.simulator().messages(&queue.name);
+        messages.len() == 1 && messages[0].text == name.as_str()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_unreachable_and_no_claim_is_asked_twice() {
+    let (queue, _, message) = leased().await;
+    queue.simulator().stop().await;
+    // Without a connection from before, which could break instead.
+    let client = queue.client();
+
+    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreachable));
+    assert_eq!(client.receive(1, LEASE).await.expect_err("nobody there"), QueueError::Unreachable);
+    assert_eq!(client.claim(&message).await, Err(QueueError::Unreachable));
+    assert_eq!(client.approximate_count().await, Err(QueueError::Unreachable));
+    assert!(!QueueError::Unreachable.is_ambiguous(), "a request that was never sent did nothing");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_count_is_unreadable_and_not_an_empty_queue() {
+    let (queue, client, _) = leased().await;
+    queue.fail(Method::GET, Times::Once, Fault::Rubbish);
+
+    assert_eq!(client.approximate_count().await, Err(QueueError::Unreadable));
+}
+
+#[tokio::test]
+async fn messages_that_break_off_are_unreadable() {
+    let (queue, client, _) = leased().await;
+    let body = "<?xml version=\"1.0\"?><QueueMessagesList><QueueMessage><MessageId>7f1a".to_owned();
+    queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers: Vec::new(), body });
+
+    assert_eq!(client.receive(1, LEASE).await.expect_err("half a list"), QueueError::Unreadable);
+}

@@ -1,0 +1,50 @@
+//! What a simulated system needs to be called by https: a certificate, and the means to show it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A certificate for `localhost` that vouches for itself, as a management node has it after installation.
+#[derive(Clone)]
+pub struct SelfSigned {
+    pem: String,
+    acceptor: TlsAcceptor,
+}
+
+impl SelfSigned {
+    /// A new one, that nobody trusts yet.
+    #[expect(clippy::new_without_default, reason = "each one is different, which a default would not be")]
+    pub fn new() -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).expect("a host name makes a certificate");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        // Named here, for a process with two providers in it has no default one.
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider speaks TLS 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .expect("the key is the certificate's");
+        Self { pem: cert.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
+    }
+
+    /// The certificate, for a file of trusted ones.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+}
+
+impl fmt::Debug for SelfSigned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SelfSigned").finish_non_exhaustive()
+    }
+}
