@@ -2,15 +2,19 @@
 //! the wire, except the queue, which is the real emulator where a test says so.
 
 mod binary;
+mod dependencies;
 mod end_to_end;
+mod function_files;
 mod managed_identity;
 mod pexip_tls;
 mod pool_maintenance;
 mod pool_on_azurite;
+mod pool_sweep;
 mod program_log;
 mod public_room;
 mod queue;
 mod queue_faults;
+mod readme_settings;
 mod room_create;
 mod room_delete;
 mod room_pool;

@@ -31,7 +31,8 @@ async fn a_self_signed_node_is_trusted_by_its_certificate_in_the_ca_file() {
 
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(node.room(&answer.room()).is_some());
-    let ready = async || app.send(app.request(reqwest::Method::GET, "health/ready")).await.json()["checks"]["pexip"] == "ok";
+    let ready =
+        async || app.send(app.request(reqwest::Method::GET, "health/ready")).await.json()["checks"]["pexip"] == "ok";
     eventually("Pexip is found ready", ready).await;
 }
 

@@ -1,0 +1,270 @@
+//! What the maintenance run ends, and what it leaves alone. Time is injected: ages pass without waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use maxconf_simulators::pexip::Role;
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::{TAG, TestApp, TestAppBuilder};
+
+const HOUR: i64 = 3600;
+
+/// Both clocks of the service under test, ahead of the real ones by some seconds.
+#[derive(Clone, Default)]
+struct Ahead(Arc<AtomicI64>);
+
+impl Ahead {
+    fn builder(&self) -> TestAppBuilder {
+        let ahead = Arc::clone(&self.0);
+        let now = move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed).unsigned_abs());
+        TestApp::with().set("POOL_TARGET_SIZE", 0).clock(now)
+    }
+
+    fn set_ours(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    fn set_both(&self, app: &TestApp, seconds: i64) {
+        self.set_ours(seconds);
+        app.pexip.traffic().set_clock_offset(seconds);
+    }
+}
+
+fn mark(name: &str, seconds_ago: i64) -> String {
+    let at = OffsetDateTime::now_utc() - time::Duration::seconds(seconds_ago);
+    format!("{name}={}", at.truncate_to_second().format(&Rfc3339).expect("a time"))
+}
+
+fn name(number: usize) -> String {
+    format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}")
+}
+
+fn handed_out(number: usize, seconds_ago: i64) -> StoredRoom {
+    StoredRoom::named(name(number)).tagged(TAG).described(mark("handed-out", seconds_ago))
+}
+
+fn unused(number: usize, ready_until_seconds_ago: i64) -> StoredRoom {
+    StoredRoom::named(name(number)).described(mark("ready-until", ready_until_seconds_ago))
+}
+
+/// Two runs far enough apart to count as two looks.
+async fn sweep_with_two_looks(app: &TestApp) {
+    app.fill_pool().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+    app.fill_pool().await;
+}
+
+fn deletions(app: &TestApp) -> usize {
+    app.pexip.traffic().count(&Matching::method(Method::DELETE))
+}
+
+#[tokio::test]
+async fn rooms_whose_time_is_over_are_ended_after_two_looks_and_the_others_stay() {
+    let app = Ahead::default().builder().start().await;
+    for room in [unused(1, HOUR + 60), handed_out(2, 5 * HOUR + 60)] {
+        app.pexip.insert(room);
+    }
+    // Within the margin of an hour; handed out for a shorter time; not yet past its mark.
+    for room in [unused(3, HOUR - 60), handed_out(4, 5 * HOUR - 60), unused(5, -HOUR)] {
+        app.pexip.insert(room);
+    }
+
+    app.fill_pool().await;
+    assert_eq!(deletions(&app), 0, "one look is not enough");
+    sweep_with_two_looks(&app).await;
+
+    let mut left: Vec<_> = app.pexip.rooms().into_iter().map(|room| room.name).collect();
+    left.sort();
+    assert_eq!(left, [name(3), name(4), name(5)]);
+}
+
+#[tokio::test]
+async fn a_room_is_old_only_if_both_clocks_say_so() {
+    let ahead = Ahead::default();
+    let app = ahead.builder().start().await;
+    app.pexip.insert(handed_out(1, HOUR));
+
+    ahead.set_ours(5 * HOUR);
+    sweep_with_two_looks(&app).await;
+    ahead.set_ours(0);
+    app.pexip.traffic().set_clock_offset(5 * HOUR);
+    sweep_with_two_looks(&app).await;
+    assert_eq!(deletions(&app), 0);
+
+    ahead.set_both(&app, 5 * HOUR);
+    sweep_with_two_looks(&app).await;
+    assert_eq!(deletions(&app), 1);
+}
+
+#[tokio::test]
+async fn a_room_that_somebody_is_in_is_left_alone() {
+    for occupy in [
+        (|app: &TestApp| drop(app.pexip.join(&name(1), Role::Guest))) as fn(&TestApp),
+        |app| drop(app.pexip.join(&name(1), Role::Chair)),
+        |app| drop(app.pexip.wait_for_pin(&name(1))),
+    ] {
+        let app = Ahead::default().builder().start().await;
+        app.pexip.insert(handed_out(1, 6 * HOUR));
+        occupy(&app);
+
+        sweep_with_two_looks(&app).await;
+        assert_eq!(deletions(&app), 0);
+
+        app.pexip.leave_all(&name(1));
+        sweep_with_two_looks(&app).await;
+        assert_eq!(deletions(&app), 1);
+    }
+}
+
+#[tokio::test]
+async fn legs_that_pexip_dialled_out_itself_are_nobody() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.insert(handed_out(1, 6 * HOUR));
+    app.pexip.dial_out_leg(&name(1));
+
+    sweep_with_two_looks(&app).await;
+
+    assert!(app.pexip.room(&name(1)).is_none());
+}
+
+#[tokio::test]
+async fn somebody_who_came_back_between_the_looks_keeps_the_room() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.insert(handed_out(1, 6 * HOUR));
+    app.fill_pool().await;
+    app.pexip.join(&name(1), Role::Guest);
+    sweep_with_two_looks(&app).await;
+    app.pexip.leave_all(&name(1));
+
+    app.fill_pool().await;
+    assert_eq!(deletions(&app), 0, "the first look is forgotten");
+}
+
+#[tokio::test]
+async fn the_absolute_lifetime_ends_a_room_whoever_is_in_it() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.insert(handed_out(1, 13 * HOUR + 60));
+    app.pexip.join(&name(1), Role::Guest);
+
+    app.fill_pool().await;
+
+    assert!(app.pexip.room(&name(1)).is_none());
+    assert!(!app.pexip.is_running(&name(1)));
+}
+
+#[tokio::test]
+async fn foreign_rooms_and_rooms_without_marks_are_never_swept() {
+    let ahead = Ahead::default();
+    let app = ahead.builder().start().await;
+    app.pexip.insert(StoredRoom::named("boardroom").tagged(TAG).described(mark("handed-out", 100 * HOUR)));
+    app.pexip.insert(StoredRoom::named("edge-01jd5p3xk8qqqqqqqqqqqqqqqq").described(mark("ready-until", 100 * HOUR)));
+    app.pexip.insert(StoredRoom::named(name(1)));
+    app.pexip.insert(StoredRoom::named(name(2)).tagged(TAG).described("a note of an operator"));
+
+    ahead.set_both(&app, 1000 * HOUR);
+    sweep_with_two_looks(&app).await;
+
+    assert_eq!(app.pexip.rooms().len(), 4);
+}
+
+#[tokio::test]
+async fn a_run_deletes_no_more_than_its_cap() {
+    let app = Ahead::default().builder().set("SWEEP_MAX_DELETIONS", 3).start().await;
+    for number in 0..8 {
+        app.pexip.insert(handed_out(number, 6 * HOUR));
+    }
+
+    sweep_with_two_looks(&app).await;
+    assert_eq!(app.pexip.rooms().len(), 5);
+
+    app.fill_pool().await;
+    assert_eq!(app.pexip.rooms().len(), 2, "the others were seen empty twice by then");
+}
+
+#[tokio::test]
+async fn each_room_is_read_once_more_just_before_it_is_deleted() {
+    for change in [
+        (|room: StoredRoom| room.tagged("https://id.gov.bc.ca/idcheck/another")) as fn(StoredRoom) -> StoredRoom,
+        |room| room.described(mark("handed-out", 1)),
+        |room| StoredRoom { name: "boardroom".into(), ..room },
+    ] {
+        let app = Ahead::default().builder().start().await;
+        let id = app.pexip.insert(handed_out(1, 6 * HOUR));
+        app.fill_pool().await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+        // The list of the second run is still the old state; what is read by id is not.
+        let looked = Matching::any().path_contains("/status/v1/participant");
+        app.pexip.traffic().clear();
+        app.pexip.traffic().inject(looked.clone(), Times::Once, Fault::Stall);
+        let changed = async {
+            crate::support::eventually("the second look", async || app.pexip.traffic().count(&looked) == 1).await;
+            let room = app.pexip.remove(&name(1)).expect("the room");
+            app.pexip.insert(change(room).with_id(id));
+            app.pexip.traffic().heal();
+        };
+        tokio::join!(app.fill_pool(), changed);
+
+        assert_eq!(deletions(&app), 0);
+    }
+}
+
+#[tokio::test]
+async fn long_lists_are_read_page_by_page() {
+    let app = Ahead::default()
+        .builder()
+        .set("SWEEP_MAX_DELETIONS", 2000)
+        .set("PEXIP_REQUESTS_PER_MINUTE", 10_000)
+        .start()
+        .await;
+    for number in 0..1100 {
+        let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqq{number:04}");
+        app.pexip.insert(StoredRoom::named(name).tagged(TAG).described(mark("handed-out", 1)));
+    }
+    app.pexip.insert(
+        StoredRoom::named("vbv-7zzzzzzzzzzzzzzzzzzzzzzzzz").tagged(TAG).described(mark("handed-out", 6 * HOUR)),
+    );
+
+    sweep_with_two_looks(&app).await;
+
+    assert_eq!(app.pexip.rooms().len(), 1100);
+}
+
+#[tokio::test]
+async fn a_node_that_came_back_from_a_backup_is_neither_emptied_nor_trusted() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 4).start().await;
+    app.warm_up().await;
+    let backup = app.pexip.rooms();
+    let handed_out_before: Vec<_> =
+        [app.create_room().await, app.create_room().await].map(|answer| answer.room()).into();
+
+    // Back comes the state before the hand-outs, with a foreign room where the next id would have been.
+    app.pexip.stop().await;
+    let next = backup.iter().map(|room| room.id).max().unwrap_or(0) + 1;
+    app.pexip.restore_backup(backup, next);
+    app.pexip.insert(StoredRoom::named("boardroom").tagged("https://id.gov.bc.ca/idcheck/x"));
+    app.create_room().await.assert_problem(503, "pexip_unavailable");
+    app.pexip.restart().await;
+
+    let mut names = handed_out_before;
+    crate::support::eventually("the node is used again", async || app.create_room().await.status == 200).await;
+    for _ in 0..3 {
+        names.push(app.create_room().await.room());
+    }
+    app.fill_pool().await;
+    let given = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), given, "no room is handed out twice");
+    let boardroom = app.pexip.room("boardroom").expect("the foreign room");
+    assert_eq!(boardroom.tag, "https://id.gov.bc.ca/idcheck/x");
+    assert_eq!(deletions(&app), 0);
+}
