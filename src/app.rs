@@ -51,12 +51,7 @@ impl App {
         let stop = CancellationToken::new();
         let prefix = config.room.prefix.clone();
 
-        let queue_http = client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.queue.access));
-        let queue = RoomQueue::new(&config.queue, prefix.clone(), queue_http.build()?)?;
-
-        let certificates = config.pexip.trusted_certificates.iter().cloned();
-        let pexip_http = client_builder(Duration::from_secs(3)).tls_certs_merge(certificates);
-        let pexip = PexipClient::new(&config.pexip, prefix.clone(), pexip_http.build()?);
+        let Clients { queue, pexip } = Clients::connect(&config)?;
 
         let entra_http = client_builder(Duration::from_secs(2)).build()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
@@ -67,7 +62,8 @@ impl App {
         let health = Health::new(&config.server, entra.clone(), queue.clone(), pexip.clone());
         let tag_rule = config.room.tag_rule.clone();
         let deadline = config.server.request_deadline;
-        let pool = RoomPool::start(config.pool, config.room, deadline, queue, pexip, clock, stop.clone());
+        let pool = RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock);
+        pool.start(stop.clone());
 
         let state = AppState { pool, entra, genesys, health, tag_rule, prefix, server: config.server };
         Ok(Self { router: routes::router(state), background: stop.drop_guard() })
@@ -76,6 +72,35 @@ impl App {
     /// The router, and what keeps the background work going until it is dropped.
     pub fn into_parts(self) -> (Router, DropGuard) {
         (self.router, self.background)
+    }
+}
+
+/// The pool by itself, for an operator's command. Nothing runs in the background.
+pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
+    let Clients { queue, pexip } = Clients::connect(&config)?;
+    let deadline = config.server.request_deadline;
+    Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
+}
+
+/// Clients of the two systems that hold the pool.
+struct Clients {
+    queue: RoomQueue,
+    pexip: PexipClient,
+}
+
+impl Clients {
+    /// Makes no call yet.
+    fn connect(config: &Config) -> Result<Self, BuildError> {
+        let prefix = &config.room.prefix;
+
+        let queue_http = client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.queue.access));
+        let queue = RoomQueue::new(&config.queue, prefix.clone(), queue_http.build()?)?;
+
+        let certificates = config.pexip.trusted_certificates.iter().cloned();
+        let pexip_http = client_builder(Duration::from_secs(3)).tls_certs_merge(certificates);
+        let pexip = PexipClient::new(&config.pexip, prefix.clone(), pexip_http.build()?);
+
+        Ok(Self { queue, pexip })
     }
 }
 

@@ -81,7 +81,8 @@ impl Health {
 
     /// The dependencies' state, not older than a few seconds. Probes at the same time share one check.
     pub async fn readiness(&self) -> Readiness {
-        self.last.get_with((), self.check()).await
+        // Boxed, because the queue library's futures are large.
+        self.last.get_with((), Box::pin(self.check())).await
     }
 
     async fn check(&self) -> Readiness {

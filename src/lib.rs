@@ -7,10 +7,11 @@
 //! - [`request_log`] gives each request its id and its line in the log, [`protection`] its bounds;
 //! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget;
 //! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
+//! - [`pool_command`] is the operator's way to the same pool, beside the routes;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
 //! - [`api_error`] is the only place that chooses statuses; [`health`] and [`telemetry`] are for operators.
 //!
-//! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`.
+//! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` stands where `routes` stands.
 
 pub mod api_error;
 pub mod app;
@@ -21,6 +22,7 @@ pub mod config;
 pub mod health;
 pub mod outbound;
 pub mod pexip;
+pub mod pool_command;
 pub mod protection;
 pub mod queue;
 pub mod request_log;

@@ -1,11 +1,13 @@
-//! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings.
+//! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings; `maxconf pool` is the
+//! operator's.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use maxconf::app::App;
+use maxconf::app::{self, App};
 use maxconf::clock::Clock;
 use maxconf::config::Config;
+use maxconf::pool_command::{self, PoolCommand};
 use maxconf::{server, telemetry};
 
 /// `EX_CONFIG` of sysexits.h: the settings are at fault, another start will not help.
@@ -25,6 +27,9 @@ enum Command {
     Serve,
     /// Check the settings, say what is wrong with them, and do nothing else.
     CheckConfig,
+    /// Look at the pool, fill it or empty it.
+    #[command(subcommand)]
+    Pool(PoolCommand),
 }
 
 fn main() -> ExitCode {
@@ -42,13 +47,18 @@ fn main() -> ExitCode {
             println!("The settings are complete and can be used.");
             ExitCode::SUCCESS
         }
-        Command::Serve => match serve(config) {
-            Ok(stopped) => ExitCode::from(stopped),
-            Err(error) => {
-                eprintln!("maxconf: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Serve => exit_code(serve(config)),
+        Command::Pool(command) => exit_code(operate_pool(command, config)),
+    }
+}
+
+fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("maxconf: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -59,6 +69,12 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
     let listener = server::bind(&config.server).await?;
     let app = App::build(config, Clock::system())?;
     server::serve(listener, app, server::stop_signal()).await
+}
+
+#[tokio::main]
+async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {
+    let pool = app::pool_alone(config, Clock::system())?;
+    Ok(pool_command::run(command, pool, server::stop_signal()).await?)
 }
 
 fn settings_help() -> String {

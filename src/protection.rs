@@ -1,18 +1,19 @@
 //! What holds for every request, whoever sends it: bounds on body, time and number, no panic that ends the process,
 //! and the widget's CORS headers.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -28,39 +29,56 @@ const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the bounds of an API request around all routes of `router`.
-pub fn bound<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &ServerConfig) -> Router<S> {
-    let bounds =
-        Bounds { places: Arc::new(Semaphore::new(config.max_concurrent_requests)), deadline: config.request_deadline };
-    contain(router.layer(from_fn_with_state(bounds, within_bounds)))
+pub fn bound<S: Clone + Send + Sync + 'static>(router: Router<S>, bounds: &Bounds) -> Router<S> {
+    router.layer(from_fn_with_state(bounds.clone(), within_bounds)).layer(answer_panics())
 }
 
 /// Puts around all routes of `router` what even the timer's, which has a time limit of its own, must keep to: a bound
 /// on the body, and no panic that ends the process.
 pub fn contain<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    let answer_panic = CatchPanicLayer::custom(|_| ApiError::new(Code::Internal).into_response());
-    router.layer(from_fn(without_body)).layer(answer_panic)
+    router.layer(map_request(without_body)).layer(answer_panics())
 }
 
-#[derive(Clone)]
-struct Bounds {
+/// The bounds of an instance's requests. Clones share the places.
+#[derive(Clone, Debug)]
+pub struct Bounds {
     places: Arc<Semaphore>,
     deadline: Duration,
 }
 
+impl Bounds {
+    /// The bounds in the settings.
+    pub fn new(config: &ServerConfig) -> Self {
+        Self { places: Arc::new(Semaphore::new(config.max_concurrent_requests)), deadline: config.request_deadline }
+    }
+}
+
 /// Refuses what is too many, ends what takes too long. Work that must not stop half-way runs in a task of its own.
 async fn within_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let _place = bounds.places.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
-    let answer = tokio::time::timeout(bounds.deadline, next.run(request)).await;
-    answer.map_err(|_| ApiError::new(Code::DeadlineExceeded))
+    let answer = async {
+        // The body first: whoever sends it slowly holds no place meanwhile.
+        let request = without_body(request).await?;
+        let _place = bounds.places.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
+        Ok(next.run(request).await)
+    };
+    tokio::time::timeout(bounds.deadline, answer).await.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
 }
 
 /// Reads the body up to its bound and lets it go: no route looks at one, and an unread body would be cut off.
-async fn without_body(request: Request, next: Next) -> Result<Response, ApiError> {
+async fn without_body(request: Request) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
+    // A caller who announces too much may be waiting to hear that before it sends a byte (`Expect: 100-continue`).
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(ApiError::new(Code::BodyTooLarge));
+    }
     match axum::body::to_bytes(body, LARGEST_BODY).await {
-        Ok(_) => Ok(next.run(Request::from_parts(parts, Body::empty())).await),
+        Ok(_) => Ok(Request::from_parts(parts, Body::empty())),
         Err(_) => Err(ApiError::new(Code::BodyTooLarge)),
     }
+}
+
+fn answer_panics() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
+    CatchPanicLayer::custom(|_| ApiError::new(Code::Internal).into_response())
 }
 
 /// Puts the widget's CORS headers on every answer of `router`: origins on the list only, exact; no credentials, no
@@ -94,6 +112,7 @@ async fn without_cors_for_foreign_origins(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::http::StatusCode;
+    use axum::middleware::from_fn;
     use axum::routing::get;
     use tower::ServiceExt;
 

@@ -64,6 +64,13 @@ pub struct LeasedMessage {
     pub receives: i64,
 }
 
+impl LeasedMessage {
+    /// Tells the message from all others, however often it is received.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 /// What a claim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -171,7 +178,19 @@ impl RoomQueue {
 
     /// Messages in the queue: leased and hidden ones count too, and it may lag.
     pub async fn approximate_count(&self) -> Result<usize, QueueError> {
-        let count = self.call(async { self.client.get_properties(None).await?.approximate_messages_count() }).await?;
+        self.count(&self.client).await
+    }
+
+    /// Messages that were [set aside](Self::set_aside), as far as is known; none if there is no queue for them yet.
+    pub async fn approximate_poison_count(&self) -> Result<usize, QueueError> {
+        match self.count(&self.poison).await {
+            Err(QueueError::NoSuchQueue) => Ok(0),
+            counted => counted,
+        }
+    }
+
+    async fn count(&self, client: &QueueClient) -> Result<usize, QueueError> {
+        let count = self.call(async { client.get_properties(None).await?.approximate_messages_count() }).await?;
         // Not 0: an answer without the header would look like an empty pool, and be filled.
         count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
     }

@@ -46,6 +46,8 @@ pub async fn log_request(request: Request, next: Next) -> Response {
     if let Some(error) = &error {
         let (parts, _) = response.into_parts();
         response = error.body(&id);
+        // Who called is in there; the line names it above all where something failed.
+        *response.extensions_mut() = parts.extensions;
         // What the failure said in its headers stays; the body's own length and type come from the body.
         response.headers_mut().extend(
             parts.headers.into_iter().filter_map(|(name, value)| Some((name?, value))).filter(|(name, _)| {
@@ -143,5 +145,28 @@ fn complete(headers: &mut HeaderMap, request_id: &str) {
         (REFERRER_POLICY, "no-referrer"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::api_error::Code;
+
+    #[tokio::test]
+    async fn a_failure_still_knows_who_called() {
+        let fails = get(async || (axum::Extension(CallerId("idim".to_owned())), ApiError::new(Code::RoomNotFound)));
+        let router: Router = Router::new().route("/fails", fails).layer(from_fn(log_request));
+        let request = Request::get("/fails").body(Body::empty()).expect("a request");
+
+        let answer = router.oneshot(request).await.expect("an answer");
+
+        assert_eq!(answer.extensions().get::<CallerId>().map(|caller| caller.0.as_str()), Some("idim"));
     }
 }

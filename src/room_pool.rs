@@ -5,10 +5,15 @@
 //! is what keeps two citizens apart; every step may be the process's last and leaves something that repairs itself.
 
 mod census;
+mod drain;
+mod error;
+mod fill;
 mod hand_out;
 mod maintenance;
+mod patience;
 mod provision;
 mod stash;
+mod status;
 mod sweep;
 
 use std::sync::Arc;
@@ -28,10 +33,15 @@ use crate::queue::RoomQueue;
 use crate::room::{Marks, Pins, RoomName, Tag};
 
 pub use census::Census;
+pub use drain::Drained;
+pub use error::PoolError;
+pub use fill::Filled;
 pub use hand_out::{HandedOut, NoRoom, RoomSource, TakeRoomError, Undelivered};
 pub use maintenance::MaintenanceReport;
+pub use patience::{OnProgress, Progress};
 use provision::Refill;
 use stash::Stash;
+pub use status::{PoolStatus, SweepDue};
 use sweep::Sweep;
 
 /// Kept between a room's last use by us and the moment from which it may be somebody else's or swept.
@@ -60,17 +70,16 @@ struct Inner {
 }
 
 impl RoomPool {
-    /// A pool over this queue and this node. Its background work runs until `stop` is cancelled.
-    pub fn start(
+    /// A pool over this queue and this node. Nothing runs in the background.
+    pub fn new(
         config: PoolConfig,
         rooms: RoomConfig,
         request_deadline: Duration,
         queue: RoomQueue,
         pexip: PexipClient,
         clock: Clock,
-        stop: CancellationToken,
     ) -> Self {
-        let inner = Arc::new(Inner {
+        Self(Arc::new(Inner {
             stash: Stash::new(&config),
             refill: Refill::new(config.target),
             sweep: Sweep::default(),
@@ -82,12 +91,15 @@ impl RoomPool {
             queue,
             pexip,
             clock,
-        });
-        if inner.config.target > 0 {
-            tokio::spawn(Arc::clone(&inner).keep_stash_filled(stop.clone()));
+        }))
+    }
+
+    /// Begins what hand-outs need in the background; it goes on until `stop` is cancelled.
+    pub fn start(&self, stop: CancellationToken) {
+        if self.0.config.target > 0 {
+            tokio::spawn(Arc::clone(&self.0).keep_stash_filled(stop.clone()));
         }
-        tokio::spawn(Arc::clone(&inner).repay_rooms_taken(stop));
-        Self(inner)
+        tokio::spawn(Arc::clone(&self.0).repay_rooms_taken(stop));
     }
 
     /// Hands out a room that carries `tag`.
@@ -120,7 +132,11 @@ impl RoomPool {
         // A caller who hangs up after the delete must not leave the call running.
         let ending = tokio::spawn(async move {
             let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(None) };
-            let deletion = inner.pexip.delete(conference.id).await?;
+            let deletion = match inner.pexip.delete(conference.id).await {
+                // Deleting is idempotent: what a lost answer leaves open, the second one settles.
+                Err(error) if error.is_ambiguous() => inner.pexip.delete(conference.id).await?,
+                settled => settled?,
+            };
             if let Err(error) = inner.pexip.disconnect(&name).await {
                 warn!(room = %name, %error, "the room is deleted, but its call could not be disconnected");
             }
@@ -135,6 +151,21 @@ impl RoomPool {
     /// Brings the pool up to its target; what the timer calls. One run at a time, the others report `busy`.
     pub async fn maintain(&self) -> MaintenanceReport {
         self.0.maintain().await
+    }
+
+    /// What can be observed of the pool. Changes nothing.
+    pub async fn status(&self, on_progress: OnProgress<'_>) -> Result<PoolStatus, PoolError> {
+        self.0.status(on_progress).await
+    }
+
+    /// Brings the pool up to its target at an operator's word, and leaves the sweep to the timer.
+    pub async fn fill(&self, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
+        self.0.fill(on_progress).await
+    }
+
+    /// Empties the pool: claims each message and deletes its room, if it is untagged, unchanged and nobody is in it.
+    pub async fn drain(&self, on_progress: OnProgress<'_>) -> Drained {
+        self.0.drain(on_progress).await
     }
 }
 

@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use crate::api_error::{ApiError, Code};
 use crate::app::AppState;
 use crate::auth::{entra_bearer, genesys_token};
-use crate::protection::{allow_widget, bound, contain};
+use crate::protection::{Bounds, allow_widget, bound, contain};
 use crate::request_log::{CallerId, log_request};
 
 /// The service's router.
@@ -40,11 +40,12 @@ pub fn router(state: AppState) -> Router {
     let widget = Router::new().route("/public/room/{name}", get(public_room::handler).route_layer(is_agent));
 
     let server = state.server.clone();
+    let bounds = Bounds::new(&server);
     let api = idim.merge(operations).method_not_allowed_fallback(method_not_allowed).fallback(not_found);
     // The widget can read an error only with the CORS headers on it, so CORS stands outside of what makes errors.
-    let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &server), &server);
+    let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), &server);
     let timer = contain(timer.method_not_allowed_fallback(method_not_allowed));
-    bound(api, &server).merge(widget).merge(timer).layer(from_fn(log_request)).with_state(state)
+    bound(api, &bounds).merge(widget).merge(timer).layer(from_fn(log_request)).with_state(state)
 }
 
 async fn require_create_role(state: State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {

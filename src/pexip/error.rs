@@ -7,6 +7,9 @@ use super::LARGEST_ANSWER;
 use crate::breaker::Open;
 use crate::outbound::{CallFailure, json};
 
+/// The wait where nobody has named one.
+const USUAL_WAIT: Duration = Duration::from_secs(5);
+
 /// Why the management node did not do what it was asked. Holds no address, body or value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PexipError {
@@ -71,6 +74,34 @@ impl PexipError {
         match self {
             Self::Busy { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// How long to wait before the same may work; `None` where waiting alone is no help.
+    pub fn retry_in(&self) -> Option<Duration> {
+        match self {
+            Self::Suspended { retry_in } | Self::OverBudget { retry_in } => Some(*retry_in),
+            Self::Busy { retry_after: Some(asked_for), .. } => Some(*asked_for),
+            Self::Busy { status: 429 | 503, retry_after: None } | Self::Saturated => Some(USUAL_WAIT),
+            Self::Busy { .. }
+            | Self::AccountRefused { .. }
+            | Self::Rejected { .. }
+            | Self::NotFound
+            | Self::Failed(_) => None,
+        }
+    }
+
+    /// What an operator can do about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::AccountRefused { .. } => "check PEXIP_USERNAME, PEXIP_PASSWORD and what the account may do",
+            Self::Rejected { .. } => "check the settings ROOM_* against what the node allows",
+            Self::NotFound => "check PEXIP_MANAGEMENT_URL",
+            Self::Failed(_) => "check PEXIP_MANAGEMENT_URL, PEXIP_CA_FILE and the network on the way",
+            Self::Busy { .. } | Self::Suspended { .. } => "look at the management node, and try again when it is well",
+            Self::Saturated | Self::OverBudget { .. } => {
+                "try again in a minute, or raise PEXIP_MAX_IN_FLIGHT and PEXIP_REQUESTS_PER_MINUTE"
+            }
         }
     }
 

@@ -42,6 +42,17 @@ impl QueueError {
         }
     }
 
+    /// What an operator can do about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Unreachable | Self::Timeout | Self::ConnectionLost => "check PoolStorage and the network on the way",
+            Self::Credentials(_) => "check the key, the signature or the identity behind PoolStorage, and its role",
+            Self::NoSuchQueue => "check POOL_QUEUE_NAME",
+            Self::Answered { .. } | Self::Unreadable => "check that PoolStorage names a queue service",
+            Self::Suspended => "try again in a minute",
+        }
+    }
+
     /// Whether it says that the service, or our right to it, does not work, and not just this request.
     pub(super) fn is_the_services_trouble(&self) -> bool {
         match self {

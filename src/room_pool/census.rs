@@ -1,7 +1,7 @@
 use time::OffsetDateTime;
 
-use super::Inner;
-use super::provision::ProvisionError;
+use super::{Inner, PoolError};
+use crate::config::PoolConfig;
 use crate::pexip::Listing;
 
 /// What can be observed of the pool at one moment.
@@ -35,6 +35,12 @@ impl Census {
     pub fn rooms(&self) -> usize {
         self.ready + self.warming + self.past_age + self.handed_out + self.unmarked
     }
+
+    /// Rooms to be made for the pool to reach its target, within what may exist on Pexip.
+    pub(super) fn missing(&self, config: &PoolConfig) -> usize {
+        let room_for = config.max_rooms.saturating_sub(self.rooms());
+        config.target.saturating_sub(self.in_pool()).min(room_for)
+    }
 }
 
 /// The time by our clock and by the node's: a room is old only if both say so.
@@ -56,10 +62,15 @@ impl BothClocks {
 
 impl Inner {
     /// Counts messages and rooms; also tells the rooms that were seen.
-    pub(super) async fn take_census(&self) -> Result<(Census, Listing), ProvisionError> {
+    pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
         let messages = self.count_messages().await?;
         let listing = self.pexip.in_background().list_ours().await?;
         self.refill.rooms_are(listing.conferences.len());
+        Ok((self.census(messages, &listing), listing))
+    }
+
+    /// Sorts the rooms that were seen.
+    pub(super) fn census(&self, messages: usize, listing: &Listing) -> Census {
         let now = self.clock.now_utc();
         let mut census = Census { messages, ..Census::default() };
         for room in &listing.conferences {
@@ -74,6 +85,6 @@ impl Inner {
             };
             *counted += 1;
         }
-        Ok((census, listing))
+        census
     }
 }

@@ -97,6 +97,15 @@ pub enum NoRoom {
     OutOfTime,
 }
 
+/// What trying one room came to.
+enum Attempt {
+    Tagged(Conference),
+    /// It was gone or somebody else's; another one may do.
+    TryNext,
+    /// The queue does not say whose it is; another one would fare no better.
+    QueueInTrouble,
+}
+
 impl Inner {
     /// The claim protocol, for one request. Runs to its end whether or not anybody waits.
     pub(super) async fn hand_out_a_room(
@@ -112,12 +121,14 @@ impl Inner {
         }
         for _ in 0..MOST_TRIES {
             match self.stash.take(self.pexip.troubles(), deadline).await {
-                Ok(room) => {
-                    if let Some(conference) = self.claim_and_tag(room, tag, deadline).await? {
+                Ok(room) => match self.claim_and_tag(room, tag, deadline).await? {
+                    Attempt::Tagged(conference) => {
                         self.refill.owe_one();
                         return Ok(HandedOut { conference, source: RoomSource::Pool });
                     }
-                }
+                    Attempt::TryNext => {}
+                    Attempt::QueueInTrouble => break,
+                },
                 Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
                 Err(NoReadyRoom::Queue(error)) => {
                     info!(%error, "going on without the queue");
@@ -138,13 +149,7 @@ impl Inner {
         Ok(())
     }
 
-    /// `None` if the room turned out to be gone or somebody else's: the next one may do.
-    async fn claim_and_tag(
-        &self,
-        room: ReadyRoom,
-        tag: &Tag,
-        deadline: Instant,
-    ) -> Result<Option<Conference>, TakeRoomError> {
+    async fn claim_and_tag(&self, room: ReadyRoom, tag: &Tag, deadline: Instant) -> Result<Attempt, TakeRoomError> {
         // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
         // room, not before: those who wait for a room would hold the places that the stash's own check needs.
         let slot = match self.pexip.reserve_tagging().await {
@@ -156,16 +161,16 @@ impl Inner {
         };
         if !room.is_claimable(self.pexip.troubles()) {
             self.stash.give_back(room, self.pexip.troubles());
-            return Ok(None);
+            return Ok(Attempt::TryNext);
         }
         // Deleting the message is what makes the room ours. In the other order a late tag could land on a room that
         // another citizen has. If we stop after this line, the room is untagged and the sweep removes it.
         match self.queue.claim(&room.message).await {
             Ok(Claim::Ours) => {}
-            Ok(Claim::Lost) => return Ok(None),
+            Ok(Claim::Lost) => return Ok(Attempt::TryNext),
             Err(error) => {
                 warn!(room = %room.conference.name, %error, "claim without a clear answer, room abandoned");
-                return Ok(None);
+                return Ok(Attempt::QueueInTrouble);
             }
         }
         self.tag_or_burn(slot, room.conference, tag, deadline).await
@@ -178,19 +183,19 @@ impl Inner {
         mut conference: Conference,
         tag: &Tag,
         deadline: Instant,
-    ) -> Result<Option<Conference>, TakeRoomError> {
+    ) -> Result<Attempt, TakeRoomError> {
         conference.marks.handed_out = Some(self.clock.now_utc());
         let written = self.write_tag(&mut slot, conference.id, tag, &conference.marks, deadline).await;
         slot.settle(&written);
         match written {
             Ok(()) => {
                 conference.tag = Some(tag.clone());
-                Ok(Some(conference))
+                Ok(Attempt::Tagged(conference))
             }
             Err(PexipError::NotFound) => {
                 info!(room = %conference.name, "room vanished from Pexip before it was tagged");
                 self.refill.owe_one();
-                Ok(None)
+                Ok(Attempt::TryNext)
             }
             Err(error) => {
                 self.refill.owe_one();

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::Inner;
 use super::census::Census;
+use super::provision::Provisioned;
 use crate::pexip::Listing;
 
 /// A run ends by then: the timer comes every minute, and the Functions host kills the process of a function that
@@ -38,9 +39,8 @@ impl Inner {
         let Ok(_turn) = self.refill.turn.try_acquire() else { return MaintenanceReport::Busy };
         match timeout_at(until, self.take_census()).await {
             Ok(Ok((census, listing))) => {
-                let missing = self.config.target.saturating_sub(census.in_pool());
-                let room_for = self.config.max_rooms.saturating_sub(census.rooms());
-                let (made, failed) = self.provision_many(missing.min(room_for), until).await;
+                let missing = census.missing(&self.config);
+                let Provisioned { made, failed, .. } = self.provision_many(missing, until).await;
                 let swept = self.sweep_within(&listing, until).await;
                 info!(
                     messages = census.messages,

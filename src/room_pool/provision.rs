@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Inner;
+use super::{Inner, PoolError};
 use crate::pexip::PexipError;
 use crate::queue::QueueError;
 use crate::room::{Marks, RoomName};
@@ -66,15 +66,15 @@ impl Refill {
     }
 }
 
-/// Why a room is not in the pool.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ProvisionError {
-    #[error(transparent)]
-    Pexip(#[from] PexipError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error("making the room took so long that its message would have no time to live")]
-    TooLate,
+/// What became of the rooms that were to be made.
+#[derive(Debug)]
+pub(super) struct Provisioned {
+    /// Rooms put into the pool.
+    pub(super) made: usize,
+    /// Rooms that are missing still, because one could not be made.
+    pub(super) failed: usize,
+    /// Why.
+    pub(super) cause: Option<PoolError>,
 }
 
 impl Inner {
@@ -97,7 +97,7 @@ impl Inner {
         }
     }
 
-    async fn repay(self: &Arc<Self>) -> Result<(), ProvisionError> {
+    async fn repay(self: &Arc<Self>) -> Result<(), PoolError> {
         let _turn = self.refill.turn.acquire().await;
         let ready = self.count_messages().await?;
         let room_for = self.config.max_rooms.saturating_sub(self.count_rooms().await?);
@@ -125,8 +125,8 @@ impl Inner {
     }
 
     /// Makes rooms, a few at a time, until `until`. Stops at the first failure: the node may be in trouble.
-    pub(super) async fn provision_many(self: &Arc<Self>, count: usize, until: Instant) -> (usize, usize) {
-        let (mut left, mut made, mut failed) = (count, 0, 0);
+    pub(super) async fn provision_many(self: &Arc<Self>, count: usize, until: Instant) -> Provisioned {
+        let (mut left, mut made, mut failed, mut cause) = (count, 0, 0, None);
         let mut making = JoinSet::new();
         while (left > 0 && failed == 0 && Instant::now() < until) || !making.is_empty() {
             while left > 0 && failed == 0 && making.len() < MOST_AT_A_TIME && Instant::now() < until {
@@ -139,19 +139,24 @@ impl Inner {
                 Some(Ok(Err(error))) => {
                     warn!(%error, "a room for the pool could not be made");
                     failed += 1;
+                    cause = Some(error);
                 }
-                Some(Err(_)) => failed += 1,
+                // It panicked; where, has been reported.
+                Some(Err(_)) => {
+                    failed += 1;
+                    cause = Some(PoolError::Interrupted);
+                }
                 None => break,
             }
         }
         self.refill.rooms_grew(made);
-        (made, failed + if failed > 0 { left } else { 0 })
+        Provisioned { made, failed: failed + if failed > 0 { left } else { 0 }, cause }
     }
 
     /// Makes one room and puts its ticket into the queue, hidden until the room is replicated.
     ///
     /// If we stop in between, no message names the room and the sweep removes it once its mark is past.
-    async fn provision(&self) -> Result<RoomName, ProvisionError> {
+    async fn provision(&self) -> Result<RoomName, PoolError> {
         let ready_until = self.clock.now_utc() + self.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
         let pexip = self.pexip.in_background();
@@ -164,7 +169,7 @@ impl Inner {
         // The message ends no later than the mark says: the sweep can then know that no message names an old room.
         let lifetime = Duration::try_from(ready_until - self.clock.now_utc()).unwrap_or_default();
         if lifetime <= self.config.ready_delay + self.config.lease {
-            return Err(ProvisionError::TooLate);
+            return Err(PoolError::TooLate);
         }
         self.queue.put(&new.name, self.config.ready_delay, lifetime).await?;
         Ok(new.name)

@@ -312,7 +312,7 @@ impl Inner {
         }
         match self.queue.set_aside(message).await {
             Ok(()) => {
-                warn!(receives = message.receives, "a message that is no room name was moved to the poison queue")
+                warn!(receives = message.receives, "a message that is no room name was moved to the poison queue");
             }
             Err(error) => info!(%error, "a poison message could not be moved yet"),
         }

@@ -15,7 +15,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
 /// Why a room is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+pub(super) enum Reason {
     /// Never handed out, and nobody can be given it any more.
     Unused,
     /// Handed out longer ago than `ROOM_MAX_LIFETIME_SECONDS`.
@@ -91,7 +91,8 @@ impl Inner {
         Ok(swept)
     }
 
-    fn sweepable<'a>(&self, listing: &'a Listing) -> Vec<(&'a Conference, Reason)> {
+    /// The rooms whose time is over, whether or not somebody is in them.
+    pub(super) fn sweepable<'a>(&self, listing: &'a Listing) -> Vec<(&'a Conference, Reason)> {
         let clocks = BothClocks::new(self.clock.now_utc(), listing);
         let margin = self.config.sweep_margin;
         let reason = |room: &Conference| {
@@ -108,22 +109,28 @@ impl Inner {
         listing.conferences.iter().filter_map(|room| Some((room, reason(room)?))).collect()
     }
 
-    /// Reads the room once more by its id before it is deleted: what was decided on must be what is there. A node
-    /// that came back from a backup may have given the id to another room.
     async fn end_if_unchanged(&self, room: &Conference, reason: Reason) -> Result<bool, PexipError> {
-        let pexip = self.pexip.in_background();
-        let unchanged = pexip.read(room.id).await?.is_some_and(|now| now.is_same_as(room));
-        if !unchanged {
+        if !self.delete_if_unchanged(room).await? {
             info!(room = %room.name, "room changed or gone since it was listed, not swept");
             return Ok(false);
         }
-        pexip.delete(room.id).await?;
         info!(room = %room.name, reason = reason.as_str(), "room swept");
         if reason == Reason::PastAbsoluteLifetime
-            && let Err(error) = pexip.disconnect(&room.name).await
+            && let Err(error) = self.pexip.in_background().disconnect(&room.name).await
         {
             warn!(room = %room.name, %error, "the room is swept, but its call could not be disconnected");
         }
         Ok(true)
+    }
+
+    /// Reads the room once more by its id before it is deleted: what was decided on must be what is there. A node
+    /// that came back from a backup may have given the id to another room. Returns whether it was deleted.
+    pub(super) async fn delete_if_unchanged(&self, room: &Conference) -> Result<bool, PexipError> {
+        let pexip = self.pexip.in_background();
+        let unchanged = pexip.read(room.id).await?.is_some_and(|now| now.is_same_as(room));
+        if unchanged {
+            pexip.delete(room.id).await?;
+        }
+        Ok(unchanged)
     }
 }

@@ -36,8 +36,9 @@ pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &Test
 
     let names: HashSet<_> = rooms.iter().map(|(answer, _)| answer.room()).collect();
     assert_eq!(names.len(), CITIZENS, "two citizens in one room: {rooms:?}");
+    // The others are made directly, or by a refill that was quick enough.
     let from_pool = rooms.iter().filter(|(answer, _)| answer.header("room-source") == "pool").count();
-    assert!((1..CITIZENS).contains(&from_pool), "{from_pool} of the rooms came from the pool");
+    assert!(from_pool > 0, "the pool was not used: {rooms:?}");
     for (answer, tag) in &rooms {
         let name = answer.room();
         assert_eq!(answer.json()["tag"], tag.as_str());

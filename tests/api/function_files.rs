@@ -59,7 +59,11 @@ fn functions() -> Vec<Function> {
 
 /// An address that the route matches.
 fn example(route: &str) -> String {
-    route.replace("{probe}", "live").replace("{name}", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").trim_start_matches('/').to_owned()
+    route
+        .replace("{probe}", "live")
+        .replace("{name}", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")
+        .trim_start_matches('/')
+        .to_owned()
 }
 
 /// Whether the service has anything at this address for this method, be it a refusal.
@@ -175,7 +179,10 @@ fn the_host_starts_the_service_and_passes_requests_on_as_they_are() {
     assert_eq!(handler["description"]["defaultExecutablePath"], "maxconf");
     assert_eq!(handler["description"]["arguments"], json!(["serve"]));
     // A host that knows proxying does that, an older one forwards.
-    assert_eq!((&handler["enableForwardingHttpRequest"], &handler["enableProxyingHttpRequest"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&handler["enableForwardingHttpRequest"], &handler["enableProxyingHttpRequest"]),
+        (&json!(true), &json!(true))
+    );
     // Without it every path starts with /api.
     assert_eq!(host["extensions"]["http"]["routePrefix"], "");
 }

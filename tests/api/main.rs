@@ -1,12 +1,20 @@
 //! The service from outside, through its front door. One file for each behaviour; the outside world is simulated over
 //! the wire, except the queue, which is the real emulator where a test says so.
 
+mod answers;
 mod binary;
+mod cors;
 mod dependencies;
 mod end_to_end;
+mod entra_keys;
+mod entra_tokens;
+mod fault_table;
 mod function_files;
+mod genesys_tokens;
+mod health;
 mod managed_identity;
 mod pexip_tls;
+mod pool_command;
 mod pool_maintenance;
 mod pool_on_azurite;
 mod pool_sweep;

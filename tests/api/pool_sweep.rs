@@ -10,7 +10,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{TAG, TestApp, TestAppBuilder};
+use crate::support::{TAG, TestApp, TestAppBuilder, eventually, two_looks_pass};
 
 const HOUR: i64 = 3600;
 
@@ -55,9 +55,7 @@ fn unused(number: usize, ready_until_seconds_ago: i64) -> StoredRoom {
 /// Two runs far enough apart to count as two looks.
 async fn sweep_with_two_looks(app: &TestApp) {
     app.fill_pool().await;
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(31)).await;
-    tokio::time::resume();
+    two_looks_pass().await;
     app.fill_pool().await;
 }
 
@@ -198,15 +196,13 @@ async fn each_room_is_read_once_more_just_before_it_is_deleted() {
         let app = Ahead::default().builder().start().await;
         let id = app.pexip.insert(handed_out(1, 6 * HOUR));
         app.fill_pool().await;
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(31)).await;
-        tokio::time::resume();
+        two_looks_pass().await;
         // The list of the second run is still the old state; what is read by id is not.
         let looked = Matching::any().path_contains("/status/v1/participant");
         app.pexip.traffic().clear();
         app.pexip.traffic().inject(looked.clone(), Times::Once, Fault::Stall);
         let changed = async {
-            crate::support::eventually("the second look", async || app.pexip.traffic().count(&looked) == 1).await;
+            eventually("the second look", async || app.pexip.traffic().count(&looked) == 1).await;
             let room = app.pexip.remove(&name(1)).expect("the room");
             app.pexip.insert(change(room).with_id(id));
             app.pexip.traffic().heal();
@@ -255,7 +251,7 @@ async fn a_node_that_came_back_from_a_backup_is_neither_emptied_nor_trusted() {
     app.pexip.restart().await;
 
     let mut names = handed_out_before;
-    crate::support::eventually("the node is used again", async || app.create_room().await.status == 200).await;
+    eventually("the node is used again", async || app.create_room().await.status == 200).await;
     for _ in 0..3 {
         names.push(app.create_room().await.room());
     }

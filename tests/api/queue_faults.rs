@@ -132,15 +132,17 @@ fn refusal(status: u16, code: &str) -> Fault {
 #[tokio::test]
 async fn server_errors_are_not_retried_and_say_what_they_are() {
     for (status, code) in [(500, "OperationTimedOut"), (503, "ServerBusy")] {
-        let (queue, client, _) = leased().await;
+        let (queue, _, _) = leased().await;
+        // One for each call: after some failures in a row the client asks no more.
+        let client = || queue.client();
         let fault = refusal(status, code);
         queue.simulator().traffic().inject(Matching::any(), Times::Always, fault);
         let expected = QueueError::Answered { status, code: code.to_owned() };
 
-        assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(expected.clone()));
-        assert_eq!(client.receive(1, LEASE).await.expect_err("an error"), expected);
-        assert_eq!(client.approximate_count().await, Err(expected.clone()));
-        assert_eq!(client.ensure_exists().await, Err(expected.clone()));
+        assert_eq!(client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(expected.clone()));
+        assert_eq!(client().receive(1, LEASE).await.expect_err("an error"), expected);
+        assert_eq!(client().approximate_count().await, Err(expected.clone()));
+        assert_eq!(client().ensure_exists().await, Err(expected.clone()));
 
         let log = queue.simulator().traffic().log();
         assert_eq!(log.len(), 4, "one request each: {log:?}");
@@ -150,17 +152,18 @@ async fn server_errors_are_not_retried_and_say_what_they_are() {
 /// Takes ten seconds, the claim's two time limits.
 #[tokio::test]
 async fn no_call_outlasts_its_time_limit_on_a_stalled_service() {
-    let (queue, client, message) = leased().await;
+    let (queue, _, message) = leased().await;
+    let clients: [_; 5] = std::array::from_fn(|_| queue.client());
     queue.simulator().traffic().inject(Matching::any(), Times::Always, Fault::Stall);
 
     let name = a_name();
     let calls = async {
         tokio::join!(
-            client.put(&name, NOT_HIDDEN, AN_HOUR),
-            client.receive(1, LEASE),
-            client.approximate_count(),
-            client.ensure_exists(),
-            client.claim(&message),
+            clients[0].put(&name, NOT_HIDDEN, AN_HOUR),
+            clients[1].receive(1, LEASE),
+            clients[2].approximate_count(),
+            clients[3].ensure_exists(),
+            clients[4].claim(&message),
         )
     };
     let (put, received, count, made, claim) = within("the end of every call", calls).await;
@@ -186,12 +189,12 @@ async fn a_refused_connection_is_unreachable_and_no_claim_is_asked_twice() {
     let (queue, _, message) = leased().await;
     queue.simulator().stop().await;
     // Without a connection from before, which could break instead.
-    let client = queue.client();
+    let client = || queue.client();
 
-    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreachable));
-    assert_eq!(client.receive(1, LEASE).await.expect_err("nobody there"), QueueError::Unreachable);
-    assert_eq!(client.claim(&message).await, Err(QueueError::Unreachable));
-    assert_eq!(client.approximate_count().await, Err(QueueError::Unreachable));
+    assert_eq!(client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreachable));
+    assert_eq!(client().receive(1, LEASE).await.expect_err("nobody there"), QueueError::Unreachable);
+    assert_eq!(client().claim(&message).await, Err(QueueError::Unreachable));
+    assert_eq!(client().approximate_count().await, Err(QueueError::Unreachable));
     assert!(!QueueError::Unreachable.is_ambiguous(), "a request that was never sent did nothing");
 }
 

@@ -37,6 +37,6 @@ fn table() -> String {
 /// Text in which Markdown sees nothing of its own.
 fn plain(text: &str) -> String {
     text.chars()
-        .flat_map(|character| "\\`*_<>|[]".contains(character).then_some('\\').into_iter().chain([character]))
+        .flat_map(|character| "\\`*<>|".contains(character).then_some('\\').into_iter().chain([character]))
         .collect()
 }

@@ -3,17 +3,22 @@
 mod answer;
 mod app;
 mod azurite;
+mod idim;
 mod program;
 mod queue;
+mod raw;
 mod waiting;
 mod world;
 
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
+pub(crate) use idim::{
+    IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, assert_token_invalid, v1_key_fetches, v2_key_fetches,
+};
 pub(crate) use program::{Ended, Program};
 pub(crate) use queue::{TestQueue, a_name, room_queue};
-pub(crate) use waiting::{eventually, within};
+pub(crate) use waiting::{eventually, two_looks_pass, within};
 pub(crate) use world::{POOL_QUEUE, World};
 
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.

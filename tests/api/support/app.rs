@@ -32,6 +32,7 @@ pub(crate) struct TestAppBuilder {
 
 impl TestAppBuilder {
     /// Sets a variable for this service; an empty value takes it away.
+    #[expect(clippy::needless_pass_by_value, reason = "tests give numbers, addresses and texts as they have them")]
     pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
         self.settings.push((name, value.to_string()));
         self

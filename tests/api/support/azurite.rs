@@ -71,6 +71,7 @@ impl Azurite {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell");
+        let while_open = wrapper.stdin.take();
         let output = BufReader::new(wrapper.stdout.take().expect("its output"));
         let (found, endpoint) = mpsc::channel();
         // Reads on after the line that counts: a full pipe would stop the emulator.
@@ -81,12 +82,13 @@ impl Azurite {
                     let _ = found.send(url.trim().to_owned());
                 }
             }
+            let _ = wrapper.wait();
         });
         let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen within a minute");
         let connection_string = format!(
             "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={url}/{ACCOUNT};"
         );
-        Self { connection_string, _while_open: wrapper.stdin.take() }
+        Self { connection_string, _while_open: while_open }
     }
 }
 

@@ -69,17 +69,33 @@ impl TestQueue {
 
     /// How many messages a receive would find now.
     pub(crate) async fn visible(&self) -> usize {
-        let answer = self.send(Method::GET, "/messages", "peekonly=true&numofmessages=32&", "").await;
+        self.peek("").await.len()
+    }
+
+    /// What lies in the queue of messages that were set aside, for an operator.
+    pub(crate) async fn set_aside(&self) -> Vec<String> {
+        self.peek("-poison").await
+    }
+
+    async fn peek(&self, suffix: &str) -> Vec<String> {
+        let path = format!("{suffix}/messages");
+        let answer = self.send(Method::GET, &path, "peekonly=true&numofmessages=32&", "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.text.matches("<QueueMessage>").count()
+        let texts = answer.text.split("<MessageText>").skip(1).filter_map(|rest| rest.split("</").next());
+        let plain =
+            |text: &str| text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+        texts.map(plain).collect()
     }
 
     /// Removes the queue; the emulator gets slower with everything that lies in it.
     pub(crate) async fn remove(&self) {
-        let answer = self.send(Method::DELETE, "", "", "").await;
-        assert!(answer.status == 204 || answer.status == 404, "{answer:?}");
+        for suffix in ["", "-poison"] {
+            let answer = self.send(Method::DELETE, suffix, "", "").await;
+            assert!(answer.status == 204 || answer.status == 404, "{answer:?}");
+        }
     }
 
+    /// `path` comes right after the queue's name.
     async fn send(&self, method: Method, path: &str, query: &str, body: &str) -> Answer {
         let url = format!("{}/{}{path}?{query}{}", self.endpoint(), self.name, account_sas());
         let request = self.http.request(method, url).body(body.to_owned()).send();

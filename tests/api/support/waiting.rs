@@ -18,3 +18,10 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
+
+/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room. Ages are not touched.
+pub(crate) async fn two_looks_pass() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+}

@@ -1,0 +1,397 @@
+//! What every answer has in common, and what is answered to requests that no caller of ours should send.
+
+use std::collections::HashSet;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use maxconf_simulators::{Exchange, Fault, Matching, Times};
+use reqwest::Method;
+
+use crate::support::{Answer, IDIM_CREATE, IDIM_DELETE, POOL_QUEUE, TAG, TestApp, UUI_DATA, eventually, within};
+
+/// Source: OWASP REST Security Cheat Sheet, "Security Headers".
+const FIXED_HEADERS: [(&str, &str); 7] = [
+    ("maxconf-version", env!("CARGO_PKG_VERSION")),
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+];
+
+const LARGEST_BODY: usize = 16 * 1024;
+
+#[tokio::test]
+async fn every_answer_carries_the_agreed_headers() {
+    let app = TestApp::without_pool().await;
+    let created = app.create_room().await;
+    let room = format!("public/room/{}", created.room());
+    let preflight = app.request(Method::OPTIONS, &room).header("origin", "https://agent.example.org");
+    let token = app.genesys.issue_token();
+    for (expected, content_type, answer) in [
+        (200, "application/json", created.clone()),
+        (200, "application/json", app.send(app.request(Method::GET, &room).header("x-auth-token", token)).await),
+        (204, "", app.delete_room(&created.room()).await),
+        (200, "application/json", app.run_maintenance().await),
+        (200, "application/json", app.send(app.request(Method::GET, "health/live")).await),
+        (200, "text/plain; charset=utf-8", app.send(app.request(Method::GET, "")).await),
+        (200, "", app.send(preflight).await),
+        (400, "application/problem+json", app.create_room_for("3").await),
+        (401, "application/problem+json", app.send(app.request(Method::POST, "room/create")).await),
+        (404, "application/problem+json", app.send(app.request(Method::GET, "nothing")).await),
+        (405, "application/problem+json", app.send(app.request(Method::GET, "room/create")).await),
+        (413, "application/problem+json", app.send(app.request(Method::GET, "").body("a".repeat(20_000))).await),
+    ] {
+        assert_eq!(answer.status, expected, "{answer:?}");
+        assert_eq!(answer.header("content-type"), content_type, "{answer:?}");
+        for (name, value) in FIXED_HEADERS {
+            let values: Vec<_> = answer.headers.get_all(name).iter().collect();
+            assert_eq!(values, [value], "{name}: {answer:?}");
+        }
+        assert_eq!(answer.headers.get_all("x-request-id").iter().count(), 1, "{answer:?}");
+        assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
+        assert!(!answer.headers.contains_key("server") && !answer.headers.contains_key("x-powered-by"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_if_it_can_stand_in_a_log_and_replaced_if_not() {
+    let app = TestApp::without_pool().await;
+    let ask = async |id: &[u8]| app.send(app.request(Method::GET, "nothing").header("x-request-id", id)).await;
+    for id in ["a", "0", "_-_", "019351d1-a2b3-7c4d-8e5f-0123456789ab", &"Z".repeat(64)] {
+        let answer = ask(id.as_bytes()).await;
+        assert_eq!(answer.header("x-request-id"), id);
+        answer.assert_problem(404, "not_found");
+    }
+    let mut made = HashSet::new();
+    for id in ["", "a b", "a.b", "a,b", "a\tb", "a/b", "a=\"b\"", "<b>", "{}", "é", "a%0ab", &"Z".repeat(65)] {
+        let answer = ask(id.as_bytes()).await;
+        answer.assert_problem(404, "not_found");
+        assert!(made.insert(answer.header("x-request-id").to_owned()), "twice the same: {answer:?}");
+    }
+    assert!(made.insert(ask(b"\xff\xfe").await.header("x-request-id").to_owned()));
+    assert!(made.insert(app.send(app.request(Method::GET, "")).await.header("x-request-id").to_owned()));
+    for id in made {
+        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        assert!(plain && (20..=64).contains(&id.len()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_told_apart_and_need_no_token() {
+    let app = TestApp::without_pool().await;
+    let own = |name: &str| Method::from_bytes(name.as_bytes()).expect("a method");
+    for path in
+        ["nothing", "room", "room/", "room/a/b", "Room/Create", "room/create/", "room/create/x", "public/room", "admin"]
+    {
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS, own("BREW")] {
+            app.send(app.request(method, path)).await.assert_problem(404, "not_found");
+        }
+    }
+    for (path, allowed) in [
+        ("room/create", "DELETE,POST"),
+        ("room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "DELETE"),
+        ("public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "GET,HEAD"),
+        ("health/live", "GET,HEAD"),
+        ("function_pool_maintenance", "POST"),
+        ("", "GET,HEAD"),
+    ] {
+        let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW", "post", "PROPFIND"];
+        for method in methods.into_iter().filter(|method| !allowed.split(',').any(|one| one == *method)) {
+            let answer = app.send(app.request(own(method), path)).await;
+            answer.assert_problem(405, "method_not_allowed");
+            let mut told: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+            told.sort_unstable();
+            assert_eq!(told.join(","), allowed, "{method} {path}: {answer:?}");
+        }
+    }
+    app.assert_nobody_was_asked("unknown paths and methods");
+}
+
+#[tokio::test]
+async fn a_head_is_answered_like_a_get_without_its_body() {
+    let app = TestApp::without_pool().await;
+    for (path, status) in [("health/live", 200), ("", 200), ("nothing", 404), ("room/create", 405)] {
+        let answer = app.send(app.request(Method::HEAD, path)).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (status, ""), "{path}: {answer:?}");
+        assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
+    }
+    let answer = app.send(app.request(Method::HEAD, "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (401, "application/problem+json"));
+    app.assert_nobody_was_asked("HEAD");
+}
+
+#[tokio::test]
+async fn odd_targets_are_problems_and_reach_nobody() {
+    let app = TestApp::without_pool().await;
+    let token = app.entra.token().build();
+    let long = format!("/room/{}", "a".repeat(60_000));
+    let mut targets: Vec<String> = [
+        "//",
+        "///room/create",
+        "//room/create",
+        "/room//create",
+        "/./room/create",
+        "/../room/create",
+        "/room/../room/create",
+        "/room/.",
+        "/room/..",
+        "/room/%2e%2e",
+        "/%2e%2e/room/create",
+        "/room/%2e%2e%2fcreate",
+        "/room/%00",
+        "/room/%0d%0ax:y",
+        "/room/%ff",
+        "/room/%",
+        "/room/%zz",
+        "/room/%c3%28",
+        "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq%00",
+        "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq/",
+        "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq%2f",
+        "/room/*",
+        "/room/{name}",
+        "/room/;a=b",
+        "/room/create;a=b",
+        "/ROOM/CREATE",
+        "/room%2fcreate",
+        "/health/%ff",
+        "/health/%2e",
+        "/public/room/",
+        "/public/room/..",
+        "*",
+        "/*",
+        "http://elsewhere.example/nothing",
+        "http://elsewhere.example",
+        "/room/create%20",
+        "/room/%63reat%65%00",
+    ]
+    .map(ToOwned::to_owned)
+    .into();
+    targets.push(long);
+    for target in targets {
+        for method in ["GET", "POST", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT"] {
+            // The host's probe, and what CORS answers by itself, are no problems.
+            let is_probe = target == "http://elsewhere.example" && ["GET", "HEAD"].contains(&method);
+            if is_probe || (method == "OPTIONS" && target.starts_with("/public/room/.")) {
+                continue;
+            }
+            for authorization in [String::new(), format!("authorization: Bearer {token}\r\n")] {
+                let head = format!("{method} {target} HTTP/1.1\r\nhost: x\r\n{authorization}connection: close\r\n\r\n");
+                let answer = app.send_raw(head).await;
+                let context = format!("{method} {} {answer:?}", target.chars().take(60).collect::<String>());
+                assert!(!answer.header("x-request-id").is_empty(), "{context}");
+                if method == "HEAD" {
+                    assert!([401, 404, 405].contains(&answer.status.as_u16()), "{context}");
+                    continue;
+                }
+                let code = answer.json()["code"].as_str().expect("a code").to_owned();
+                answer.assert_problem(answer.status.as_u16(), &code);
+                let refused = match (method, authorization.is_empty()) {
+                    ("GET", _) | ("DELETE", true) => "token_missing",
+                    _ => "room_not_found",
+                };
+                assert!([refused, "not_found", "method_not_allowed"].contains(&code.as_str()), "{context}");
+            }
+        }
+    }
+    app.assert_nobody_was_asked("odd targets");
+}
+
+#[tokio::test]
+async fn what_is_no_request_at_all_is_refused_before_it_reaches_the_service() {
+    let app = TestApp::without_pool().await;
+    for (request, status) in [
+        ("GET /a b HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET /\u{1} HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nauthorization: Bearer a\u{0}b\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nauthorization : Bearer a\r\n\r\n".to_owned(), 400),
+        ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na".to_owned(), 400),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), 414),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200)), 431),
+    ] {
+        let answer = app.send_raw(request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    app.assert_nobody_was_asked("no requests");
+}
+
+#[tokio::test]
+async fn a_room_called_create_can_be_asked_for_but_is_never_there() {
+    let app = TestApp::without_pool().await;
+    for path in ["room/create", "room/%63reate", "room/create?uuiData=31"] {
+        let ask = || app.request(Method::DELETE, path);
+        app.send(ask()).await.assert_problem(401, "token_missing");
+        app.send(ask().bearer_auth("a.b.c")).await.assert_problem(401, "token_invalid");
+        let create_only = app.entra.token().roles(["Room.Create"]).build();
+        app.send(ask().bearer_auth(create_only)).await.assert_problem(403, "not_permitted");
+        let answer = app.send(ask().bearer_auth(app.entra.token().build())).await;
+        answer.assert_problem(404, "room_not_found");
+    }
+    app.assert_nobody_was_asked("a room called create");
+}
+
+#[tokio::test]
+async fn a_body_is_ignored_up_to_its_bound() {
+    let app = TestApp::without_pool().await;
+    let token = app.entra.token().build();
+    let ask = |path: &str| app.request(Method::POST, path).bearer_auth(&token);
+    for (body, content_type) in [
+        (br#"{"uuiData":"00"}"#.to_vec(), "application/json"),
+        (b"uuiData=00".to_vec(), "application/x-www-form-urlencoded"),
+        (b"{".to_vec(), "application/json"),
+        (vec![0xff; LARGEST_BODY], "text/plain; charset=utf-8"),
+    ] {
+        let request = |path: &str| ask(path).body(body.clone()).header("content-type", content_type);
+        app.send(request("room/create")).await.assert_problem(400, "uui_data_missing");
+        let answer = app.send(request(IDIM_CREATE.path)).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["tag"]), (200, &TAG.into()), "{answer:?}");
+        let answer = app.send(request(IDIM_DELETE.path).header("x-http-method-override", "DELETE")).await;
+        answer.assert_problem(405, "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_its_bound_is_refused_on_every_route() {
+    let app = TestApp::without_pool().await;
+    let token = app.entra.token().build();
+    for (method, path) in [
+        ("POST", "/room/create?uuiData=31"),
+        ("DELETE", "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq"),
+        ("GET", "/public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq"),
+        ("POST", "/function_pool_maintenance"),
+        ("GET", "/health/ready"),
+        ("POST", "/nothing"),
+        ("PUT", "/room/create"),
+    ] {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n");
+        for length in [LARGEST_BODY + 1, 3 * LARGEST_BODY] {
+            let body = "a".repeat(length);
+            let with_length = format!("{head}content-length: {length}\r\n\r\n{body}");
+            let in_one_chunk = format!("{head}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n");
+            let chunks = format!("400\r\n{}\r\n", &body[..1024]).repeat(length / 1024 + 1);
+            let in_chunks = format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+            for request in [with_length, in_one_chunk, in_chunks] {
+                app.send_raw(request).await.assert_problem(413, "body_too_large");
+            }
+        }
+    }
+    // Whoever only announces it has it in writing before the first byte.
+    let announced = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 999999\r\n\r\n";
+    app.send_raw(announced).await.assert_problem(413, "body_too_large");
+    app.assert_nobody_was_asked("large bodies");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_not_waited_for_longer_than_a_request_may_take() {
+    let app = TestApp::with()
+        .set("POOL_TARGET_SIZE", 0)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
+        .set("REQUEST_DEADLINE_SECONDS", 2)
+        .start()
+        .await;
+    let head = "POST /room/create?uuiData=31 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let endless = ["content-length: 5\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n5\r\nab"];
+    for answer in join_all(endless.map(|body| app.send_raw(format!("{head}{body}")))).await {
+        answer.assert_problem(504, "deadline_exceeded");
+    }
+    app.assert_nobody_was_asked("endless bodies");
+}
+
+#[tokio::test]
+async fn uui_data_that_cannot_become_a_tag_is_refused_and_takes_no_room() {
+    let app = TestApp::start().await;
+    app.warm_up().await;
+    app.pexip.traffic().clear();
+    app.queue.traffic().clear();
+    let long = |digits: usize| format!("?uuiData={}", "a".repeat(digits));
+    for (query, code) in [
+        ("", "uui_data_missing"),
+        ("?", "uui_data_missing"),
+        ("?uuiData", "uui_data_missing"),
+        ("?uuiData=", "uui_data_missing"),
+        ("?uuidata=3132", "uui_data_missing"),
+        ("?x=uuiData&y=3132", "uui_data_missing"),
+        ("?uuiData%20=3132", "uui_data_missing"),
+        ("?uuiData=3132&uuiData=3132", "uui_data_invalid"),
+        ("?uuiData=&uuiData=3132", "uui_data_invalid"),
+        ("?uuiData=3132&x=1&uui%44ata=3334", "uui_data_invalid"),
+        ("?uuiData=3132,3334", "uui_data_invalid"),
+        ("?uuiData=7e1", "uui_data_invalid"),
+        ("?uuiData=7e1g", "uui_data_invalid"),
+        ("?uuiData=0x7e1a", "uui_data_invalid"),
+        ("?uuiData=7e1a%20", "uui_data_invalid"),
+        ("?uuiData=7e+1a", "uui_data_invalid"),
+        ("?uuiData=%007e1a", "uui_data_invalid"),
+        ("?uuiData=%ff7e1a", "uui_data_invalid"),
+        ("?uuiData=%EF%BC%91%EF%BC%92", "uui_data_invalid"),
+        ("?uuiData=7e1a%0d%0a", "uui_data_invalid"),
+        (&long(257), "uui_data_too_long"),
+        (&long(258), "uui_data_too_long"),
+        (&long(20_000), "uui_data_too_long"),
+    ] {
+        let path = format!("room/create{query}");
+        let request = app.request(Method::POST, &path).bearer_auth(app.entra.token().build());
+        let answer = app.send(request).await;
+        let problem = answer.assert_problem(400, code);
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(!detail.is_empty() && !detail.contains("7e1") && !detail.contains("3132"), "{answer:?}");
+        app.send(app.request(Method::POST, &path)).await.assert_problem(401, "token_missing");
+    }
+    assert!(app.pexip.rooms().iter().all(|room| room.tag.is_empty()));
+    assert_eq!((app.pexip.rooms().len(), app.queue.messages(POOL_QUEUE).len()), (4, 4));
+    let changes = |exchanges: Vec<Exchange>| exchanges.iter().any(|one| one.method != Method::GET);
+    assert!(!changes(app.pexip.traffic().log()) && !changes(app.queue.traffic().log()));
+}
+
+#[tokio::test]
+async fn uui_data_becomes_the_tag_whatever_the_case_of_its_digits() {
+    let app = TestApp::without_pool().await;
+    let longest = "fb".repeat(128);
+    for (uui_data, segment) in [
+        (UUI_DATA, "MTIzNDU2LDc2NTQzMg"),
+        ("00", "AA"),
+        ("fbff", "-_8"),
+        ("FBFF", "-_8"),
+        ("fBfF&x=1", "-_8"),
+        ("%66bff", "-_8"),
+        (&longest, &(BASE64_URL_SAFE_NO_PAD.encode([0xfb; 128]))),
+    ] {
+        let answer = app.create_room_for(uui_data).await;
+        assert_eq!(answer.status, 200, "{uui_data}: {answer:?}");
+        assert_eq!(answer.json()["tag"], format!("https://id.gov.bc.ca/idcheck/{segment}"), "{uui_data}");
+    }
+}
+
+#[tokio::test]
+async fn in_the_segment_format_the_text_must_be_able_to_stand_in_a_path() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("UUI_DATA_FORMAT", "segment").start().await;
+    let answer = app.create_room_for(&hex::encode("MTIz_NDU-2")).await;
+    assert_eq!(answer.json()["tag"], "https://id.gov.bc.ca/idcheck/MTIz_NDU-2", "{answer:?}");
+    app.pexip.traffic().clear();
+    for text in ["a/b", "../a", "a b", "a?b", "a#b", "a%2fb", "a=", "é", "a\0", "a\nb", "https://evil.example"] {
+        app.create_room_for(&hex::encode(text)).await.assert_problem(400, "uui_data_invalid");
+    }
+    app.create_room_for("ff").await.assert_problem(400, "uui_data_invalid");
+    app.assert_nobody_was_asked("segments");
+}
+
+#[tokio::test]
+async fn requests_beyond_what_an_instance_works_on_are_told_to_come_back() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("MAX_CONCURRENT_REQUESTS", 1).start().await;
+    app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
+    let token = app.entra.token().build();
+    let ask = || app.request(Method::POST, IDIM_CREATE.path).bearer_auth(&token);
+    let stalled = tokio::spawn(ask().send());
+    eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+    let looks = (0..5).map(|_| app.send(app.request(Method::GET, "public/room/x").header("x-auth-token", "x")));
+    for answer in join_all((0..5).map(|_| app.send(ask()))).await.into_iter().chain(join_all(looks).await) {
+        answer.assert_problem(503, "overloaded");
+    }
+    app.pexip.traffic().heal();
+    let answer = Answer::read(within("an answer", stalled).await.expect("no panic").expect("an answer")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(app.send(ask()).await.status, 200);
+}

@@ -1,0 +1,316 @@
+//! `maxconf pool`, as an operator runs it: the real program, against a node and a queue that others use as well.
+
+mod drain;
+
+use maxconf_simulators::pexip::{PASSWORD, Role};
+use maxconf_simulators::queue::ACCOUNT_KEY;
+use maxconf_simulators::{Fault, Matching, StoredMessage, StoredRoom, Times, Traffic};
+use reqwest::Method;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::{Ended, POOL_QUEUE, Program, TAG, World, eventually};
+
+const HOUR: i64 = 3600;
+const PINS: [&str; 2] = ["271828", "314159"];
+
+fn name(number: usize) -> String {
+    format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}")
+}
+
+fn mark(name: &str, seconds_from_now: i64) -> String {
+    let at = OffsetDateTime::now_utc() + time::Duration::seconds(seconds_from_now);
+    format!("{name}={}", at.truncate_to_second().format(&Rfc3339).expect("a time"))
+}
+
+fn room(number: usize, description: &str) -> StoredRoom {
+    StoredRoom::named(name(number)).with_pins(PINS[0], PINS[1]).described(description)
+}
+
+/// A room that waits in the pool.
+fn ready(number: usize) -> StoredRoom {
+    room(number, &mark("ready-until", HOUR))
+}
+
+/// A room of a citizen.
+fn handed_out(number: usize, seconds_ago: i64) -> StoredRoom {
+    room(number, &mark("handed-out", -seconds_ago)).tagged(TAG)
+}
+
+fn put_into_pool(world: &World, room: StoredRoom) {
+    world.queue.put(POOL_QUEUE, &room.name);
+    world.pexip.insert(room);
+}
+
+/// What is there, to be compared with what is there later.
+fn everything(world: &World) -> (Vec<StoredRoom>, Vec<StoredMessage>) {
+    (world.pexip.rooms(), world.queue.messages(POOL_QUEUE))
+}
+
+fn names(world: &World) -> Vec<String> {
+    let mut names: Vec<_> = world.pexip.rooms().into_iter().map(|room| room.name).collect();
+    names.sort();
+    names
+}
+
+fn assert_only_read(traffic: &Traffic) {
+    for exchange in traffic.log() {
+        assert_eq!(exchange.method, Method::GET, "{exchange:?}");
+        // A receive is a GET too, and hides what it finds.
+        let received = exchange.path.ends_with("/messages") && !exchange.query.contains("peekonly");
+        assert!(!received, "{exchange:?}");
+    }
+}
+
+fn start(world: &World, command: &str, settings: &[(&'static str, &str)]) -> Program {
+    let mut all = world.settings();
+    all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    let arguments: Vec<_> = ["pool"].into_iter().chain(command.split(' ')).collect();
+    Program::start(&arguments, all)
+}
+
+/// Runs a command to its end. Whatever it writes, no secret is in it.
+async fn run_with(world: &World, command: &str, settings: &[(&'static str, &str)]) -> Ended {
+    let ended = start(world, command, settings).ended().await;
+    for line in ended.stdout.iter().chain(&ended.stderr) {
+        for secret in [PINS[0], PINS[1], TAG, PASSWORD, ACCOUNT_KEY] {
+            assert!(!line.contains(secret), "{command}: {secret} stands in {line}");
+        }
+    }
+    ended
+}
+
+async fn run(world: &World, command: &str) -> Ended {
+    run_with(world, command, &[]).await
+}
+
+fn result(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout.join("\n")).unwrap_or_else(|_| panic!("not JSON: {ended:?}"))
+}
+
+#[track_caller]
+fn assert_succeeded(ended: &Ended) {
+    assert_eq!((ended.code, ended.stderr.is_empty()), (Some(0), true), "{ended:?}");
+}
+
+#[track_caller]
+fn assert_failed(ended: &Ended, words: &str) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.starts_with("maxconf: ") && said.contains(words), "{words:?} is not in {said:?}");
+}
+
+/// A room of each kind, some of them with messages.
+async fn a_world_of_all_kinds() -> World {
+    let world = World::start().await;
+    put_into_pool(&world, ready(1));
+    put_into_pool(&world, ready(2));
+    put_into_pool(&world, room(3, &mark("ready-until", 86_400)));
+    for room in [
+        room(4, &mark("ready-until", -60)),
+        room(5, &mark("ready-until", -2 * HOUR)),
+        handed_out(6, 60),
+        handed_out(7, 6 * HOUR),
+        handed_out(8, 14 * HOUR),
+        room(9, "a note of an operator"),
+        StoredRoom::named("boardroom").tagged(TAG),
+        StoredRoom::named("edge-01jd5p3xk8qqqqqqqqqqqqqqqq").described(mark("ready-until", HOUR)),
+    ] {
+        world.pexip.insert(room);
+    }
+    world.queue.put(POOL_QUEUE, "junk");
+    world.queue.put(&format!("{POOL_QUEUE}-poison"), "older junk");
+    world
+}
+
+#[tokio::test]
+async fn status_tells_what_is_there_and_changes_nothing() {
+    let world = a_world_of_all_kinds().await;
+    let before = everything(&world);
+    let settings = [("POOL_READY_DELAY_SECONDS", "90"), ("POOL_MAX_ROOMS", "500"), ("POOL_TARGET_SIZE", "6")];
+
+    let ended = run_with(&world, "status --json", &settings).await;
+
+    assert_succeeded(&ended);
+    assert_eq!(
+        result(&ended),
+        json!({
+            "queue": { "name": POOL_QUEUE, "messages": 4, "poison_messages": 1 },
+            "rooms": {
+                "prefix": "vbv-", "total": 9, "max": 500,
+                "ready": 2, "warming": 1, "past_age": 2, "handed_out": 3, "unmarked": 1,
+            },
+            "pool": { "in_pool": 3, "target": 6, "missing": 3 },
+            "sweep_due": { "unused": 1, "past_lifetime": 1, "past_absolute_lifetime": 1 },
+        })
+    );
+    let readable = run_with(&world, "status", &settings).await;
+    assert_succeeded(&readable);
+    for (label, number) in [
+        ("In the pool", 3),
+        ("Missing", 3),
+        ("Messages in the queue", 4),
+        ("Poison messages", 1),
+        ("Rooms on Pexip", 9),
+        ("ready", 2),
+        ("warming", 1),
+        ("past age", 2),
+        ("handed out", 3),
+        ("unmarked", 1),
+        ("unused", 1),
+        ("past lifetime", 1),
+        ("past absolute lifetime", 1),
+    ] {
+        let line = readable.stdout.iter().find(|line| line.trim_start().starts_with(label)).expect(label);
+        let told = line.trim_start()[label.len()..].split_whitespace().next();
+        assert_eq!(told, Some(number.to_string().as_str()), "{readable:#?}");
+    }
+    assert_eq!(everything(&world), before);
+    assert_only_read(world.pexip.traffic());
+    assert_only_read(world.queue.traffic());
+}
+
+#[tokio::test]
+async fn status_of_a_deployment_that_has_never_run_is_empty_and_makes_no_queue() {
+    let world = World::start().await;
+
+    let ended = run(&world, "status --json").await;
+
+    assert_succeeded(&ended);
+    let status = result(&ended);
+    assert_eq!(status["queue"], json!({ "name": POOL_QUEUE, "messages": 0, "poison_messages": 0 }));
+    assert_eq!(status["pool"], json!({ "in_pool": 0, "target": 4, "missing": 4 }));
+    assert_only_read(world.queue.traffic());
+}
+
+#[tokio::test]
+async fn fill_makes_what_is_missing_once() {
+    let world = World::start().await;
+
+    let first = run(&world, "fill --json").await;
+    let second = run(&world, "fill").await;
+
+    assert_succeeded(&first);
+    assert_eq!(result(&first), json!({ "dry_run": false, "in_pool_before": 0, "to_make": 4, "made": 4 }));
+    assert_succeeded(&second);
+    assert_eq!(second.stdout, ["4 rooms are in the pool; none is missing."]);
+    let mut waiting: Vec<_> = world.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
+    waiting.sort();
+    assert_eq!((names(&world), waiting.len()), (waiting, 4));
+    assert!(world.pexip.rooms().iter().all(|room| room.tag.is_empty() && room.description.starts_with("ready-until=")));
+    let received = Matching::method(Method::GET).path_contains("/messages");
+    assert_eq!(world.queue.traffic().count(&received), 0, "nothing works in the background");
+}
+
+#[tokio::test]
+async fn fill_keeps_to_the_most_rooms_and_leaves_the_sweep_to_the_timer() {
+    let world = World::start().await;
+    world.pexip.insert(room(1, &mark("ready-until", -100 * HOUR)));
+    world.pexip.insert(handed_out(2, 100 * HOUR));
+
+    let ended = run_with(&world, "fill --json", &[("POOL_MAX_ROOMS", "5")]).await;
+
+    assert_succeeded(&ended);
+    assert_eq!(result(&ended)["made"], 3);
+    assert_eq!(world.pexip.rooms().len(), 5);
+    assert_eq!(world.pexip.traffic().count(&Matching::method(Method::DELETE)), 0);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
+    let world = a_world_of_all_kinds().await;
+    let before = everything(&world);
+    let settings = [("POOL_TARGET_SIZE", "7")];
+
+    let fill = run_with(&world, "fill --dry-run --json", &settings).await;
+    let drain = run_with(&world, "drain --dry-run --json", &settings).await;
+    let readable = [
+        run_with(&world, "fill --dry-run", &settings).await.stdout,
+        // There is nothing to confirm.
+        run_with(&world, "drain --dry-run --yes", &settings).await.stdout,
+    ];
+
+    assert_succeeded(&fill);
+    assert_eq!(result(&fill), json!({ "dry_run": true, "in_pool_before": 3, "to_make": 4, "made": 0 }));
+    assert_succeeded(&drain);
+    assert_eq!(result(&drain), json!({ "dry_run": true, "messages": 4, "rooms_at_most": 3 }));
+    assert_eq!(
+        readable.concat(),
+        ["3 rooms are in the pool; 4 would be made.", "4 messages would be claimed and up to 3 rooms deleted."]
+    );
+    assert_eq!(everything(&world), before);
+    assert_only_read(world.pexip.traffic());
+    assert_only_read(world.queue.traffic());
+}
+
+#[tokio::test]
+async fn a_wait_that_pexip_asks_for_is_kept_and_said() {
+    let busy =
+        || Fault::StatusWith { status: 429, headers: vec![("retry-after".into(), "1".into())], body: String::new() };
+    for (command, matching, made) in [
+        ("status", Matching::method(Method::GET), false),
+        ("fill", Matching::method(Method::POST), true),
+        ("drain --yes", Matching::method(Method::DELETE), false),
+    ] {
+        let world = World::start().await;
+        put_into_pool(&world, ready(1));
+        world.pexip.traffic().inject(matching, Times::Once, busy());
+
+        let ended = run(&world, command).await;
+
+        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+        assert!(ended.stderr.iter().any(|line| line.contains("waiting 1 s")), "{command}: {ended:?}");
+        let rooms = world.pexip.rooms().len();
+        let expected = if made { 4 } else { usize::from(command == "status") };
+        assert_eq!(rooms, expected, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn what_failed_is_said_with_the_way_out_and_nothing_is_claimed() {
+    let world = World::start().await;
+    put_into_pool(&world, ready(1));
+    let commands = ["status", "status --json", "fill", "fill --dry-run", "drain --yes", "drain --dry-run"];
+
+    for command in commands {
+        let wrong = run_with(&world, command, &[("PEXIP_PASSWORD", "not-the-password")]).await;
+        assert_failed(&wrong, "Pexip refuses our account (401); check PEXIP_USERNAME, PEXIP_PASSWORD");
+        assert!(!wrong.stderr.concat().contains("not-the-password"), "{wrong:?}");
+    }
+    world.pexip.stop().await;
+    for command in commands {
+        assert_failed(&run(&world, command).await, "Pexip cannot be reached; check PEXIP_MANAGEMENT_URL");
+    }
+    assert!(world.queue.messages(POOL_QUEUE)[0].visible, "not even leased");
+
+    world.queue.stop().await;
+    for command in commands {
+        assert_failed(&run(&world, command).await, "check PoolStorage");
+    }
+}
+
+#[tokio::test]
+async fn a_fill_that_breaks_off_tells_what_it_has_made() {
+    let world = World::start().await;
+    let refused = Fault::StatusWith {
+        status: 400,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: json!({ "conference": { "pin": [format!("{} cannot be used", PINS[0])] } }).to_string(),
+    };
+    world.pexip.traffic().inject(Matching::method(Method::POST), Times::Always, refused);
+
+    let ended = run(&world, "fill --json").await;
+
+    assert_failed(&ended, "fields: pin");
+    assert_eq!(result(&ended)["made"], 0);
+}
+
+#[tokio::test]
+async fn faulty_settings_are_told_by_their_own_exit_code() {
+    for command in ["status", "fill", "drain --yes"] {
+        let ended = Program::run(&[&["pool"], command.split(' ').collect::<Vec<_>>().as_slice()].concat(), []).await;
+
+        assert_eq!(ended.code, Some(78), "{ended:?}");
+    }
+}

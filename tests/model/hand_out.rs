@@ -1,0 +1,328 @@
+//! One request: take a leased room, claim it, tag it, answer. And what ends the room that it was given.
+
+use crate::protocol::{Protocol, Restore, Wrong};
+use crate::queue::{Delete, Holder, Queue};
+use crate::step::{Call, RequestStep, Step};
+use crate::world::{Age, Attempt, Citizen, End, Phase, ReadyRoom, Room, Stash, World};
+
+use RequestStep as S;
+
+pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
+    for citizen in 0..protocol.scope.citizens {
+        let mut can = |step| steps.push(Step::Request(citizen, step));
+        let request = world.request(citizen);
+        match request.phase {
+            Phase::NotYet => {
+                // Citizens come in their order, the first to the first instance: which is which makes no difference.
+                let comes = citizen == 0 || world.request(citizen - 1).phase != Phase::NotYet;
+                let doors = if citizen == 0 { 1 } else { protocol.scope.instances };
+                (0..doors).filter(|_| comes).for_each(|instance| can(S::Arrives(instance)));
+            }
+            Phase::Waiting => {
+                can(S::Takes);
+                can(S::MakesDirect(Call::AnswerLost));
+                can(S::MakesDirect(Call::Lost));
+                can(S::Fails);
+            }
+            Phase::Holding(_) => [S::Sends, S::GivesBack].into_iter().for_each(can),
+            Phase::Claiming(_, attempt) => {
+                can(S::Claims(Call::Answered));
+                can(S::Claims(Call::AnswerLost));
+                can(S::Claims(Call::Lost));
+                if attempt == Attempt::Second {
+                    can(S::Claims(Call::Late));
+                }
+            }
+            Phase::Tagging(_) => {
+                [Call::Answered, Call::AnswerLost, Call::Lost, Call::Late].map(S::Tags).into_iter().for_each(&mut can);
+                can(S::LooksAgain);
+                can(S::Fails);
+            }
+            Phase::Tagged { .. } => [S::Answers, S::CallerIsGone].into_iter().for_each(&mut can),
+            Phase::MakingDirect(_) => can(S::FindsDirect),
+            Phase::Burning { looked, .. } => {
+                can(if looked { S::BurnDeletes(Call::Answered) } else { S::BurnLooks });
+                can(S::BurnDeletes(Call::Lost));
+            }
+            Phase::Answered(_) => match request.end {
+                End::NotAsked if protocol.scope.ends => {
+                    (0..protocol.scope.instances).for_each(|instance| can(S::IsEnded(instance)));
+                }
+                End::Deleting { .. } => {
+                    [Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes).into_iter().for_each(can);
+                }
+                End::NotAsked | End::Done => {}
+            },
+            Phase::Failed => {}
+        }
+        if request.late_tag.is_some() {
+            steps.push(Step::Request(citizen, S::LateTag));
+        }
+    }
+}
+
+/// Takes the step, if it can be taken.
+pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, step: RequestStep) -> bool {
+    let next = match (world.request(citizen).phase, step) {
+        (Phase::NotYet, S::Arrives(instance)) => {
+            world.request_mut(citizen).at = instance;
+            Some(Phase::Waiting)
+        }
+        (Phase::Waiting, S::Takes) => take_from_stash(world, citizen),
+        (Phase::Waiting, S::MakesDirect(call)) => make_direct(protocol, world, citizen, call),
+        (Phase::Waiting, S::Fails) => Some(Phase::Failed),
+        (Phase::Holding(ready), S::Sends) => send(protocol, ready),
+        (Phase::Holding(ready), S::GivesBack) => Some(give_back(world, citizen, ready)),
+        (Phase::Claiming(ready, attempt), S::Claims(call)) => {
+            Some(claim(protocol, world, citizen, ready, attempt, call))
+        }
+        (Phase::Tagging(ready), S::LooksAgain) => look_again(world, citizen, ready),
+        (Phase::Tagging(ready), S::Tags(call)) => tag(protocol, world, citizen, ready, call),
+        (Phase::Tagging(ready), S::Fails) => Some(give_up_tagging(protocol, world, ready)),
+        (Phase::Tagged { room, kept, .. }, S::Answers) => Some(answer(world, citizen, room, kept)),
+        (Phase::Tagged { room, id, .. }, S::CallerIsGone) => Some(burn(protocol, room, id)),
+        (Phase::MakingDirect(room), S::FindsDirect) => Some(match world.node.find(room) {
+            Some((id, _)) => Phase::Tagged { room, id, kept: true },
+            None => Phase::Failed,
+        }),
+        (Phase::Burning { room, id, .. }, S::BurnLooks) => {
+            let still = world.node.has(id, room);
+            Some(if still { Phase::Burning { room, id, looked: true } } else { Phase::Failed })
+        }
+        (Phase::Burning { room, id, .. }, S::BurnDeletes(call)) => {
+            if call == Call::Answered {
+                world.delete(id, room, None, false);
+            }
+            Some(Phase::Failed)
+        }
+        (phase, S::LateTag) => {
+            let id = world.request_mut(citizen).late_tag.take();
+            id.into_iter().for_each(|id| world.write_tag(citizen, id, !protocol.does(Wrong::TagWithoutMark)));
+            Some(phase)
+        }
+        (Phase::Answered(room), S::IsEnded(at)) => {
+            // Where there is no such room, the caller learns just that and may ask again.
+            world.node.find(room).map(|(id, _)| {
+                world.request_mut(citizen).end = End::Deleting { at, id, unanswered: false };
+                Phase::Answered(room)
+            })
+        }
+        (Phase::Answered(room), S::EndDeletes(call)) => {
+            end(protocol, world, citizen, room, call);
+            Some(Phase::Answered(room))
+        }
+        _ => None,
+    };
+    if let Some(phase) = next {
+        world.request_mut(citizen).phase = phase;
+    }
+    next.is_some()
+}
+
+fn take_from_stash(world: &mut World, citizen: Citizen) -> Option<Phase> {
+    let at = world.request(citizen).at;
+    let Stash::Ready(ready) = world.stash(at) else { return None };
+    *world.stash_mut(at) = Stash::Empty;
+    world.pass(ready.ticket, Holder::Stash(at), Holder::Request(citizen));
+    Some(Phase::Holding(ready))
+}
+
+/// Back to the stash, to be looked up anew where that is needed. If another room has come in meanwhile, this one is
+/// forgotten and its lease runs out.
+fn give_back(world: &mut World, citizen: Citizen, ready: ReadyRoom) -> Phase {
+    let at = world.request(citizen).at;
+    if world.stash(at) == Stash::Empty {
+        *world.stash_mut(at) = if ready.fresh { Stash::Ready(ready) } else { Stash::Unchecked(ready.ticket) };
+        world.pass(ready.ticket, Holder::Request(citizen), Holder::Stash(at));
+    }
+    Phase::Waiting
+}
+
+/// The last look at what is known here before the claim goes out. Whether our own clock says that the lease still
+/// runs is left open: only the queue's word counts.
+fn send(protocol: &Protocol, ready: ReadyRoom) -> Option<Phase> {
+    ready.fresh.then(|| {
+        if protocol.does(Wrong::TagBeforeClaim) { Phase::Tagging(ready) } else { Phase::Claiming(ready, Attempt::First) }
+    })
+}
+
+fn claim(
+    protocol: &Protocol,
+    world: &mut World,
+    citizen: Citizen,
+    ready: ReadyRoom,
+    attempt: Attempt,
+    call: Call,
+) -> Phase {
+    let receipt = Holder::Request(citizen);
+    let answer = match call {
+        Call::Answered | Call::AnswerLost => Some(world.queue.delete(ready.ticket, receipt)),
+        Call::Late => {
+            world.pass(ready.ticket, receipt, Holder::LateClaim);
+            None
+        }
+        Call::Lost => None,
+    };
+    let ours = match answer {
+        Some(Delete::Done) if call == Call::Answered => true,
+        Some(Delete::NotFound) if call == Call::Answered && attempt == Attempt::Second => {
+            protocol.does(Wrong::NotFoundIsAWin)
+        }
+        _ => false,
+    };
+    if ours || protocol.does(Wrong::LeaseBelieved) {
+        world.broken.no_return |= world.life(ready.room).claimed;
+        world.life_mut(ready.room).claimed = true;
+        if protocol.does(Wrong::TagBeforeClaim) {
+            return Phase::Tagged { room: ready.room, id: ready.id, kept: true };
+        }
+        return Phase::Tagging(ready);
+    }
+    match (call, attempt) {
+        (Call::AnswerLost | Call::Lost, Attempt::First) => Phase::Claiming(ready, Attempt::Second),
+        // Somebody else's, or nobody can tell: hands off.
+        _ => Phase::Waiting,
+    }
+}
+
+/// Only what is there under this name still, and belongs to nobody else, is worth a PATCH.
+fn look_again(world: &World, citizen: Citizen, ready: ReadyRoom) -> Option<Phase> {
+    if ready.fresh {
+        return None;
+    }
+    let vmr = world.node.room(ready.id).filter(|vmr| vmr.room == Some(ready.room));
+    let usable = vmr.is_some_and(|vmr| vmr.tag.is_none_or(|tag| tag == citizen));
+    Some(if usable { Phase::Tagging(ReadyRoom { fresh: true, ..ready }) } else { Phase::Waiting })
+}
+
+fn tag(protocol: &Protocol, world: &mut World, citizen: Citizen, ready: ReadyRoom, call: Call) -> Option<Phase> {
+    if !ready.fresh && !protocol.does(Wrong::TagWithoutLook) {
+        return None;
+    }
+    match call {
+        Call::Answered | Call::AnswerLost => {
+            // 404: the room is gone; another one may do.
+            if world.node.room(ready.id).is_none() {
+                return (call == Call::Answered).then_some(Phase::Waiting);
+            }
+            world.write_tag(citizen, ready.id, !protocol.does(Wrong::TagWithoutMark));
+        }
+        Call::Late => world.request_mut(citizen).late_tag = Some(ready.id),
+        Call::Lost => {}
+    }
+    if call == Call::Answered {
+        return Some(if protocol.does(Wrong::TagBeforeClaim) {
+            Phase::Claiming(ready, Attempt::First)
+        } else {
+            Phase::Tagged { room: ready.room, id: ready.id, kept: true }
+        });
+    }
+    // A call without an answer is trouble at the node, and the node may be another one after it.
+    Some(Phase::Tagging(ReadyRoom { fresh: false, ..ready }))
+}
+
+fn give_up_tagging(protocol: &Protocol, world: &mut World, ready: ReadyRoom) -> Phase {
+    if protocol.does(Wrong::TagBeforeClaim) {
+        return Phase::Waiting;
+    }
+    if protocol.does(Wrong::RoomGivenBack) {
+        world.queue.put(ready.room);
+        return Phase::Failed;
+    }
+    burn(protocol, ready.room, ready.id)
+}
+
+fn burn(protocol: &Protocol, room: Room, id: u8) -> Phase {
+    Phase::Burning { room, id, looked: protocol.does(Wrong::BurnWithoutLook) }
+}
+
+fn answer(world: &mut World, citizen: Citizen, room: Room, kept: bool) -> Phase {
+    let told = world.requests.iter().any(|request| request.phase == Phase::Answered(room));
+    world.broken.exclusive |= told;
+    let tag = world.node.find(room).and_then(|(_, vmr)| vmr.tag);
+    // A node that came back from a backup after it had acknowledged the tag has lost it, like all that was newer.
+    world.broken.right_citizen |= kept && tag != Some(citizen);
+    Phase::Answered(room)
+}
+
+fn make_direct(protocol: &Protocol, world: &mut World, citizen: Citizen, call: Call) -> Option<Phase> {
+    if !protocol.scope.direct {
+        return None;
+    }
+    let room = world.next_room(&protocol.scope)?;
+    let life = world.life_mut(room);
+    life.made = true;
+    // It has no `ready-until` and no message; only the time of its hand-out counts.
+    life.age = Age::Sweepable;
+    if call != Call::Lost {
+        world.node.make(Some(room), Some(citizen));
+        world.carries(room, citizen);
+    }
+    Some(Phase::MakingDirect(room))
+}
+
+fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, call: Call) {
+    let End::Deleting { at, id, unanswered } = world.request(citizen).end else { return };
+    let looks = unanswered && !protocol.does(Wrong::DeleteRepeated);
+    let id = if looks { world.node.find(room).map(|(id, _)| id) } else { Some(id) };
+    world.request_mut(citizen).end = match id {
+        Some(id) => {
+            if call != Call::Lost {
+                world.delete(id, room, None, true);
+            }
+            if call == Call::Answered || unanswered {
+                End::Done
+            } else {
+                End::Deleting { at, id, unanswered: true }
+            }
+        }
+        None => End::Done,
+    };
+}
+
+/// Whether a call is about to go out whose id was read a moment ago.
+pub(crate) fn is_between_look_and_delete(world: &World) -> bool {
+    world.requests.iter().any(|request| {
+        matches!(request.phase, Phase::Burning { looked: true, .. })
+            || matches!(request.end, End::Deleting { unanswered: false, .. })
+    })
+}
+
+/// The node has come back from a backup: calls on their way are lost with their connection, and whoever had read
+/// something counts a trouble, if it was noticed.
+pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
+    let noticed = protocol.scope.restore == Restore::Noticed;
+    for request in &mut world.requests {
+        request.late_tag = None;
+        match &mut request.phase {
+            Phase::Holding(ready) | Phase::Claiming(ready, _) | Phase::Tagging(ready) => {
+                ready.fresh &= !noticed || (protocol.does(Wrong::StashTrusted) && false);
+            }
+            Phase::Tagged { kept, .. } => *kept = false,
+            _ => {}
+        }
+    }
+}
+
+/// The instance is gone, and with it what it knew. Its calls may still arrive.
+pub(crate) fn crash(world: &mut World, instance: u8) -> bool {
+    let mut lost = false;
+    for request in world.requests.iter_mut().filter(|request| request.at == instance) {
+        if request.phase.is_under_way() {
+            request.phase = Phase::Failed;
+            lost = true;
+        }
+    }
+    for request in &mut world.requests {
+        if matches!(request.end, End::Deleting { at, .. } if at == instance) {
+            request.end = End::NotAsked;
+            lost = true;
+        }
+    }
+    lost
+}
+
+/// A message stands for one room.
+pub(crate) fn room_of(ticket: u8) -> Room {
+    Queue::room(ticket)
+}

@@ -1,0 +1,129 @@
+use stateright::{Model, Property};
+
+use crate::step::Step;
+use crate::world::World;
+use crate::{hand_out, outside, promises, stash, upkeep};
+
+/// How much of the world one search looks at. Each bound is there to keep the search finite and short.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) instances: u8,
+    /// Requests, each for another citizen.
+    pub(crate) citizens: u8,
+    /// Names that are minted, for the pool and for direct rooms together.
+    pub(crate) rooms: u8,
+    /// Rooms that are in the pool from the start. The others can be provisioned.
+    pub(crate) ready: u8,
+    pub(crate) crashes: u8,
+    pub(crate) restore: Restore,
+    /// `POOL_EMPTY=direct`.
+    pub(crate) direct: bool,
+    /// Citizens enter and leave, IDIM asks for the end, lifetimes run out.
+    pub(crate) ends: bool,
+}
+
+impl Scope {
+    /// Two instances and two ready rooms for two citizens; nothing goes wrong but calls.
+    pub(crate) const fn two_of_each() -> Self {
+        Self {
+            instances: 2,
+            citizens: 2,
+            rooms: 2,
+            ready: 2,
+            crashes: 0,
+            restore: Restore::Never,
+            direct: false,
+            ends: false,
+        }
+    }
+}
+
+/// Whether the node may come back from a backup, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restore {
+    Never,
+    /// Every instance sees a call of its own fail, and so counts a trouble, before it uses what it had read.
+    Noticed,
+    /// It happens between two calls of an instance that sees nothing.
+    Unnoticed,
+}
+
+/// One thing done wrong. Each is a mistake that a change to the service could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The tag is written first, the message deleted then.
+    TagBeforeClaim,
+    /// A room is taken for ours as long as we think that we lease it, whatever the delete says.
+    LeaseBelieved,
+    /// "Not found" to the second delete is read as "the first one was ours".
+    NotFoundIsAWin,
+    /// A message whose put was not answered is put again.
+    PutRepeated,
+    /// A claimed room that could not be tagged gets a new message.
+    RoomGivenBack,
+    /// The message lives longer than the room's `ready-until`, and nobody looks at the mark.
+    MessageOutlivesMark,
+    /// The tag is written without the time of the hand-out.
+    TagWithoutMark,
+    /// Rooms seen before the node's trouble are claimed without another look.
+    StashTrusted,
+    /// The tag is written by the id that was read before the node's trouble, without another look.
+    TagWithoutLook,
+    /// A burned room is deleted by its id, without another look.
+    BurnWithoutLook,
+    /// A swept room is deleted by its id, without another look.
+    SweepWithoutLook,
+    /// A delete that was not answered is sent again with the same id.
+    DeleteRepeated,
+    /// A room that nobody was seen in once is swept.
+    OneLookAtPresence,
+}
+
+/// The protocol, in a world of this scope, perhaps with one thing done wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protocol {
+    pub(crate) scope: Scope,
+    pub(crate) wrong: Option<Wrong>,
+}
+
+impl Protocol {
+    pub(crate) fn does(&self, wrong: Wrong) -> bool {
+        self.wrong == Some(wrong)
+    }
+
+    /// What `step` makes of `world`; `None` if it cannot be taken there.
+    pub(crate) fn after(&self, world: &World, step: Step) -> Option<World> {
+        let mut next = world.clone();
+        let taken = match step {
+            Step::Request(citizen, step) => hand_out::take(self, &mut next, citizen, step),
+            Step::Stash(instance, step) => stash::take(&mut next, instance, step),
+            Step::Upkeep(step) => upkeep::take(self, &mut next, step),
+            Step::Outside(step) => outside::take(self, &mut next, step),
+        };
+        taken.then_some(next)
+    }
+}
+
+impl Model for Protocol {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::at_start(&self.scope)]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        hand_out::offer(self, world, steps);
+        stash::offer(self, world, steps);
+        upkeep::offer(self, world, steps);
+        outside::offer(self, world, steps);
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        self.after(world, step)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        promises::properties(self)
+    }
+}

@@ -1,0 +1,97 @@
+use crate::world::{Citizen, Id, Instance, Room, Ticket};
+
+/// One thing that happens. A step is at most one call to an outside system, done at one moment; what the caller
+/// decides on its answer belongs to the step, for it depends on nothing that others can change meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Request(Citizen, RequestStep),
+    Stash(Instance, StashStep),
+    Upkeep(UpkeepStep),
+    Outside(OutsideStep),
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Answered,
+    /// It was done, but the answer did not come.
+    AnswerLost,
+    /// It was not done, and no answer came.
+    Lost,
+    /// It was given up without an answer, and is done later.
+    Late,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestStep {
+    Arrives(Instance),
+    /// Takes the room in the instance's stash.
+    Takes,
+    /// No permit to tag, or trouble at the node since the room was looked up.
+    GivesBack,
+    /// The room is claimable by all that is known here: the delete is on its way.
+    Sends,
+    Claims(Call),
+    /// Reads the room by its id once more, before the tag is written on a node that was in trouble.
+    LooksAgain,
+    Tags(Call),
+    /// Given up with an error. A claimed room is burned.
+    Fails,
+    Answers,
+    /// The answer finds nobody: the room is burned.
+    CallerIsGone,
+    BurnLooks,
+    BurnDeletes(Call),
+    MakesDirect(Call),
+    FindsDirect,
+    /// A PATCH that was given up reaches the node.
+    LateTag,
+    /// IDIM asks for the end of the room; its name is looked up.
+    IsEnded(Instance),
+    EndDeletes(Call),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StashStep {
+    Receives(Ticket),
+    /// The lease ran out by the instance's own clock.
+    Forgets,
+    /// The leased name is looked up at the node.
+    Checks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpkeepStep {
+    Posts(Instance, Call),
+    FindsPosted(Room),
+    Puts(Room, Call),
+    /// A room whose time is over is listed, and nobody is in it.
+    SweepLooks(Instance, Id),
+    /// The same at least 30 seconds later.
+    SweepLooksAgain,
+    /// The room is read by its id, just before the delete.
+    SweepReads,
+    SweepDeletes(Call),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutsideStep {
+    /// The lease runs out by the queue's clock.
+    LeaseEnds(Ticket),
+    /// A claim that was given up reaches the queue.
+    LateClaim(Ticket),
+    ReadyUntilPasses(Room),
+    /// `ready-until` and the sweep's margin.
+    MarginPasses(Room),
+    /// `ROOM_MAX_LIFETIME` since the hand-out, and the margin.
+    LifetimePasses(Room),
+    Crash(Instance),
+    Backup,
+    Restore,
+    ForeignRoom,
+    Enters(Room),
+    /// The citizen's phone changes networks; he is not to be seen for less than 30 seconds.
+    ChangesNetworks(Room),
+    IsBack(Room),
+    Leaves(Room),
+}

@@ -1,0 +1,311 @@
+use crate::node::Node;
+use crate::protocol::{Restore, Scope};
+use crate::queue::{Holder, Queue};
+
+/// The most of each that any scope has.
+pub(crate) const INSTANCES: usize = 3;
+pub(crate) const CITIZENS: usize = 3;
+pub(crate) const ROOMS: usize = 3;
+
+pub(crate) type Instance = u8;
+/// A citizen, the request made for him, and the tag made from it.
+pub(crate) type Citizen = u8;
+/// A room's name. Never used twice.
+pub(crate) type Room = u8;
+/// What the node calls a room. Counted up; after a restore once more from an older number.
+pub(crate) type Id = u8;
+/// A message in the queue.
+pub(crate) type Ticket = u8;
+
+/// Everything that can differ between two moments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) backup: Option<Node>,
+    pub(crate) restored: bool,
+    pub(crate) foreign_rooms_to_come: u8,
+    pub(crate) queue: Queue,
+    pub(crate) lives: [Life; ROOMS],
+    pub(crate) stashes: [Stash; INSTANCES],
+    pub(crate) requests: [Request; CITIZENS],
+    pub(crate) sweep: Sweep,
+    pub(crate) crashes_to_come: u8,
+    pub(crate) broken: Broken,
+}
+
+/// What has happened to a name, whatever the node has of it now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Life {
+    pub(crate) made: bool,
+    pub(crate) provision: Provision,
+    pub(crate) age: Age,
+    /// The lifetime of a room that was handed out is over.
+    pub(crate) over: bool,
+    pub(crate) claimed: bool,
+    /// Whose tag it carried first.
+    pub(crate) carried: Option<Citizen>,
+    pub(crate) presence: Presence,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Provision {
+    #[default]
+    Idle,
+    /// The POST was not answered.
+    LookingUp(Instance),
+    Putting(Instance),
+}
+
+/// By the room's `ready-until`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Age {
+    #[default]
+    Young,
+    /// Past `ready-until`: its message has expired.
+    Old,
+    /// Past the sweep's margin, too.
+    Sweepable,
+}
+
+/// Whether somebody is in the room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Presence {
+    #[default]
+    NobodyYet,
+    Inside,
+    ChangingNetworks,
+    InsideAgain,
+    Left,
+}
+
+impl Presence {
+    /// Whether the node shows somebody in the room.
+    pub(crate) fn is_seen(self) -> bool {
+        matches!(self, Self::Inside | Self::InsideAgain)
+    }
+
+    /// Whether a delete would take the room from under somebody.
+    pub(crate) fn is_in_use(self) -> bool {
+        self.is_seen() || self == Self::ChangingNetworks
+    }
+}
+
+/// A leased message and the room it names, as an instance has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReadyRoom {
+    pub(crate) ticket: Ticket,
+    pub(crate) room: Room,
+    pub(crate) id: Id,
+    /// No trouble at the node since the id was looked up.
+    pub(crate) fresh: bool,
+}
+
+/// The room that an instance keeps leased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Stash {
+    #[default]
+    Empty,
+    Unchecked(Ticket),
+    Ready(ReadyRoom),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Request {
+    pub(crate) at: Instance,
+    pub(crate) phase: Phase,
+    /// Where a PATCH that was given up may still arrive.
+    pub(crate) late_tag: Option<Id>,
+    pub(crate) end: End,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    #[default]
+    NotYet,
+    Waiting,
+    Holding(ReadyRoom),
+    Claiming(ReadyRoom, Attempt),
+    /// Claimed, unless the tag comes first.
+    Tagging(ReadyRoom),
+    /// The node has answered that the tag is written.
+    Tagged {
+        room: Room,
+        id: Id,
+        /// The node was not restored since.
+        kept: bool,
+    },
+    /// The POST of a direct room was sent.
+    MakingDirect(Room),
+    Answered(Room),
+    Burning {
+        room: Room,
+        id: Id,
+        looked: bool,
+    },
+    Failed,
+}
+
+impl Phase {
+    /// The room that the request has to do with, until it has an answer.
+    pub(crate) fn room_in_hand(self) -> Option<Room> {
+        match self {
+            Self::Holding(ready) | Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.room),
+            Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Burning { room, .. } => Some(room),
+            Self::NotYet | Self::Waiting | Self::Answered(_) | Self::Failed => None,
+        }
+    }
+
+    pub(crate) fn is_under_way(self) -> bool {
+        !matches!(self, Self::NotYet | Self::Answered(_) | Self::Failed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Attempt {
+    First,
+    /// With the same receipt, after the first was not answered.
+    Second,
+}
+
+/// `DELETE /room/{name}` for an answered room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    #[default]
+    NotAsked,
+    Deleting {
+        at: Instance,
+        id: Id,
+        /// The delete was sent once; it may have been done.
+        unanswered: bool,
+    },
+    Done,
+}
+
+/// The sweep of one room at a time. One run at a time: the timer is a singleton.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Sweep {
+    #[default]
+    Idle,
+    SeenEmpty {
+        at: Instance,
+        id: Id,
+        room: Room,
+    },
+    Doomed {
+        at: Instance,
+        id: Id,
+        room: Room,
+        tag: Option<Citizen>,
+        looked: bool,
+    },
+}
+
+impl Sweep {
+    pub(crate) fn instance(self) -> Option<Instance> {
+        match self {
+            Self::Idle => None,
+            Self::SeenEmpty { at, .. } | Self::Doomed { at, .. } => Some(at),
+        }
+    }
+}
+
+/// The promises that were broken on the way here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Broken {
+    pub(crate) exclusive: bool,
+    pub(crate) right_citizen: bool,
+    pub(crate) no_return: bool,
+    pub(crate) narrow: bool,
+}
+
+impl World {
+    pub(crate) fn at_start(scope: &Scope) -> Self {
+        let mut world = Self {
+            node: Node::default(),
+            backup: None,
+            restored: false,
+            foreign_rooms_to_come: u8::from(scope.restore != Restore::Never),
+            queue: Queue::default(),
+            lives: Default::default(),
+            stashes: Default::default(),
+            requests: Default::default(),
+            sweep: Sweep::default(),
+            crashes_to_come: scope.crashes,
+            broken: Broken::default(),
+        };
+        for room in 0..scope.ready {
+            world.node.make(Some(room), None);
+            world.queue.put(room);
+            world.life_mut(room).made = true;
+        }
+        world
+    }
+
+    pub(crate) fn life(&self, room: Room) -> &Life {
+        &self.lives[usize::from(room)]
+    }
+
+    pub(crate) fn life_mut(&mut self, room: Room) -> &mut Life {
+        &mut self.lives[usize::from(room)]
+    }
+
+    pub(crate) fn stash(&self, instance: Instance) -> Stash {
+        self.stashes[usize::from(instance)]
+    }
+
+    pub(crate) fn stash_mut(&mut self, instance: Instance) -> &mut Stash {
+        &mut self.stashes[usize::from(instance)]
+    }
+
+    pub(crate) fn request(&self, citizen: Citizen) -> &Request {
+        &self.requests[usize::from(citizen)]
+    }
+
+    pub(crate) fn request_mut(&mut self, citizen: Citizen) -> &mut Request {
+        &mut self.requests[usize::from(citizen)]
+    }
+
+    /// The name that is minted next.
+    pub(crate) fn next_room(&self, scope: &Scope) -> Option<Room> {
+        (0..scope.rooms).find(|room| !self.life(*room).made)
+    }
+
+    /// The citizen's PATCH or POST is done on the room that has this id now, whichever that is.
+    pub(crate) fn write_tag(&mut self, citizen: Citizen, id: Id, marked: bool) {
+        let Some(vmr) = self.node.room_mut(id) else { return };
+        vmr.tag = Some(citizen);
+        vmr.marked |= marked;
+        match vmr.room {
+            Some(room) => self.carries(room, citizen),
+            // What is not ours is never changed.
+            None => self.broken.narrow = true,
+        }
+    }
+
+    pub(crate) fn carries(&mut self, room: Room, citizen: Citizen) {
+        let first = *self.life_mut(room).carried.get_or_insert(citizen);
+        self.broken.right_citizen |= first != citizen;
+    }
+
+    /// A delete by id is done, decided on for `room` with `tag` (`None`: whatever tag it has).
+    pub(crate) fn delete(&mut self, id: Id, room: Room, tag: Option<Option<Citizen>>, asked_for: bool) {
+        let Some(vmr) = self.node.delete(id) else { return };
+        let other = vmr.room != Some(room) || tag.is_some_and(|tag| tag != vmr.tag);
+        let in_use = vmr.room.is_some_and(|room| self.life(room).presence.is_in_use());
+        self.broken.narrow |= other || (in_use && !asked_for);
+    }
+
+    /// Whether some request will still do something with the room.
+    pub(crate) fn is_in_hand(&self, room: Room) -> bool {
+        self.requests.iter().any(|request| request.phase.room_in_hand() == Some(room))
+    }
+
+    /// The leased message goes from `from` to `to`, if it is `from`'s still.
+    pub(crate) fn pass(&mut self, ticket: Ticket, from: Holder, to: Holder) {
+        if let Some(message) = self.queue.message_mut(ticket)
+            && message.latest == from
+        {
+            message.latest = to;
+        }
+    }
+}
