@@ -55,7 +55,8 @@ pub enum PoolCommandError {
     #[error("{0}; {way_out}", way_out = .0.way_out())]
     Failed(#[from] PoolError),
     #[error(
-        "the pool is not empty: {messages} messages stay hidden or leased; stop the instances that hold them, or set POOL_TARGET_SIZE=0 there, and run it again"
+        "messages that stay hidden or leased: {messages}; stop the instances that hold them, or set POOL_TARGET_SIZE=0 \
+         there, and run it again"
     )]
     OutOfSight { messages: usize },
     #[error("nothing was deleted: there is no terminal on which to ask; say --yes")]

@@ -15,7 +15,8 @@ pub(super) struct PoolProgress {
 impl PoolProgress {
     pub(super) fn begin() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:32} {pos} of {len}  {msg}").expect("a template without errors");
+        let style =
+            ProgressStyle::with_template("{bar:32} {pos} of {len}  {wide_msg}").expect("a template without errors");
         bar.set_style(style);
         Self { bar, last_wait: Mutex::default() }
     }

@@ -94,23 +94,21 @@ impl Report {
             left_to_sweep,
             ..
         } = drained;
-        let mut text = format!("{deleted} rooms deleted, each with its message.\n");
+        let line = |number: usize, what: &str| format!("{number:>6}  {what}\n");
+        let mut text = line(*deleted, "rooms deleted, each with its message");
         for (number, what) in [
             (*without_room, "messages deleted whose room was gone"),
-            (*handed_out, "messages deleted whose room has been handed out; the rooms are left alone"),
-            (*occupied, "messages deleted whose room has somebody in it; the rooms are left to the sweep"),
-            (*changed, "messages deleted whose room was changed meanwhile; the rooms are left alone"),
-            (
-                *unmarked,
-                "messages left with their rooms, whose marks somebody changed; DELETE /room/{name} ends such a room",
-            ),
+            (*handed_out, "messages deleted whose room has been handed out; the room is left alone"),
+            (*occupied, "messages deleted whose room has somebody in it; the room is left to the sweep"),
+            (*changed, "messages deleted whose room was changed meanwhile; the room is left alone"),
+            (*unmarked, "messages left, and their rooms: somebody changed the marks, so only IDIM's delete ends them"),
             (*foreign, "messages left that are no room names of ours"),
-            (*lost, "messages left to somebody else who claimed them"),
-            (*out_of_sight, "messages stay hidden or leased"),
-            (left_to_sweep.unwrap_or(0), "untagged rooms left to the sweep, after their ready-until and the margin"),
+            (*lost, "messages claimed by somebody else; the room is left alone"),
+            (*out_of_sight, "messages left that stay hidden or leased"),
+            (left_to_sweep.unwrap_or(0), "untagged rooms left to the sweep, which ends them by their marks"),
         ] {
             if number > 0 {
-                text += &format!("{number} {what}.\n");
+                text += &line(number, what);
             }
         }
         let json = json!({

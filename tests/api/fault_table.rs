@@ -167,7 +167,9 @@ fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_nothing_behind() {
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
-                while let Some((request, call, fault)) = rows.lock().expect("no panic while locked").pop() {
+                // A statement of its own: in the loop's head the lock would be held while the row runs.
+                let next = || rows.lock().expect("no panic while locked").pop();
+                while let Some((request, call, fault)) = next() {
                     let runtime =
                         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                     if let Err(row) = runtime.block_on(check_row(request, call, fault)) {

@@ -2,7 +2,7 @@
 
 mod drain;
 
-use maxconf_simulators::pexip::{PASSWORD, Role};
+use maxconf_simulators::pexip::PASSWORD;
 use maxconf_simulators::queue::ACCOUNT_KEY;
 use maxconf_simulators::{Fault, Matching, StoredMessage, StoredRoom, Times, Traffic};
 use reqwest::Method;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Ended, POOL_QUEUE, Program, TAG, World, eventually};
+use crate::support::{Ended, POOL_QUEUE, Program, TAG, World};
 
 const HOUR: i64 = 3600;
 const PINS: [&str; 2] = ["271828", "314159"];

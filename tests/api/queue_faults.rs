@@ -166,7 +166,7 @@ async fn no_call_outlasts_its_time_limit_on_a_stalled_service() {
             clients[4].claim(&message),
         )
     };
-    let (put, received, count, made, claim) = within("the end of every call", calls).await;
+    let (put, received, count, made, claim) = within("the end of every call", Box::pin(calls)).await;
 
     assert_eq!(put, Err(QueueError::Timeout));
     assert_eq!(received.expect_err("no answer"), QueueError::Timeout);

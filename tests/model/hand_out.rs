@@ -1,7 +1,7 @@
 //! One request: take a leased room, claim it, tag it, answer. And what ends the room that it was given.
 
 use crate::protocol::{Protocol, Restore, Wrong};
-use crate::queue::{Delete, Holder, Queue};
+use crate::queue::{Delete, Holder};
 use crate::step::{Call, RequestStep, Step};
 use crate::world::{Age, Attempt, Citizen, End, Phase, ReadyRoom, Room, Stash, World};
 
@@ -24,7 +24,6 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
                 can(S::MakesDirect(Call::Lost));
                 can(S::Fails);
             }
-            Phase::Holding(_) => [S::Sends, S::GivesBack].into_iter().for_each(can),
             Phase::Claiming(_, attempt) => {
                 can(S::Claims(Call::Answered));
                 can(S::Claims(Call::AnswerLost));
@@ -46,7 +45,7 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
             }
             Phase::Answered(_) => match request.end {
                 End::NotAsked if protocol.scope.ends => {
-                    (0..protocol.scope.instances).for_each(|instance| can(S::IsEnded(instance)));
+                    (0..protocol.scope.instances_that_differ()).for_each(|instance| can(S::IsEnded(instance)));
                 }
                 End::Deleting { .. } => {
                     [Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes).into_iter().for_each(can);
@@ -68,11 +67,9 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
             world.request_mut(citizen).at = instance;
             Some(Phase::Waiting)
         }
-        (Phase::Waiting, S::Takes) => take_from_stash(world, citizen),
+        (Phase::Waiting, S::Takes) => take_from_stash(protocol, world, citizen),
         (Phase::Waiting, S::MakesDirect(call)) => make_direct(protocol, world, citizen, call),
         (Phase::Waiting, S::Fails) => Some(Phase::Failed),
-        (Phase::Holding(ready), S::Sends) => send(protocol, ready),
-        (Phase::Holding(ready), S::GivesBack) => Some(give_back(world, citizen, ready)),
         (Phase::Claiming(ready, attempt), S::Claims(call)) => {
             Some(claim(protocol, world, citizen, ready, attempt, call))
         }
@@ -119,30 +116,21 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
     next.is_some()
 }
 
-fn take_from_stash(world: &mut World, citizen: Citizen) -> Option<Phase> {
+/// The room in the stash, if by all that is known here it can be claimed: the delete is on its way. Whether our own
+/// clock says that the lease still runs is left open, for only the queue's word counts. What is given back before the
+/// delete goes out is as if it had never been taken.
+fn take_from_stash(protocol: &Protocol, world: &mut World, citizen: Citizen) -> Option<Phase> {
     let at = world.request(citizen).at;
     let Stash::Ready(ready) = world.stash(at) else { return None };
-    *world.stash_mut(at) = Stash::Empty;
-    world.pass(ready.ticket, Holder::Stash(at), Holder::Request(citizen));
-    Some(Phase::Holding(ready))
-}
-
-/// Back to the stash, to be looked up anew where that is needed. If another room has come in meanwhile, this one is
-/// forgotten and its lease runs out.
-fn give_back(world: &mut World, citizen: Citizen, ready: ReadyRoom) -> Phase {
-    let at = world.request(citizen).at;
-    if world.stash(at) == Stash::Empty {
-        *world.stash_mut(at) = if ready.fresh { Stash::Ready(ready) } else { Stash::Unchecked(ready.ticket) };
-        world.pass(ready.ticket, Holder::Request(citizen), Holder::Stash(at));
+    if !ready.fresh {
+        return None;
     }
-    Phase::Waiting
-}
-
-/// The last look at what is known here before the claim goes out. Whether our own clock says that the lease still
-/// runs is left open: only the queue's word counts.
-fn send(protocol: &Protocol, ready: ReadyRoom) -> Option<Phase> {
-    ready.fresh.then(|| {
-        if protocol.does(Wrong::TagBeforeClaim) { Phase::Tagging(ready) } else { Phase::Claiming(ready, Attempt::First) }
+    *world.stash_mut(at) = Stash::Empty;
+    world.queue.pass(ready.ticket, Holder::Stash(at), Holder::Request(citizen));
+    Some(if protocol.does(Wrong::TagBeforeClaim) {
+        Phase::Tagging(ready)
+    } else {
+        Phase::Claiming(ready, Attempt::First)
     })
 }
 
@@ -158,7 +146,7 @@ fn claim(
     let answer = match call {
         Call::Answered | Call::AnswerLost => Some(world.queue.delete(ready.ticket, receipt)),
         Call::Late => {
-            world.pass(ready.ticket, receipt, Holder::LateClaim);
+            world.queue.pass(ready.ticket, receipt, Holder::LateClaim);
             None
         }
         Call::Lost => None,
@@ -281,9 +269,9 @@ fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, cal
 }
 
 /// Whether a call is about to go out whose id was read a moment ago.
-pub(crate) fn is_between_look_and_delete(world: &World) -> bool {
+pub(crate) fn is_between_look_and_delete(protocol: &Protocol, world: &World) -> bool {
     world.requests.iter().any(|request| {
-        matches!(request.phase, Phase::Burning { looked: true, .. })
+        matches!(request.phase, Phase::Burning { looked: true, .. } if !protocol.does(Wrong::BurnWithoutLook))
             || matches!(request.end, End::Deleting { unanswered: false, .. })
     })
 }
@@ -295,9 +283,7 @@ pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
     for request in &mut world.requests {
         request.late_tag = None;
         match &mut request.phase {
-            Phase::Holding(ready) | Phase::Claiming(ready, _) | Phase::Tagging(ready) => {
-                ready.fresh &= !noticed || (protocol.does(Wrong::StashTrusted) && false);
-            }
+            Phase::Claiming(ready, _) | Phase::Tagging(ready) => ready.fresh &= !noticed,
             Phase::Tagged { kept, .. } => *kept = false,
             _ => {}
         }
@@ -307,11 +293,15 @@ pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
 /// The instance is gone, and with it what it knew. Its calls may still arrive.
 pub(crate) fn crash(world: &mut World, instance: u8) -> bool {
     let mut lost = false;
-    for request in world.requests.iter_mut().filter(|request| request.at == instance) {
-        if request.phase.is_under_way() {
-            request.phase = Phase::Failed;
-            lost = true;
+    for (citizen, request) in (0..).zip(&mut world.requests) {
+        if request.at != instance || !request.phase.is_under_way() {
+            continue;
         }
+        if let Phase::Claiming(ready, _) = request.phase {
+            world.queue.pass(ready.ticket, Holder::Request(citizen), Holder::LateClaim);
+        }
+        request.phase = Phase::Failed;
+        lost = true;
     }
     for request in &mut world.requests {
         if matches!(request.end, End::Deleting { at, .. } if at == instance) {
@@ -320,9 +310,4 @@ pub(crate) fn crash(world: &mut World, instance: u8) -> bool {
         }
     }
     lost
-}
-
-/// A message stands for one room.
-pub(crate) fn room_of(ticket: u8) -> Room {
-    Queue::room(ticket)
 }

@@ -18,6 +18,8 @@ pub(crate) struct Scope {
     pub(crate) restore: Restore,
     /// `POOL_EMPTY=direct`.
     pub(crate) direct: bool,
+    /// `ready-until` and the margin pass.
+    pub(crate) ages: bool,
     /// Citizens enter and leave, IDIM asks for the end, lifetimes run out.
     pub(crate) ends: bool,
 }
@@ -33,8 +35,14 @@ impl Scope {
             crashes: 0,
             restore: Restore::Never,
             direct: false,
+            ages: false,
             ends: false,
         }
+    }
+
+    /// Where none crashes, it makes no difference which instance does what it remembers nothing of.
+    pub(crate) fn instances_that_differ(&self) -> u8 {
+        if self.crashes > 0 { self.instances } else { 1 }
     }
 }
 
@@ -96,7 +104,7 @@ impl Protocol {
         let mut next = world.clone();
         let taken = match step {
             Step::Request(citizen, step) => hand_out::take(self, &mut next, citizen, step),
-            Step::Stash(instance, step) => stash::take(&mut next, instance, step),
+            Step::Stash(instance, step) => stash::take(self, &mut next, instance, step),
             Step::Upkeep(step) => upkeep::take(self, &mut next, step),
             Step::Outside(step) => outside::take(self, &mut next, step),
         };

@@ -77,6 +77,15 @@ impl Queue {
         answer
     }
 
+    /// The latest receipt goes from `from` to `to`, if it is `from`'s still.
+    pub(crate) fn pass(&mut self, ticket: Ticket, from: Holder, to: Holder) {
+        if let Some(message) = self.message_mut(ticket)
+            && message.latest == from
+        {
+            message.latest = to;
+        }
+    }
+
     /// All messages with this name reach the end of their lifetime.
     pub(crate) fn expire(&mut self, room: Room) {
         self.messages[usize::from(room)] = None;

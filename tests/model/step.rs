@@ -25,12 +25,8 @@ pub(crate) enum Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestStep {
     Arrives(Instance),
-    /// Takes the room in the instance's stash.
+    /// Takes the room in the instance's stash, to claim it.
     Takes,
-    /// No permit to tag, or trouble at the node since the room was looked up.
-    GivesBack,
-    /// The room is claimable by all that is known here: the delete is on its way.
-    Sends,
     Claims(Call),
     /// Reads the room by its id once more, before the tag is written on a node that was in trouble.
     LooksAgain,

@@ -1,6 +1,6 @@
 use crate::node::Node;
 use crate::protocol::{Restore, Scope};
-use crate::queue::{Holder, Queue};
+use crate::queue::Queue;
 
 /// The most of each that any scope has.
 pub(crate) const INSTANCES: usize = 3;
@@ -123,7 +123,6 @@ pub(crate) enum Phase {
     #[default]
     NotYet,
     Waiting,
-    Holding(ReadyRoom),
     Claiming(ReadyRoom, Attempt),
     /// Claimed, unless the tag comes first.
     Tagging(ReadyRoom),
@@ -149,7 +148,7 @@ impl Phase {
     /// The room that the request has to do with, until it has an answer.
     pub(crate) fn room_in_hand(self) -> Option<Room> {
         match self {
-            Self::Holding(ready) | Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.room),
+            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.room),
             Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Burning { room, .. } => Some(room),
             Self::NotYet | Self::Waiting | Self::Answered(_) | Self::Failed => None,
         }
@@ -298,14 +297,5 @@ impl World {
     /// Whether some request will still do something with the room.
     pub(crate) fn is_in_hand(&self, room: Room) -> bool {
         self.requests.iter().any(|request| request.phase.room_in_hand() == Some(room))
-    }
-
-    /// The leased message goes from `from` to `to`, if it is `from`'s still.
-    pub(crate) fn pass(&mut self, ticket: Ticket, from: Holder, to: Holder) {
-        if let Some(message) = self.queue.message_mut(ticket)
-            && message.latest == from
-        {
-            message.latest = to;
-        }
     }
 }

@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    HOUR, a_world_of_all_kinds, assert_failed, assert_succeeded, everything, handed_out, mark, name, names,
-    put_into_pool, ready, result, room, run, run_with, start,
+    a_world_of_all_kinds, assert_failed, assert_succeeded, everything, handed_out, mark, name, names, put_into_pool,
+    ready, result, room, run, run_with, start,
 };
 use crate::support::{POOL_QUEUE, World, eventually};
 
@@ -121,7 +121,7 @@ async fn drain_waits_for_hidden_messages_but_not_for_ever() {
 
     let ended = run_with(&world, "drain --yes --json", &[("POOL_LEASE_SECONDS", "3")]).await;
 
-    assert_failed(&ended, "1 messages stay hidden or leased");
+    assert_failed(&ended, "messages that stay hidden or leased: 1;");
     assert_eq!((&result(&ended)["deleted"], &result(&ended)["out_of_sight"]), (&json!(1), &json!(1)));
     assert_eq!(names(&world), [name(2)]);
 }

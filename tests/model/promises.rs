@@ -1,0 +1,94 @@
+//! What must hold in every state that can be reached. The numbers are those of the design's invariants.
+
+use stateright::Property;
+
+use crate::protocol::{Protocol, Restore};
+use crate::step::{Call, OutsideStep, Step, UpkeepStep};
+use crate::world::{Age, End, Phase, Presence, Provision, Sweep, World};
+
+pub(crate) const EXCLUSIVE: &str = "I1: a room is in at most one answer";
+pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and never another's";
+pub(crate) const NO_RETURN: &str = "I4: a claimed room is never claimed again";
+pub(crate) const CONSERVATION: &str = "I5: no room is left that nothing ends";
+pub(crate) const NARROW: &str = "I8: only the room that was decided on is deleted, and nobody is in it";
+
+/// Reached somewhere, or the search would prove nothing.
+pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room";
+pub(crate) const SWEPT: &str = "an unused room is swept";
+pub(crate) const ENDED: &str = "a room that was handed out is swept when its time is over";
+pub(crate) const ANSWERED_AFTER_RESTORE: &str = "a citizen gets a room on the restored node";
+
+pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
+    let mut properties = vec![
+        Property::always(EXCLUSIVE, |_, world: &World| !world.broken.exclusive),
+        Property::always(RIGHT_CITIZEN, |_, world: &World| !world.broken.right_citizen),
+        Property::always(NO_RETURN, |_, world: &World| !world.broken.no_return),
+        Property::always(CONSERVATION, |protocol, world| !is_settled(world) || nothing_is_left(protocol, world)),
+        Property::always(NARROW, |_, world: &World| !world.broken.narrow),
+        Property::sometimes(ALL_ANSWERED, |protocol: &Protocol, world: &World| {
+            (0..protocol.scope.citizens).all(|citizen| matches!(world.request(citizen).phase, Phase::Answered(_)))
+        }),
+    ];
+    if protocol.scope.ages {
+        properties.push(Property::sometimes(SWEPT, |_, world: &World| {
+            !world.restored
+                && (0..)
+                    .zip(&world.lives)
+                    .any(|(room, life)| life.age == Age::Sweepable && !life.claimed && world.node.find(room).is_none())
+        }));
+    }
+    if protocol.scope.ends {
+        properties.push(Property::sometimes(ENDED, |_, world: &World| {
+            (0..).zip(&world.lives).any(|(room, life)| life.over && world.node.find(room).is_none())
+                && world.requests.iter().all(|request| request.end == End::NotAsked)
+        }));
+    }
+    if protocol.scope.restore != Restore::Never {
+        properties.push(Property::sometimes(ANSWERED_AFTER_RESTORE, |_, world: &World| {
+            world.restored
+                && (0..).zip(&world.requests).any(|(citizen, request)| match request.phase {
+                    Phase::Answered(room) => world.node.find(room).is_some_and(|(_, vmr)| vmr.tag == Some(citizen)),
+                    _ => false,
+                })
+        }));
+    }
+    properties
+}
+
+/// Whether all that was begun has come to its end, well or not.
+fn is_settled(world: &World) -> bool {
+    world.sweep == Sweep::Idle
+        && world.lives.iter().all(|life| life.provision == Provision::Idle)
+        && world.requests.iter().all(|request| {
+            !request.phase.is_under_way() && request.late_tag.is_none() && !matches!(request.end, End::Deleting { .. })
+        })
+}
+
+/// Lets all time pass from here on and the sweep do its work, by its own steps: is the node clean then?
+fn nothing_is_left(protocol: &Protocol, world: &World) -> bool {
+    let mut world = world.clone();
+    for room in 0..protocol.scope.rooms {
+        let life = world.life_mut(room);
+        if life.presence != Presence::NobodyYet {
+            life.presence = Presence::Left;
+        }
+        for step in [
+            OutsideStep::ReadyUntilPasses(room),
+            OutsideStep::MarginPasses(room),
+            OutsideStep::LifetimePasses(room),
+        ] {
+            world = protocol.after(&world, Step::Outside(step)).unwrap_or(world);
+        }
+    }
+    for id in world.node.ids() {
+        for step in [
+            UpkeepStep::SweepLooks(0, id),
+            UpkeepStep::SweepLooksAgain,
+            UpkeepStep::SweepReads,
+            UpkeepStep::SweepDeletes(Call::Answered),
+        ] {
+            world = protocol.after(&world, Step::Upkeep(step)).unwrap_or(world);
+        }
+    }
+    world.node.ids().all(|id| world.node.room(id).is_none_or(|vmr| vmr.room.is_none()))
+}
