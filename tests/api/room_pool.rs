@@ -213,16 +213,32 @@ async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
 }
 
 #[tokio::test]
-async fn junk_in_the_queue_is_neither_handed_out_nor_deleted() {
-    let app = TestApp::start().await;
-    for junk in ["junk", "", "{\"room\":1}", "boardroom", "edge-01jd5p3xk8qqqqqqqqqqqqqqqq"] {
-        app.queue.put(POOL_QUEUE, junk);
+async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
+    let app = TestApp::with().set("POOL_LEASE_SECONDS", 3).start().await;
+    let junk = ["junk", "", "{\"room\":1}", "boardroom", "edge-01jd5p3xk8qqqqqqqqqqqqqqqq"];
+    for text in junk {
+        app.queue.put(POOL_QUEUE, text);
     }
     app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321"));
 
     assert_eq!(app.create_room().await.room(), "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
     assert_eq!(app.create_room().await.header("room-source"), "direct");
-    assert_eq!(app.queue.messages(POOL_QUEUE).iter().filter(|message| !message.text.starts_with("vbv-")).count(), 5);
+    let left = || app.queue.messages(POOL_QUEUE).into_iter().filter(|message| junk.contains(&message.text.as_str()));
+    assert_eq!(left().count(), 5);
+
+    let poison = format!("{POOL_QUEUE}-poison");
+    eventually("all of it is put aside", async || {
+        app.queue.advance(Duration::from_secs(3));
+        app.create_room().await;
+        app.queue.messages(&poison).len() == 5
+    })
+    .await;
+    let mut aside: Vec<_> = app.queue.messages(&poison).into_iter().map(|message| message.text).collect();
+    aside.sort();
+    let mut expected = junk;
+    expected.sort_unstable();
+    assert_eq!(aside, expected);
+    assert!(left().next().is_none());
 }
 
 #[tokio::test]
