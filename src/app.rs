@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ServerConfig, StorageAccess};
 use crate::health::Health;
 use crate::outbound::client_builder;
-use crate::pexip::PexipClient;
+use crate::pexip::{PexipClient, trusting};
 use crate::queue::{QueueError, RoomQueue};
 use crate::room::{RoomNamePrefix, TagRule};
 use crate::room_pool::RoomPool;
@@ -41,6 +41,8 @@ pub struct AppState {
 pub enum BuildError {
     #[error("an HTTP client could not be made: {0}")]
     HttpClient(#[from] reqwest::Error),
+    #[error("the certificates of PEXIP_CA_FILE cannot be trusted: {0}")]
+    Certificates(#[from] rustls::Error),
     #[error("the queue client could not be made: {0}")]
     Queue(#[from] QueueError),
 }
@@ -96,8 +98,10 @@ impl Clients {
         let queue_http = client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.queue.access));
         let queue = RoomQueue::new(&config.queue, prefix.clone(), queue_http.build()?)?;
 
-        let certificates = config.pexip.trusted_certificates.iter().cloned();
-        let pexip_http = client_builder(Duration::from_secs(3)).tls_certs_merge(certificates);
+        let mut pexip_http = client_builder(Duration::from_secs(3));
+        if !config.pexip.trusted_certificates.is_empty() {
+            pexip_http = pexip_http.tls_backend_preconfigured(trusting(config.pexip.trusted_certificates.clone())?);
+        }
         let pexip = PexipClient::new(&config.pexip, prefix.clone(), pexip_http.build()?);
 
         Ok(Self { queue, pexip })

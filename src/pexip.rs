@@ -7,6 +7,7 @@ mod admission;
 mod conferences;
 mod error;
 mod live;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ pub use admission::TagSlot;
 pub use conferences::{Alias, Conference, ConferenceId, Deletion, Listing, NewConference};
 pub use error::PexipError;
 pub use live::Presence;
+pub use trust::trusting;
 
 /// The longest answer that is read: a page of the largest lists has about 1 MB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;

@@ -34,6 +34,9 @@ pub const LARGEST_BATCH: usize = 32;
 /// Longest time for one call. The SDK's own limits (connect 20 s, read 60 s) are far beyond a citizen's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The time to live of a message that stays until it is deleted.
+const NEVER_EXPIRES: i32 = -1;
+
 /// Kept off the end of each lease for the way back of the answer and the way out of the delete.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
@@ -201,7 +204,12 @@ impl RoomQueue {
     pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), QueueError> {
         self.call(self.poison.create(None)).await?;
         let copy = QueueMessage { message_text: Some(message.text.clone()) };
-        self.call(async { self.poison.send_message(copy.try_into()?, None).await }).await?;
+        // Kept until somebody has looked at it.
+        let options = QueueClientSendMessageOptions {
+            message_time_to_live: Some(NEVER_EXPIRES),
+            ..QueueClientSendMessageOptions::default()
+        };
+        self.call(async { self.poison.send_message(copy.try_into()?, Some(options)).await }).await?;
         self.delete(message).await?;
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -44,16 +44,15 @@ pub async fn log_request(request: Request, next: Next) -> Response {
 
     let error = response.extensions_mut().remove::<Arc<ApiError>>();
     if let Some(error) = &error {
-        let (parts, _) = response.into_parts();
+        let (mut parts, _) = response.into_parts();
         response = error.body(&id);
         // Who called is in there; the line names it above all where something failed.
         *response.extensions_mut() = parts.extensions;
         // What the failure said in its headers stays; the body's own length and type come from the body.
-        response.headers_mut().extend(
-            parts.headers.into_iter().filter_map(|(name, value)| Some((name?, value))).filter(|(name, _)| {
-                name != axum::http::header::CONTENT_TYPE && name != axum::http::header::CONTENT_LENGTH
-            }),
-        );
+        for of_the_body in [CONTENT_TYPE, CONTENT_LENGTH] {
+            parts.headers.remove(of_the_body);
+        }
+        response.headers_mut().extend(parts.headers);
     }
     complete(response.headers_mut(), &id);
     line.outcome = Some(Outcome {

@@ -35,17 +35,20 @@ pub fn router(state: AppState) -> Router {
                 .merge(axum::routing::delete(room_delete::handler).route_layer(may_delete.clone())),
         )
         .route("/room/{name}", axum::routing::delete(room_delete::handler).route_layer(may_delete));
-    let operations = Router::new().route("/", get(host::probe)).route("/health/{probe}", get(health::handler));
-    let timer = Router::new().route("/function_pool_maintenance", post(pool_maintenance::handler));
+    let host_and_probes = Router::new()
+        .route("/", get(host::probe))
+        .route("/health/{probe}", get(health::handler))
+        .route("/function_pool_maintenance", post(pool_maintenance::handler));
     let widget = Router::new().route("/public/room/{name}", get(public_room::handler).route_layer(is_agent));
 
     let server = state.server.clone();
     let bounds = Bounds::new(&server);
-    let api = idim.merge(operations).method_not_allowed_fallback(method_not_allowed).fallback(not_found);
+    let api = idim.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
     // The widget can read an error only with the CORS headers on it, so CORS stands outside of what makes errors.
     let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), &server);
-    let timer = contain(timer.method_not_allowed_fallback(method_not_allowed));
-    bound(api, &bounds).merge(widget).merge(timer).layer(from_fn(log_request)).with_state(state)
+    // Without the bounds of the API: an instance that is busy is not dead, and a run takes longer than a request.
+    let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed));
+    bound(api, &bounds).merge(widget).merge(host_and_probes).layer(from_fn(log_request)).with_state(state)
 }
 
 async fn require_create_role(state: State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {

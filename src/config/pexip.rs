@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
 use url::Url;
 
@@ -68,7 +69,7 @@ pub struct PexipConfig {
     /// From `PEXIP_PASSWORD`.
     pub password: SecretString,
     /// What `PEXIP_CA_FILE` holds.
-    pub trusted_certificates: Vec<Certificate>,
+    pub trusted_certificates: Vec<CertificateDer<'static>>,
     /// From `PEXIP_REQUEST_TIMEOUT_SECONDS`.
     pub request_timeout: Duration,
     /// From `PEXIP_REQUESTS_PER_MINUTE`.
@@ -104,9 +105,9 @@ impl PexipConfig {
 }
 
 /// Read here, at start, so that a missing or broken file is a faulty setting and not an outage later.
-fn certificates(path: &str) -> Result<Vec<Certificate>, String> {
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| format!("names a file that cannot be read ({})", error.kind()))?;
-    match Certificate::from_pem_bundle(&pem) {
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err("names a file without a PEM certificate in it".to_owned()),
     }

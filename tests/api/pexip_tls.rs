@@ -21,7 +21,15 @@ fn service_at(node: &PexipSimulator) -> TestAppBuilder {
 
 #[tokio::test]
 async fn a_self_signed_node_is_trusted_by_its_certificate_in_the_ca_file() {
-    let certificate = SelfSigned::new();
+    is_trusted_by_the_ca_file(SelfSigned::new()).await;
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_marked_as_an_authority_is_the_nodes_own_all_the_same() {
+    is_trusted_by_the_ca_file(SelfSigned::authority()).await;
+}
+
+async fn is_trusted_by_the_ca_file(certificate: SelfSigned) {
     let node = PexipSimulator::start_tls(&certificate).await;
     let (_folder, path) = file(&certificate);
     let app = service_at(&node).set("PEXIP_CA_FILE", path.display()).start().await;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -20,8 +20,19 @@ impl SelfSigned {
     /// A new one, that nobody trusts yet.
     #[expect(clippy::new_without_default, reason = "each one is different, which a default would not be")]
     pub fn new() -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).expect("a host name makes a certificate");
+        Self::with(IsCa::NoCa)
+    }
+
+    /// A new one that is marked as an authority, as `openssl req -x509` makes it without being asked.
+    pub fn authority() -> Self {
+        Self::with(IsCa::Ca(BasicConstraints::Unconstrained))
+    }
+
+    fn with(is_ca: IsCa) -> Self {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a host name makes a certificate");
+        params.is_ca = is_ca;
+        let signing_key = KeyPair::generate().expect("a key of the default kind");
+        let cert = params.self_signed(&signing_key).expect("the key signs its own certificate");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
         // Named here, for a process with two providers in it has no default one.
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
