@@ -45,7 +45,7 @@ pub use status::{PoolStatus, SweepDue};
 use sweep::Sweep;
 
 /// Kept between a room's last use by us and the moment from which it may be somebody else's or swept.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 
 /// Rooms being destroyed in the background at a time; beyond it they are left to the sweep.
 const MOST_BURNING: usize = 64;
