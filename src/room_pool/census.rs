@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use super::{Inner, PoolError};
@@ -55,8 +57,10 @@ impl BothClocks {
         Self { ours, nodes: listing.node_time }
     }
 
-    pub(super) fn are_past(self, time: OffsetDateTime) -> bool {
-        self.ours > time && self.nodes.is_some_and(|nodes| nodes > time)
+    /// Whether `time` is longer ago than `by`. Taken from the clocks and not added to the time: a mark that somebody
+    /// has changed may stand at the end of all time.
+    pub(super) fn are_past(self, time: OffsetDateTime, by: Duration) -> bool {
+        self.ours - by > time && self.nodes.is_some_and(|nodes| nodes - by > time)
     }
 }
 

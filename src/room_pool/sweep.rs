@@ -97,13 +97,13 @@ impl Inner {
         let margin = self.config.sweep_margin;
         let reason = |room: &Conference| {
             if !room.is_handed_out() {
-                return clocks.are_past(room.marks.ready_until? + margin).then_some(Reason::Unused);
+                return clocks.are_past(room.marks.ready_until?, margin).then_some(Reason::Unused);
             }
-            let handed_out = room.marks.handed_out? + margin;
-            if clocks.are_past(handed_out + self.rooms.absolute_lifetime) {
+            let handed_out = room.marks.handed_out?;
+            if clocks.are_past(handed_out, self.rooms.absolute_lifetime + margin) {
                 Some(Reason::PastAbsoluteLifetime)
             } else {
-                clocks.are_past(handed_out + self.rooms.max_lifetime).then_some(Reason::PastLifetime)
+                clocks.are_past(handed_out, self.rooms.max_lifetime + margin).then_some(Reason::PastLifetime)
             }
         };
         listing.conferences.iter().filter_map(|room| Some((room, reason(room)?))).collect()

@@ -185,6 +185,22 @@ async fn status_of_a_deployment_that_has_never_run_is_empty_and_makes_no_queue()
 }
 
 #[tokio::test]
+async fn marks_that_somebody_has_set_to_the_ends_of_time_are_counted_too() {
+    let world = World::start().await;
+    for (number, year) in [(1, "9999"), (2, "0000")] {
+        world.pexip.insert(room(number, &format!("ready-until={year}-12-31T23:59:59Z")));
+        world.pexip.insert(room(10 + number, &format!("handed-out={year}-12-31T23:59:59Z")).tagged(TAG));
+    }
+
+    let ended = run(&world, "status --json").await;
+
+    assert_succeeded(&ended);
+    assert_eq!((&result(&ended)["rooms"]["past_age"], &result(&ended)["rooms"]["handed_out"]), (&json!(1), &json!(2)));
+    let due = json!({ "unused": 1, "past_lifetime": 0, "past_absolute_lifetime": 1 });
+    assert_eq!(result(&ended)["sweep_due"], due);
+}
+
+#[tokio::test]
 async fn fill_makes_what_is_missing_once() {
     let world = World::start().await;
 
