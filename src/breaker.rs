@@ -92,22 +92,26 @@ impl Admission {
     /// The dependency did its work.
     pub fn succeeded(mut self) {
         self.settled = true;
-        *self.breaker.state() = State::Closed { failures: 0 };
+        let mut state = self.breaker.state();
+        // While it is open only the probe's word counts: a call from before may end well late.
+        if self.probe || matches!(*state, State::Closed { .. }) {
+            *state = State::Closed { failures: 0 };
+        }
     }
 
     /// The dependency failed; `asked_for` is the wait that it named itself.
     pub fn failed(mut self, asked_for: Option<Duration>) {
         self.settled = true;
         let mut state = self.breaker.state();
-        let failures = match *state {
-            State::Closed { failures } => failures + 1,
-            State::Open { .. } | State::Probing => MOST_FAILURES,
-        };
-        *state = if self.probe || asked_for.is_some() || failures >= MOST_FAILURES {
-            let pause = asked_for.unwrap_or(USUAL_PAUSE).clamp(Duration::from_secs(1), LONGEST_PAUSE);
-            State::Open { until: Instant::now() + pause }
-        } else {
-            State::Closed { failures }
+        let pause = asked_for.unwrap_or(USUAL_PAUSE).clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let until = Instant::now() + pause;
+        *state = match *state {
+            State::Closed { failures } if asked_for.is_none() && failures + 1 < MOST_FAILURES => {
+                State::Closed { failures: failures + 1 }
+            }
+            State::Probing if !self.probe => State::Probing,
+            State::Open { until: known } => State::Open { until: known.max(until) },
+            State::Closed { .. } | State::Probing => State::Open { until },
         };
     }
 }

@@ -57,8 +57,11 @@ pub async fn json<T: DeserializeOwned>(mut response: Response, limit: usize) -> 
     serde_json::from_slice(&body).map_err(|_| CallFailure::Unreadable)
 }
 
+/// More than anybody waits; beyond it the number is no time any more.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// Seconds that a `Retry-After` header asks to wait, if it gives them as a number.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }

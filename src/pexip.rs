@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reqwest::header::DATE;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 use url::Url;
 
 use crate::config::PexipConfig;
-use crate::outbound::{CallFailure, retry_after};
+use crate::outbound::{CallFailure, json, retry_after};
 use crate::room::RoomNamePrefix;
 use admission::{Admission, Permit, Urgency};
 
@@ -111,9 +114,42 @@ impl PexipClient {
             .timeout(self.shared.request_timeout)
     }
 
-    /// Sends a request and sorts the answer: `Ok` for 2xx only.
-    async fn send(&self, permit: Permit, request: RequestBuilder) -> Result<Response, PexipError> {
-        let result = sort(request.send().await).await;
+    /// Sends a request whose work is done when the answer has one of these statuses, and no other: a page that a proxy
+    /// puts before the node has a 200 too.
+    async fn send(&self, permit: Permit, request: RequestBuilder, done: &[u16]) -> Result<Response, PexipError> {
+        let is_done = async |response: Response| match done.contains(&response.status().as_u16()) {
+            true => Ok(response),
+            false => Err(CallFailure::Unreadable.into()),
+        };
+        self.call(permit, request, is_done).await
+    }
+
+    /// Asks for JSON; also tells what time the node says it is.
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        permit: Permit,
+        request: RequestBuilder,
+    ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
+        let read = async |response: Response| {
+            let date =
+                response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+            Ok((json(response, LARGEST_ANSWER).await?, date.map(OffsetDateTime::from)))
+        };
+        self.call(permit, request, read).await
+    }
+
+    /// One call, to the last byte of its answer: the permit is held, and the breaker told, by what became of it all.
+    async fn call<T>(
+        &self,
+        mut permit: Permit,
+        request: RequestBuilder,
+        read: impl AsyncFnOnce(Response) -> Result<T, PexipError>,
+    ) -> Result<T, PexipError> {
+        permit.mark_sent();
+        let result = match sort(request.send().await).await {
+            Ok(response) => read(response).await,
+            Err(error) => Err(error),
+        };
         if result.as_ref().is_err_and(PexipError::is_the_nodes_trouble) {
             self.shared.troubles.fetch_add(1, Ordering::AcqRel);
         }

@@ -105,7 +105,11 @@ impl RoomQueue {
             StorageAccess::ManagedIdentity { service, client_id } => {
                 let identity = ManagedIdentityCredentialOptions {
                     user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                    client_options: ClientOptions { transport: options.transport.clone(), ..ClientOptions::default() },
+                    client_options: ClientOptions {
+                        transport: options.transport.clone(),
+                        retry: RetryOptions::none(),
+                        ..ClientOptions::default()
+                    },
                 };
                 let credential = ManagedIdentityCredential::new(Some(identity))?;
                 (service.clone(), Some(credential as _))

@@ -111,7 +111,7 @@ impl RoomPool {
         let (answer, taken) = oneshot::channel();
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let result = inner.hand_out_a_room(&tag, deadline).await;
+            let result = inner.hand_out_a_room(&tag, deadline, || answer.is_closed()).await;
             // If nobody waits any more, the room in here is dropped, and by that destroyed.
             let _ = answer.send(result.map(|room| Undelivered::new(Arc::clone(&inner), room)));
         });
@@ -182,8 +182,9 @@ impl Inner {
         }
     }
 
-    /// Destroys a claimed room that cannot be handed out, in the background; the sweep is behind it.
-    fn burn(&self, id: ConferenceId, name: RoomName, reason: &'static str) {
+    /// Destroys a room that cannot be handed out, in the background; the sweep is behind it. Without an id it may not
+    /// even have been made.
+    fn burn(&self, id: Option<ConferenceId>, name: RoomName, reason: &'static str) {
         warn!(room = %name, reason, "room burned");
         let Ok(place) = Arc::clone(&self.burning).try_acquire_owned() else { return };
         let pexip = self.pexip.in_background();
@@ -191,7 +192,7 @@ impl Inner {
             let _place = place;
             for pause in [0, 1, 5] {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
-                match delete_if_still(&pexip, id, &name).await {
+                match delete_if_there(&pexip, id, &name).await {
                     Ok(()) => return,
                     Err(error) => info!(room = %name, %error, "a burned room could not be deleted yet"),
                 }
@@ -200,11 +201,15 @@ impl Inner {
     }
 }
 
-/// Deletes the room that has this id, if it is the one of this name still: a node that came back from a backup in the
-/// meantime counts its ids again.
-async fn delete_if_still(pexip: &PexipClient, id: ConferenceId, name: &RoomName) -> Result<(), PexipError> {
-    if pexip.read(id).await?.is_some_and(|room| room.name == *name) {
-        pexip.delete(id).await?;
+/// Deletes the room of this name. Its id is looked at too, where it is known: a node that came back from a backup in
+/// the meantime counts its ids again.
+async fn delete_if_there(pexip: &PexipClient, id: Option<ConferenceId>, name: &RoomName) -> Result<(), PexipError> {
+    let found = match id {
+        Some(id) => pexip.read(id).await?.filter(|room| room.name == *name),
+        None => pexip.find_by_name(name).await?,
+    };
+    if let Some(room) = found {
+        pexip.delete(room.id).await?;
     }
     Ok(())
 }

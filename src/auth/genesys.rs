@@ -10,8 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
+use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::config::{AllowedClients, GenesysConfig};
 
@@ -21,6 +23,9 @@ const REFUSAL_LIFETIME: Duration = Duration::from_secs(30);
 /// Bounds of the two caches. They are apart so that a flood of bad tokens cannot push out good ones.
 const MOST_CALLERS: u64 = 10_000;
 const MOST_REFUSALS: u64 = 10_000;
+
+/// How long a request waits for a place among the look-ups.
+const LONGEST_WAIT_FOR_A_LOOKUP: Duration = Duration::from_secs(1);
 
 /// Look-ups at Genesys at a time.
 const MOST_LOOKUPS: usize = 16;
@@ -74,6 +79,7 @@ struct Inner {
     callers: Cache<TokenHash, Accepted>,
     refusals: Cache<TokenHash, GenesysRefusal>,
     lookups: Semaphore,
+    breaker: Arc<Breaker>,
 }
 
 type TokenHash = [u8; 32];
@@ -106,6 +112,7 @@ impl GenesysVerifier {
             callers: Cache::builder().max_capacity(MOST_CALLERS).expire_after(AcceptedExpiry).build(),
             refusals: Cache::builder().max_capacity(MOST_REFUSALS).time_to_live(REFUSAL_LIFETIME).build(),
             lookups: Semaphore::new(MOST_LOOKUPS),
+            breaker: Breaker::new(),
         }))
     }
 
@@ -123,8 +130,22 @@ impl GenesysVerifier {
     }
 
     async fn look_up(&self, hash: TokenHash, token: &SecretString) -> Result<Accepted, GenesysRefusal> {
-        let _place = self.0.lookups.acquire().await;
+        // Made-up tokens must not hold the places of everybody's requests while they wait here.
+        let Ok(_place) = timeout(LONGEST_WAIT_FOR_A_LOOKUP, self.0.lookups.acquire()).await else {
+            return Err(GenesysRefusal::Unavailable(
+                "too many look-ups at a time".to_owned(),
+                LONGEST_WAIT_FOR_A_LOOKUP,
+            ));
+        };
+        let call = self.0.breaker.admit().map_err(|open| {
+            GenesysRefusal::Unavailable("left alone for now, after it failed".to_owned(), open.retry_in)
+        })?;
         let verdict = self.ask_genesys(token).await;
+        match &verdict {
+            // Its limits are per token, so one that is over its own says nothing about the next: no wait is taken over.
+            Err(GenesysRefusal::Unavailable(..)) => call.failed(None),
+            Ok(_) | Err(_) => call.succeeded(),
+        }
         if let Err(refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_))) = &verdict {
             self.0.refusals.insert(hash, refusal.clone()).await;
         }

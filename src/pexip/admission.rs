@@ -43,6 +43,7 @@ pub(super) struct Permit {
     /// The node's breaker waits for the call's outcome. Taken here and not with the call: after an outage one probe
     /// is let through, and a room must not be claimed for a call that would be refused.
     call: Option<breaker::Admission>,
+    sent: bool,
     _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
@@ -96,7 +97,7 @@ impl Admission {
         };
         let call = self.node.admit()?;
         self.budget.spend(urgency)?;
-        Ok(Permit { admission: Arc::clone(self), call: Some(call), _places: places })
+        Ok(Permit { admission: Arc::clone(self), call: Some(call), sent: false, _places: places })
     }
 
     /// A permit, and the word of the breaker that watches tags.
@@ -117,6 +118,11 @@ impl Admission {
 }
 
 impl Permit {
+    /// From now on the call counts, also where nobody waits for its answer any more: the node has it.
+    pub(super) fn mark_sent(&mut self) {
+        self.sent = true;
+    }
+
     /// Says what the call came to.
     pub(super) fn settle<T>(mut self, result: &Result<T, PexipError>) {
         let Some(call) = self.call.take() else { return };
@@ -129,7 +135,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.call.is_some() {
+        if !self.sent {
             self.admission.budget.refund();
         }
     }

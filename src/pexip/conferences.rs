@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{LARGEST_ANSWER, Permit, PexipClient, PexipError, TagSlot};
-use crate::outbound::{CallFailure, json as read_json};
+use super::{Permit, PexipClient, PexipError, TagSlot};
+use crate::outbound::CallFailure;
 use crate::room::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 
 const COLLECTION: &str = "configuration/v1/conference";
@@ -120,7 +120,7 @@ impl PexipClient {
             "aliases": [{ "alias": new.name.as_str() }],
             "automatic_participants": new.automatic_participants.iter().copied().map(automatic_participant).collect::<Vec<_>>(),
         });
-        let response = self.send(permit, self.request(Method::POST, COLLECTION).json(&body)).await?;
+        let response = self.send(permit, self.request(Method::POST, COLLECTION).json(&body), &[201]).await?;
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
 
@@ -144,8 +144,7 @@ impl PexipClient {
     pub async fn count_ours(&self) -> Result<usize, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name__startswith", self.shared.prefix.as_str()), ("limit", "1")];
-        let response = self.send(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
-        let page: Page = read_json(response, LARGEST_ANSWER).await?;
+        let (page, _): (Page, _) = self.fetch(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         Ok(page.meta.total_count)
     }
 
@@ -175,9 +174,8 @@ impl PexipClient {
     /// The conference with this id as it is now, if it is there and ours.
     pub async fn read(&self, id: ConferenceId) -> Result<Option<Conference>, PexipError> {
         let permit = self.reserve().await?;
-        match self.send(permit, self.request(Method::GET, &id.path())).await {
-            Ok(response) => {
-                let object: Object = read_json(response, LARGEST_ANSWER).await?;
+        match self.fetch::<Object>(permit, self.request(Method::GET, &id.path())).await {
+            Ok((object, _)) => {
                 let name = self.shared.prefix.own(&object.name);
                 Ok(name.map(|name| object.conference(name)))
             }
@@ -193,13 +191,13 @@ impl PexipClient {
             None => self.reserve().await?,
         };
         let body = json!({ "tag": tag.expose(), "description": marks.to_string() });
-        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body)).await.map(drop)
+        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body), &[202, 204]).await.map(drop)
     }
 
     /// Deletes one conference.
     pub async fn delete(&self, id: ConferenceId) -> Result<Deletion, PexipError> {
         let permit = self.reserve().await?;
-        match self.send(permit, self.request(Method::DELETE, &id.path())).await {
+        match self.send(permit, self.request(Method::DELETE, &id.path()), &[204]).await {
             Ok(_) => Ok(Deletion::Done),
             Err(PexipError::NotFound) => Ok(Deletion::AlreadyGone),
             Err(error) => Err(error),
@@ -207,8 +205,7 @@ impl PexipClient {
     }
 
     async fn list(&self, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
-        let response = self.send(permit, self.request(Method::GET, COLLECTION).query(query)).await?;
-        let page: Page = read_json(response, LARGEST_ANSWER).await?;
+        let (page, _): (Page, _) = self.fetch(permit, self.request(Method::GET, COLLECTION).query(query)).await?;
         Ok(page.ours(&self.shared.prefix).collect())
     }
 }

@@ -1,15 +1,13 @@
 use std::collections::HashSet;
 
 use reqwest::Method;
-use reqwest::header::DATE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use time::OffsetDateTime;
 
 use super::conferences::Meta;
-use super::{LARGEST_ANSWER, PexipClient, PexipError};
-use crate::outbound::json as read_json;
+use super::{PexipClient, PexipError};
 use crate::room::RoomName;
 
 /// Objects per page of a list.
@@ -56,12 +54,13 @@ impl PexipClient {
     pub async fn disconnect(&self, name: &RoomName) -> Result<(), PexipError> {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str())];
-        let response = self.send(permit, self.request(Method::GET, RUNNING).query(&query)).await?;
-        let running: ListPage<Running> = read_json(response, LARGEST_ANSWER).await?;
+        let request = self.request(Method::GET, RUNNING).query(&query);
+        let (running, _): (ListPage<Running>, _) = self.fetch(permit, request).await?;
         for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
             let permit = self.reserve().await?;
             let body = json!({ "conference_id": instance.id });
-            match self.send(permit, self.request(Method::POST, "command/v1/conference/disconnect").json(&body)).await {
+            let request = self.request(Method::POST, "command/v1/conference/disconnect").json(&body);
+            match self.send(permit, request, &[200, 202]).await {
                 // The command API answers 400 for a conference that has ended meanwhile.
                 Ok(_) | Err(PexipError::Rejected { .. }) => {}
                 Err(error) => return Err(error),
@@ -79,9 +78,7 @@ impl PexipClient {
     ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
         let permit = self.reserve().await?;
         let request = self.request(Method::GET, path).query(query).query(&[("limit", PAGE), ("offset", offset)]);
-        let response = self.send(permit, request).await?;
-        let date = response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-        Ok((read_json(response, LARGEST_ANSWER).await?, date.map(OffsetDateTime::from)))
+        self.fetch(permit, request).await
     }
 
     async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PexipError> {

@@ -1,7 +1,7 @@
 use std::fmt;
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 const READY_UNTIL: &str = "ready-until";
 const HANDED_OUT: &str = "handed-out";
@@ -23,7 +23,9 @@ impl Marks {
         let mut marks = Self::default();
         for word in description.split_ascii_whitespace() {
             let Some((name, value)) = word.split_once('=') else { continue };
-            let time = OffsetDateTime::parse(value, &Rfc3339).ok();
+            // Whole seconds UTC; at the ends of all time another offset has none.
+            let time =
+                OffsetDateTime::parse(value, &Rfc3339).ok().and_then(|time| time.checked_to_offset(UtcOffset::UTC));
             match name {
                 READY_UNTIL => marks.ready_until = time,
                 HANDED_OUT => marks.handed_out = time,
@@ -39,7 +41,7 @@ impl fmt::Display for Marks {
         let mut separator = "";
         for (name, time) in [(READY_UNTIL, self.ready_until), (HANDED_OUT, self.handed_out)] {
             if let Some(time) = time {
-                let whole = time.to_offset(time::UtcOffset::UTC).truncate_to_second();
+                let whole = time.to_offset(UtcOffset::UTC).truncate_to_second();
                 let text = whole.format(&Rfc3339).map_err(|_| fmt::Error)?;
                 write!(formatter, "{separator}{name}={text}")?;
                 separator = " ";

@@ -18,6 +18,9 @@ const MOST_TRIES: usize = 4;
 /// Times that a tag is written after answers that may have been lost.
 const MOST_TAG_ATTEMPTS: u32 = 3;
 
+/// Less than this is not worth a claim: the tag would hardly be written, and the room be lost.
+const LEAST_TIME_TO_TAG: Duration = Duration::from_secs(1);
+
 /// Kept for answering after the last upstream call.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
@@ -57,7 +60,7 @@ impl Undelivered {
 impl Drop for Undelivered {
     fn drop(&mut self) {
         if let Some(room) = self.room.take() {
-            self.pool.burn(room.conference.id, room.conference.name, "the caller is gone");
+            self.pool.burn(Some(room.conference.id), room.conference.name, "the caller is gone");
         }
     }
 }
@@ -112,6 +115,7 @@ impl Inner {
         self: &Arc<Self>,
         tag: &Tag,
         deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
         let deadline = deadline - ANSWER_MARGIN;
         self.pexip.check_can_tag()?;
@@ -121,7 +125,7 @@ impl Inner {
         }
         for _ in 0..MOST_TRIES {
             match self.stash.take(self.pexip.troubles(), deadline).await {
-                Ok(room) => match self.claim_and_tag(room, tag, deadline).await? {
+                Ok(room) => match self.claim_and_tag(room, tag, deadline, &caller_is_gone).await? {
                     Attempt::Tagged(conference) => {
                         self.refill.owe_one();
                         return Ok(HandedOut { conference, source: RoomSource::Pool });
@@ -149,7 +153,18 @@ impl Inner {
         Ok(())
     }
 
-    async fn claim_and_tag(&self, room: ReadyRoom, tag: &Tag, deadline: Instant) -> Result<Attempt, TakeRoomError> {
+    async fn claim_and_tag(
+        &self,
+        room: ReadyRoom,
+        tag: &Tag,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<Attempt, TakeRoomError> {
+        // Few at a time: what lies between claim and tag when the node stops taking tags is lost.
+        let Ok(_stake) = timeout_at(deadline, self.stash.stake()).await else {
+            self.stash.give_back(room, self.pexip.troubles());
+            return Err(PexipError::Saturated.into());
+        };
         // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
         // room, not before: those who wait for a room would hold the places that the stash's own check needs.
         let slot = match self.pexip.reserve_tagging().await {
@@ -159,6 +174,16 @@ impl Inner {
                 return Err(error.into());
             }
         };
+        // Once more: while this one waited, others may have found out that no tag is taken.
+        if let Err(error) = self.pexip.check_can_tag() {
+            self.stash.give_back(room, self.pexip.troubles());
+            return Err(error.into());
+        }
+        // Nor is a room claimed for nobody, or for a tag that there is no time for.
+        if caller_is_gone() || Instant::now() + LEAST_TIME_TO_TAG > deadline {
+            self.stash.give_back(room, self.pexip.troubles());
+            return Err(NoRoom::OutOfTime.into());
+        }
         if !room.is_claimable(self.pexip.troubles()) {
             self.stash.give_back(room, self.pexip.troubles());
             return Ok(Attempt::TryNext);
@@ -199,7 +224,7 @@ impl Inner {
             }
             Err(error) => {
                 self.refill.owe_one();
-                self.burn(conference.id, conference.name, "it could not be tagged");
+                self.burn(Some(conference.id), conference.name, "it could not be tagged");
                 Err(error.into())
             }
         }
@@ -222,8 +247,10 @@ impl Inner {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(CallFailure::Timeout.into()),
             };
-            let pause = Duration::from_millis(100) * attempt;
-            if !error.is_ambiguous() || attempt == MOST_TAG_ATTEMPTS || Instant::now() + pause >= deadline {
+            // A wait that is known is worth a claimed room, if it ends in time.
+            let pause = error.retry_in().unwrap_or(Duration::from_millis(100) * attempt);
+            let passes = error.is_ambiguous() || error.retry_in().is_some();
+            if !passes || attempt == MOST_TAG_ATTEMPTS || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             attempt += 1;
@@ -245,9 +272,16 @@ impl Inner {
                 let source = RoomSource::Direct { joinable_after: self.config.ready_delay };
                 Ok(HandedOut { conference, source })
             }
-            // What was made in spite of the error carries a mark and is swept.
-            Ok(Err(error)) => Err(NoRoom::DirectFailed(error).into()),
-            Err(_) => Err(NoRoom::OutOfTime.into()),
+            Ok(Err(error)) => {
+                if error.may_have_created() {
+                    self.burn(None, new.name, "it may have been made, and nobody has it");
+                }
+                Err(NoRoom::DirectFailed(error).into())
+            }
+            Err(_) => {
+                self.burn(None, new.name, "it may have been made, and nobody has it");
+                Err(NoRoom::OutOfTime.into())
+            }
         }
     }
 
@@ -261,9 +295,15 @@ impl Inner {
         {
             return Err(error.clone());
         }
-        match self.pexip.find_by_name(&new.name).await? {
-            Some(conference) => Ok(conference),
-            None => Err(created.err().unwrap_or(PexipError::NotFound)),
+        match self.pexip.find_by_name(&new.name).await {
+            Ok(Some(conference)) => Ok(conference),
+            Ok(None) => Err(created.err().unwrap_or(PexipError::NotFound)),
+            Err(error) => {
+                if let Ok(id) = created {
+                    self.burn(Some(id), new.name.clone(), "it was made and could not be read");
+                }
+                Err(error)
+            }
         }
     }
 }

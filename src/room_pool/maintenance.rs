@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::Inner;
@@ -12,6 +12,9 @@ use crate::pexip::Listing;
 /// A run ends by then: the timer comes every minute, and the Functions host kills the process of a function that
 /// overstays.
 const LONGEST_RUN: Duration = Duration::from_secs(50);
+
+/// How long a run waits for another run, or a refill, that is under way in this instance.
+const LONGEST_QUEUE: Duration = Duration::from_secs(20);
 
 /// What a maintenance run found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,10 @@ impl Inner {
     /// Tops up to the target, then sweeps: those who wait for a room come first.
     pub(super) async fn maintain(self: &Arc<Self>) -> MaintenanceReport {
         let until = Instant::now() + LONGEST_RUN;
-        let Ok(_turn) = self.refill.turn.try_acquire() else { return MaintenanceReport::Busy };
+        // Behind a refill, or the next one: under steady load there is always one.
+        let Ok(_turn) = timeout(LONGEST_QUEUE, self.refill.turn.acquire()).await else {
+            return MaintenanceReport::Busy;
+        };
         match timeout_at(until, self.take_census()).await {
             Ok(Ok((census, listing))) => {
                 let missing = census.missing(&self.config);

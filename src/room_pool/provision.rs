@@ -99,12 +99,24 @@ impl Inner {
 
     async fn repay(self: &Arc<Self>) -> Result<(), PoolError> {
         let _turn = self.refill.turn.acquire().await;
+        // Before the counts: what is taken while they are on their way is missing from neither of them, and stays owed.
+        let owed = self.refill.owed.swap(0, Ordering::Relaxed);
+        match self.missing().await {
+            Ok(missing) => {
+                self.provision_many(owed.min(missing), Instant::now() + LONGEST_REFILL).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.refill.owed.fetch_add(owed, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    async fn missing(&self) -> Result<usize, PoolError> {
         let ready = self.count_messages().await?;
         let room_for = self.config.max_rooms.saturating_sub(self.count_rooms().await?);
-        let owed = self.refill.owed.swap(0, Ordering::Relaxed);
-        let missing = self.config.target.saturating_sub(ready);
-        self.provision_many(owed.min(missing).min(room_for), Instant::now() + LONGEST_REFILL).await;
-        Ok(())
+        Ok(self.config.target.saturating_sub(ready).min(room_for))
     }
 
     /// Messages in the queue, which is made if it is missing.
@@ -119,7 +131,13 @@ impl Inner {
     }
 
     pub(super) async fn count_rooms(&self) -> Result<usize, PexipError> {
-        let rooms = self.pexip.count_ours().await?;
+        let pexip = self.pexip.in_background();
+        let mut rooms = pexip.count_ours().await?;
+        // The count is by the start of the name, and another environment's prefix may start with ours. It is exact
+        // where something hangs on it.
+        if rooms >= self.config.max_rooms {
+            rooms = pexip.list_ours().await?.conferences.len();
+        }
         self.refill.rooms_are(rooms);
         Ok(rooms)
     }
@@ -160,18 +178,25 @@ impl Inner {
         let ready_until = self.clock.now_utc() + self.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
         let pexip = self.pexip.in_background();
-        if let Err(error) = pexip.create(&new).await {
+        let id = match pexip.create(&new).await {
+            Ok(id) => id,
             // A create whose answer was lost may have made it; only a room that is there gets a message.
-            if !error.may_have_created() || pexip.find_by_name(&new.name).await?.is_none() {
-                return Err(error.into());
-            }
-        }
+            Err(error) if error.may_have_created() => pexip.find_by_name(&new.name).await?.ok_or(error)?.id,
+            Err(error) => return Err(error.into()),
+        };
         // The message ends no later than the mark says: the sweep can then know that no message names an old room.
         let lifetime = Duration::try_from(ready_until - self.clock.now_utc()).unwrap_or_default();
         if lifetime <= self.config.ready_delay + self.config.lease {
+            self.burn(Some(id), new.name, "it took too long to make");
             return Err(PoolError::TooLate);
         }
-        self.queue.put(&new.name, self.config.ready_delay, lifetime).await?;
+        if let Err(error) = self.queue.put(&new.name, self.config.ready_delay, lifetime).await {
+            // Only where no message can be there: with a lost answer somebody may have been given the room by now.
+            if !error.is_ambiguous() {
+                self.burn(Some(id), new.name, "it has no ticket");
+            }
+            return Err(error.into());
+        }
         Ok(new.name)
     }
 }

@@ -1,18 +1,20 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{EXPIRY_MARGIN, Inner};
 use crate::config::PoolConfig;
-use crate::pexip::{Conference, PexipError};
+use crate::pexip::{Conference, PexipClient, PexipError};
 use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
+use crate::room::RoomName;
 
 /// How long a caller waits for a room to appear in an empty pool.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,6 +31,13 @@ const MOST_DROPPED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero
 
 /// Times that a message which is no room name is received before it is put aside.
 const MOST_RECEIVES: i64 = 5;
+
+/// Rooms between claim and tag at a time. A node that stops taking tags costs these, and those that are tried until the
+/// breaker opens.
+const MOST_AT_STAKE: usize = 4;
+
+/// From leaving the stash to the tag, a hand-out takes less than this: the longest deadline of a request.
+const LONGEST_HAND_OUT: Duration = Duration::from_secs(200);
 
 /// A room whose message is leased to this instance and whose VMR was seen, untagged.
 #[derive(Debug)]
@@ -65,6 +74,8 @@ pub(super) struct Stash {
     wake: Notify,
     prefetch: usize,
     drops: DefaultDirectRateLimiter,
+    fruitless: AtomicBool,
+    stakes: Semaphore,
 }
 
 #[derive(Default)]
@@ -73,6 +84,9 @@ struct State {
     /// Leased, but to be looked up on Pexip before use: what came in, or was looked up, before trouble there.
     /// Looked at again before anything is received, or an outage would lease the whole queue away.
     unchecked: Vec<LeasedMessage>,
+    /// Rooms that left here to be claimed, each with the message it came by, until its hand-out must be over. On Pexip
+    /// they may have no tag yet, so a second message of such a name would give the room to a second citizen.
+    on_their_way: HashMap<RoomName, (String, Instant)>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -88,6 +102,8 @@ impl Stash {
             wake: Notify::new(),
             prefetch: config.prefetch,
             drops: RateLimiter::direct(Quota::per_minute(MOST_DROPPED_PER_MINUTE)),
+            fruitless: AtomicBool::new(false),
+            stakes: Semaphore::new(MOST_AT_STAKE),
         }
     }
 
@@ -96,7 +112,11 @@ impl Stash {
         let room = {
             let mut state = self.state();
             state.keep_claimable(troubles);
-            state.rooms.pop_front().ok_or_else(|| {
+            let room = state.rooms.pop_front();
+            if let Some(room) = &room {
+                state.note_on_its_way(room);
+            }
+            room.ok_or_else(|| {
                 let (answer, room) = oneshot::channel();
                 state.waiting.push_back(Waiting { since: Instant::now(), answer });
                 room
@@ -121,6 +141,11 @@ impl Stash {
             self.state().unchecked.push(room.message);
             self.wake.notify_one();
         }
+    }
+
+    /// The right to put one room at stake: to be had before its claim, and kept until it is tagged or lost.
+    pub(super) async fn stake(&self) -> SemaphorePermit<'_> {
+        self.stakes.acquire().await.expect("it is never closed")
     }
 
     fn take_unchecked(&self) -> Vec<LeasedMessage> {
@@ -177,9 +202,23 @@ impl State {
         self.unchecked.retain(|message| Instant::now() < message.lease_ends);
     }
 
+    fn note_on_its_way(&mut self, room: &ReadyRoom) {
+        self.on_their_way.retain(|_, (_, until)| Instant::now() < *until);
+        let until = Instant::now() + LONGEST_HAND_OUT;
+        self.on_their_way.insert(room.conference.name.clone(), (room.message.id().to_owned(), until));
+    }
+
+    /// Whether this name is here, or on its way to a citizen, by another message.
+    fn has_by_another(&self, name: &RoomName, message: &LeasedMessage) -> bool {
+        let here = self.rooms.iter().find(|room| room.conference.name == *name).map(|room| room.message.id());
+        let on_its_way = self.on_their_way.get(name).map(|(id, _)| id.as_str());
+        here.or(on_its_way).is_some_and(|id| id != message.id())
+    }
+
     /// To whoever waits longest, else into the stash.
     fn hand_over(&mut self, mut room: ReadyRoom) {
         while let Some(waiting) = self.waiting.pop_front() {
+            self.note_on_its_way(&room);
             match waiting.answer.send(Ok(room)) {
                 Ok(()) => return,
                 // That caller is gone; the room comes back out of the message that was not taken.
@@ -226,7 +265,9 @@ impl Inner {
         }
         let mut leased = self.stash.take_unchecked();
         if leased.len() < wanted {
-            match self.queue.receive(wanted - leased.len(), self.config.lease).await {
+            // After a batch of nothing but junk and dead names a full one, or each of them would cost a look-up.
+            let count = if self.stash.fruitless.swap(false, Ordering::Relaxed) { LARGEST_BATCH } else { wanted };
+            match self.queue.receive(count - leased.len(), self.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.queue_trouble(error).await,
                 Err(error) => warn!(%error, "no messages could be received"),
@@ -237,14 +278,16 @@ impl Inner {
         }
         match self.check(leased).await {
             Ok(ready) => {
-                let none = ready.is_empty();
+                self.stash.fruitless.store(ready.is_empty(), Ordering::Relaxed);
                 let mut state = self.stash.state();
                 for room in ready {
                     state.hand_over(room);
                 }
                 drop(state);
-                // A batch of nothing but junk and dead names is no reason to let anybody wait for ever.
-                if none && self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { Duration::ZERO }
+                // A queue of nothing but junk and dead names is no reason to let anybody wait for ever. Nor is it one
+                // for a pause: what was just seen is leased, so that each batch comes nearer to the rooms behind it.
+                self.stash.answer_impatient();
+                Duration::ZERO
             }
             Err(error) => {
                 warn!(%error, "leased rooms could not be checked");
@@ -274,7 +317,8 @@ impl Inner {
         let names: Vec<_> =
             leased.iter().filter_map(|message| message.room.clone()).filter(|name| seen.insert(name.clone())).collect();
         let seen_at = self.pexip.troubles();
-        let looked_up = if names.is_empty() { Ok(HashMap::new()) } else { self.pexip.find_by_names(&names).await };
+        let looked_up =
+            if names.is_empty() { Ok(HashMap::new()) } else { self.for_whoever_waits().find_by_names(&names).await };
         let mut found = match looked_up {
             Ok(found) => found,
             Err(error) => {
@@ -289,6 +333,10 @@ impl Inner {
                 self.set_poison_aside(&message).await;
                 continue;
             };
+            if self.stash.state().has_by_another(name, &message) {
+                self.drop_message(&message, "its room has another ticket").await;
+                continue;
+            }
             match found.remove(name) {
                 Some(conference) if conference.is_handed_out() => {
                     self.drop_message(&message, "its room has a tag").await;
@@ -303,6 +351,11 @@ impl Inner {
             }
         }
         Ok(ready)
+    }
+
+    /// Nobody's look-up leaves its share of the calls to those who wait for something.
+    fn for_whoever_waits(&self) -> PexipClient {
+        if self.stash.state().waiting.is_empty() { self.pexip.in_background() } else { self.pexip.clone() }
     }
 
     /// A text that is no name may be another version's, so it gets some tries before it is put aside.

@@ -13,6 +13,9 @@ use crate::room::RoomName;
 /// Between the two looks at a room in which nobody may be. A citizen whose phone changes networks is away for less.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
+/// Rooms that one run may fail to end before it breaks off.
+const MOST_FAILED: usize = 3;
+
 /// Why a room is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -78,14 +81,20 @@ impl Inner {
         if doomed.len() > cap {
             warn!(rooms = doomed.len(), cap, "more rooms to sweep than one run may delete");
         }
-        let mut swept = 0;
+        let (mut swept, mut failed) = (0, 0);
         for (room, reason) in doomed.into_iter().take(cap) {
             if Instant::now() >= until {
                 info!(swept, "the sweep goes on in the next run");
                 break;
             }
-            if self.end_if_unchanged(room, reason).await? {
-                swept += 1;
+            match self.end_if_unchanged(room, reason).await {
+                Ok(ended) => swept += usize::from(ended),
+                // One room that cannot be ended must not keep those behind it; a node in trouble answers all alike.
+                Err(error) if failed == MOST_FAILED => return Err(error),
+                Err(error) => {
+                    warn!(room = %room.name, %error, "room could not be swept");
+                    failed += 1;
+                }
             }
         }
         Ok(swept)

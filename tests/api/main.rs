@@ -27,4 +27,5 @@ mod readme_settings;
 mod room_create;
 mod room_delete;
 mod room_pool;
+mod sizing;
 mod support;

@@ -1,8 +1,9 @@
 //! The README's rule for the pool's size and for the budget of calls, held against a simulation and against the calls
 //! that one citizen really costs.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use maxconf_simulators::Matching;
 use rand::rngs::StdRng;
@@ -18,7 +19,7 @@ const REFILL_LAG: f64 = 5.0;
 const HELD_BY_INSTANCES: f64 = 2.0;
 
 /// A row of the README's table: creates per minute at the peak, ready delay in seconds, target.
-fn readme_rows() -> Vec<(f64, f64, usize)> {
+fn readme_rows() -> Vec<(f64, f64, u32)> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
     let table = readme.split("<!-- sizing:begin -->").nth(1).and_then(|rest| rest.split("<!-- sizing:end -->").next());
     let rows: Vec<_> = table
@@ -41,18 +42,17 @@ fn target(per_minute: f64, ready_delay: f64) -> f64 {
 }
 
 /// The share of creates that find the pool empty: arrivals at random, each room back after delay and lag.
-fn share_of_direct_creates(per_minute: f64, ready_delay: f64, target: usize, seed: u64) -> f64 {
+fn share_of_direct_creates(per_minute: f64, ready_delay: f64, target: u32, seed: u64) -> f64 {
     const CREATES: u32 = 20_000;
 
     let mut rng = StdRng::seed_from_u64(seed);
     let mut ready = target - 2;
-    let mut coming: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
-    let (mut now, mut direct) = (0.0_f64, 0_u32);
-    let milliseconds = |seconds: f64| std::time::Duration::from_secs_f64(seconds).as_millis() as u64;
+    let mut coming: BinaryHeap<Reverse<Duration>> = BinaryHeap::new();
+    let (mut now, mut direct) = (Duration::ZERO, 0_u32);
     for _ in 0..CREATES {
         let random: f64 = rng.random_range(f64::EPSILON..1.0);
-        now += -random.ln() * 60.0 / per_minute;
-        while coming.peek().is_some_and(|Reverse(at)| *at <= milliseconds(now)) {
+        now += Duration::from_secs_f64(-random.ln() * 60.0 / per_minute);
+        while coming.peek().is_some_and(|Reverse(at)| *at <= now) {
             coming.pop();
             ready += 1;
         }
@@ -60,7 +60,7 @@ fn share_of_direct_creates(per_minute: f64, ready_delay: f64, target: usize, see
             direct += 1;
         } else {
             ready -= 1;
-            coming.push(Reverse(milliseconds(now + ready_delay + REFILL_LAG)));
+            coming.push(Reverse(now + Duration::from_secs_f64(ready_delay + REFILL_LAG)));
         }
     }
     f64::from(direct) / f64::from(CREATES)
@@ -70,7 +70,8 @@ fn share_of_direct_creates(per_minute: f64, ready_delay: f64, target: usize, see
 fn the_readmes_targets_follow_its_rule() {
     for (per_minute, ready_delay, in_readme) in readme_rows() {
         let rule = target(per_minute, ready_delay);
-        assert!(rule <= in_readme as f64 && (in_readme as f64) < rule + 5.0, "{per_minute} a minute: {rule:.1}");
+        let in_readme = f64::from(in_readme);
+        assert!(rule <= in_readme && in_readme < rule + 5.0, "{per_minute} a minute: {rule:.1}");
     }
 }
 
@@ -79,7 +80,7 @@ fn a_pool_of_the_readmes_size_is_empty_for_less_than_one_citizen_in_a_hundred() 
     for (per_minute, ready_delay, in_readme) in readme_rows() {
         let share = share_of_direct_creates(per_minute, ready_delay, in_readme, 1);
         assert!(share < 0.01, "{per_minute} a minute with {in_readme} rooms: {share:.4}");
-        // The rule is no waste either: two thirds of the size would not do.
+        // The rule is no waste either: three fifths of the size would not do.
         let smaller = share_of_direct_creates(per_minute, ready_delay, in_readme * 3 / 5, 1);
         assert!(smaller > share, "{per_minute} a minute: {smaller:.4}");
     }
