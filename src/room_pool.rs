@@ -133,8 +133,12 @@ impl RoomPool {
         let ending = tokio::spawn(async move {
             let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(None) };
             let deletion = match inner.pexip.delete(conference.id).await {
-                // Deleting is idempotent: what a lost answer leaves open, the second one settles.
-                Err(error) if error.is_ambiguous() => inner.pexip.delete(conference.id).await?,
+                // What a lost answer leaves open, a second look settles; not by the id alone, for the node may have come
+                // back from a backup in between.
+                Err(error) if error.is_ambiguous() => {
+                    delete_if_there(&inner.pexip, Some(conference.id), &name).await?;
+                    Deletion::Done
+                }
                 settled => settled?,
             };
             if let Err(error) = inner.pexip.disconnect(&name).await {

@@ -8,7 +8,7 @@ use super::stash::{NoReadyRoom, ReadyRoom};
 use super::{Inner, Marks};
 use crate::config::WhenEmpty;
 use crate::outbound::CallFailure;
-use crate::pexip::{Conference, ConferenceId, NewConference, PexipError, TagSlot};
+use crate::pexip::{Conference, NewConference, PexipError, TagSlot};
 use crate::queue::Claim;
 use crate::room::Tag;
 
@@ -210,7 +210,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Attempt, TakeRoomError> {
         conference.marks.handed_out = Some(self.clock.now_utc());
-        let written = self.write_tag(&mut slot, conference.id, tag, &conference.marks, deadline).await;
+        let written = timeout_at(deadline, self.write_tag(&mut slot, &conference, tag, deadline)).await;
+        let written = written.unwrap_or(Err(CallFailure::Timeout.into()));
         slot.settle(&written);
         match written {
             Ok(()) => {
@@ -230,23 +231,18 @@ impl Inner {
         }
     }
 
-    /// The same PATCH again where the answer may have been lost: it is idempotent and the room is ours alone.
+    /// The same PATCH again where the answer may have been lost: it is idempotent and the room is ours alone. But not
+    /// without another look: the node may have come back from a backup, and the id be another room's.
     async fn write_tag(
         &self,
         slot: &mut TagSlot,
-        id: ConferenceId,
+        room: &Conference,
         tag: &Tag,
-        marks: &Marks,
         deadline: Instant,
     ) -> Result<(), PexipError> {
         let mut attempt = 1;
         loop {
-            let result = timeout_at(deadline, self.pexip.tag(slot, id, tag, marks)).await;
-            let error = match result {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(CallFailure::Timeout.into()),
-            };
+            let Err(error) = self.write_tag_once(slot, room, tag, attempt > 1).await else { return Ok(()) };
             // A wait that is known is worth a claimed room, if it ends in time.
             let pause = error.retry_in().unwrap_or(Duration::from_millis(100) * attempt);
             let passes = error.is_ambiguous() || error.retry_in().is_some();
@@ -256,6 +252,23 @@ impl Inner {
             attempt += 1;
             sleep(pause).await;
         }
+    }
+
+    async fn write_tag_once(
+        &self,
+        slot: &mut TagSlot,
+        room: &Conference,
+        tag: &Tag,
+        look_first: bool,
+    ) -> Result<(), PexipError> {
+        if look_first {
+            let now = self.pexip.read(room.id).await?.filter(|now| now.name == room.name);
+            let others = |now: &Conference| now.tag.as_ref().is_some_and(|there| there.expose() != tag.expose());
+            if now.is_none_or(|now| others(&now)) {
+                return Err(PexipError::NotFound);
+            }
+        }
+        self.pexip.tag(slot, room.id, tag, &room.marks).await
     }
 
     /// Makes a room for this request, with its tag from the start.

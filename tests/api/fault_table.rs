@@ -123,8 +123,8 @@ fn told(request: Request, call: Call, fault: &Fault) -> Told {
         (Request::CreateDirect, Call::PexipLookUp, Fault::Slow(_)) => DIRECT,
         (Request::CreateDirect, _, _) => NO_ROOM,
 
-        (Request::Delete, Call::PexipDelete, Fault::Status(404)) => GONE,
-        // Done the first time, gone the second: that is an answer.
+        // Gone already, or found gone at the second look.
+        (Request::Delete, Call::PexipDelete, Fault::Status(404) | Fault::HangUpAfter | Fault::StatusAfter(_)) => GONE,
         (Request::Delete, Call::PexipDelete, _) => pexips_trouble(fault, GONE),
         (Request::Delete, Call::PexipRunning, _) => GONE,
         (Request::Delete, _, _) => pexips_trouble(fault, GONE),
