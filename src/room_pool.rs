@@ -48,7 +48,7 @@ use sweep::Sweep;
 const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 
 /// Rooms being destroyed in the background at a time; beyond it they are left to the sweep.
-const MOST_BURNING: usize = 64;
+const MOST_BURNING: usize = 256;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]

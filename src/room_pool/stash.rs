@@ -36,6 +36,9 @@ const MOST_RECEIVES: i64 = 5;
 /// breaker opens.
 const MOST_AT_STAKE: usize = 4;
 
+/// Messages received at least after a batch that gave nothing.
+const BATCH_AFTER_JUNK: usize = 4;
+
 /// From leaving the stash to the tag, a hand-out takes less than this: the longest deadline of a request.
 const LONGEST_HAND_OUT: Duration = Duration::from_secs(200);
 
@@ -265,8 +268,10 @@ impl Inner {
         }
         let mut leased = self.stash.take_unchecked();
         if leased.len() < wanted {
-            // After a batch of nothing but junk and dead names a full one, or each of them would cost a look-up.
-            let count = if self.stash.fruitless.swap(false, Ordering::Relaxed) { LARGEST_BATCH } else { wanted };
+            // After a batch of nothing but junk and dead names a larger one, or each of them would cost a look-up; not
+            // the largest, which would lease a small pool behind the junk to one instance.
+            let fruitless = self.stash.fruitless.swap(false, Ordering::Relaxed);
+            let count = if fruitless { wanted.max(BATCH_AFTER_JUNK) } else { wanted };
             match self.queue.receive(count - leased.len(), self.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.queue_trouble(error).await,

@@ -1,61 +1,59 @@
 //! One request: take a leased room, claim it, tag it, answer. And what ends the room that it was given.
 
+use crate::promises::Promise;
 use crate::protocol::{Protocol, Restore, Wrong};
 use crate::queue::{Delete, Holder};
 use crate::step::{Call, RequestStep, Step};
-use crate::world::{Age, Attempt, Citizen, End, Phase, ReadyRoom, Room, Stash, World};
+use crate::world::{Age, Attempt, Citizen, End, Id, Instance, Phase, ReadyRoom, Room, Stash, World};
 
 use RequestStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     for citizen in 0..protocol.scope.citizens {
-        let mut can = |step| steps.push(Step::Request(citizen, step));
+        let mut can = |offered: &[S]| steps.extend(offered.iter().map(|step| Step::Request(citizen, *step)));
         let request = world.request(citizen);
         match request.phase {
             Phase::NotYet => {
                 // Citizens come in their order, the first to the first instance: which is which makes no difference.
                 let comes = citizen == 0 || world.request(citizen - 1).phase != Phase::NotYet;
                 let doors = if citizen == 0 { 1 } else { protocol.scope.instances };
-                (0..doors).filter(|_| comes).for_each(|instance| can(S::Arrives(instance)));
+                for instance in (0..doors).filter(|_| comes) {
+                    can(&[S::Arrives(instance)]);
+                }
             }
             Phase::Waiting => {
-                can(S::Takes);
-                can(S::MakesDirect(Call::AnswerLost));
-                can(S::MakesDirect(Call::Lost));
-                can(S::Fails);
+                can(&[S::Takes, S::MakesDirect(Call::Answered), S::MakesDirect(Call::Lost), S::Fails]);
             }
             Phase::Claiming(_, attempt) => {
-                can(S::Claims(Call::Answered));
-                can(S::Claims(Call::AnswerLost));
-                can(S::Claims(Call::Lost));
+                can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::Claims));
                 if attempt == Attempt::Second {
-                    can(S::Claims(Call::Late));
+                    can(&[S::Claims(Call::Late)]);
                 }
             }
             Phase::Tagging(_) => {
-                [Call::Answered, Call::AnswerLost, Call::Lost, Call::Late].map(S::Tags).into_iter().for_each(&mut can);
-                can(S::LooksAgain);
-                can(S::Fails);
+                can(&[Call::Answered, Call::AnswerLost, Call::Lost, Call::Late].map(S::Tags));
+                can(&[S::LooksAgain, S::Fails]);
             }
-            Phase::Tagged { .. } => [S::Answers, S::CallerIsGone].into_iter().for_each(&mut can),
-            Phase::MakingDirect(_) => can(S::FindsDirect),
+            Phase::Tagged { .. } => can(&[S::Answers, S::CallerIsGone]),
+            Phase::MakingDirect(_) => can(&[S::FindsDirect]),
             Phase::Burning { looked, .. } => {
-                can(if looked { S::BurnDeletes(Call::Answered) } else { S::BurnLooks });
-                can(S::BurnDeletes(Call::Lost));
+                let next = if looked { S::BurnDeletes(Call::Answered) } else { S::BurnLooks };
+                // Not done, it is left to the sweep.
+                can(&[next, S::BurnDeletes(Call::Lost)]);
             }
             Phase::Answered(_) => match request.end {
                 End::NotAsked if protocol.scope.ends => {
-                    (0..protocol.scope.instances_that_differ()).for_each(|instance| can(S::IsEnded(instance)));
+                    for instance in 0..protocol.scope.instances_that_differ() {
+                        can(&[S::IsEnded(instance)]);
+                    }
                 }
-                End::Deleting { .. } => {
-                    [Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes).into_iter().for_each(can);
-                }
+                End::Deleting { .. } => can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes)),
                 End::NotAsked | End::Done => {}
             },
             Phase::Failed => {}
         }
         if request.late_tag.is_some() {
-            steps.push(Step::Request(citizen, S::LateTag));
+            can(&[S::LateTag]);
         }
     }
 }
@@ -88,13 +86,14 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
         }
         (Phase::Burning { room, id, .. }, S::BurnDeletes(call)) => {
             if call == Call::Answered {
-                world.delete(id, room, None, false);
+                world.delete(id, room, false);
             }
             Some(Phase::Failed)
         }
         (phase, S::LateTag) => {
-            let id = world.request_mut(citizen).late_tag.take();
-            id.into_iter().for_each(|id| world.write_tag(citizen, id, !protocol.does(Wrong::TagWithoutMark)));
+            if let Some(id) = world.request_mut(citizen).late_tag.take() {
+                world.write_tag(citizen, id, !protocol.does(Wrong::TagWithoutMark));
+            }
             Some(phase)
         }
         (Phase::Answered(room), S::IsEnded(at)) => {
@@ -110,10 +109,13 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
         }
         _ => None,
     };
-    if let Some(phase) = next {
-        world.request_mut(citizen).phase = phase;
+    let Some(phase) = next else { return false };
+    let request = world.request_mut(citizen);
+    request.phase = phase;
+    if !phase.is_under_way() {
+        request.at = Instance::default();
     }
-    next.is_some()
+    true
 }
 
 /// The room in the stash, if by all that is known here it can be claimed: the delete is on its way. Whether our own
@@ -159,18 +161,21 @@ fn claim(
         _ => false,
     };
     if ours || protocol.does(Wrong::LeaseBelieved) {
-        world.broken.no_return |= world.life(ready.room).claimed;
-        world.life_mut(ready.room).claimed = true;
+        if world.life(ready.ticket.room).claimed {
+            world.breaks(Promise::NoReturn);
+        }
+        world.life_mut(ready.ticket.room).claimed = true;
         if protocol.does(Wrong::TagBeforeClaim) {
-            return Phase::Tagged { room: ready.room, id: ready.id, kept: true };
+            return Phase::Tagged { room: ready.ticket.room, id: ready.id, kept: true };
         }
         return Phase::Tagging(ready);
     }
-    match (call, attempt) {
-        (Call::AnswerLost | Call::Lost, Attempt::First) => Phase::Claiming(ready, Attempt::Second),
-        // Somebody else's, or nobody can tell: hands off.
-        _ => Phase::Waiting,
+    if call != Call::Answered && attempt == Attempt::First {
+        return Phase::Claiming(ready, Attempt::Second);
     }
+    // Somebody else's, or nobody can tell: hands off.
+    world.queue.pass(ready.ticket, receipt, Holder::Nobody);
+    Phase::Waiting
 }
 
 /// Only what is there under this name still, and belongs to nobody else, is worth a PATCH.
@@ -178,7 +183,7 @@ fn look_again(world: &World, citizen: Citizen, ready: ReadyRoom) -> Option<Phase
     if ready.fresh {
         return None;
     }
-    let vmr = world.node.room(ready.id).filter(|vmr| vmr.room == Some(ready.room));
+    let vmr = world.node.room(ready.id).filter(|vmr| vmr.room == Some(ready.ticket.room));
     let usable = vmr.is_some_and(|vmr| vmr.tag.is_none_or(|tag| tag == citizen));
     Some(if usable { Phase::Tagging(ReadyRoom { fresh: true, ..ready }) } else { Phase::Waiting })
 }
@@ -202,7 +207,7 @@ fn tag(protocol: &Protocol, world: &mut World, citizen: Citizen, ready: ReadyRoo
         return Some(if protocol.does(Wrong::TagBeforeClaim) {
             Phase::Claiming(ready, Attempt::First)
         } else {
-            Phase::Tagged { room: ready.room, id: ready.id, kept: true }
+            Phase::Tagged { room: ready.ticket.room, id: ready.id, kept: true }
         });
     }
     // A call without an answer is trouble at the node, and the node may be another one after it.
@@ -214,22 +219,25 @@ fn give_up_tagging(protocol: &Protocol, world: &mut World, ready: ReadyRoom) -> 
         return Phase::Waiting;
     }
     if protocol.does(Wrong::RoomGivenBack) {
-        world.queue.put(ready.room);
+        world.queue.put(ready.ticket.room);
         return Phase::Failed;
     }
-    burn(protocol, ready.room, ready.id)
+    burn(protocol, ready.ticket.room, ready.id)
 }
 
-fn burn(protocol: &Protocol, room: Room, id: u8) -> Phase {
+fn burn(protocol: &Protocol, room: Room, id: Id) -> Phase {
     Phase::Burning { room, id, looked: protocol.does(Wrong::BurnWithoutLook) }
 }
 
 fn answer(world: &mut World, citizen: Citizen, room: Room, kept: bool) -> Phase {
-    let told = world.requests.iter().any(|request| request.phase == Phase::Answered(room));
-    world.broken.exclusive |= told;
+    if world.requests.iter().any(|request| request.phase == Phase::Answered(room)) {
+        world.breaks(Promise::Exclusive);
+    }
     let tag = world.node.find(room).and_then(|(_, vmr)| vmr.tag);
     // A node that came back from a backup after it had acknowledged the tag has lost it, like all that was newer.
-    world.broken.right_citizen |= kept && tag != Some(citizen);
+    if kept && tag != Some(citizen) {
+        world.breaks(Promise::RightCitizen);
+    }
     Phase::Answered(room)
 }
 
@@ -256,13 +264,9 @@ fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, cal
     world.request_mut(citizen).end = match id {
         Some(id) => {
             if call != Call::Lost {
-                world.delete(id, room, None, true);
+                world.delete(id, room, true);
             }
-            if call == Call::Answered || unanswered {
-                End::Done
-            } else {
-                End::Deleting { at, id, unanswered: true }
-            }
+            if call == Call::Answered || unanswered { End::Done } else { End::Deleting { at, id, unanswered: true } }
         }
         None => End::Done,
     };
@@ -279,7 +283,7 @@ pub(crate) fn is_between_look_and_delete(protocol: &Protocol, world: &World) -> 
 /// The node has come back from a backup: calls on their way are lost with their connection, and whoever had read
 /// something counts a trouble, if it was noticed.
 pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
-    let noticed = protocol.scope.restore == Restore::Noticed;
+    let noticed = protocol.scope.restore != Restore::Unnoticed;
     for request in &mut world.requests {
         request.late_tag = None;
         match &mut request.phase {
@@ -291,7 +295,7 @@ pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
 }
 
 /// The instance is gone, and with it what it knew. Its calls may still arrive.
-pub(crate) fn crash(world: &mut World, instance: u8) -> bool {
+pub(crate) fn crash(world: &mut World, instance: Instance) -> bool {
     let mut lost = false;
     for (citizen, request) in (0..).zip(&mut world.requests) {
         if request.at != instance || !request.phase.is_under_way() {
@@ -301,6 +305,7 @@ pub(crate) fn crash(world: &mut World, instance: u8) -> bool {
             world.queue.pass(ready.ticket, Holder::Request(citizen), Holder::LateClaim);
         }
         request.phase = Phase::Failed;
+        request.at = Instance::default();
         lost = true;
     }
     for request in &mut world.requests {

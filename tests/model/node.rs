@@ -4,7 +4,7 @@ use crate::world::{Citizen, Id, ROOMS, Room};
 pub(crate) const IDS: usize = ROOMS + 1;
 
 /// Pexip's management node: the rooms by id, and the id that the next one gets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     rooms: [Option<Vmr>; IDS],
     made: u8,

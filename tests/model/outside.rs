@@ -1,49 +1,53 @@
 //! What happens without the service's doing: time, crashes, a restored node, citizens.
 
-use crate::protocol::{Protocol, Restore, Wrong};
-use crate::queue::{Holder, Queue};
+use crate::protocol::{Backup, Protocol, Restore, Wrong};
+use crate::queue::Holder;
 use crate::step::{OutsideStep, Step};
-use crate::world::{Age, Phase, Presence, Provision, Room, Stash, Sweep, World};
+use crate::world::{Age, Phase, Presence, Provision, Room, Sweep, World};
 use crate::{hand_out, stash, upkeep};
 
 use OutsideStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     let scope = &protocol.scope;
-    let mut can = |step| steps.push(Step::Outside(step));
+    let mut can = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Outside));
     for (ticket, message) in world.queue.tickets() {
         if message.leased {
-            can(S::LeaseEnds(ticket));
+            can(&[S::LeaseEnds(ticket)]);
         }
         if message.latest == Holder::LateClaim {
-            can(S::LateClaim(ticket));
+            can(&[S::LateClaim(ticket)]);
         }
     }
-    for room in (0..scope.rooms).filter(|room| world.life(*room).made) {
+    for room in (0..scope.rooms).filter(|room| world.is_there(*room)) {
         match world.life(room).age {
-            Age::Young if scope.ages => can(S::ReadyUntilPasses(room)),
-            Age::Old if scope.ages => can(S::MarginPasses(room)),
+            Age::Young if scope.ages => can(&[S::ReadyUntilPasses(room)]),
+            Age::Old if scope.ages => can(&[S::MarginPasses(room)]),
             _ => {}
         }
         if scope.ends {
-            can(S::LifetimePasses(room));
+            can(&[S::LifetimePasses(room)]);
             match world.life(room).presence {
-                Presence::NobodyYet => can(S::Enters(room)),
-                Presence::Inside => [S::ChangesNetworks(room), S::Leaves(room)].into_iter().for_each(&mut can),
-                Presence::ChangingNetworks => can(S::IsBack(room)),
-                Presence::InsideAgain => can(S::Leaves(room)),
+                Presence::NobodyYet => can(&[S::Enters(room)]),
+                Presence::Inside => can(&[S::ChangesNetworks(room), S::Leaves(room)]),
+                Presence::ChangingNetworks => can(&[S::IsBack(room)]),
+                Presence::InsideAgain => can(&[S::Leaves(room)]),
                 Presence::Left => {}
             }
         }
     }
     if world.crashes_to_come > 0 {
-        (0..scope.instances).for_each(|instance| can(S::Crash(instance)));
+        for instance in 0..scope.instances {
+            can(&[S::Crash(instance)]);
+        }
     }
-    if scope.restore != Restore::Never && !world.restored {
-        can(if world.backup.is_none() { S::Backup } else { S::Restore });
+    if world.backup.is_some() {
+        can(&[S::Restore]);
+    } else if scope.backup == Backup::AtAnyMoment && !world.restored {
+        can(&[S::Backup]);
     }
     if world.foreign_rooms_to_come > 0 {
-        can(S::ForeignRoom);
+        can(&[S::ForeignRoom]);
     }
 }
 
@@ -64,7 +68,7 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
             }
             true
         }
-        S::MarginPasses(room) => margin_passes(world, room),
+        S::MarginPasses(room) => margin_passes(protocol, world, room),
         S::LifetimePasses(room) => {
             let may = !world.life(room).over && world.life(room).carried.is_some() && !world.is_in_hand(room);
             world.life_mut(room).over |= may;
@@ -72,13 +76,13 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
         }
         S::Crash(instance) => {
             world.crashes_to_come -= 1;
-            let stashed = std::mem::take(world.stash_mut(instance)) != Stash::Empty;
+            let stashed = stash::forget(world, instance);
             let handing_out = hand_out::crash(world, instance);
             let keeping_up = upkeep::crash(world, instance);
             stashed || handing_out || keeping_up
         }
         S::Backup => {
-            world.backup = Some(world.node.clone());
+            world.backup = Some(world.node);
             true
         }
         S::Restore => restore(protocol, world),
@@ -93,18 +97,13 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
 
 /// Requests end by their deadline, and calls that were given up die, long before `ready-until` and the margin have
 /// passed: a deadline is seconds, a lease a minute, the margin an hour.
-fn margin_passes(world: &mut World, room: Room) -> bool {
+fn margin_passes(protocol: &Protocol, world: &mut World, room: Room) -> bool {
     if world.is_in_hand(room) || world.life(room).provision != Provision::Idle {
         return false;
     }
-    for stash in &mut world.stashes {
-        let leased = match stash {
-            Stash::Empty => None,
-            Stash::Unchecked(ticket) => Some(Queue::room(*ticket)),
-            Stash::Ready(ready) => Some(ready.room),
-        };
-        if leased == Some(room) {
-            *stash = Stash::Empty;
+    for instance in 0..protocol.scope.instances {
+        if world.stash(instance).ticket().is_some_and(|ticket| ticket.room == room) {
+            stash::forget(world, instance);
         }
     }
     for request in &mut world.requests {
@@ -119,7 +118,9 @@ fn margin_passes(world: &mut World, room: Room) -> bool {
 fn restore(protocol: &Protocol, world: &mut World) -> bool {
     // What no caller can rule out: a restore between the answer to a look and the delete that goes out at once after
     // it. Pexip knows no delete on a condition.
-    if hand_out::is_between_look_and_delete(protocol, world) || upkeep::is_between_look_and_delete(protocol, world) {
+    let before_delete =
+        hand_out::is_between_look_and_delete(protocol, world) || upkeep::is_between_look_and_delete(protocol, world);
+    if before_delete && protocol.scope.restore != Restore::EvenBeforeADelete {
         return false;
     }
     let Some(node) = world.backup.take() else { return false };

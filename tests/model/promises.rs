@@ -2,31 +2,41 @@
 
 use stateright::Property;
 
-use crate::protocol::{Protocol, Restore};
+use crate::protocol::{Backup, Protocol};
 use crate::step::{Call, OutsideStep, Step, UpkeepStep};
 use crate::world::{Age, End, Phase, Presence, Provision, Sweep, World};
 
 pub(crate) const EXCLUSIVE: &str = "I1: a room is in at most one answer";
 pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and never another's";
-pub(crate) const NO_RETURN: &str = "I4: a claimed room is never claimed again";
+pub(crate) const NO_RETURN: &str = "I4: a claimed room is never offered or claimed again";
 pub(crate) const CONSERVATION: &str = "I5: no room is left that nothing ends";
 pub(crate) const NARROW: &str = "I8: only the room that was decided on is deleted, and nobody is in it";
 
 /// Reached somewhere, or the search would prove nothing.
-pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room";
+pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room while there is one";
 pub(crate) const SWEPT: &str = "an unused room is swept";
 pub(crate) const ENDED: &str = "a room that was handed out is swept when its time is over";
 pub(crate) const ANSWERED_AFTER_RESTORE: &str = "a citizen gets a room on the restored node";
 
+/// A promise about a step: what was done is remembered, for the state after it may not show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    Exclusive,
+    RightCitizen,
+    NoReturn,
+    Narrow,
+}
+
 pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
     let mut properties = vec![
-        Property::always(EXCLUSIVE, |_, world: &World| !world.broken.exclusive),
-        Property::always(RIGHT_CITIZEN, |_, world: &World| !world.broken.right_citizen),
-        Property::always(NO_RETURN, |_, world: &World| !world.broken.no_return),
+        Property::always(EXCLUSIVE, |_, world: &World| world.keeps(Promise::Exclusive)),
+        Property::always(RIGHT_CITIZEN, |_, world: &World| world.keeps(Promise::RightCitizen)),
+        Property::always(NO_RETURN, |_, world: &World| world.keeps(Promise::NoReturn) && !is_offered_again(world)),
         Property::always(CONSERVATION, |protocol, world| !is_settled(world) || nothing_is_left(protocol, world)),
-        Property::always(NARROW, |_, world: &World| !world.broken.narrow),
+        Property::always(NARROW, |_, world: &World| world.keeps(Promise::Narrow)),
         Property::sometimes(ALL_ANSWERED, |protocol: &Protocol, world: &World| {
-            (0..protocol.scope.citizens).all(|citizen| matches!(world.request(citizen).phase, Phase::Answered(_)))
+            let answered = world.requests.iter().filter(|request| matches!(request.phase, Phase::Answered(_)));
+            answered.count() == usize::from(protocol.scope.citizens.min(protocol.scope.rooms))
         }),
     ];
     if protocol.scope.ages {
@@ -39,11 +49,12 @@ pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
     }
     if protocol.scope.ends {
         properties.push(Property::sometimes(ENDED, |_, world: &World| {
-            (0..).zip(&world.lives).any(|(room, life)| life.over && world.node.find(room).is_none())
+            !world.restored
+                && (0..).zip(&world.lives).any(|(room, life)| life.over && world.node.find(room).is_none())
                 && world.requests.iter().all(|request| request.end == End::NotAsked)
         }));
     }
-    if protocol.scope.restore != Restore::Never {
+    if protocol.scope.backup != Backup::Never {
         properties.push(Property::sometimes(ANSWERED_AFTER_RESTORE, |_, world: &World| {
             world.restored
                 && (0..).zip(&world.requests).any(|(citizen, request)| match request.phase {
@@ -53,6 +64,10 @@ pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
         }));
     }
     properties
+}
+
+fn is_offered_again(world: &World) -> bool {
+    world.queue.tickets().any(|(ticket, _)| world.life(ticket.room).claimed)
 }
 
 /// Whether all that was begun has come to its end, well or not.
@@ -66,17 +81,15 @@ fn is_settled(world: &World) -> bool {
 
 /// Lets all time pass from here on and the sweep do its work, by its own steps: is the node clean then?
 fn nothing_is_left(protocol: &Protocol, world: &World) -> bool {
-    let mut world = world.clone();
+    let mut world = *world;
     for room in 0..protocol.scope.rooms {
         let life = world.life_mut(room);
         if life.presence != Presence::NobodyYet {
             life.presence = Presence::Left;
         }
-        for step in [
-            OutsideStep::ReadyUntilPasses(room),
-            OutsideStep::MarginPasses(room),
-            OutsideStep::LifetimePasses(room),
-        ] {
+        for step in
+            [OutsideStep::ReadyUntilPasses(room), OutsideStep::MarginPasses(room), OutsideStep::LifetimePasses(room)]
+        {
             world = protocol.after(&world, Step::Outside(step)).unwrap_or(world);
         }
     }

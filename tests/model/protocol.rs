@@ -4,6 +4,9 @@ use crate::step::Step;
 use crate::world::World;
 use crate::{hand_out, outside, promises, stash, upkeep};
 
+/// However many.
+pub(crate) const ANY: u8 = u8::MAX;
+
 /// How much of the world one search looks at. Each bound is there to keep the search finite and short.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
@@ -14,8 +17,13 @@ pub(crate) struct Scope {
     pub(crate) rooms: u8,
     /// Rooms that are in the pool from the start. The others can be provisioned.
     pub(crate) ready: u8,
+    /// Calls that get no answer.
+    pub(crate) faults: u8,
     pub(crate) crashes: u8,
+    pub(crate) backup: Backup,
     pub(crate) restore: Restore,
+    /// Rooms that somebody else makes on the node.
+    pub(crate) foreign_rooms: u8,
     /// `POOL_EMPTY=direct`.
     pub(crate) direct: bool,
     /// `ready-until` and the margin pass.
@@ -25,20 +33,29 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Two instances and two ready rooms for two citizens; nothing goes wrong but calls.
-    pub(crate) const fn two_of_each() -> Self {
-        Self {
-            instances: 2,
-            citizens: 2,
-            rooms: 2,
-            ready: 2,
-            crashes: 0,
-            restore: Restore::Never,
-            direct: false,
-            ages: false,
-            ends: false,
-        }
-    }
+    /// Two instances, and two ready rooms for two citizens; any call may fail, and nothing else does.
+    pub(crate) const HAND_OUT: Self = Self {
+        instances: 2,
+        citizens: 2,
+        rooms: 2,
+        ready: 2,
+        faults: ANY,
+        crashes: 0,
+        backup: Backup::Never,
+        restore: Restore::Noticed,
+        foreign_rooms: 0,
+        direct: false,
+        ages: false,
+        ends: false,
+    };
+
+    /// The node comes back from a backup that is older than all rooms: each id may come to mean another room.
+    pub(crate) const RESTORE: Self =
+        Self { ready: 0, faults: 1, backup: Backup::AtStart, direct: true, ..Self::HAND_OUT };
+
+    /// The same with one citizen at one instance, and with a room on the node that is none of ours.
+    pub(crate) const RESTORE_WITH_FOREIGN_ROOM: Self =
+        Self { instances: 1, citizens: 1, faults: ANY, foreign_rooms: 1, ..Self::RESTORE };
 
     /// Where none crashes, it makes no difference which instance does what it remembers nothing of.
     pub(crate) fn instances_that_differ(&self) -> u8 {
@@ -46,14 +63,23 @@ impl Scope {
     }
 }
 
-/// Whether the node may come back from a backup, once.
+/// Whether there is a backup for the node to come back from, which it may do once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backup {
+    Never,
+    AtStart,
+    AtAnyMoment,
+}
+
+/// What the instances see of the node's restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restore {
-    Never,
     /// Every instance sees a call of its own fail, and so counts a trouble, before it uses what it had read.
     Noticed,
-    /// It happens between two calls of an instance that sees nothing.
+    /// An instance sees nothing: it happens between two of its calls.
     Unnoticed,
+    /// Noticed, but it may also happen between the look by id and the delete that goes out at once after it.
+    EvenBeforeADelete,
 }
 
 /// One thing done wrong. Each is a mistake that a change to the service could make.
@@ -101,7 +127,10 @@ impl Protocol {
 
     /// What `step` makes of `world`; `None` if it cannot be taken there.
     pub(crate) fn after(&self, world: &World, step: Step) -> Option<World> {
-        let mut next = world.clone();
+        let mut next = *world;
+        if step.is_fault() && next.faults_to_come != ANY {
+            next.faults_to_come = next.faults_to_come.checked_sub(1)?;
+        }
         let taken = match step {
             Step::Request(citizen, step) => hand_out::take(self, &mut next, citizen, step),
             Step::Stash(instance, step) => stash::take(self, &mut next, instance, step),

@@ -1,13 +1,21 @@
-use crate::world::{Citizen, Instance, ROOMS, Room, Ticket};
+use crate::world::{Citizen, Instance, ROOMS, Room};
 
-/// Each name has one message; a second one is there for the mistakes that put a name twice.
-const TICKETS: usize = 2 * ROOMS;
+/// Each name has one message. The second one is for the mistakes that put a name twice.
+const COPIES: usize = 2;
 
 /// The storage queue. A message is hidden until its room is replicated; since a message may be received at any time
 /// after that, the delay itself is left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Queue {
-    messages: [Option<Message>; TICKETS],
+    messages: [[Option<Message>; COPIES]; ROOMS],
+}
+
+/// Tells a message from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket {
+    /// The name in the message.
+    pub(crate) room: Room,
+    copy: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,27 +45,24 @@ pub(crate) enum Delete {
 
 impl Queue {
     pub(crate) fn put(&mut self, room: Room) {
-        let first = usize::from(room);
-        let free = if self.messages[first].is_none() { first } else { first + ROOMS };
-        self.messages[free] = Some(Message { leased: false, latest: Holder::Nobody });
+        let copies = &mut self.messages[usize::from(room)];
+        if let Some(free) = copies.iter_mut().find(|copy| copy.is_none()) {
+            *free = Some(Message { leased: false, latest: Holder::Nobody });
+        }
     }
 
     pub(crate) fn message(&self, ticket: Ticket) -> Option<Message> {
-        self.messages[usize::from(ticket)]
+        self.messages[usize::from(ticket.room)][usize::from(ticket.copy)]
     }
 
     pub(crate) fn message_mut(&mut self, ticket: Ticket) -> Option<&mut Message> {
-        self.messages[usize::from(ticket)].as_mut()
+        self.messages[usize::from(ticket.room)][usize::from(ticket.copy)].as_mut()
     }
 
     pub(crate) fn tickets(&self) -> impl Iterator<Item = (Ticket, Message)> {
-        (0..).zip(self.messages).filter_map(|(ticket, message)| Some((ticket, message?)))
-    }
-
-    /// The name in the message.
-    pub(crate) fn room(ticket: Ticket) -> Room {
-        const NAMES: Ticket = ROOMS as Ticket;
-        ticket % NAMES
+        (0..).zip(self.messages).flat_map(|(room, copies)| {
+            (0..).zip(copies).filter_map(move |(copy, message)| Some((Ticket { room, copy }, message?)))
+        })
     }
 
     /// What a delete by `holder` would be answered.
@@ -72,7 +77,7 @@ impl Queue {
     pub(crate) fn delete(&mut self, ticket: Ticket, holder: Holder) -> Delete {
         let answer = self.would_delete(ticket, holder);
         if answer == Delete::Done {
-            self.messages[usize::from(ticket)] = None;
+            self.messages[usize::from(ticket.room)][usize::from(ticket.copy)] = None;
         }
         answer
     }
@@ -88,7 +93,6 @@ impl Queue {
 
     /// All messages with this name reach the end of their lifetime.
     pub(crate) fn expire(&mut self, room: Room) {
-        self.messages[usize::from(room)] = None;
-        self.messages[usize::from(room) + ROOMS] = None;
+        self.messages[usize::from(room)] = [None; COPIES];
     }
 }

@@ -1,4 +1,5 @@
-use crate::world::{Citizen, Id, Instance, Room, Ticket};
+use crate::queue::Ticket;
+use crate::world::{Citizen, Id, Instance, Room};
 
 /// One thing that happens. A step is at most one call to an outside system, done at one moment; what the caller
 /// decides on its answer belongs to the step, for it depends on nothing that others can change meanwhile.
@@ -8,6 +9,26 @@ pub(crate) enum Step {
     Stash(Instance, StashStep),
     Upkeep(UpkeepStep),
     Outside(OutsideStep),
+}
+
+impl Step {
+    /// Whether a call gets no answer.
+    pub(crate) fn is_fault(self) -> bool {
+        match self {
+            Self::Request(
+                _,
+                RequestStep::Claims(call)
+                | RequestStep::Tags(call)
+                | RequestStep::BurnDeletes(call)
+                | RequestStep::MakesDirect(call)
+                | RequestStep::EndDeletes(call),
+            )
+            | Self::Upkeep(UpkeepStep::Posts(_, call) | UpkeepStep::Puts(_, call) | UpkeepStep::SweepDeletes(call)) => {
+                call != Call::Answered
+            }
+            Self::Request(..) | Self::Stash(..) | Self::Upkeep(_) | Self::Outside(_) => false,
+        }
+    }
 }
 
 /// What becomes of a call.

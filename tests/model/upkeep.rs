@@ -1,5 +1,6 @@
 //! What keeps the pool full and the node clean: provision and sweep.
 
+use crate::promises::Promise;
 use crate::protocol::{Protocol, Wrong};
 use crate::step::{Call, Step, UpkeepStep};
 use crate::world::{Age, Id, Instance, Presence, Provision, Room, Sweep, World};
@@ -7,14 +8,14 @@ use crate::world::{Age, Id, Instance, Presence, Provision, Room, Sweep, World};
 use UpkeepStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
-    let mut can = |step| steps.push(Step::Upkeep(step));
+    let mut can = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Upkeep));
     let mut provisioning = false;
     for room in 0..protocol.scope.rooms {
         match world.life(room).provision {
             Provision::Idle => continue,
-            Provision::LookingUp(_) => can(S::FindsPosted(room)),
+            Provision::LookingUp(_) => can(&[S::FindsPosted(room)]),
             Provision::Putting(_) => {
-                [Call::Answered, Call::AnswerLost, Call::Lost].into_iter().for_each(|call| can(S::Puts(room, call)));
+                can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Puts(room, call)));
             }
         }
         provisioning = true;
@@ -22,18 +23,20 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     // Two that provision at a time have nothing in common but the budget.
     if !provisioning && world.next_room(&protocol.scope).is_some() {
         for instance in 0..protocol.scope.instances_that_differ() {
-            [Call::Answered, Call::AnswerLost, Call::Lost].into_iter().for_each(|call| can(S::Posts(instance, call)));
+            can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Posts(instance, call)));
         }
     }
     match world.sweep {
         Sweep::Idle => {
             for id in world.node.ids().filter(|id| sweepable(world, *id).is_some()) {
-                (0..protocol.scope.instances_that_differ()).for_each(|instance| can(S::SweepLooks(instance, id)));
+                for instance in 0..protocol.scope.instances_that_differ() {
+                    can(&[S::SweepLooks(instance, id)]);
+                }
             }
         }
-        Sweep::SeenEmpty { .. } => can(S::SweepLooksAgain),
-        Sweep::Doomed { looked: false, .. } => can(S::SweepReads),
-        Sweep::Doomed { looked: true, .. } => [Call::Answered, Call::Lost].map(S::SweepDeletes).into_iter().for_each(can),
+        Sweep::SeenEmpty { .. } => can(&[S::SweepLooksAgain]),
+        Sweep::Doomed { looked: false, .. } => can(&[S::SweepReads]),
+        Sweep::Doomed { looked: true, .. } => can(&[Call::Answered, Call::Lost].map(S::SweepDeletes)),
     }
 }
 
@@ -53,7 +56,10 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: UpkeepStep) -> 
         S::SweepDeletes(call) => {
             let Sweep::Doomed { id, room, tag, looked: true, .. } = world.sweep else { return false };
             if call == Call::Answered {
-                world.delete(id, room, Some(tag), false);
+                if world.node.room(id).is_some_and(|vmr| vmr.tag != tag) {
+                    world.breaks(Promise::Narrow);
+                }
+                world.delete(id, room, false);
             }
             world.sweep = Sweep::Idle;
             true
@@ -68,8 +74,7 @@ fn post(protocol: &Protocol, world: &mut World, instance: Instance, call: Call) 
     }
     let life = world.life_mut(room);
     life.made = true;
-    life.provision =
-        if call == Call::Answered { Provision::Putting(instance) } else { Provision::LookingUp(instance) };
+    life.provision = if call == Call::Answered { Provision::Putting(instance) } else { Provision::LookingUp(instance) };
     true
 }
 

@@ -1,6 +1,7 @@
 use crate::node::Node;
-use crate::protocol::{Restore, Scope};
-use crate::queue::Queue;
+use crate::promises::Promise;
+use crate::protocol::{Backup, Scope};
+use crate::queue::{Queue, Ticket};
 
 /// The most of each that any scope has.
 pub(crate) const INSTANCES: usize = 3;
@@ -14,11 +15,9 @@ pub(crate) type Citizen = u8;
 pub(crate) type Room = u8;
 /// What the node calls a room. Counted up; after a restore once more from an older number.
 pub(crate) type Id = u8;
-/// A message in the queue.
-pub(crate) type Ticket = u8;
 
 /// Everything that can differ between two moments.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) backup: Option<Node>,
@@ -29,8 +28,9 @@ pub(crate) struct World {
     pub(crate) stashes: [Stash; INSTANCES],
     pub(crate) requests: [Request; CITIZENS],
     pub(crate) sweep: Sweep,
+    pub(crate) faults_to_come: u8,
     pub(crate) crashes_to_come: u8,
-    pub(crate) broken: Broken,
+    broken: Broken,
 }
 
 /// What has happened to a name, whatever the node has of it now.
@@ -94,7 +94,6 @@ impl Presence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadyRoom {
     pub(crate) ticket: Ticket,
-    pub(crate) room: Room,
     pub(crate) id: Id,
     /// No trouble at the node since the id was looked up.
     pub(crate) fresh: bool,
@@ -107,6 +106,15 @@ pub(crate) enum Stash {
     Empty,
     Unchecked(Ticket),
     Ready(ReadyRoom),
+}
+
+impl Stash {
+    pub(crate) fn ticket(self) -> Option<Ticket> {
+        match self {
+            Self::Empty => None,
+            Self::Unchecked(ticket) | Self::Ready(ReadyRoom { ticket, .. }) => Some(ticket),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -148,7 +156,7 @@ impl Phase {
     /// The room that the request has to do with, until it has an answer.
     pub(crate) fn room_in_hand(self) -> Option<Room> {
         match self {
-            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.room),
+            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.ticket.room),
             Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Burning { room, .. } => Some(room),
             Self::NotYet | Self::Waiting | Self::Answered(_) | Self::Failed => None,
         }
@@ -208,14 +216,9 @@ impl Sweep {
     }
 }
 
-/// The promises that were broken on the way here.
+/// The promises that were broken on the way here, a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Broken {
-    pub(crate) exclusive: bool,
-    pub(crate) right_citizen: bool,
-    pub(crate) no_return: bool,
-    pub(crate) narrow: bool,
-}
+pub(crate) struct Broken(u8);
 
 impl World {
     pub(crate) fn at_start(scope: &Scope) -> Self {
@@ -223,12 +226,13 @@ impl World {
             node: Node::default(),
             backup: None,
             restored: false,
-            foreign_rooms_to_come: u8::from(scope.restore != Restore::Never),
+            foreign_rooms_to_come: scope.foreign_rooms,
             queue: Queue::default(),
             lives: Default::default(),
             stashes: Default::default(),
             requests: Default::default(),
             sweep: Sweep::default(),
+            faults_to_come: scope.faults,
             crashes_to_come: scope.crashes,
             broken: Broken::default(),
         };
@@ -237,7 +241,16 @@ impl World {
             world.queue.put(room);
             world.life_mut(room).made = true;
         }
+        world.backup = (scope.backup == Backup::AtStart).then_some(world.node);
         world
+    }
+
+    pub(crate) fn breaks(&mut self, promise: Promise) {
+        self.broken.0 |= 1 << promise as u8;
+    }
+
+    pub(crate) fn keeps(&self, promise: Promise) -> bool {
+        self.broken.0 & (1 << promise as u8) == 0
     }
 
     pub(crate) fn life(&self, room: Room) -> &Life {
@@ -277,21 +290,35 @@ impl World {
         match vmr.room {
             Some(room) => self.carries(room, citizen),
             // What is not ours is never changed.
-            None => self.broken.narrow = true,
+            None => self.breaks(Promise::Narrow),
         }
     }
 
     pub(crate) fn carries(&mut self, room: Room, citizen: Citizen) {
         let first = *self.life_mut(room).carried.get_or_insert(citizen);
-        self.broken.right_citizen |= first != citizen;
+        if first != citizen {
+            self.breaks(Promise::RightCitizen);
+        }
     }
 
-    /// A delete by id is done, decided on for `room` with `tag` (`None`: whatever tag it has).
-    pub(crate) fn delete(&mut self, id: Id, room: Room, tag: Option<Option<Citizen>>, asked_for: bool) {
+    /// A delete by id is done that was decided on for `room`.
+    pub(crate) fn delete(&mut self, id: Id, room: Room, asked_for: bool) {
         let Some(vmr) = self.node.delete(id) else { return };
-        let other = vmr.room != Some(room) || tag.is_some_and(|tag| tag != vmr.tag);
+        // A PATCH that is still to come finds nothing there.
+        for request in self.requests.iter_mut().filter(|request| request.late_tag == Some(id)) {
+            request.late_tag = None;
+        }
         let in_use = vmr.room.is_some_and(|room| self.life(room).presence.is_in_use());
-        self.broken.narrow |= other || (in_use && !asked_for);
+        if vmr.room != Some(room) || (in_use && !asked_for) {
+            self.breaks(Promise::Narrow);
+        }
+    }
+
+    /// Whether node, backup or queue have something by this name.
+    pub(crate) fn is_there(&self, room: Room) -> bool {
+        self.node.find(room).is_some()
+            || self.backup.is_some_and(|node| node.find(room).is_some())
+            || self.queue.tickets().any(|(ticket, _)| ticket.room == room)
     }
 
     /// Whether some request will still do something with the room.

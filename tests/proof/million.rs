@@ -1,0 +1,186 @@
+//! Creates in bulk while every call may go wrong and leases run out too early: no room twice, no tag but the
+//! citizen's own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use maxconf_simulators::{Fault, Matching};
+use reqwest::Method;
+use tokio::time::{Instant, sleep};
+
+use crate::support::{
+    Cases, Clocks, Dice, Instance, Ledger, Outcome, Settings, Storm, Trouble, World, alone, is_full,
+    let_everything_age, report,
+};
+
+const INSTANCES: usize = 4;
+const CALLERS_OF_EACH: usize = 24;
+
+const A_MILLION: usize = 1_000_000;
+
+/// How long the short run brings creates.
+const SHORT_RUN: Duration = Duration::from_secs(12);
+
+const LONGEST_RUN: Duration = Duration::from_secs(3 * 3600);
+
+/// One of so many calls goes wrong.
+const CALLS_PER_FAULT: usize = 150;
+
+/// The clocks leap by more than a lease, so that each leap makes everything that is leased somebody else's.
+const LEAP: Duration = Duration::from_secs(61);
+const BETWEEN_LEAPS: Duration = Duration::from_millis(500);
+
+/// Rooms that could not be deleted at once are tried again after five seconds for the last time.
+const LAST_PAUSE_OF_A_BURN: Duration = Duration::from_secs(7);
+
+fn settings(world: &World) -> Settings {
+    Settings::without_limits(world)
+        .set("POOL_TARGET_SIZE", 250)
+        .set("POOL_PREFETCH", 8)
+        // Leaps make an hour pass in half a minute.
+        .set("POOL_ROOM_MAX_AGE_SECONDS", 3600)
+        .set("SWEEP_MARGIN_SECONDS", 600)
+        .set("ROOM_MAX_LIFETIME_SECONDS", 7200)
+        .set("REQUEST_DEADLINE_SECONDS", 8)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
+}
+
+/// Every call, and what may become of it: not done, done and not told, done late, refused.
+fn troubles(world: &World) -> Vec<Trouble> {
+    let usual = || {
+        vec![
+            Fault::HangUpBefore,
+            Fault::HangUpAfter,
+            Fault::StatusAfter(500),
+            Fault::StatusAfter(503),
+            Fault::Status(500),
+            Fault::Status(429),
+            Fault::Slow(Duration::from_millis(20)),
+            Fault::Slow(Duration::from_millis(200)),
+        ]
+    };
+    let with = |mut faults: Vec<Fault>, more: Vec<Fault>| {
+        faults.extend(more);
+        faults
+    };
+    // Done when the caller has given up waiting.
+    let late = vec![Fault::Slow(Duration::from_millis(1300))];
+    let queue = |calls: Matching, faults| Trouble::with(world.queue.traffic(), calls, faults);
+    let pexip = |calls: Matching, faults| Trouble::with(world.pexip.traffic(), calls, faults);
+    vec![
+        queue(Matching::method(Method::GET), with(usual(), vec![Fault::Rubbish])),
+        queue(Matching::method(Method::POST), usual()),
+        queue(Matching::method(Method::DELETE), with(usual(), vec![Fault::Status(404), Fault::Status(400)])),
+        pexip(Matching::method(Method::GET), with(usual(), vec![Fault::Rubbish])),
+        pexip(Matching::method(Method::POST), with(usual(), [late.clone(), vec![Fault::Rubbish]].concat())),
+        pexip(
+            Matching::method(Method::PATCH),
+            with(usual(), [late, vec![Fault::Status(400), Fault::Status(404)]].concat()),
+        ),
+        pexip(Matching::method(Method::DELETE), usual()),
+    ]
+}
+
+struct Proof {
+    world: World,
+    instances: Vec<Instance>,
+    /// Has no callers: what sweeps while a load lasts is the timer's instance.
+    housekeeper: Instance,
+    clocks: Clocks,
+    ledger: Ledger,
+    cases: Cases,
+    over: AtomicBool,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
+    let _machine = alone().await;
+    let mut dice = Dice::throw("million");
+    let (world, clocks) = (World::start().await, Clocks::default());
+    let start = || Instance::start(&world, &settings(&world), clocks.of_an_instance());
+    let proof = Proof {
+        instances: (0..INSTANCES).map(|_| start()).collect(),
+        housekeeper: start(),
+        world,
+        clocks,
+        ledger: Ledger::default(),
+        cases: Cases::default(),
+        over: AtomicBool::new(false),
+    };
+    proof.housekeeper.run_maintenance().await;
+
+    let storm = Storm::over(&proof.world, troubles(&proof.world), CALLS_PER_FAULT, dice.for_one_more());
+    let started = Instant::now();
+    let callers = proof.instances.iter().flat_map(|instance| [instance; CALLERS_OF_EACH]);
+    tokio::join!(
+        join_all(callers.map(|instance| proof.call(instance))),
+        proof.keep_house(),
+        proof.let_clocks_leap(),
+        proof.watch(started)
+    );
+    let took = started.elapsed();
+    let past = storm.end();
+
+    let figures = proof.ledger.figures();
+    let rate = figures.rooms as u128 * 1000 / took.as_millis();
+    report("million", &format!("{figures}; {past}; {took:.1?}, {rate} a second"));
+    proof.ledger.assert_every_room_is_one_citizens(&proof.world);
+    let Proof { world, clocks, ledger, cases, instances, housekeeper, .. } = proof;
+    drop((instances, housekeeper));
+    sleep(LAST_PAUSE_OF_A_BURN).await;
+    let stock = let_everything_age(&world, &settings(&world), &clocks, &ledger, &cases);
+    report("million", &stock.to_string());
+    assert!(figures.from_pool > figures.rooms / 2, "the pool was hardly used: {figures}");
+}
+
+impl Proof {
+    async fn call(&self, instance: &Instance) {
+        while !self.over.load(Ordering::Relaxed) {
+            let case = self.cases.next();
+            let outcome = instance.create(case).await;
+            self.ledger.enter(&self.world, case, &outcome);
+            if let Outcome::Room { name, .. } = outcome {
+                // Checked; a million of them would fill the node.
+                self.world.pexip.remove(&name);
+                self.ledger.ended(&name);
+            } else {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    async fn keep_house(&self) {
+        while !self.over.load(Ordering::Relaxed) {
+            self.housekeeper.run_maintenance().await;
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn let_clocks_leap(&self) {
+        while !self.over.load(Ordering::Relaxed) {
+            sleep(BETWEEN_LEAPS).await;
+            self.clocks.advance(&self.world, LEAP);
+        }
+    }
+
+    /// Tells how it goes, and ends it.
+    async fn watch(&self, started: Instant) {
+        let (mut told, goal) = (Instant::now(), if is_full() { A_MILLION } else { usize::MAX });
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            let (figures, took) = (self.ledger.figures(), started.elapsed());
+            if told.elapsed() > Duration::from_secs(30) {
+                told = Instant::now();
+                let rooms = self.world.pexip.rooms().len();
+                let rate = figures.rooms as u128 * 1000 / took.as_millis();
+                report("million", &format!("{took:.0?}: {figures}; {rate} a second; {rooms} rooms on Pexip"));
+            }
+            assert!(took < LONGEST_RUN, "{figures}");
+            if figures.rooms >= goal || (!is_full() && took >= SHORT_RUN) {
+                break;
+            }
+        }
+        self.over.store(true, Ordering::Relaxed);
+    }
+}

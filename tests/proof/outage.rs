@@ -1,0 +1,151 @@
+//! What an outage of the node may cost, and what comes after it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use maxconf_simulators::pexip::PASSWORD;
+use maxconf_simulators::{Fault, Matching, Times};
+use reqwest::Method;
+use tokio::time::Instant;
+
+use crate::support::{Cases, Clocks, Instance, Ledger, Outcome, POOL_QUEUE, Settings, World, eventually, report};
+
+const TARGET: usize = 50;
+const CREATES: usize = 100;
+
+/// Rooms that an outage may use up while the breakers find out.
+const A_HANDFUL: usize = 8;
+
+/// A breaker's pause, and a probe.
+const SECONDS_TO_RECOVER: Duration = Duration::from_secs(20);
+
+struct Proof {
+    world: World,
+    instance: Instance,
+    ledger: Ledger,
+    cases: Cases,
+}
+
+impl Proof {
+    async fn with_a_full_pool() -> Self {
+        let world = World::start().await;
+        let settings = Settings::of(&world).set("POOL_TARGET_SIZE", TARGET).set("PEXIP_REQUESTS_PER_MINUTE", 3000);
+        let instance = Instance::start(&world, &settings, Clocks::default().of_an_instance());
+        instance.run_maintenance().await;
+        let proof = Self { world, instance, ledger: Ledger::default(), cases: Cases::default() };
+        assert_eq!(proof.tickets(), TARGET);
+        let is_leased = async || proof.world.queue.messages(POOL_QUEUE).iter().any(|message| !message.visible);
+        eventually("a room is leased", is_leased).await;
+        proof
+    }
+
+    fn tickets(&self) -> usize {
+        self.world.queue.messages(POOL_QUEUE).len()
+    }
+
+    async fn create(&self) -> Outcome {
+        let case = self.cases.next();
+        let outcome = self.instance.create(case).await;
+        self.ledger.enter(&self.world, case, &outcome);
+        outcome
+    }
+
+    fn claimed(&self) -> usize {
+        let claims = self.world.queue.traffic().log().into_iter();
+        claims.filter(|exchange| exchange.method == Method::DELETE && exchange.status == Some(204)).count()
+    }
+
+    /// A hundred citizens come at once. Returns how many rooms that has cost.
+    async fn costs_at_most_a_handful(&self, outage: &str) {
+        self.world.queue.traffic().clear();
+        let started = Instant::now();
+        let outcomes = join_all((0..CREATES).map(|_| self.create())).await;
+        let (claimed, took) = (self.claimed(), started.elapsed());
+        report("outage", &format!("{outage}: {claimed} rooms claimed in {took:.1?}; {}", self.ledger.figures()));
+        assert!(
+            outcomes.iter().all(|outcome| !matches!(outcome, Outcome::Room { from_pool: true, .. })),
+            "{outcomes:?}"
+        );
+        assert!(claimed <= A_HANDFUL, "{outage}: {claimed} rooms were claimed");
+    }
+
+    async fn recovers(&self, outage: &str) {
+        let created = async || matches!(self.create().await, Outcome::Room { from_pool: true, .. });
+        let after = eventually("rooms come from the pool again", created).await;
+        assert!(after < SECONDS_TO_RECOVER, "{outage}: only after {after:?}");
+        let full = async || {
+            self.instance.run_maintenance().await;
+            self.tickets() >= TARGET
+        };
+        let full_after = eventually("the pool is full again", full).await;
+        report("outage", &format!("{outage}: a room after {after:.1?}, a full pool {full_after:.1?} later"));
+        self.ledger.assert_every_room_is_one_citizens(&self.world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_password_costs_a_handful_of_rooms() {
+    let proof = Proof::with_a_full_pool().await;
+    proof.world.pexip.set_password("changed-by-an-operator");
+    proof.costs_at_most_a_handful("password refused").await;
+    proof.world.pexip.set_password(PASSWORD);
+    proof.recovers("password refused").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_down_costs_a_handful_of_rooms() {
+    let proof = Proof::with_a_full_pool().await;
+    proof.world.pexip.stop().await;
+    proof.costs_at_most_a_handful("node down").await;
+    proof.world.pexip.restart().await;
+    proof.recovers("node down").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_rejects_every_tag_costs_a_handful_of_rooms() {
+    every_tag_is_answered_with(400).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_fails_at_every_tag_costs_a_handful_of_rooms() {
+    every_tag_is_answered_with(500).await;
+}
+
+async fn every_tag_is_answered_with(status: u16) {
+    let (proof, outage) = (Proof::with_a_full_pool().await, format!("{status} for every tag"));
+    proof.world.pexip.traffic().inject(Matching::method(Method::PATCH), Times::Always, Fault::Status(status));
+    proof.costs_at_most_a_handful(&outage).await;
+    proof.world.pexip.traffic().heal();
+    proof.recovers(&outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refill_makes_no_citizen_wait() {
+    const CALL: Duration = Duration::from_millis(100);
+
+    let proof = Proof::with_a_full_pool().await;
+    for room in proof.world.pexip.rooms().iter().skip(TARGET / 2) {
+        proof.world.pexip.remove(&room.name);
+    }
+    proof.world.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(CALL));
+
+    let refill = async {
+        let started = Instant::now();
+        proof.instance.run_maintenance().await;
+        started.elapsed()
+    };
+    let creates = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..10 {
+            let asked = Instant::now();
+            let outcome = proof.create().await;
+            assert!(matches!(outcome, Outcome::Room { from_pool: true, .. }), "{outcome:?}");
+            slowest = slowest.max(asked.elapsed());
+        }
+        slowest
+    };
+    let (refilled, slowest) = tokio::join!(refill, creates);
+
+    report("outage", &format!("refill for {refilled:.1?}, slowest create beside it {slowest:.1?}"));
+    assert!(slowest < refilled / 2, "a create waited for the refill: {slowest:?} of {refilled:?}");
+}

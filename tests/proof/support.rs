@@ -1,0 +1,26 @@
+//! What the proofs share: instances in an outside world, callers, faults, and the books that must balance in the end.
+
+mod aftermath;
+mod caller;
+mod clocks;
+mod dice;
+mod instance;
+mod ledger;
+mod program;
+mod stock;
+mod storm;
+mod waiting;
+#[path = "../api/support/world.rs"]
+mod world;
+
+pub(crate) use aftermath::let_everything_age;
+pub(crate) use caller::{Caller, Case, Cases, Outcome};
+pub(crate) use clocks::Clocks;
+pub(crate) use dice::{Dice, is_full, report};
+pub(crate) use instance::{Instance, Served, Settings};
+pub(crate) use ledger::Ledger;
+pub(crate) use program::Program;
+pub(crate) use stock::Stock;
+pub(crate) use storm::{Storm, Trouble};
+pub(crate) use waiting::{alone, eventually};
+pub(crate) use world::{POOL_QUEUE, World};

@@ -1,0 +1,130 @@
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
+use maxconf::app::App;
+use maxconf::clock::Clock;
+use maxconf::config::Config;
+use maxconf::server;
+use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
+use tower::ServiceExt;
+use url::Url;
+
+use super::caller::long_token;
+use super::{Case, Outcome, World};
+
+/// Settings of an instance by their names.
+#[derive(Clone)]
+pub(crate) struct Settings(HashMap<&'static str, String>);
+
+impl Settings {
+    /// Those of the world, with limits that no load of a proof reaches.
+    pub(crate) fn without_limits(world: &World) -> Self {
+        Self::of(world)
+            .set("PEXIP_REQUESTS_PER_MINUTE", 100_000)
+            .set("PEXIP_MAX_IN_FLIGHT", 64)
+            .set("RATE_LIMIT_PER_MINUTE", 1_000_000)
+            .set("POOL_MAX_ROOMS", 100_000)
+            .set("SWEEP_MAX_DELETIONS", 10_000)
+    }
+
+    /// Those of the world, everything else at its default.
+    pub(crate) fn of(world: &World) -> Self {
+        Self(world.settings())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts as a proof has them")]
+    pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.0.insert(name, value.to_string());
+        self
+    }
+
+    /// What a setting in whole numbers says, or its default.
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.config_value(name).parse().unwrap_or_else(|_| panic!("{name} is no number"))
+    }
+
+    pub(crate) fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.number(name))
+    }
+
+    pub(crate) fn as_environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    fn config(&self) -> Config {
+        Config::read(|name| self.0.get(name).map(OsString::from)).expect("settings that can be used")
+    }
+
+    fn config_value(&self, name: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_else(|| {
+            let setting = Config::settings().find(|setting| setting.name == name).expect("a setting");
+            setting.default.to_string()
+        })
+    }
+}
+
+/// The service in this process, asked without a network in between.
+pub(crate) struct Instance {
+    router: Router,
+    token: String,
+    /// Dropped, its background work stops.
+    _background: DropGuard,
+}
+
+impl Instance {
+    pub(crate) fn start(world: &World, settings: &Settings, clock: Clock) -> Self {
+        let app = App::build(settings.config(), clock).expect("a service that can be built");
+        let (router, background) = app.into_parts();
+        Self { router, token: long_token(&world.entra), _background: background }
+    }
+
+    pub(crate) async fn create(&self, case: Case) -> Outcome {
+        let (status, source, body) = self.post(&case.path()).await;
+        Outcome::read(status, &source, &body)
+    }
+
+    /// The Functions host's timer; what the run says of itself.
+    pub(crate) async fn run_maintenance(&self) -> String {
+        let (status, _, body) = self.post("/function_pool_maintenance").await;
+        assert_eq!(status, 200, "the host would repeat the run");
+        String::from_utf8(body).expect("a text")
+    }
+
+    async fn post(&self, path: &str) -> (u16, String, Vec<u8>) {
+        let authorization = format!("Bearer {}", self.token);
+        let request = Request::post(path).header(AUTHORIZATION, authorization).body(Body::empty()).expect("a request");
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let source = head.headers.get("room-source").map_or("", |value| value.to_str().unwrap_or_default());
+        let body = to_bytes(body, usize::MAX).await.expect("a body that can be read");
+        (head.status.as_u16(), source.to_owned(), body.into())
+    }
+}
+
+/// The service in this process, on a port, for callers who hang up.
+pub(crate) struct Served {
+    pub(crate) url: Url,
+    /// Dropped, it stops.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Served {
+    pub(crate) async fn start(settings: &Settings) -> Self {
+        let config = settings.config();
+        let listener = server::bind(&config.server).await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
+        let app = App::build(config, Clock::system()).expect("a service that can be built");
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(server::serve(listener, app, async {
+            let _ = stopped.await;
+            0
+        }));
+        Self { url: url.parse().expect("a URL"), _stop: stop }
+    }
+}

@@ -1,0 +1,145 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Case, Outcome, World};
+
+/// Every answer that was given, and what was wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    rooms: HashMap<Box<str>, Entry>,
+    served: HashSet<Case>,
+    refused: BTreeMap<String, usize>,
+    from_pool: usize,
+    no_answer: usize,
+    duplicates: Vec<String>,
+    wrong_tags: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    case: Case,
+    end: End,
+}
+
+/// What the caller who got a room knows of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    NotAsked,
+    /// Asked for, without an answer.
+    Unknown,
+    Ended,
+}
+
+/// The sums.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    pub(crate) rooms: usize,
+    pub(crate) from_pool: usize,
+    pub(crate) no_answer: usize,
+    refused: BTreeMap<String, usize>,
+    duplicates: usize,
+    wrong_tags: usize,
+}
+
+impl Ledger {
+    /// Enters an answer the moment it is there: the tag on Pexip must be the request's by then.
+    pub(crate) fn enter(&self, world: &World, case: Case, outcome: &Outcome) {
+        let name = match outcome {
+            Outcome::Room { name, .. } => name,
+            Outcome::Refused { status, code } => {
+                *self.kept().refused.entry(format!("{status} {code}")).or_default() += 1;
+                return;
+            }
+            Outcome::NoAnswer => {
+                self.kept().no_answer += 1;
+                return;
+            }
+        };
+        let on_pexip = world.pexip.room(name).map(|room| room.tag);
+        let history = world.pexip.tag_history(name);
+        let tag = case.tag();
+        let mut kept = self.kept();
+        kept.from_pool += usize::from(matches!(outcome, Outcome::Room { from_pool: true, .. }));
+        kept.served.insert(case);
+        if on_pexip.as_ref() != Some(&tag) || history.iter().any(|written| *written != tag) {
+            kept.wrong_tags.push(format!("{name}: {tag} was answered, {on_pexip:?} is there after {history:?}"));
+        }
+        if let Some(first) = kept.rooms.insert(name.as_str().into(), Entry { case, end: End::NotAsked }) {
+            kept.duplicates.push(format!("{name} for {case:?} and before for {:?}", first.case));
+        }
+    }
+
+    /// The caller's room has ended, says the service.
+    pub(crate) fn ended(&self, name: &str) {
+        self.set_end(name, End::Ended);
+    }
+
+    /// Nobody knows whether the caller's room has ended.
+    pub(crate) fn perhaps_ended(&self, name: &str) {
+        self.set_end(name, End::Unknown);
+    }
+
+    /// Whose room it is, if an answer has named it.
+    pub(crate) fn case_of(&self, name: &str) -> Option<Case> {
+        self.kept().rooms.get(name).map(|entry| entry.case)
+    }
+
+    pub(crate) fn says_ended(&self, name: &str) -> bool {
+        self.kept().rooms.get(name).is_some_and(|entry| entry.end == End::Ended)
+    }
+
+    /// Whether the case got a room.
+    pub(crate) fn has_served(&self, case: Case) -> bool {
+        self.kept().served.contains(&case)
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let kept = self.kept();
+        Figures {
+            rooms: kept.served.len(),
+            from_pool: kept.from_pool,
+            no_answer: kept.no_answer,
+            refused: kept.refused.clone(),
+            duplicates: kept.duplicates.len(),
+            wrong_tags: kept.wrong_tags.len(),
+        }
+    }
+
+    /// Asserts that no room was answered twice, and that none of them ever carried another tag than its citizen's.
+    pub(crate) fn assert_every_room_is_one_citizens(&self, world: &World) {
+        let kept = self.kept();
+        assert!(kept.duplicates.is_empty(), "rooms that two citizens got: {:#?}", some(&kept.duplicates));
+        assert!(kept.wrong_tags.is_empty(), "answers without their tag: {:#?}", some(&kept.wrong_tags));
+        // Once more after everything: a write that came late would have changed a tag behind its answer.
+        for (name, entry) in &kept.rooms {
+            let (tag, history) = (entry.case.tag(), world.pexip.tag_history(name));
+            assert!(history.iter().all(|written| *written == tag), "{name} of {tag}: {history:?}");
+        }
+    }
+
+    fn set_end(&self, name: &str, end: End) {
+        self.kept().rooms.get_mut(name).expect("a room that was answered").end = end;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn some(faults: &[String]) -> &[String] {
+    &faults[..faults.len().min(20)]
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} rooms answered ({} from the pool), {} duplicates, {} wrong tags, {} without an answer, refused {:?}",
+            self.rooms, self.from_pool, self.duplicates, self.wrong_tags, self.no_answer, self.refused
+        )
+    }
+}

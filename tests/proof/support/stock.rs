@@ -1,0 +1,71 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use maxconf::room::Marks;
+
+use super::{Case, Cases, Ledger, POOL_QUEUE, World};
+
+/// All rooms of ours on Pexip while nobody works, each with the one reason why it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    /// Untagged, with a message.
+    pub(crate) pool: Vec<String>,
+    /// Untagged, without a message: whoever made or claimed it could not go on.
+    pub(crate) orphans: Vec<String>,
+    /// Tagged, and with the caller whose tag it is.
+    pub(crate) handed_out: Vec<String>,
+    /// Tagged, and its caller never got the answer.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Stock {
+    /// Fails for a room that nothing explains, that two things explain, or that no mark would ever end.
+    pub(crate) fn take(world: &World, ledger: &Ledger, cases: &Cases) -> Self {
+        let mut messages: HashMap<String, usize> = HashMap::new();
+        for message in world.queue.messages(POOL_QUEUE) {
+            *messages.entry(message.text).or_default() += 1;
+        }
+        assert!(messages.values().all(|count| *count == 1), "a name in two messages: {messages:?}");
+        let mut stock = Self::default();
+        let mut tagged = HashSet::new();
+        for room in world.pexip.rooms() {
+            let (name, marks) = (room.name, Marks::read(&room.description));
+            assert!(!ledger.says_ended(&name), "{name} was said to have ended");
+            if room.tag.is_empty() {
+                assert!(ledger.case_of(&name).is_none(), "{name} was answered and has no tag");
+                assert!(marks.ready_until.is_some() && marks.handed_out.is_none(), "{name}: {marks:?}");
+                let place = if messages.contains_key(&name) { &mut stock.pool } else { &mut stock.orphans };
+                place.push(name);
+                continue;
+            }
+            let case = Case::of_tag(&room.tag).unwrap_or_else(|| panic!("{name}: a tag of nobody: {}", room.tag));
+            assert!(cases.include(case), "{name}: a tag that nobody asked for: {}", room.tag);
+            assert!(tagged.insert(case), "{case:?} has two rooms, one of them {name}");
+            assert!(marks.handed_out.is_some(), "{name} has a tag and would never be swept: {marks:?}");
+            assert!(!messages.contains_key(&name), "{name} has a tag and a message");
+            let history: HashSet<_> = world.pexip.tag_history(&name).into_iter().collect();
+            assert_eq!(history.len(), 1, "{name}: {history:?}");
+            if let Some(owner) = ledger.case_of(&name) {
+                assert_eq!(owner, case, "{name} has another citizen's tag");
+                stock.handed_out.push(name);
+            } else {
+                assert!(!ledger.has_served(case), "{case:?} got another room, and {name} as well");
+                stock.unknown.push(name);
+            }
+        }
+        stock
+    }
+}
+
+impl fmt::Display for Stock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "on Pexip {} in the pool, {} orphans, {} handed out, {} tagged that no caller knows",
+            self.pool.len(),
+            self.orphans.len(),
+            self.handed_out.len(),
+            self.unknown.len()
+        )
+    }
+}
