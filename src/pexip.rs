@@ -117,9 +117,8 @@ impl PexipClient {
     /// Sends a request whose work is done when the answer has one of these statuses, and no other: a page that a proxy
     /// puts before the node has a 200 too.
     async fn send(&self, permit: Permit, request: RequestBuilder, done: &[u16]) -> Result<Response, PexipError> {
-        let is_done = async |response: Response| match done.contains(&response.status().as_u16()) {
-            true => Ok(response),
-            false => Err(CallFailure::Unreadable.into()),
+        let is_done = async |response: Response| {
+            if done.contains(&response.status().as_u16()) { Ok(response) } else { Err(CallFailure::Unreadable.into()) }
         };
         self.call(permit, request, is_done).await
     }
