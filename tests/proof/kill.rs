@@ -22,6 +22,9 @@ const CALLERS: usize = 24;
 /// About as many as are asked for while a new room is hidden: those who wait receive a room the moment it is there.
 const TARGET: usize = 120;
 
+/// The percentage of rooms that callers end themselves; the others are left to the sweep.
+const ENDED_BY_CALLERS: usize = 90;
+
 /// What each step of a room's life takes at queue and node. A killed process is then between two steps, or in the
 /// middle of one that is done all the same, more often than not.
 const STEP: Duration = Duration::from_millis(15);
@@ -161,7 +164,9 @@ impl Proof {
             let outcome = self.caller.create(&self.fleet.address(dice.below(INSTANCES)), case).await;
             self.ledger.enter(&self.world, case, &outcome);
             match outcome {
-                Outcome::Room { name, .. } if dice.percent(75) => self.end(&name, dice.below(INSTANCES)).await,
+                Outcome::Room { name, .. } if dice.percent(ENDED_BY_CALLERS) => {
+                    self.end(&name, dice.below(INSTANCES)).await
+                }
                 Outcome::Room { .. } => {}
                 Outcome::Refused { .. } | Outcome::NoAnswer => sleep(dice.milliseconds(5, 50)).await,
             }

@@ -76,9 +76,9 @@ fn troubles(world: &World) -> Vec<Trouble> {
         pexip(Matching::method(Method::POST), with(usual(), [late.clone(), vec![Fault::Rubbish]].concat())),
         pexip(
             Matching::method(Method::PATCH),
-            with(usual(), [late, vec![Fault::Status(400), Fault::Status(404)]].concat()),
+            with(usual(), [late, vec![Fault::Status(400), Fault::Status(404), Fault::Rubbish]].concat()),
         ),
-        pexip(Matching::method(Method::DELETE), usual()),
+        pexip(Matching::method(Method::DELETE), with(usual(), vec![Fault::Rubbish])),
     ]
 }
 

@@ -14,6 +14,9 @@ const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
 /// Longer than the service's own deadline in every proof.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Longer than a maintenance run goes on.
+const LONGEST_RUN: Duration = Duration::from_secs(70);
+
 /// One citizen's case: its `uuiData` and its tag are no other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Case(u64);
@@ -120,7 +123,8 @@ impl Caller {
 
     /// The Functions host's timer. `None` if there was no answer.
     pub(crate) async fn run_maintenance(&self, service: &Url) -> Option<String> {
-        let answer = self.request(Method::POST, service, "/function_pool_maintenance").send().await;
+        let request = self.request(Method::POST, service, "/function_pool_maintenance");
+        let answer = request.timeout(LONGEST_RUN).send().await;
         answer.ok()?.text().await.ok()
     }
 
