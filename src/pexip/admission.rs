@@ -60,6 +60,11 @@ impl TagSlot {
         self.first_call.take()
     }
 
+    /// Lets another call go first: with one place in all, it would wait for this one's.
+    pub fn give_way(&mut self) {
+        self.first_call = None;
+    }
+
     /// Says what the tagging came to in the end. A room that is gone says nothing about the next one.
     pub fn settle<T>(self, result: &Result<T, PexipError>) {
         match result {

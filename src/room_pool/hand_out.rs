@@ -198,7 +198,7 @@ impl Inner {
                 return Ok(Attempt::QueueInTrouble);
             }
         }
-        self.tag_or_burn(slot, room.conference, tag, deadline).await
+        self.tag_or_burn(slot, room.conference, room.seen_at, tag, deadline).await
     }
 
     /// A claimed room is handed out or destroyed, never put back.
@@ -206,11 +206,12 @@ impl Inner {
         &self,
         mut slot: TagSlot,
         mut conference: Conference,
+        seen_at: u64,
         tag: &Tag,
         deadline: Instant,
     ) -> Result<Attempt, TakeRoomError> {
         conference.marks.handed_out = Some(self.clock.now_utc());
-        let written = timeout_at(deadline, self.write_tag(&mut slot, &conference, tag, deadline)).await;
+        let written = timeout_at(deadline, self.write_tag(&mut slot, &conference, seen_at, tag, deadline)).await;
         let written = written.unwrap_or(Err(CallFailure::Timeout.into()));
         slot.settle(&written);
         match written {
@@ -232,17 +233,19 @@ impl Inner {
     }
 
     /// The same PATCH again where the answer may have been lost: it is idempotent and the room is ours alone. But not
-    /// without another look: the node may have come back from a backup, and the id be another room's.
+    /// by an id that was seen before some trouble: the node may have come back from a backup, and the id be another
+    /// room's.
     async fn write_tag(
         &self,
         slot: &mut TagSlot,
         room: &Conference,
+        mut seen_at: u64,
         tag: &Tag,
         deadline: Instant,
     ) -> Result<(), PexipError> {
         let mut attempt = 1;
         loop {
-            let Err(error) = self.write_tag_once(slot, room, tag, attempt > 1).await else { return Ok(()) };
+            let Err(error) = self.write_tag_once(slot, room, &mut seen_at, tag).await else { return Ok(()) };
             // A wait that is known is worth a claimed room, if it ends in time.
             let pause = error.retry_in().unwrap_or(Duration::from_millis(100) * attempt);
             let passes = error.is_ambiguous() || error.retry_in().is_some();
@@ -258,15 +261,18 @@ impl Inner {
         &self,
         slot: &mut TagSlot,
         room: &Conference,
+        seen_at: &mut u64,
         tag: &Tag,
-        look_first: bool,
     ) -> Result<(), PexipError> {
-        if look_first {
+        let troubles = self.pexip.troubles();
+        if *seen_at != troubles {
+            slot.give_way();
             let now = self.pexip.read(room.id).await?.filter(|now| now.name == room.name);
             let others = |now: &Conference| now.tag.as_ref().is_some_and(|there| there.expose() != tag.expose());
             if now.is_none_or(|now| others(&now)) {
                 return Err(PexipError::NotFound);
             }
+            *seen_at = troubles;
         }
         self.pexip.tag(slot, room.id, tag, &room.marks).await
     }

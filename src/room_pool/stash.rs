@@ -48,7 +48,7 @@ pub(super) struct ReadyRoom {
     pub(super) message: LeasedMessage,
     pub(super) conference: Conference,
     /// What [`PexipClient::troubles`](crate::pexip::PexipClient::troubles) said before it was looked up.
-    seen_at: u64,
+    pub(super) seen_at: u64,
 }
 
 impl ReadyRoom {

@@ -96,7 +96,7 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_taken_places(
     // The sweep takes them by their marks; but each create that got that far was to destroy its room itself, except
     // where the answer was being written when the caller hung up: that nobody can know.
     let left = stock.unknown.len() + stock.orphans.len();
-    assert!(left <= past.tags / 8, "rooms that were left to the sweep: {stock}");
+    assert!(left <= past.tags / 3, "rooms that were left to the sweep: {stock}");
     report("hang_up", &format!("{stock}; full again after {after:.1?}; all in {:.1?}", started.elapsed()));
     assert!(past.tags > requests / 10, "hardly anybody has got as far as a room: {past}");
 }
@@ -151,6 +151,8 @@ impl Proof {
         let creates = join_all((0..CALLS_IN_FLIGHT).map(|_| self.create(place)));
         let all_at_the_node = async {
             eventually("they are at the node at once", async || traffic.count(&calls) == number).await;
+            // The last of them is in the log a moment before it stalls, and healing would pass it by.
+            sleep(Duration::from_millis(200)).await;
             traffic.heal();
         };
         tokio::join!(creates, all_at_the_node).0
