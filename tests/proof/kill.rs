@@ -165,7 +165,7 @@ impl Proof {
             self.ledger.enter(&self.world, case, &outcome);
             match outcome {
                 Outcome::Room { name, .. } if dice.percent(ENDED_BY_CALLERS) => {
-                    self.end(&name, dice.below(INSTANCES)).await
+                    self.end(&name, dice.below(INSTANCES)).await;
                 }
                 Outcome::Room { .. } => {}
                 Outcome::Refused { .. } | Outcome::NoAnswer => sleep(dice.milliseconds(5, 50)).await,
