@@ -124,7 +124,7 @@ impl Inner {
             return self.make_direct(tag, deadline).await;
         }
         for _ in 0..MOST_TRIES {
-            match self.stash.take(self.pexip.troubles(), deadline).await {
+            match self.stash.take(self.moment(), deadline).await {
                 Ok(room) => match self.claim_and_tag(room, tag, deadline, &caller_is_gone).await? {
                     Attempt::Tagged(conference) => {
                         self.refill.owe_one();
@@ -162,7 +162,7 @@ impl Inner {
     ) -> Result<Attempt, TakeRoomError> {
         // Few at a time: what lies between claim and tag when the node stops taking tags is lost.
         let Ok(_stake) = timeout_at(deadline, self.stash.stake()).await else {
-            self.stash.give_back(room, self.pexip.troubles());
+            self.stash.give_back(room, self.moment());
             return Err(PexipError::Saturated.into());
         };
         // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
@@ -170,22 +170,22 @@ impl Inner {
         let slot = match self.pexip.reserve_tagging().await {
             Ok(slot) => slot,
             Err(error) => {
-                self.stash.give_back(room, self.pexip.troubles());
+                self.stash.give_back(room, self.moment());
                 return Err(error.into());
             }
         };
         // Once more: while this one waited, others may have found out that no tag is taken.
         if let Err(error) = self.pexip.check_can_tag() {
-            self.stash.give_back(room, self.pexip.troubles());
+            self.stash.give_back(room, self.moment());
             return Err(error.into());
         }
         // Nor is a room claimed for nobody, or for a tag that there is no time for.
         if caller_is_gone() || Instant::now() + LEAST_TIME_TO_TAG > deadline {
-            self.stash.give_back(room, self.pexip.troubles());
+            self.stash.give_back(room, self.moment());
             return Err(NoRoom::OutOfTime.into());
         }
-        if !room.is_claimable(self.pexip.troubles()) {
-            self.stash.give_back(room, self.pexip.troubles());
+        if !room.is_claimable(self.moment()) {
+            self.stash.give_back(room, self.moment());
             return Ok(Attempt::TryNext);
         }
         // Deleting the message is what makes the room ours. In the other order a late tag could land on a room that

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -51,11 +52,26 @@ pub(super) struct ReadyRoom {
     pub(super) seen_at: u64,
 }
 
+/// What a room is judged by at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    troubles: u64,
+    /// Whatever ends before this ends too early for a hand-out that begins now.
+    hand_out_over: OffsetDateTime,
+}
+
 impl ReadyRoom {
-    /// Whether the lease lasts and nothing has happened at Pexip since the room was looked up there. After trouble
-    /// what was seen may not hold: a node that comes back from a backup counts its ids again.
-    pub(super) fn is_claimable(&self, troubles: u64) -> bool {
-        self.seen_at == troubles && Instant::now() < self.message.lease_ends
+    /// Whether the lease lasts, the room lasts longer than a hand-out, and nothing has happened at Pexip since the room
+    /// was looked up there. After trouble what was seen may not hold: a node that comes back from a backup counts its
+    /// ids again.
+    pub(super) fn is_claimable(&self, moment: Moment) -> bool {
+        self.seen_at == moment.troubles && Instant::now() < self.message.lease_ends && self.outlasts(moment)
+    }
+
+    /// Past either of these the sweep may take the room, so that its tag would be too late.
+    fn outlasts(&self, moment: Moment) -> bool {
+        let ready_until = self.conference.marks.ready_until.unwrap_or(self.message.expires);
+        self.message.expires.min(ready_until) > moment.hand_out_over
     }
 }
 
@@ -111,10 +127,10 @@ impl Stash {
     }
 
     /// A ready room: at once if there is one, else as soon as the queue gives one, within the bounds of patience.
-    pub(super) async fn take(&self, troubles: u64, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
+    pub(super) async fn take(&self, moment: Moment, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
         let room = {
             let mut state = self.state();
-            state.keep_claimable(troubles);
+            state.keep_claimable(moment);
             let room = state.rooms.pop_front();
             if let Some(room) = &room {
                 state.note_on_its_way(room);
@@ -137,8 +153,8 @@ impl Stash {
     }
 
     /// Gives back a room that was not claimed; its lease may still run.
-    pub(super) fn give_back(&self, room: ReadyRoom, troubles: u64) {
-        if room.is_claimable(troubles) {
+    pub(super) fn give_back(&self, room: ReadyRoom, moment: Moment) {
+        if room.is_claimable(moment) {
             self.state().hand_over(room);
         } else {
             self.state().unchecked.push(room.message);
@@ -155,9 +171,9 @@ impl Stash {
         std::mem::take(&mut self.state().unchecked)
     }
 
-    fn wanted(&self, troubles: u64) -> usize {
+    fn wanted(&self, moment: Moment) -> usize {
         let mut state = self.state();
-        state.keep_claimable(troubles);
+        state.keep_claimable(moment);
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
         (state.waiting.len() + self.prefetch).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
     }
@@ -194,9 +210,9 @@ impl Stash {
 
 impl State {
     /// Forgets what is leased no longer; what is leased but not to be relied on is looked up again.
-    fn keep_claimable(&mut self, troubles: u64) {
+    fn keep_claimable(&mut self, moment: Moment) {
         for room in std::mem::take(&mut self.rooms) {
-            if room.is_claimable(troubles) {
+            if room.is_claimable(moment) {
                 self.rooms.push_back(room);
             } else {
                 self.unchecked.push(room.message);
@@ -236,11 +252,16 @@ impl State {
 }
 
 impl Inner {
+    pub(super) fn moment(&self) -> Moment {
+        let hand_out_over = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
+        Moment { troubles: self.pexip.troubles(), hand_out_over }
+    }
+
     /// Keeps the stash at its prefetch and serves those who wait, until `stop`. Runs once per instance, so that one
     /// batch is on its way at a time and no request carries the receive.
     pub(super) async fn keep_stash_filled(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let wanted = self.stash.wanted(self.pexip.troubles());
+            let wanted = self.stash.wanted(self.moment());
             let pause = if wanted == 0 { self.stash.until_next_expiry() } else { self.fill_stash(wanted).await };
             // After an empty or failed look the next one is not hurried by whoever comes: a burst on an empty pool
             // would be a burst on the queue.
@@ -331,7 +352,7 @@ impl Inner {
                 return Err(error);
             }
         };
-        let lasting = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
+        let moment = self.moment();
         let mut ready = Vec::new();
         for message in leased {
             let Some(name) = &message.room else {
@@ -347,9 +368,9 @@ impl Inner {
                     self.drop_message(&message, "its room has a tag").await;
                 }
                 Some(conference) => {
-                    let ready_until = conference.marks.ready_until.unwrap_or(message.expires);
-                    if message.expires > lasting && ready_until > lasting {
-                        ready.push(ReadyRoom { message, conference, seen_at });
+                    let room = ReadyRoom { message, conference, seen_at };
+                    if room.outlasts(moment) {
+                        ready.push(room);
                     }
                 }
                 None => self.drop_message(&message, "its room does not exist").await,

@@ -1,9 +1,13 @@
 //! What the pool promises when a step fails, is repeated, or is the last one that is done.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::{POOL_QUEUE, TAG, TestApp, eventually};
 
@@ -209,7 +213,7 @@ async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
 
     // One wrong empty answer of Pexip must not drain the pool.
     let left = app.queue.messages(POOL_QUEUE).iter().filter(|message| message.text.contains("qqqqqqqq")).count();
-    assert!(left >= 5, "{left} of 15 are left");
+    assert!((5..15).contains(&left), "{left} of 15 are left");
 }
 
 #[tokio::test]
@@ -263,32 +267,56 @@ async fn two_tickets_with_one_name_give_the_room_once() {
     assert_ne!(app.create_room().await.room(), app.create_room().await.room());
 }
 
-#[tokio::test]
-async fn a_room_about_to_expire_is_not_handed_out() {
-    let app = TestApp::start().await;
+/// A name, and a room of it that is somebody's for so much longer.
+fn room_ready_for(seconds: i64) -> (&'static str, StoredRoom) {
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
-    let room = StoredRoom::named(name).with_pins("123456", "654321").described("ready-until=2020-01-01T00:00:00Z");
-    app.pool_holds(room);
+    let until = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    let mark = format!("ready-until={}", until.format(&Rfc3339).expect("a time"));
+    (name, StoredRoom::named(name).with_pins("123456", "654321").described(&mark))
+}
 
-    assert_ne!(app.create_room().await.room(), name);
+#[tokio::test]
+async fn a_room_that_could_expire_before_its_tag_is_not_handed_out() {
+    for (seconds, is_used) in [(27, false), (60, true)] {
+        let app = TestApp::with().set("REQUEST_DEADLINE_SECONDS", 25).start().await;
+        let (name, room) = room_ready_for(seconds);
+        app.pool_holds(room);
+
+        assert_eq!(app.create_room().await.room() == name, is_used, "{seconds} s before its end");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_has_come_near_its_end_in_the_stash_is_not_claimed() {
+    let hurried = Arc::new(AtomicU64::new(0));
+    let offset = Arc::clone(&hurried);
+    let clock = move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed));
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 1).clock(clock).start().await;
+    let (name, room) = room_ready_for(60);
+    app.pool_holds(room);
+    app.warm_up().await;
+
+    hurried.store(35, Ordering::Relaxed);
+    let answer = app.create_room().await;
+
+    assert_ne!(answer.room(), name);
+    assert_eq!(app.queue.traffic().count(&claim()), 0, "its message is left to expire");
 }
 
 #[tokio::test]
 async fn a_lease_that_ran_out_is_not_used() {
     let app = TestApp::with().set("POOL_LEASE_SECONDS", 2).start().await;
     app.warm_up().await;
-    let receipts = async || {
-        let log = app.queue.traffic().log();
-        log.into_iter()
-            .filter(|exchange| exchange.method == Method::GET && exchange.path.ends_with("/messages"))
-            .count()
-    };
-    let before = receipts().await;
+    let receives = Matching::method(Method::GET).path_contains("/messages");
+    app.queue.traffic().inject(receives, Times::Always, Fault::Status(500));
 
-    eventually("the stash is received anew by itself", async || receipts().await > before).await;
-    app.queue.advance(Duration::from_secs(3));
-    // Whatever was leased may have another owner now; the claim decides, and here nobody else came.
-    assert_eq!(app.create_room().await.header("room-source"), "pool");
+    eventually("the queue gives it to others", async || {
+        app.queue.messages(POOL_QUEUE).iter().all(|message| message.visible)
+    })
+    .await;
+
+    assert_eq!(app.create_room().await.header("room-source"), "direct");
+    assert_eq!(app.queue.traffic().count(&claim()), 0, "it may be another instance's by now");
 }
 
 #[tokio::test]
