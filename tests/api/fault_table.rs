@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use maxconf_simulators::{Fault, Matching, Times};
+use maxconf_simulators::{Fault, Matching, Times, Traffic};
 use reqwest::Method;
 
 use crate::support::{Answer, POOL_QUEUE, TestApp, eventually, two_looks_pass};
@@ -73,6 +73,14 @@ const INVALID: Told = (502, "pexip_invalid");
 const UNAVAILABLE: Told = (503, "pexip_unavailable");
 const TIMEOUT: Told = (504, "pexip_timeout");
 
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq)]
+enum Trouble {
+    Fault(Fault),
+    /// Nobody listens at its address, so no call to that system gets through.
+    Refused,
+}
+
 fn faults() -> [Fault; 12] {
     [
         Fault::Slow(Duration::from_millis(150)),
@@ -134,8 +142,8 @@ fn told(request: Request, call: Call, fault: &Fault) -> Told {
     }
 }
 
-fn rows() -> Vec<(Request, Call, Fault)> {
-    [
+fn rows() -> Vec<(Request, Call, Trouble)> {
+    let faulty = [
         (Request::CreateFromPool, Call::QueueReceive),
         (Request::CreateFromPool, Call::QueueClaim),
         (Request::CreateFromPool, Call::PexipLookUp),
@@ -155,8 +163,19 @@ fn rows() -> Vec<(Request, Call, Fault)> {
         (Request::Maintain, Call::PexipCreate),
     ]
     .into_iter()
-    .flat_map(|(request, call)| faults().map(|fault| (request, call, fault)))
-    .collect()
+    .flat_map(|(request, call)| faults().map(|fault| (request, call, Trouble::Fault(fault))));
+    // Each with the first call that it makes to the system.
+    let refused = [
+        (Request::CreateFromPool, Call::QueueReceive),
+        (Request::CreateFromPool, Call::PexipLookUp),
+        (Request::CreateDirect, Call::PexipCreate),
+        (Request::Delete, Call::PexipLookUp),
+        (Request::Look, Call::PexipLookUp),
+        (Request::Maintain, Call::QueueCount),
+        (Request::Maintain, Call::PexipLookUp),
+    ]
+    .map(|(request, call)| (request, call, Trouble::Refused));
+    faulty.chain(refused).collect()
 }
 
 #[test]
@@ -169,10 +188,10 @@ fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_nothing_behind() {
             scope.spawn(|| {
                 // A statement of its own: in the loop's head the lock would be held while the row runs.
                 let next = || rows.lock().expect("no panic while locked").pop();
-                while let Some((request, call, fault)) = next() {
+                while let Some((request, call, trouble)) = next() {
                     let runtime =
                         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                    if let Err(row) = runtime.block_on(check_row(request, call, fault)) {
+                    if let Err(row) = runtime.block_on(check_row(request, call, trouble)) {
                         wrong.lock().expect("no panic while locked").push(row);
                     }
                 }
@@ -183,16 +202,15 @@ fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_nothing_behind() {
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-async fn check_row(request: Request, call: Call, fault: Fault) -> Result<(), String> {
-    let row = format!("{request:?} while {call:?} shows {fault:?}");
+async fn check_row(request: Request, call: Call, trouble: Trouble) -> Result<(), String> {
+    let row = format!("{request:?} while {call:?} shows {trouble:?}");
     let seconds_ahead = Arc::new(AtomicU64::new(0));
     let app = start(request, &seconds_ahead).await;
     let room = match request {
         Request::Delete | Request::Look => app.create_room().await.room(),
         Request::CreateFromPool | Request::CreateDirect | Request::Maintain => String::new(),
     };
-    let traffic = if call.is_to_pexip() { app.pexip.traffic() } else { app.queue.traffic() };
-    traffic.inject(call.matching(), Times::Always, fault.clone());
+    cause(&app, call, &trouble).await;
 
     let answer = match request {
         Request::CreateFromPool | Request::CreateDirect => app.create_room().await,
@@ -200,20 +218,44 @@ async fn check_row(request: Request, call: Call, fault: Fault) -> Result<(), Str
         Request::Look => app.public_room(&room).await,
         Request::Maintain => app.run_maintenance().await,
     };
-    traffic.heal();
+    mend(&app, call, &trouble).await;
 
-    let (status, word) = told(request, call, &fault);
+    let (status, word) = match &trouble {
+        Trouble::Fault(fault) => told(request, call, fault),
+        // Not done for certain, like a call whose connection is closed.
+        Trouble::Refused => told(request, call, &Fault::HangUpBefore),
+    };
     if (answer.status.as_u16(), said(&answer).as_str()) != (status, word) {
         return Err(format!("{row}: told {} {:?} instead of {status} {word}", answer.status, said(&answer)));
     }
     if request == Request::Delete
         && (status, word) == GONE
         && app.pexip.room(&room).is_some()
-        && fault != Fault::Status(404)
+        && trouble != Trouble::Fault(Fault::Status(404))
     {
         return Err(format!("{row}: the room is still there"));
     }
     balance(&app, &seconds_ahead, &answer, target(request)).await.map_err(|unbalanced| format!("{row}: {unbalanced}"))
+}
+
+fn traffic(app: &TestApp, call: Call) -> &Traffic {
+    if call.is_to_pexip() { app.pexip.traffic() } else { app.queue.traffic() }
+}
+
+async fn cause(app: &TestApp, call: Call, trouble: &Trouble) {
+    match trouble {
+        Trouble::Fault(fault) => traffic(app, call).inject(call.matching(), Times::Always, fault.clone()),
+        Trouble::Refused if call.is_to_pexip() => app.pexip.stop().await,
+        Trouble::Refused => app.queue.stop().await,
+    }
+}
+
+async fn mend(app: &TestApp, call: Call, trouble: &Trouble) {
+    match trouble {
+        Trouble::Fault(_) => traffic(app, call).heal(),
+        Trouble::Refused if call.is_to_pexip() => app.pexip.restart().await,
+        Trouble::Refused => app.queue.restart().await,
+    }
 }
 
 fn target(request: Request) -> usize {

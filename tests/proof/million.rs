@@ -14,8 +14,8 @@ use crate::support::{
     let_everything_age, report,
 };
 
-const INSTANCES: usize = 4;
-const CALLERS_OF_EACH: usize = 24;
+const INSTANCES: usize = 8;
+const CALLERS_OF_EACH: usize = 12;
 
 const A_MILLION: usize = 1_000_000;
 
@@ -36,8 +36,8 @@ const LAST_PAUSE_OF_A_BURN: Duration = Duration::from_secs(7);
 
 fn settings(world: &World) -> Settings {
     Settings::without_limits(world)
-        .set("POOL_TARGET_SIZE", 250)
-        .set("POOL_PREFETCH", 8)
+        .set("POOL_TARGET_SIZE", 400)
+        .set("POOL_PREFETCH", 4)
         // Leaps make an hour pass in half a minute.
         .set("POOL_ROOM_MAX_AGE_SECONDS", 3600)
         .set("SWEEP_MARGIN_SECONDS", 600)
