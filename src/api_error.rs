@@ -148,6 +148,17 @@ impl ApiError {
         Self::credentials(error, "genesys")
     }
 
+    /// That of the Conferencing Nodes. The challenge is by RFC 7617: a Bearer token is nothing that they could send.
+    pub fn event_sink_credentials(error: InvalidCredentials) -> Self {
+        let code = match error {
+            InvalidCredentials::Missing => Code::TokenMissing,
+            InvalidCredentials::Repeated => Code::RequestInvalid,
+            InvalidCredentials::Malformed => Code::TokenInvalid,
+        };
+        let refusal = Self::new(code).cause_of(&error);
+        if code == Code::RequestInvalid { refusal } else { refusal.challenge("Basic realm=\"pexip-events\"") }
+    }
+
     fn credentials(error: InvalidCredentials, realm: &str) -> Self {
         match error {
             InvalidCredentials::Missing => Self::new(Code::TokenMissing).challenge(format!("Bearer realm=\"{realm}\"")),

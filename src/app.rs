@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::auth::{EntraVerifier, GenesysVerifier};
+use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig, StorageAccess};
 use crate::health::Health;
@@ -30,6 +30,8 @@ pub struct AppState {
     pub pool: RoomPool,
     pub entra: EntraVerifier,
     pub genesys: GenesysVerifier,
+    /// `None` = events are not taken.
+    pub event_sink: Option<EventSinkAccount>,
     pub health: Health,
     pub tag_rule: TagRule,
     pub prefix: RoomNamePrefix,
@@ -66,8 +68,12 @@ impl App {
         let deadline = config.server.request_deadline;
         let pool = RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock);
         pool.start(stop.clone());
+        let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
+        if event_sink.is_some() {
+            pool.look_after_ended_rooms(stop.clone());
+        }
 
-        let state = AppState { pool, entra, genesys, health, tag_rule, prefix, server: config.server };
+        let state = AppState { pool, entra, genesys, event_sink, health, tag_rule, prefix, server: config.server };
         Ok(Self { router: routes::router(state), background: stop.drop_guard() })
     }
 

@@ -1,4 +1,4 @@
-//! Who is calling. Each middleware leaves a value that proves it: [`EntraCaller`] or [`GenesysCaller`].
+//! Who is calling. Each middleware leaves a value that proves it: [`EntraCaller`], [`GenesysCaller`] or [`EventSender`].
 //!
 //! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
 
@@ -6,6 +6,7 @@ mod bearer;
 mod entra;
 mod entra_claims;
 mod entra_keys;
+mod event_sink;
 mod genesys;
 mod genesys_api;
 
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 pub use bearer::{InvalidCredentials, entra_bearer, genesys_token};
 pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
+pub use event_sink::{EventSender, EventSinkAccount};
 pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
 
 /// Implements the extraction of a caller that a guard has left in the request.
@@ -33,6 +35,7 @@ macro_rules! extract_what_the_guard_left {
 
 extract_what_the_guard_left!(EntraCaller);
 extract_what_the_guard_left!(GenesysCaller);
+extract_what_the_guard_left!(EventSender);
 
 /// A route asks for a caller, but no guard stands before it: a mistake of ours, which must not let anybody in.
 #[derive(Clone, Copy, Debug)]

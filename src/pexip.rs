@@ -6,6 +6,7 @@
 mod admission;
 mod conferences;
 mod error;
+mod event;
 mod live;
 mod trust;
 
@@ -27,8 +28,9 @@ use admission::{Admission, Permit, Urgency};
 
 pub use admission::TagSlot;
 
-pub use conferences::{Alias, Conference, ConferenceId, Deletion, Listing, NewConference};
+pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
+pub use event::{Event, EventKind, events};
 pub use live::Presence;
 pub use trust::trusting;
 

@@ -33,6 +33,11 @@ pub fn bound<S: Clone + Send + Sync + 'static>(router: Router<S>, bounds: &Bound
     router.layer(from_fn_with_state(bounds.clone(), within_bounds)).layer(answer_panics())
 }
 
+/// The same for routes that read the body themselves, up to a bound of their own.
+pub fn bound_with_body<S: Clone + Send + Sync + 'static>(router: Router<S>, bounds: &Bounds) -> Router<S> {
+    router.layer(from_fn_with_state(bounds.clone(), within_bounds_with_body)).layer(answer_panics())
+}
+
 /// Puts around all routes of `router` what even the timer's, which has a time limit of its own, must keep to: a bound
 /// on the body, and no panic that ends the process.
 pub fn contain<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -51,17 +56,29 @@ impl Bounds {
     pub fn new(config: &ServerConfig) -> Self {
         Self { places: Arc::new(Semaphore::new(config.max_concurrent_requests)), deadline: config.request_deadline }
     }
+
+    async fn run(&self, request: Request, next: Next) -> Result<Response, ApiError> {
+        let _place = self.places.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
+        Ok(next.run(request).await)
+    }
+
+    async fn keep(&self, answer: impl Future<Output = Result<Response, ApiError>>) -> Result<Response, ApiError> {
+        tokio::time::timeout(self.deadline, answer).await.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
+    }
 }
 
 /// Refuses what is too many, ends what takes too long. Work that must not stop half-way runs in a task of its own.
 async fn within_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let answer = async {
-        // The body first: whoever sends it slowly holds no place meanwhile.
-        let request = without_body(request).await?;
-        let _place = bounds.places.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
-        Ok(next.run(request).await)
-    };
-    tokio::time::timeout(bounds.deadline, answer).await.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
+    // The body first: whoever sends it slowly holds no place meanwhile.
+    bounds.keep(async { bounds.run(without_body(request).await?, next).await }).await
+}
+
+async fn within_bounds_with_body(
+    State(bounds): State<Bounds>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    bounds.keep(bounds.run(request, next)).await
 }
 
 /// Reads the body up to its bound and lets it go: no route looks at one, and an unread body would be cut off.

@@ -46,6 +46,7 @@ pub struct RoomQueue {
     client: Arc<QueueClient>,
     /// Where messages go that are no room names.
     poison: Arc<QueueClient>,
+    ended: Arc<QueueClient>,
     breaker: Arc<Breaker>,
     prefix: RoomNamePrefix,
     name: Arc<str>,
@@ -123,10 +124,18 @@ impl RoomQueue {
         Ok(Self {
             client: client(&config.name)?,
             poison: client(&format!("{}-poison", config.name))?,
+            ended: client(&format!("{}-ended", config.name))?,
             breaker: Breaker::new(),
             prefix,
             name: config.name.as_str().into(),
         })
+    }
+
+    /// The queue of rooms whose conference has ended, beside this one. Its messages are hints, not claim tickets: any
+    /// number of them may name one room.
+    #[must_use]
+    pub fn of_ended_rooms(&self) -> Self {
+        Self { client: Arc::clone(&self.ended), name: format!("{}-ended", self.name).into(), ..self.clone() }
     }
 
     /// The queue's name.
@@ -165,6 +174,11 @@ impl RoomQueue {
             Err(error) if error.is_ambiguous() => self.delete(message).await,
             settled => settled,
         }
+    }
+
+    /// Deletes a message that stands for nothing any more, as far as that works: if not, it is received again.
+    pub async fn discard(&self, message: &LeasedMessage) -> Result<(), QueueError> {
+        self.delete(message).await.map(drop)
     }
 
     /// Puts a ticket for `room`, hidden for `hidden`, gone after `lifetime`.

@@ -6,6 +6,7 @@
 
 mod census;
 mod drain;
+mod ended;
 mod error;
 mod fill;
 mod hand_out;
@@ -16,6 +17,7 @@ mod stash;
 mod status;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +30,13 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{PoolConfig, RoomConfig};
-use crate::pexip::{Conference, ConferenceId, Deletion, NewConference, PexipClient, PexipError};
+use crate::pexip::{Conference, ConferenceId, NewConference, PexipClient, PexipError};
 use crate::queue::RoomQueue;
 use crate::room::{Marks, Pins, RoomName, Tag};
 
 pub use census::Census;
 pub use drain::Drained;
+use ended::Ended;
 pub use error::PoolError;
 pub use fill::Filled;
 pub use hand_out::{HandedOut, NoRoom, RoomSource, TakeRoomError, Undelivered};
@@ -65,6 +68,7 @@ struct Inner {
     stash: Stash,
     refill: Refill,
     sweep: Sweep,
+    ended: Ended,
     direct_slots: Semaphore,
     burning: Arc<Semaphore>,
 }
@@ -83,6 +87,7 @@ impl RoomPool {
             stash: Stash::new(&config),
             refill: Refill::new(config.target),
             sweep: Sweep::default(),
+            ended: Ended::over(&queue),
             direct_slots: Semaphore::new(config.direct_max),
             burning: Arc::new(Semaphore::new(MOST_BURNING)),
             config,
@@ -100,6 +105,11 @@ impl RoomPool {
             tokio::spawn(Arc::clone(&self.0).keep_stash_filled(stop.clone()));
         }
         tokio::spawn(Arc::clone(&self.0).repay_rooms_taken(stop));
+    }
+
+    /// Begins to look after rooms that are [noted](Self::note_ended) as ended; it goes on until `stop` is cancelled.
+    pub fn look_after_ended_rooms(&self, stop: CancellationToken) {
+        tokio::spawn(Arc::clone(&self.0).look_after_ended_rooms(stop));
     }
 
     /// Hands out a room that carries `tag`.
@@ -126,30 +136,36 @@ impl RoomPool {
     }
 
     /// Ends the room of this name: removes the VMR, so that nobody can join any more, then disconnects a call that
-    /// is running in it, as far as that works. `None` if there is no such room.
-    pub async fn end(&self, name: RoomName) -> Result<Option<Deletion>, PexipError> {
+    /// is running in it, as far as that works. False if there is no such room.
+    pub async fn end(&self, name: RoomName) -> Result<bool, PexipError> {
         let inner = Arc::clone(&self.0);
         // A caller who hangs up after the delete must not leave the call running.
         let ending = tokio::spawn(async move {
-            let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(None) };
-            let deletion = match inner.pexip.delete(conference.id).await {
+            let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(false) };
+            match inner.pexip.delete(conference.id).await {
                 // What a lost answer leaves open, a second look settles; not by the id alone, for the node may have come
                 // back from a backup in between.
                 Err(error) if error.is_ambiguous() => {
                     delete_if_there(&inner.pexip, Some(conference.id), &name).await?;
-                    Deletion::Done
                 }
                 settled => settled?,
-            };
+            }
             if let Err(error) = inner.pexip.disconnect(&name).await {
                 warn!(room = %name, %error, "the room is deleted, but its call could not be disconnected");
             }
-            Ok(Some(deletion))
+            Ok(true)
         });
         match ending.await {
             Ok(result) => result,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
+    }
+
+    /// Notes that the conferences in these rooms have ended, so that the rooms are looked at once
+    /// `ROOM_END_GRACE_SECONDS` have passed. Returns when that is safe in the queue, or knowingly dropped: the sweep is
+    /// behind it.
+    pub async fn note_ended(&self, rooms: BTreeSet<RoomName>) {
+        self.0.note_ended(rooms).await;
     }
 
     /// Brings the pool up to its target; what the timer calls. One run at a time, the others report `busy`.

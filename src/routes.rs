@@ -2,6 +2,7 @@
 
 mod health;
 mod host;
+mod pexip_event;
 mod pool_maintenance;
 mod public_room;
 mod room_answer;
@@ -16,8 +17,8 @@ use axum::routing::{get, post};
 
 use crate::api_error::{ApiError, Code};
 use crate::app::AppState;
-use crate::auth::{entra_bearer, genesys_token};
-use crate::protection::{Bounds, allow_widget, bound, contain};
+use crate::auth::{EventSinkAccount, entra_bearer, genesys_token};
+use crate::protection::{Bounds, allow_widget, bound, bound_with_body, contain};
 use crate::request_log::{CallerId, log_request};
 
 /// The service's router.
@@ -41,6 +42,15 @@ pub fn router(state: AppState) -> Router {
         .route("/function_pool_maintenance", post(pool_maintenance::handler));
     let widget = Router::new().route("/public/room/{name}", get(public_room::handler).route_layer(is_agent));
 
+    // Without its account the receiver is off, and its path unknown.
+    let node_events = match &state.event_sink {
+        None => Router::new(),
+        Some(account) => {
+            let is_node = from_fn_with_state(account.clone(), require_event_sender);
+            Router::new().route("/pexip/events", post(pexip_event::handler).route_layer(is_node))
+        }
+    };
+
     let server = state.server.clone();
     let bounds = Bounds::new(&server);
     let api = idim.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
@@ -48,7 +58,13 @@ pub fn router(state: AppState) -> Router {
     let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), &server);
     // Without the bounds of the API: an instance that is busy is not dead, and a run takes longer than a request.
     let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed));
-    bound(api, &bounds).merge(widget).merge(host_and_probes).layer(from_fn(log_request)).with_state(state)
+    let node_events = bound_with_body(node_events.method_not_allowed_fallback(method_not_allowed), &bounds);
+    bound(api, &bounds)
+        .merge(widget)
+        .merge(node_events)
+        .merge(host_and_probes)
+        .layer(from_fn(log_request))
+        .with_state(state)
 }
 
 async fn require_create_role(state: State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -86,6 +102,17 @@ async fn require_genesys_user(
     let id = CallerId(caller.user_id().to_owned());
     request.extensions_mut().insert(caller);
     Ok((axum::Extension(id), next.run(request).await).into_response())
+}
+
+/// Lets a Conferencing Node through and leaves the proof in the request.
+async fn require_event_sender(
+    State(account): State<EventSinkAccount>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let sender = account.verify(request.headers()).map_err(ApiError::event_sink_credentials)?;
+    request.extensions_mut().insert(sender);
+    Ok(next.run(request).await)
 }
 
 async fn not_found() -> ApiError {

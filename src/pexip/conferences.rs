@@ -98,13 +98,6 @@ pub struct NewConference {
     pub automatic_participants: Vec<u64>,
 }
 
-/// What a delete found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    Done,
-    AlreadyGone,
-}
-
 impl PexipClient {
     /// Makes a conference. On an ambiguous error it may exist: [`PexipClient::find_by_name`] tells.
     pub async fn create(&self, new: &NewConference) -> Result<ConferenceId, PexipError> {
@@ -194,12 +187,11 @@ impl PexipClient {
         self.send(permit, self.request(Method::PATCH, &id.path()).json(&body), &[202, 204]).await.map(drop)
     }
 
-    /// Deletes one conference.
-    pub async fn delete(&self, id: ConferenceId) -> Result<Deletion, PexipError> {
+    /// Deletes one conference. Fine, too, if it is gone already.
+    pub async fn delete(&self, id: ConferenceId) -> Result<(), PexipError> {
         let permit = self.reserve().await?;
         match self.send(permit, self.request(Method::DELETE, &id.path()), &[204]).await {
-            Ok(_) => Ok(Deletion::Done),
-            Err(PexipError::NotFound) => Ok(Deletion::AlreadyGone),
+            Ok(_) | Err(PexipError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }

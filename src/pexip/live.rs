@@ -26,6 +26,16 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// Whether a conference of this name runs, whoever is in it.
+    pub fn is_running(&self, name: &RoomName) -> bool {
+        self.running.contains(name.as_str())
+    }
+
+    /// The conferences that run, rooms of ours and others.
+    pub fn running(&self) -> impl Iterator<Item = &str> {
+        self.running.iter().map(String::as_str)
+    }
+
     /// Whether somebody is in the room who was not dialled by Pexip itself. A conference that runs with nobody to be
     /// seen in it counts as occupied: who is in there cannot be told.
     pub fn is_occupied(&self, name: &RoomName) -> bool {

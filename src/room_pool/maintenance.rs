@@ -39,6 +39,7 @@ impl Inner {
     /// Tops up to the target, then sweeps: those who wait for a room come first.
     pub(super) async fn maintain(self: &Arc<Self>) -> MaintenanceReport {
         let until = Instant::now() + LONGEST_RUN;
+        self.ended.wake();
         // Behind a refill, or the next one: under steady load there is always one.
         let Ok(_turn) = timeout(LONGEST_QUEUE, self.refill.turn.acquire()).await else {
             return MaintenanceReport::Busy;

@@ -404,7 +404,7 @@ impl Inner {
             return;
         }
         info!(room, reason, "dead message dropped");
-        if let Err(error) = self.queue.claim(message).await {
+        if let Err(error) = self.queue.discard(message).await {
             info!(room, %error, "dead message could not be deleted");
         }
     }

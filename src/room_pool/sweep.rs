@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,16 +7,20 @@ use tracing::{info, warn};
 
 use super::Inner;
 use super::census::BothClocks;
-use crate::pexip::{Conference, ConferenceId, Listing, PexipError};
+use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
 use crate::room::RoomName;
 
 /// Between the two looks at a room in which nobody may be. A citizen whose phone changes networks is away for less.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
 /// Rooms that one run may fail to end before it breaks off.
 const MOST_FAILED: usize = 3;
 
-/// Why a room is swept.
+/// More calls than this without a room are not what failed disconnects leave. A node that comes back from a backup has
+/// lost the rooms of calls that go on, and those end by themselves.
+const MOST_CALLS_WITHOUT_ROOM: usize = 10;
+
+/// Why a room is swept: its marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// Never handed out, and nobody can be given it any more.
@@ -35,6 +39,14 @@ impl Reason {
             Self::PastAbsoluteLifetime => "past_absolute_lifetime",
         }
     }
+}
+
+/// A room that is to be deleted.
+pub(super) struct Doomed<'a> {
+    pub(super) room: &'a Conference,
+    pub(super) reason: &'static str,
+    /// Whether a conference runs in it, be it one of dialled legs only: it would go on without the room.
+    pub(super) running: bool,
 }
 
 /// The rooms that were seen empty before, and when first. Only this instance's memory: where it is lost, a room
@@ -65,39 +77,69 @@ impl Sweep {
 }
 
 impl Inner {
-    /// Ends the rooms whose time is over, at most as many as `SWEEP_MAX_DELETIONS`, until `until`. Returns how many.
+    /// Ends the rooms whose time is over, at most as many as `SWEEP_MAX_DELETIONS`, then the calls that go on without
+    /// a room, until `until`. Returns how many rooms.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
-        let (ended, perhaps_empty): (Vec<_>, Vec<_>) =
-            self.sweepable(listing).into_iter().partition(|(_, reason)| *reason == Reason::PastAbsoluteLifetime);
-        let mut doomed = ended;
-        if !perhaps_empty.is_empty() {
-            let presence = self.pexip.in_background().presence().await?;
-            let reasons: HashMap<_, _> = perhaps_empty.iter().map(|(room, reason)| (room.id, *reason)).collect();
-            let empty = perhaps_empty.iter().map(|(room, _)| *room).filter(|room| !presence.is_occupied(&room.name));
-            let twice = self.sweep.seen_empty_twice(empty.collect());
-            doomed.extend(twice.into_iter().map(|room| (room, reasons[&room.id])));
-        }
+        let presence = self.pexip.in_background().presence().await?;
+        let doomed = self.doomed(listing, &presence);
         let cap = self.config.sweep_max_deletions;
         if doomed.len() > cap {
             warn!(rooms = doomed.len(), cap, "more rooms to sweep than one run may delete");
         }
         let (mut swept, mut failed) = (0, 0);
-        for (room, reason) in doomed.into_iter().take(cap) {
+        for doomed in doomed.into_iter().take(cap) {
             if Instant::now() >= until {
                 info!(swept, "the sweep goes on in the next run");
-                break;
+                return Ok(swept);
             }
-            match self.end_if_unchanged(room, reason).await {
+            match self.end_if_unchanged(&doomed).await {
                 Ok(ended) => swept += usize::from(ended),
                 // One room that cannot be ended must not keep those behind it; a node in trouble answers all alike.
                 Err(error) if failed == MOST_FAILED => return Err(error),
                 Err(error) => {
-                    warn!(room = %room.name, %error, "room could not be swept");
+                    warn!(room = %doomed.room.name, %error, "room could not be swept");
                     failed += 1;
                 }
             }
         }
+        self.end_calls_without_room(listing, &presence).await?;
         Ok(swept)
+    }
+
+    fn doomed<'a>(&self, listing: &'a Listing, presence: &Presence) -> Vec<Doomed<'a>> {
+        let (ended, perhaps_empty): (Vec<_>, Vec<_>) =
+            self.sweepable(listing).into_iter().partition(|(_, reason)| *reason == Reason::PastAbsoluteLifetime);
+        let reasons: HashMap<_, _> = perhaps_empty.iter().map(|(room, reason)| (room.id, *reason)).collect();
+        let empty = perhaps_empty.into_iter().map(|(room, _)| room).filter(|room| !presence.is_occupied(&room.name));
+        let twice = self.sweep.seen_empty_twice(empty.collect()).into_iter().map(|room| (room, reasons[&room.id]));
+        let doomed = ended.into_iter().chain(twice);
+        doomed
+            .map(|(room, reason)| Doomed { room, reason: reason.as_str(), running: presence.is_running(&room.name) })
+            .collect()
+    }
+
+    /// Disconnects what still runs under a name of ours that no room has: the disconnect after a delete may have
+    /// failed, or the process have stopped in between.
+    async fn end_calls_without_room(&self, listing: &Listing, presence: &Presence) -> Result<(), PexipError> {
+        let rooms: HashSet<_> = listing.conferences.iter().map(|room| &room.name).collect();
+        let names = presence.running().filter_map(|name| self.rooms.prefix.own(name));
+        let without_room: Vec<_> = names.filter(|name| !rooms.contains(name)).collect();
+        if without_room.len() > MOST_CALLS_WITHOUT_ROOM {
+            warn!(
+                calls = without_room.len(),
+                "many calls go on without a room; the node may have come back from a backup"
+            );
+            return Ok(());
+        }
+        let pexip = self.pexip.in_background();
+        for name in without_room {
+            // A room that was made since the list.
+            if pexip.find_by_name(&name).await?.is_none() {
+                info!(room = %name, "a call that goes on without its room is ended");
+                pexip.disconnect(&name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The rooms whose time is over, whether or not somebody is in them.
@@ -118,16 +160,16 @@ impl Inner {
         listing.conferences.iter().filter_map(|room| Some((room, reason(room)?))).collect()
     }
 
-    async fn end_if_unchanged(&self, room: &Conference, reason: Reason) -> Result<bool, PexipError> {
+    /// Returns whether the room was deleted.
+    pub(super) async fn end_if_unchanged(&self, doomed: &Doomed<'_>) -> Result<bool, PexipError> {
+        let Doomed { room, reason, running } = doomed;
         if !self.delete_if_unchanged(room).await? {
             info!(room = %room.name, "room changed or gone since it was listed, not swept");
             return Ok(false);
         }
-        info!(room = %room.name, reason = reason.as_str(), "room swept");
-        if reason == Reason::PastAbsoluteLifetime
-            && let Err(error) = self.pexip.in_background().disconnect(&room.name).await
-        {
-            warn!(room = %room.name, %error, "the room is swept, but its call could not be disconnected");
+        info!(room = %room.name, reason, "room swept");
+        if *running && let Err(error) = self.pexip.in_background().disconnect(&room.name).await {
+            warn!(room = %room.name, %error, "the room is swept, but its call could not be disconnected yet");
         }
         Ok(true)
     }

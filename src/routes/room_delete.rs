@@ -15,8 +15,5 @@ pub(super) async fn handler(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let name = name.ok().and_then(|Path(name)| prefix.own(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
-    match pool.end(name).await? {
-        Some(_) => Ok(StatusCode::NO_CONTENT),
-        None => Err(ApiError::new(Code::RoomNotFound)),
-    }
+    if pool.end(name).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::new(Code::RoomNotFound)) }
 }

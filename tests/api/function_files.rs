@@ -66,6 +66,11 @@ fn example(route: &str) -> String {
         .to_owned()
 }
 
+/// A service with nothing switched off.
+async fn with_every_route() -> TestApp {
+    TestApp::with().set("PEXIP_EVENT_USERNAME", "nodes").set("PEXIP_EVENT_PASSWORD", "password").start().await
+}
+
 /// Whether the service has anything at this address for this method, be it a refusal.
 async fn is_served(app: &TestApp, method: &Method, route: &str) -> bool {
     let answer = app.send(app.request(method.clone(), &example(route))).await;
@@ -88,7 +93,7 @@ fn every_http_function_is_one_anonymous_trigger_and_one_answer() {
 
 #[tokio::test]
 async fn every_http_function_is_served_with_each_of_its_methods() {
-    let app = TestApp::start().await;
+    let app = with_every_route().await;
     for function in functions() {
         let Some((route, methods)) = function.http() else { continue };
         for method in methods {
@@ -115,7 +120,7 @@ async fn the_timer_has_its_functions_name_as_path_and_its_schedule_from_the_sett
 
 #[tokio::test]
 async fn every_route_of_the_service_can_be_reached_through_a_function() {
-    let app = TestApp::start().await;
+    let app = with_every_route().await;
     let functions = functions();
     // Of the host itself: its probe and its timer.
     let mut reachable: BTreeSet<(String, String)> = functions

@@ -13,6 +13,7 @@ mod function_files;
 mod genesys_tokens;
 mod health;
 mod managed_identity;
+mod pexip_event;
 mod pexip_limits;
 mod pexip_tls;
 mod pool_command;

@@ -1,0 +1,50 @@
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{self, SHA256, digest};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret;
+
+use super::InvalidCredentials;
+use crate::config::PexipEventConfig;
+
+/// A Conferencing Node that has proven itself.
+#[derive(Clone, Debug)]
+pub struct EventSender(());
+
+/// The account by which Conferencing Nodes prove themselves: HTTP Basic (RFC 7617).
+#[derive(Clone)]
+pub struct EventSinkAccount(digest::Digest);
+
+impl EventSinkAccount {
+    /// The account in the settings.
+    pub fn new(config: &PexipEventConfig) -> Self {
+        let PexipEventConfig { username, password } = config;
+        Self(digest(&SHA256, format!("{username}:{}", password.expose_secret()).as_bytes()))
+    }
+
+    /// The proof that the request comes with this account. How long the comparison takes tells nothing of the password, nor
+    /// of its length: hashes are compared.
+    pub fn verify(&self, headers: &HeaderMap) -> Result<EventSender, InvalidCredentials> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(InvalidCredentials::Missing)?.as_bytes();
+        if values.next().is_some() {
+            return Err(InvalidCredentials::Repeated);
+        }
+        let (scheme, credentials) = value.split_at_checked(6).ok_or(InvalidCredentials::Missing)?;
+        if !scheme.eq_ignore_ascii_case(b"Basic ") {
+            return Err(InvalidCredentials::Missing);
+        }
+        let credentials = STANDARD.decode(credentials.trim_ascii()).map_err(|_| InvalidCredentials::Malformed)?;
+        verify_slices_are_equal(self.0.as_ref(), digest(&SHA256, &credentials).as_ref())
+            .map(|()| EventSender(()))
+            .map_err(|_| InvalidCredentials::Malformed)
+    }
+}
+
+impl std::fmt::Debug for EventSinkAccount {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("EventSinkAccount")
+    }
+}

@@ -1,0 +1,135 @@
+//! What Conferencing Nodes report to an event sink. Source: Pexip Infinity documentation, "Using event sinks to monitor
+//! conference and participant status"; envelopes of version 1 and 2, single and in bulk.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::room::{RoomName, RoomNamePrefix};
+
+/// Something that happened on a Conferencing Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// The room whose conference has ended on that node, if it is one of ours. Another node may have it still, and
+    /// somebody may be back in it.
+    pub ended: Option<RoomName>,
+}
+
+/// What kind of event, in words that we have chosen: those of a sender are not to be counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    Sink,
+    ConferenceStarted,
+    ConferenceUpdated,
+    ConferenceEnded,
+    Participant,
+    Other,
+}
+
+impl EventKind {
+    fn of(event: &str) -> Self {
+        match event {
+            "conference_started" => Self::ConferenceStarted,
+            "conference_updated" => Self::ConferenceUpdated,
+            "conference_ended" => Self::ConferenceEnded,
+            sink if sink.starts_with("eventsink_") => Self::Sink,
+            participant if participant.starts_with("participant_") => Self::Participant,
+            _ => Self::Other,
+        }
+    }
+
+    /// As a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sink => "sink",
+            Self::ConferenceStarted => "conference_started",
+            Self::ConferenceUpdated => "conference_updated",
+            Self::ConferenceEnded => "conference_ended",
+            Self::Participant => "participant",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The events in the body of one delivery; none where it cannot be read, which a repetition would not change.
+pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Event> {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else { return Vec::new() };
+    match envelope.data {
+        Value::Array(bulk) if envelope.event == "eventsink_bulk" => bulk
+            .into_iter()
+            .filter_map(|event| serde_json::from_value::<Envelope>(event).ok())
+            .map(|event| event.read(prefix))
+            .collect(),
+        data => vec![Envelope { event: envelope.event, data }.read(prefix)],
+    }
+}
+
+/// Everything else in it (`node`, `seq`, `version`, `time`) tells nothing that is needed: `seq` starts again with the
+/// sink, and what an event says is looked up before anything is done.
+#[derive(Deserialize)]
+struct Envelope {
+    event: String,
+    #[serde(default)]
+    data: Value,
+}
+
+impl Envelope {
+    fn read(&self, prefix: &RoomNamePrefix) -> Event {
+        let kind = EventKind::of(&self.event);
+        let name = self.data.get("name").and_then(Value::as_str);
+        let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.own(name));
+        Event { kind, ended }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+    fn read(body: &Value) -> Vec<(EventKind, bool)> {
+        let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
+        let events = events(body.to_string().as_bytes(), &prefix);
+        events.into_iter().map(|event| (event.kind, event.ended.is_some())).collect()
+    }
+
+    #[test]
+    fn both_versions_are_read_single_and_in_bulk() {
+        let ended = |version: u8| json!({"event": "conference_ended", "version": version, "data": {"name": NAME}});
+        for version in [1, 2] {
+            assert_eq!(read(&ended(version)), [(EventKind::ConferenceEnded, true)]);
+        }
+        let bulk = json!({"event": "eventsink_bulk", "data": [ended(1), {"event": "eventsink_started"}, ended(2), 7]});
+        assert_eq!(
+            read(&bulk),
+            [(EventKind::ConferenceEnded, true), (EventKind::Sink, false), (EventKind::ConferenceEnded, true)]
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_foreign_or_shapeless_ends_nothing() {
+        for (body, kinds) in [
+            (json!({"event": "conference_ended", "data": {"name": "boardroom"}}), vec![EventKind::ConferenceEnded]),
+            (json!({"event": "conference_ended", "data": [NAME]}), vec![EventKind::ConferenceEnded]),
+            (json!({"event": "conference_ended"}), vec![EventKind::ConferenceEnded]),
+            (json!({"event": "conference_started", "data": {"name": NAME}}), vec![EventKind::ConferenceStarted]),
+            (json!({"event": "conference_updated", "data": {"name": NAME}}), vec![EventKind::ConferenceUpdated]),
+            (json!({"event": "participant_media_stream_window", "data": {}}), vec![EventKind::Participant]),
+            (json!({"event": "breakfast", "data": {"name": NAME}, "new": 1}), vec![EventKind::Other]),
+            // A bulk within a bulk is nothing that a node sends.
+            (
+                json!({"event": "eventsink_bulk", "data": [{"event": "eventsink_bulk", "data": [
+                {"event": "conference_ended", "data": {"name": NAME}}]}]}),
+                vec![EventKind::Sink],
+            ),
+            (json!({"event": 1}), vec![]),
+            (json!([]), vec![]),
+        ] {
+            let expected: Vec<_> = kinds.into_iter().map(|kind| (kind, false)).collect();
+            assert_eq!(read(&body), expected, "{body}");
+        }
+    }
+}
