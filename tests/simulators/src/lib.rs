@@ -1,7 +1,7 @@
 //! The outside world of the room service, on loopback: what it calls, as far as it calls it.
 //!
 //! - [`queue`]: Azure Queue Storage
-//! - [`pexip`]: a Pexip Infinity management node
+//! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
 //! - [`traffic`]: what each of them has received, and how to make them fail

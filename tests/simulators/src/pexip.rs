@@ -1,30 +1,43 @@
-//! A Pexip Infinity management node: configuration of rooms, status of running conferences, commands.
+//! A Pexip Infinity platform: a management node with the configuration of rooms, the status of running conferences and
+//! commands; Conferencing Nodes, where people join; and event sinks, that are told of it.
 
 mod authentication;
+mod clock;
+mod conferencing_node;
 mod configuration;
+mod event_sink;
 mod listing;
 mod live;
-mod node;
+mod platform;
 mod refusal;
 mod room;
+mod rooms;
+mod sessions;
+mod status;
 mod validation;
+mod watchers;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
+use time::OffsetDateTime;
 use url::Url;
 
 use crate::server::Server;
 use crate::tls::SelfSigned;
 use crate::traffic::Traffic;
 
-use node::Node;
+use live::Participant;
+use platform::Platform;
 
+pub use conferencing_node::{ConferencingNode, Joined, Refused};
+pub use event_sink::{Delivery, EventSink, SinkTimes};
 pub use live::Role;
 pub use room::{StoredAlias, StoredRoom};
 
@@ -34,10 +47,13 @@ pub const USERNAME: &str = "maxconf";
 /// Password of the account until a test sets another.
 pub const PASSWORD: &str = "room-service-password";
 
-/// A management node on loopback.
+/// The Conferencing Node of people who are put into rooms without one.
+const SOME_NODE: &str = "10.47.2.20";
+
+/// A management node on loopback, and the platform behind it.
 #[derive(Debug)]
 pub struct PexipSimulator {
-    node: Arc<Node>,
+    platform: Arc<Platform>,
     traffic: Traffic,
     server: Server,
 }
@@ -50,26 +66,26 @@ impl PexipSimulator {
 
     /// Starts a node without rooms on the given port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
-        let (node, traffic, router) = Self::new_node();
+        let (platform, traffic, router) = Self::new_platform();
         let server = Server::start_on(router, port).await?;
-        Ok(Self { node, traffic, server })
+        Ok(Self { platform, traffic, server })
     }
 
     /// Starts a node without rooms that is called by https.
     pub async fn start_tls(certificate: &SelfSigned) -> Self {
-        let (node, traffic, router) = Self::new_node();
-        Self { node, traffic, server: Server::start_tls(router, certificate).await }
+        let (platform, traffic, router) = Self::new_platform();
+        Self { platform, traffic, server: Server::start_tls(router, certificate).await }
     }
 
-    fn new_node() -> (Arc<Node>, Traffic, Router) {
-        let node = Arc::new(Node::default());
+    fn new_platform() -> (Arc<Platform>, Traffic, Router) {
+        let platform = Arc::new(Platform::default());
         let traffic = Traffic::default();
         let api = configuration::router()
-            .merge(live::router())
-            .route_layer(middleware::from_fn_with_state(Arc::clone(&node), authentication::require))
-            .with_state(Arc::clone(&node));
+            .merge(status::router())
+            .route_layer(middleware::from_fn_with_state(Arc::clone(&platform), authentication::require))
+            .with_state(Arc::clone(&platform));
         let router = traffic.watch(Router::new().merge(api).fallback(not_found));
-        (node, traffic, router)
+        (platform, traffic, router)
     }
 
     /// Address of the node, as `PEXIP_MANAGEMENT_URL` takes it.
@@ -84,98 +100,129 @@ impl PexipSimulator {
 
     /// The password that is accepted now.
     pub fn password(&self) -> String {
-        self.node.state().password.clone()
+        self.platform.state().password.clone()
     }
 
     /// Changes the password; the old one is refused from now on.
     pub fn set_password(&self, password: &str) {
-        password.clone_into(&mut self.node.state().password);
+        password.clone_into(&mut self.platform.state().password);
     }
 
     /// Least length of a PIN that is written from now on, 6 by default.
     pub fn set_min_pin_length(&self, length: usize) {
-        self.node.state().min_pin_length = length;
+        self.platform.state().min_pin_length = length;
     }
 
     /// Whether `Location` names the host, as older releases did; by default it is a path.
     pub fn use_absolute_location(&self, absolute: bool) {
-        self.node.absolute_location.store(absolute, Ordering::Relaxed);
+        self.platform.absolute_location.store(absolute, Ordering::Relaxed);
     }
 
     /// Status of a successful disconnect: 202 by default, 200 has been seen as well.
     pub fn disconnect_status(&self, status: u16) {
-        self.node.disconnect_status.store(status, Ordering::Relaxed);
+        self.platform.disconnect_status.store(status, Ordering::Relaxed);
     }
 
     /// Adds an object that rooms may name in `automatic_participants`.
     pub fn add_automatic_participant(&self, id: u64, alias: &str) {
-        self.node.state().automatic_participants.insert(id, alias.to_owned());
+        self.platform.state().automatic_participants.insert(id, alias.to_owned());
     }
 
     /// All rooms by id.
     pub fn rooms(&self) -> Vec<StoredRoom> {
-        self.node.state().rooms.values().cloned().collect()
+        self.platform.state().rooms.values().cloned().collect()
     }
 
     /// The room of this name.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
-        self.node.state().room_named(name).cloned()
+        self.platform.state().rooms.named(name).cloned()
     }
 
     /// Stores a room without checking it, under its own id or the next one, and returns the id.
     pub fn insert(&self, room: StoredRoom) -> u64 {
-        let mut state = self.node.state();
-        let id = state.store(room);
-        state.next_id = state.next_id.max(id + 1);
+        let mut state = self.platform.state();
+        let id = state.rooms.store(room);
+        state.rooms.count_at_least_from(id + 1);
         id
     }
 
     /// Removes a room as somebody else would, whoever is in it; returns it if it was there.
     pub fn remove(&self, name: &str) -> Option<StoredRoom> {
-        let mut state = self.node.state();
-        let id = state.room_named(name)?.id;
-        state.rooms.remove(&id)
+        let mut state = self.platform.state();
+        let id = state.rooms.named(name)?.id;
+        state.rooms.remove(id)
     }
 
     /// Every tag but the empty one that was ever written to rooms of this name, in order, repetitions included.
     pub fn tag_history(&self, name: &str) -> Vec<String> {
-        let state = self.node.state();
+        let state = self.platform.state();
         state.tag_history.get(name).cloned().unwrap_or_default()
     }
 
     /// Comes back from a backup: only these rooms exist, and ids are counted again from an older number.
     pub fn restore_backup(&self, rooms: Vec<StoredRoom>, next_id: u64) {
-        let mut state = self.node.state();
+        let mut state = self.platform.state();
         state.rooms.clear();
         for room in rooms {
-            state.store(room);
+            state.rooms.store(room);
         }
-        state.next_id = next_id;
+        state.rooms.count_from(next_id);
     }
 
-    /// Somebody joins; the conference starts if it was not running. Returns the participant's id.
+    /// Starts a Conferencing Node of the platform. Events and status name it by this address; it is called elsewhere.
+    pub async fn conferencing_node(&self, address: &str) -> ConferencingNode {
+        ConferencingNode::start(Arc::clone(&self.platform), address).await
+    }
+
+    /// How long what is written from now on takes to reach the Conferencing Nodes; at once by default.
+    pub fn set_replication_delay(&self, delay: Duration) {
+        self.platform.state().rooms.set_replication_delay(delay);
+    }
+
+    /// Moves the platform's clock forward: replication and the lifetime of tokens go by it. The `Date` of answers does
+    /// not, since real clocks need not agree either.
+    pub fn advance(&self, by: Duration) {
+        self.platform.state().clock.advance(by);
+        // What has become due happens as soon as anybody looks.
+        drop(self.platform.state());
+    }
+
+    /// From now on what happens in conferences is sent to this address, with Basic authentication unless the user's name
+    /// is empty.
+    pub fn event_sink(&self, url: Url, username: &str, password: &str) -> EventSink {
+        self.platform.state().live.sinks.add(url, username, password)
+    }
+
+    /// Somebody joins without a Conferencing Node; the conference starts if it was not running. Returns the
+    /// participant's id.
     pub fn join(&self, name: &str, role: Role) -> String {
-        self.node.state().live.join(name, role)
+        self.enter(|now| Participant::dialled_in(SOME_NODE, name, role, now))
     }
 
     /// Somebody is asked for the PIN: a participant, while no conference may be running yet. Returns its id.
     pub fn wait_for_pin(&self, name: &str) -> String {
-        self.node.state().live.wait_for_pin(name)
+        self.enter(|now| Participant::at_the_door(SOME_NODE, name, now))
     }
 
     /// Pexip has dialled out to an automatic participant. Returns the participant's id.
     pub fn dial_out_leg(&self, name: &str) -> String {
-        self.node.state().live.dial_out_leg(name)
+        self.enter(|now| Participant::dialled_out(SOME_NODE, name, "sip:queue@sbc.example.org", now))
+    }
+
+    fn enter(&self, participant: impl FnOnce(OffsetDateTime) -> Participant) -> String {
+        let mut state = self.platform.state();
+        let participant = participant(state.clock.now());
+        state.enter(participant)
     }
 
     /// Everybody leaves, and the conference ends.
     pub fn leave_all(&self, name: &str) {
-        self.node.state().live.end(name);
+        self.platform.state().live.end(name, "Call disconnected");
     }
 
     /// Whether anybody at all, dialled legs included, is in the room or on its way in.
     pub fn is_running(&self, name: &str) -> bool {
-        self.node.state().live.is_running(name)
+        self.platform.state().live.is_running(name)
     }
 
     /// What was received, and the faults.

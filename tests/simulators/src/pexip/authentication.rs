@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::USERNAME;
-use super::node::Node;
+use super::platform::Platform;
 
 /// Lets only the service's account through.
-pub(super) async fn require(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let expected = format!("{USERNAME}:{}", node.state().password);
+pub(super) async fn require(State(platform): State<Arc<Platform>>, request: Request, next: Next) -> Response {
+    let expected = format!("{USERNAME}:{}", platform.state().password);
     let given = request
         .headers()
         .get(header::AUTHORIZATION)

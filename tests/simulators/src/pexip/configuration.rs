@@ -11,14 +11,14 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::listing;
-use super::node::Node;
+use super::platform::Platform;
 use super::refusal::Refusal;
 use super::room::{CONFERENCE_PATH, StoredRoom};
 use super::validation;
 
 const GLOBAL_PATH: &str = "/api/admin/configuration/v1/global/";
 
-pub(super) fn router() -> Router<Arc<Node>> {
+pub(super) fn router() -> Router<Arc<Platform>> {
     Router::new()
         .route(CONFERENCE_PATH, get(list).post(create).put(replace_all).delete(delete_all))
         .route(&format!("{CONFERENCE_PATH}{{id}}/"), get(read).patch(change).put(replace).delete(delete))
@@ -26,19 +26,22 @@ pub(super) fn router() -> Router<Arc<Node>> {
         .route(&format!("{GLOBAL_PATH}1/"), get(global))
 }
 
-async fn list(State(node): State<Arc<Node>>, Query(query): Query<listing::Query>) -> Result<Json<Value>, Refusal> {
-    let state = node.state();
+async fn list(
+    State(platform): State<Arc<Platform>>,
+    Query(query): Query<listing::Query>,
+) -> Result<Json<Value>, Refusal> {
+    let state = platform.state();
     let page =
         listing::page(CONFERENCE_PATH, &query, state.rooms.values(), |room| room.json(&state.automatic_participants))?;
     Ok(Json(page))
 }
 
-async fn create(State(node): State<Arc<Node>>, headers: HeaderMap, body: String) -> Result<Response, Refusal> {
-    let uri = make(&node, &object(&body)?)?;
+async fn create(State(platform): State<Arc<Platform>>, headers: HeaderMap, body: String) -> Result<Response, Refusal> {
+    let uri = make(&platform, &object(&body)?)?;
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
-        .filter(|_| node.absolute_location.load(Ordering::Relaxed));
+        .filter(|_| platform.absolute_location.load(Ordering::Relaxed));
     let location = match host {
         Some(host) => format!("http://{host}{uri}"),
         None => uri,
@@ -46,85 +49,100 @@ async fn create(State(node): State<Arc<Node>>, headers: HeaderMap, body: String)
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
 
-async fn read(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
-    let state = node.state();
-    let room = state.rooms.get(&number(&id)?).ok_or(Refusal::NotFound)?;
+async fn read(State(platform): State<Arc<Platform>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let state = platform.state();
+    let room = state.rooms.get(number(&id)?).ok_or(Refusal::NotFound)?;
     Ok(Json(room.json(&state.automatic_participants)))
 }
 
 /// The answer is 202, yet the write is complete by then.
-async fn change(State(node): State<Arc<Node>>, Path(id): Path<String>, body: String) -> Result<StatusCode, Refusal> {
-    overwrite(&node, &id, &body, StoredRoom::clone)?;
+async fn change(
+    State(platform): State<Arc<Platform>>,
+    Path(id): Path<String>,
+    body: String,
+) -> Result<StatusCode, Refusal> {
+    overwrite(&platform, &id, &body, StoredRoom::clone)?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// Fields that the request leaves out go back to their defaults.
-async fn replace(State(node): State<Arc<Node>>, Path(id): Path<String>, body: String) -> Result<StatusCode, Refusal> {
-    overwrite(&node, &id, &body, |room| StoredRoom::named("").with_id(room.id))?;
+async fn replace(
+    State(platform): State<Arc<Platform>>,
+    Path(id): Path<String>,
+    body: String,
+) -> Result<StatusCode, Refusal> {
+    overwrite(&platform, &id, &body, |room| StoredRoom::named("").with_id(room.id))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
-    node.state().rooms.remove(&number(&id)?).ok_or(Refusal::NotFound)?;
+async fn delete(State(platform): State<Arc<Platform>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    platform.state().rooms.remove(number(&id)?).ok_or(Refusal::NotFound)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Everything goes and the objects of the request take its place, as on the real node.
-async fn replace_all(State(node): State<Arc<Node>>, body: String) -> Result<StatusCode, Refusal> {
+async fn replace_all(State(platform): State<Arc<Platform>>, body: String) -> Result<StatusCode, Refusal> {
     let request = object(&body)?;
     let objects = request
         .get("objects")
         .and_then(Value::as_array)
         .ok_or_else(|| Refusal::Request("Invalid data sent.".to_owned()))?;
-    node.state().rooms.clear();
+    platform.state().rooms.clear();
     for room in objects {
         let room = room.as_object().ok_or_else(|| Refusal::Request("Invalid data sent.".to_owned()))?;
-        make(&node, room)?;
+        make(&platform, room)?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Wipes the node, as on the real one: the reason why an empty id must never get into an address.
-async fn delete_all(State(node): State<Arc<Node>>) -> StatusCode {
-    node.state().rooms.clear();
+async fn delete_all(State(platform): State<Arc<Platform>>) -> StatusCode {
+    platform.state().rooms.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn global_list(State(node): State<Arc<Node>>) -> Json<Value> {
+async fn global_list(State(platform): State<Arc<Platform>>) -> Json<Value> {
     let meta = json!({"limit": 20, "next": null, "offset": 0, "previous": null, "total_count": 1});
-    Json(json!({"meta": meta, "objects": [settings(&node)]}))
+    Json(json!({"meta": meta, "objects": [settings(&platform)]}))
 }
 
-async fn global(State(node): State<Arc<Node>>) -> Json<Value> {
-    Json(settings(&node))
+async fn global(State(platform): State<Arc<Platform>>) -> Json<Value> {
+    Json(settings(&platform))
 }
 
-fn settings(node: &Node) -> Value {
+fn settings(platform: &Platform) -> Value {
     json!({
         "id": 1,
-        "min_pin_length": node.state().min_pin_length,
+        "min_pin_length": platform.state().min_pin_length,
         "es_connection_timeout": 7,
+        "es_initial_retry_backoff": 1,
+        "es_maximum_retry_backoff": 1_800,
         "resource_uri": format!("{GLOBAL_PATH}1/"),
     })
 }
 
-fn make(node: &Node, request: &Map<String, Value>) -> Result<String, Refusal> {
-    let mut state = node.state();
+fn make(platform: &Platform, request: &Map<String, Value>) -> Result<String, Refusal> {
+    let mut state = platform.state();
     let room = validation::write(&state, StoredRoom::named(""), request)?;
     state.remember_tag(&room.name, &room.tag);
-    let id = state.store(room);
+    let id = state.rooms.store(room);
     Ok(format!("{CONFERENCE_PATH}{id}/"))
 }
 
-fn overwrite(node: &Node, id: &str, body: &str, base: impl Fn(&StoredRoom) -> StoredRoom) -> Result<(), Refusal> {
+fn overwrite(
+    platform: &Platform,
+    id: &str,
+    body: &str,
+    base: impl Fn(&StoredRoom) -> StoredRoom,
+) -> Result<(), Refusal> {
     let request = object(body)?;
-    let mut state = node.state();
-    let room = state.rooms.get(&number(id)?).ok_or(Refusal::NotFound)?;
+    let mut state = platform.state();
+    let room = state.rooms.get(number(id)?).ok_or(Refusal::NotFound)?;
     let room = validation::write(&state, base(room), &request)?;
     if request.contains_key("tag") {
         state.remember_tag(&room.name, &room.tag);
     }
-    state.store(room);
+    state.rooms.store(room);
     Ok(())
 }
 

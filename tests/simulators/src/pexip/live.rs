@@ -1,28 +1,19 @@
-//! What is going on: `status/v1` and `command/v1`, and the people that tests put into rooms.
+//! Running conferences and everybody in them or on the way in.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 
-use super::listing::{self, Listed};
-use super::node::Node;
-use super::refusal::Refusal;
-use super::room::timestamp;
+use super::clock::Clock;
+use super::event_sink::{Event, Sinks};
+use super::watchers::Watchers;
 use crate::identifier::guid;
 
-const CONFERENCE_PATH: &str = "/api/admin/status/v1/conference/";
-const PARTICIPANT_PATH: &str = "/api/admin/status/v1/participant/";
-const DISCONNECT_PATH: &str = "/api/admin/command/v1/conference/disconnect/";
+/// Why a conference ends that only one dialled leg is left in.
+const NOBODY_KEEPS_IT_ALIVE: &str = "No participants can keep conference alive";
 
-/// A participant's role, in the words of the management API.
+/// A participant's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A host.
@@ -31,193 +22,263 @@ pub enum Role {
     Guest,
 }
 
-/// Running conferences and everybody in them or on the way in.
-#[derive(Debug, Default)]
+/// What is going on, told to whoever listens as it changes.
+#[derive(Debug)]
 pub(super) struct Live {
+    clock: Clock,
     /// By the name of the room, the only thing that status and configuration share.
     conferences: BTreeMap<String, Conference>,
     participants: Vec<Participant>,
+    pub(super) sinks: Sinks,
+    pub(super) watchers: Watchers,
 }
 
 #[derive(Debug)]
-struct Conference {
+pub(super) struct Conference {
     /// Of this run of the conference, unrelated to the id of the room.
-    id: String,
-    name: String,
-    start_time: String,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) tag: String,
+    /// Since the first host has had media.
+    pub(super) is_started: bool,
+    pub(super) start_time: OffsetDateTime,
+    /// When it began on each node that has somebody in it.
+    shards: BTreeMap<String, OffsetDateTime>,
 }
 
-#[derive(Debug)]
-struct Participant {
-    id: String,
-    conference: String,
-    role: &'static str,
-    call_direction: &'static str,
-    protocol: &'static str,
-    service_type: &'static str,
-    connect_time: String,
+#[derive(Clone, Debug)]
+pub(super) struct Participant {
+    pub(super) id: String,
+    /// Address of the Conferencing Node.
+    pub(super) node: String,
+    /// Name of the room.
+    pub(super) conference: String,
+    pub(super) display_name: String,
+    /// `None` while it is not known.
+    pub(super) role: Option<Role>,
+    pub(super) call_direction: &'static str,
+    pub(super) protocol: &'static str,
+    pub(super) service_type: &'static str,
+    pub(super) source_alias: String,
+    pub(super) destination_alias: String,
+    pub(super) has_media: bool,
+    pub(super) connect_time: OffsetDateTime,
+}
+
+impl Role {
+    /// In the words of the management API and the event sinks.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Chair => "chair",
+            Self::Guest => "guest",
+        }
+    }
+
+    /// In the words of the client API.
+    pub(super) fn client_name(self) -> &'static str {
+        match self {
+            Self::Chair => "HOST",
+            Self::Guest => "GUEST",
+        }
+    }
 }
 
 impl Live {
-    pub(super) fn join(&mut self, name: &str, role: Role) -> String {
-        self.begin(name);
-        let role = match role {
-            Role::Chair => "chair",
-            Role::Guest => "guest",
-        };
-        self.add(Participant::new(name, role, "conference"))
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            sinks: Sinks::new(clock.clone()),
+            clock,
+            conferences: BTreeMap::new(),
+            participants: Vec::new(),
+            watchers: Watchers::default(),
+        }
     }
 
-    pub(super) fn wait_for_pin(&mut self, name: &str) -> String {
-        self.add(Participant::new(name, "unknown", "ivr"))
+    pub(super) fn conferences(&self) -> impl Iterator<Item = &Conference> {
+        self.conferences.values()
     }
 
-    pub(super) fn dial_out_leg(&mut self, name: &str) -> String {
-        self.begin(name);
-        self.add(Participant {
-            call_direction: "out",
-            protocol: "SIP",
-            ..Participant::new(name, "guest", "conference")
-        })
+    pub(super) fn participants(&self) -> impl Iterator<Item = &Participant> {
+        self.participants.iter()
     }
 
-    pub(super) fn end(&mut self, name: &str) {
-        self.conferences.remove(name);
-        self.participants.retain(|participant| participant.conference != name);
+    pub(super) fn participants_of(&self, conference: &str) -> impl Iterator<Item = &Participant> {
+        self.participants().filter(move |participant| participant.conference == conference)
     }
 
+    pub(super) fn conference(&self, name: &str) -> Option<&Conference> {
+        self.conferences.get(name)
+    }
+
+    /// Whether anybody at all is in the conference or on the way in.
     pub(super) fn is_running(&self, name: &str) -> bool {
-        let mut participants = self.participants.iter();
-        self.conferences.contains_key(name) || participants.any(|participant| participant.conference == name)
+        self.conferences.contains_key(name) || self.participants_of(name).next().is_some()
     }
 
-    fn begin(&mut self, name: &str) {
-        self.conferences.entry(name.to_owned()).or_insert_with(|| Conference {
-            id: guid(),
-            name: name.to_owned(),
-            start_time: timestamp(OffsetDateTime::now_utc()),
-        });
+    pub(super) fn participant(&self, id: &str) -> Option<&Participant> {
+        self.participants().find(|participant| participant.id == id)
     }
 
-    fn add(&mut self, participant: Participant) -> String {
+    /// Lets a participant in, and begins the conference where it is not running. Returns the participant's id.
+    pub(super) fn admit(&mut self, participant: Participant, tag: &str) -> String {
+        if participant.is_in_conference() {
+            self.begin(&participant, tag);
+        }
+        self.sinks.publish(&Event::participant("participant_connected", &participant, participant.connect_time));
+        if participant.is_in_conference() {
+            self.watchers.show(&participant.conference, "participant_create", &participant.client_json());
+        }
+        if participant.role == Some(Role::Chair) && participant.has_media {
+            self.start(&participant.conference);
+        }
         let id = participant.id.clone();
         self.participants.push(participant);
         id
     }
-}
 
-impl Conference {
-    fn json(&self, tag: &str) -> Value {
-        json!({
-            "id": self.id, "name": self.name, "service_type": "conference", "is_locked": false,
-            "is_started": true, "guests_muted": false, "start_time": self.start_time, "tag": tag,
-            "resource_uri": format!("{CONFERENCE_PATH}{}/", self.id),
-        })
-    }
-}
-
-impl Listed for Conference {
-    const FILTERABLE: &'static [&'static str] = &["name", "service_type", "start_time"];
-    const RELATED: &'static [&'static str] = &[];
-    const ORDERABLE: &'static [&'static str] = &["name", "start_time"];
-
-    fn values(&self, field: &str) -> Vec<String> {
-        match field {
-            "name" => vec![self.name.clone()],
-            "start_time" => vec![self.start_time.clone()],
-            _ => vec!["conference".to_owned()],
+    /// The participant sends and receives pictures from now on.
+    pub(super) fn connect_media(&mut self, id: &str) {
+        let Some(participant) = self.participants.iter_mut().find(|participant| participant.id == id) else {
+            return;
+        };
+        participant.has_media = true;
+        participant.protocol = "WebRTC";
+        let participant = participant.clone();
+        self.sinks.publish(&Event::participant("participant_updated", &participant, self.clock.now()));
+        self.watchers.show(&participant.conference, "participant_update", &participant.client_json());
+        if participant.role == Some(Role::Chair) {
+            self.start(&participant.conference);
         }
+    }
+
+    /// A participant leaves; without anybody who keeps it alive the conference ends.
+    pub(super) fn depart(&mut self, id: &str, reason: &str) {
+        let Some(at) = self.participants().position(|participant| participant.id == id) else {
+            return;
+        };
+        let participant = self.participants.remove(at);
+        self.say_goodbye(&participant, reason);
+        if self.is_kept_alive(&participant.conference) {
+            self.end_where_nobody_is(&participant.conference);
+        } else {
+            self.end(&participant.conference, NOBODY_KEEPS_IT_ALIVE);
+        }
+    }
+
+    /// Everybody is thrown out, and the conference ends.
+    pub(super) fn end(&mut self, name: &str, reason: &str) {
+        let present = |participant: &mut Participant| participant.conference == name;
+        let thrown_out: Vec<_> = self.participants.extract_if(.., present).collect();
+        for participant in &thrown_out {
+            self.say_goodbye(participant, reason);
+        }
+        self.end_where_nobody_is(name);
+        self.conferences.remove(name);
+    }
+
+    fn begin(&mut self, participant: &Participant, tag: &str) {
+        let (name, at) = (&participant.conference, participant.connect_time);
+        let conference = self.conferences.entry(name.clone()).or_insert_with(|| Conference {
+            id: guid(),
+            name: name.clone(),
+            tag: tag.to_owned(),
+            is_started: false,
+            start_time: at,
+            shards: BTreeMap::new(),
+        });
+        if !conference.shards.contains_key(&participant.node) {
+            conference.shards.insert(participant.node.clone(), at);
+            self.sinks.publish(&Event::conference("conference_started", conference, &participant.node, at, at));
+        }
+    }
+
+    /// A host with media starts the conference.
+    fn start(&mut self, name: &str) {
+        let Some(conference) = self.conferences.get_mut(name).filter(|conference| !conference.is_started) else {
+            return;
+        };
+        conference.is_started = true;
+        let at = self.clock.now();
+        for (node, start) in &conference.shards {
+            self.sinks.publish(&Event::conference("conference_updated", conference, node, *start, at));
+        }
+        self.watchers.show(name, "conference_update", &conference.client_json());
+    }
+
+    fn say_goodbye(&mut self, participant: &Participant, reason: &str) {
+        self.sinks.publish(&Event::disconnected(participant, reason, self.clock.now()));
+        self.watchers.dismiss(&participant.id, reason);
+        self.watchers.show(&participant.conference, "participant_delete", &json!({"uuid": participant.id}));
+    }
+
+    /// Each node tells its own end of the conference, also while others go on with it.
+    fn end_where_nobody_is(&mut self, name: &str) {
+        let here: BTreeSet<_> = self.participants_of(name).map(|participant| participant.node.clone()).collect();
+        let Some(conference) = self.conferences.get_mut(name) else {
+            return;
+        };
+        let left = |node: &String, _: &mut OffsetDateTime| !here.contains(node);
+        let ended: Vec<_> = conference.shards.extract_if(.., left).collect();
+        let at = self.clock.now();
+        for (node, start) in ended {
+            self.sinks.publish(&Event::conference("conference_ended", conference, &node, start, at));
+        }
+    }
+
+    /// By `keep_conference_alive_if_multiple`, which automatic participants have by default.
+    fn is_kept_alive(&self, name: &str) -> bool {
+        let (dialled, people): (Vec<_>, Vec<_>) =
+            self.participants_of(name).partition(|participant| participant.call_direction == "out");
+        !people.is_empty() || dialled.len() > 1
     }
 }
 
 impl Participant {
-    fn new(conference: &str, role: &'static str, service_type: &'static str) -> Self {
+    /// Somebody who has come in by the client API, with a browser or an app.
+    pub(super) fn dialled_in(node: &str, conference: &str, role: Role, connect_time: OffsetDateTime) -> Self {
         Self {
             id: guid(),
+            node: node.to_owned(),
             conference: conference.to_owned(),
-            role,
+            display_name: String::new(),
+            role: Some(role),
             call_direction: "in",
             protocol: "WebRTC",
-            service_type,
-            connect_time: timestamp(OffsetDateTime::now_utc()),
+            service_type: "conference",
+            source_alias: String::new(),
+            destination_alias: conference.to_owned(),
+            has_media: true,
+            connect_time,
         }
     }
 
-    fn json(&self) -> Value {
-        json!({
-            "id": self.id, "call_uuid": self.id, "conference": self.conference,
-            "display_name": "", "role": self.role, "protocol": self.protocol,
-            "call_direction": self.call_direction, "source_alias": "",
-            "destination_alias": self.conference, "participant_alias": "",
-            "service_type": self.service_type, "service_tag": "",
-            "has_media": self.service_type == "conference", "connect_time": self.connect_time,
-            "is_muted": false, "is_streaming": false, "call_quality": "1_good",
-            "resource_uri": format!("{PARTICIPANT_PATH}{}/", self.id),
-        })
+    /// Somebody who is asked for the PIN: a participant, while no conference may be running yet.
+    pub(super) fn at_the_door(node: &str, conference: &str, connect_time: OffsetDateTime) -> Self {
+        Self {
+            role: None,
+            service_type: "ivr",
+            has_media: false,
+            ..Self::dialled_in(node, conference, Role::Guest, connect_time)
+        }
     }
-}
 
-impl Listed for Participant {
-    const FILTERABLE: &'static [&'static str] =
-        &["call_direction", "conference", "connect_time", "protocol", "role", "service_type"];
-    const RELATED: &'static [&'static str] = &[];
-    const ORDERABLE: &'static [&'static str] = &["conference", "connect_time"];
-
-    fn values(&self, field: &str) -> Vec<String> {
-        vec![match field {
-            "conference" => self.conference.clone(),
-            "connect_time" => self.connect_time.clone(),
-            "call_direction" => self.call_direction.to_owned(),
-            "protocol" => self.protocol.to_owned(),
-            "role" => self.role.to_owned(),
-            _ => self.service_type.to_owned(),
-        }]
+    /// An automatic participant that the conference has called.
+    pub(super) fn dialled_out(node: &str, conference: &str, alias: &str, connect_time: OffsetDateTime) -> Self {
+        Self {
+            call_direction: "out",
+            protocol: "SIP",
+            source_alias: conference.to_owned(),
+            destination_alias: alias.to_owned(),
+            ..Self::dialled_in(node, conference, Role::Guest, connect_time)
+        }
     }
-}
 
-pub(super) fn router() -> Router<Arc<Node>> {
-    Router::new()
-        .route(CONFERENCE_PATH, get(conferences))
-        .route(PARTICIPANT_PATH, get(participants))
-        .route(DISCONNECT_PATH, post(disconnect))
-}
+    pub(super) fn is_in_conference(&self) -> bool {
+        self.service_type == "conference"
+    }
 
-async fn conferences(
-    State(node): State<Arc<Node>>,
-    Query(query): Query<listing::Query>,
-) -> Result<Json<Value>, Refusal> {
-    let state = node.state();
-    let running = state.live.conferences.values();
-    let page = listing::page(CONFERENCE_PATH, &query, running, |conference| {
-        let room = state.room_named(&conference.name);
-        conference.json(room.map_or("", |room| &room.tag))
-    })?;
-    Ok(Json(page))
-}
-
-async fn participants(
-    State(node): State<Arc<Node>>,
-    Query(query): Query<listing::Query>,
-) -> Result<Json<Value>, Refusal> {
-    let state = node.state();
-    let present = state.live.participants.iter();
-    let page = listing::page(PARTICIPANT_PATH, &query, present, Participant::json)?;
-    Ok(Json(page))
-}
-
-/// A missing target is 400, not 404.
-async fn disconnect(State(node): State<Arc<Node>>, body: String) -> Result<Response, Refusal> {
-    let request: Value = serde_json::from_str(&body).map_err(|_| Refusal::Request("Invalid JSON.".to_owned()))?;
-    let mut state = node.state();
-    let name = state
-        .live
-        .conferences
-        .values()
-        .find(|conference| request["conference_id"] == conference.id.as_str())
-        .map(|conference| conference.name.clone())
-        .ok_or_else(|| Refusal::field("conference", "conference_id", "Failed to find conference."))?;
-    state.live.end(&name);
-    let status = StatusCode::from_u16(node.disconnect_status.load(Ordering::Relaxed))
-        .expect("a test sets a status that HTTP knows");
-    Ok((status, Json(json!({"status": "success", "data": null}))).into_response())
+    /// In the words of the management API and the event sinks.
+    pub(super) fn role_name(&self) -> &'static str {
+        self.role.map_or("unknown", Role::name)
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::node::State;
+use super::platform::State;
 use super::refusal::Refusal;
 use super::room::{StoredAlias, StoredRoom, is_setting};
 
@@ -95,7 +95,7 @@ impl Draft<'_> {
         if self.room.name.is_empty() {
             self.fault("name", "This field is required.");
         }
-        let taken = self.state.room_named(&self.room.name);
+        let taken = self.state.rooms.named(&self.room.name);
         if taken.is_some_and(|other| other.id != self.room.id) {
             // Recorded from a production node.
             self.fault("name", "Virtual Meeting Room with this Name already exists.");

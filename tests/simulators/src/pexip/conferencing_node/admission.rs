@@ -1,0 +1,56 @@
+//! Who may come in, and as what.
+
+use std::fmt;
+
+use crate::pexip::live::Role;
+use crate::pexip::room::StoredRoom;
+
+/// What a guest gives for a PIN where only hosts have one.
+const NO_PIN: &str = "none";
+
+/// Why somebody may not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No room that this node knows has the alias.
+    NotFound,
+    /// The room asks for a PIN.
+    PinRequired {
+        /// Whether guests have one of their own. Otherwise they give `none`, where guests are allowed.
+        of_guests: bool,
+    },
+    /// The PIN is neither the host's nor the guests'.
+    InvalidPin,
+}
+
+impl StoredRoom {
+    pub(super) fn is_dialled_by(&self, alias: &str) -> bool {
+        self.aliases.iter().any(|own| own.alias == alias)
+    }
+
+    /// The role that a PIN gives, or the lack of one.
+    pub(super) fn role_by(&self, pin: Option<&str>) -> Result<Role, Refused> {
+        let guests_have_pins = !self.guest_pin.is_empty();
+        match pin {
+            _ if self.pin.is_empty() => Ok(Role::Chair),
+            None => Err(Refused::PinRequired { of_guests: guests_have_pins }),
+            Some(pin) if pin == self.pin => Ok(Role::Chair),
+            Some(pin) if self.allow_guests && pin == if guests_have_pins { &self.guest_pin } else { NO_PIN } => {
+                Ok(Role::Guest)
+            }
+            Some(_) => Err(Refused::InvalidPin),
+        }
+    }
+}
+
+/// In the words of the client API, as far as it has any.
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NotFound => "Neither conference nor gateway found",
+            Self::PinRequired { .. } => "PIN required",
+            Self::InvalidPin => "Invalid PIN",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}

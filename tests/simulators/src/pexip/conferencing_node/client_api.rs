@@ -1,0 +1,225 @@
+//! `api/client/v2`: how apps join, stay and leave.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{self, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::admission::Refused;
+use super::{HUNG_UP, Place};
+use crate::identifier::guid;
+use crate::pexip::live::{Conference, Participant, Role};
+use crate::pexip::sessions::{Session, TOKEN_LIFETIME};
+
+const CONFERENCE: &str = "/api/client/v2/conferences/{alias}/";
+
+/// An SDP without any media: nobody negotiates with a simulator.
+const EMPTY_ANSWER: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n";
+
+pub(super) fn router(place: Place) -> Router {
+    let conference = Router::new()
+        .route("/request_token", post(request_token))
+        .route("/refresh_token", post(refresh_token))
+        .route("/release_token", post(release_token))
+        .route("/events", get(events))
+        .route("/conference_status", get(conference_status))
+        .route("/participants", get(participants))
+        .route("/disconnect", post(disconnect))
+        .route("/participants/{participant}/calls", post(call))
+        .route("/participants/{participant}/calls/{call}/ack", post(acknowledge));
+    Router::new()
+        .nest(CONFERENCE, conference)
+        .route("/api/client/v2/status", get(|| async { success(&json!(true)) }))
+        .with_state(place)
+}
+
+/// Why a request is not carried out, in the words of the client API.
+enum Failure {
+    Refused(Refused),
+    InvalidToken,
+    InvalidRole,
+    NotJson,
+    NoName,
+}
+
+/// A request by somebody who has joined here.
+struct Member {
+    token: String,
+    session: Session,
+    conference: String,
+}
+
+async fn request_token(
+    State(place): State<Place>,
+    Path(alias): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(|kind| kind.starts_with("application/json")) {
+        return Err(Failure::NotJson);
+    }
+    let request: Value = serde_json::from_str(&body).map_err(|_| Failure::NoName)?;
+    let display_name = request["display_name"].as_str().ok_or(Failure::NoName)?;
+    let pin = headers.get("pin").map(|pin| pin.to_str().unwrap_or_default());
+
+    let mut state = place.platform.state();
+    let joined = place.admit(&mut state, &alias, pin, display_name).map_err(Failure::Refused)?;
+    let conference = state.live.participant(&joined.participant).map(|participant| &participant.conference);
+    Ok(success(&json!({
+        "token": joined.token,
+        "expires": TOKEN_LIFETIME.as_secs().to_string(),
+        "participant_uuid": joined.participant,
+        "display_name": display_name,
+        "role": joined.role.client_name(),
+        "service_type": "conference",
+        "current_service_type": "conference",
+        "conference_name": conference,
+        "version": version(),
+        "stun": [],
+        "turn": [],
+        "call_type": "video",
+        "chat_enabled": false,
+        "guests_can_present": true,
+        "direct_media": false,
+        "analytics_enabled": false,
+        "breakout_rooms": false,
+        "fecc_enabled": false,
+        "rtmp_enabled": false,
+        "trickle_ice_enabled": true,
+        "bandwidth_in": 0,
+        "bandwidth_out": 0,
+    })))
+}
+
+async fn refresh_token(State(place): State<Place>, member: Member) -> Result<Response, Failure> {
+    let mut state = place.platform.state();
+    let now = state.clock.now();
+    let token = state.sessions.refresh(&member.token, now).ok_or(Failure::InvalidToken)?;
+    Ok(success(&json!({
+        "token": token,
+        "expires": TOKEN_LIFETIME.as_secs().to_string(),
+        "role": member.session.role.client_name(),
+    })))
+}
+
+async fn release_token(State(place): State<Place>, member: Member) -> Response {
+    place.platform.state().leave(&member.token, HUNG_UP);
+    success(&json!(true))
+}
+
+/// Everybody who is there first, then whatever happens, until the participant is disconnected.
+async fn events(State(place): State<Place>, member: Member) -> Response {
+    let mut state = place.platform.state();
+    let mut snapshot = vec![("participant_sync_begin", Value::Null)];
+    let present = state.live.participants_of(&member.conference).filter(|participant| participant.is_in_conference());
+    snapshot.extend(present.map(|participant| ("participant_create", participant.client_json())));
+    snapshot.push(("participant_sync_end", Value::Null));
+    snapshot.extend(state.live.conference(&member.conference).map(|it| ("conference_update", it.client_json())));
+    let mut happening = state.live.watchers.add(&member.session.participant, &member.conference, snapshot);
+    let events = stream::poll_fn(move |context| {
+        happening
+            .poll_recv(context)
+            .map(|event| event.map(|(name, data)| Ok::<_, Infallible>(server_sent(name, &data))))
+    });
+    Sse::new(events).into_response()
+}
+
+async fn conference_status(State(place): State<Place>, member: Member) -> Response {
+    let state = place.platform.state();
+    success(&state.live.conference(&member.conference).map_or(Value::Null, Conference::client_json))
+}
+
+async fn participants(State(place): State<Place>, member: Member) -> Response {
+    let state = place.platform.state();
+    let present = state.live.participants_of(&member.conference).filter(|participant| participant.is_in_conference());
+    success(&present.map(Participant::client_json).collect())
+}
+
+/// A host ends the conference for all.
+async fn disconnect(State(place): State<Place>, member: Member) -> Result<Response, Failure> {
+    if member.session.role != Role::Chair {
+        return Err(Failure::InvalidRole);
+    }
+    place.platform.state().live.end(&member.conference, "Conference terminated by another participant");
+    Ok(success(&json!(true)))
+}
+
+/// Picture and sound are agreed upon, though none will flow.
+async fn call(
+    State(place): State<Place>,
+    member: Member,
+    Path((_, participant)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    // Nobody calls for others.
+    if participant != member.session.participant {
+        return Err(Failure::InvalidRole);
+    }
+    place.platform.state().live.connect_media(&participant);
+    Ok(success(&json!({"call_uuid": guid(), "sdp": EMPTY_ANSWER})))
+}
+
+async fn acknowledge(_: Member) -> Response {
+    success(&json!(true))
+}
+
+/// The token is a header, but a parameter of the stream of events, whose requests cannot have headers.
+impl FromRequestParts<Place> for Member {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, place: &Place) -> Result<Self, Failure> {
+        let path = Path::<HashMap<String, String>>::from_request_parts(parts, place).await;
+        let alias = path.ok().and_then(|Path(mut path)| path.remove("alias"));
+        let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri);
+        let token = match parts.headers.get("token") {
+            Some(token) => token.to_str().ok().map(str::to_owned),
+            None => query.ok().and_then(|Query(mut query)| query.remove("token")),
+        };
+        let (alias, token) = alias.zip(token).ok_or(Failure::InvalidToken)?;
+        let state = place.platform.state();
+        let session = state.sessions.get(&token).ok_or(Failure::InvalidToken)?.clone();
+        let participant = state.live.participant(&session.participant).ok_or(Failure::InvalidToken)?;
+        if session.alias != alias || session.node != place.address {
+            return Err(Failure::InvalidToken);
+        }
+        Ok(Self { token, session, conference: participant.conference.clone() })
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, result) = match self {
+            Self::Refused(refused @ Refused::NotFound) => (StatusCode::NOT_FOUND, json!(refused.to_string())),
+            Self::Refused(Refused::PinRequired { of_guests }) => {
+                let guest_pin = if of_guests { "required" } else { "none" };
+                (StatusCode::FORBIDDEN, json!({"pin": "required", "guest_pin": guest_pin, "version": version()}))
+            }
+            Self::Refused(refused @ Refused::InvalidPin) => (StatusCode::FORBIDDEN, json!(refused.to_string())),
+            Self::InvalidToken => (StatusCode::FORBIDDEN, json!("Invalid token")),
+            Self::InvalidRole => (StatusCode::FORBIDDEN, json!("Invalid role")),
+            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!("Unsupported Media Type")),
+            Self::NoName => (StatusCode::BAD_REQUEST, json!("Invalid request")),
+        };
+        (status, Json(json!({"status": "failed", "result": result}))).into_response()
+    }
+}
+
+fn success(result: &Value) -> Response {
+    Json(json!({"status": "success", "result": result})).into_response()
+}
+
+fn version() -> Value {
+    json!({"version_id": "41", "pseudo_version": "83701.0.0"})
+}
+
+fn server_sent(name: &'static str, data: &Value) -> sse::Event {
+    sse::Event::default().event(name).data(data.to_string())
+}

@@ -1,0 +1,202 @@
+//! Event sinks: what happens on the Conferencing Nodes, sent to an HTTP receiver.
+
+mod event;
+mod outbox;
+mod publisher;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::clock::Clock;
+use outbox::Outbox;
+
+pub(super) use event::Event;
+
+/// A receiver of events as an operator has configured it, changes taking effect at once; clones share it.
+///
+/// Each node has a publisher of its own for each sink, which sends in order and one request at a time.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    shared: Arc<Shared>,
+}
+
+/// How a publisher deals with requests, in real time; the platform's global settings. The default is the vendor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkTimes {
+    /// Longest wait for a connection and an answer (`es_connection_timeout`).
+    pub timeout: Duration,
+    /// Pause after the first failure; each one is twice as long as the last (`es_initial_retry_backoff`).
+    pub first_pause: Duration,
+    /// Longest pause; the publisher stops for good if the request after it fails as well (`es_maximum_retry_backoff`).
+    pub longest_pause: Duration,
+}
+
+/// How a sink's events reach the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Once and in order.
+    #[default]
+    Once,
+    /// Each request twice, as after an answer that was lost.
+    Twice,
+    /// Whatever waits in a node's buffer from its end on, as production users report it.
+    Backwards,
+}
+
+#[derive(Debug)]
+struct Shared {
+    http: Client,
+    clock: Clock,
+    settings: Mutex<Settings>,
+    /// By address of the node.
+    outboxes: Mutex<BTreeMap<String, Arc<Outbox>>>,
+    /// Counts the restarts, so that publishers notice.
+    restarts: watch::Sender<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    url: Url,
+    username: String,
+    password: String,
+    version: u8,
+    bulk: bool,
+    times: SinkTimes,
+    delivery: Delivery,
+    held: bool,
+}
+
+/// The sinks of the platform, and the publishers that serve them for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    clock: Clock,
+    all: Vec<EventSink>,
+    publishers: JoinSet<()>,
+}
+
+impl Default for SinkTimes {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(7),
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(1_800),
+        }
+    }
+}
+
+impl Sinks {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, all: Vec::new(), publishers: JoinSet::new() }
+    }
+
+    /// A sink of version 2 without bulk.
+    pub(super) fn add(&mut self, url: Url, username: &str, password: &str) -> EventSink {
+        let http = Client::builder().no_proxy().redirect(Policy::none()).build();
+        let shared = Shared {
+            http: http.expect("a client without TLS settings of its own"),
+            clock: self.clock.clone(),
+            settings: Mutex::new(Settings {
+                url,
+                username: username.to_owned(),
+                password: password.to_owned(),
+                version: 2,
+                bulk: false,
+                times: SinkTimes::default(),
+                delivery: Delivery::default(),
+                held: false,
+            }),
+            outboxes: Mutex::default(),
+            restarts: watch::Sender::new(0),
+        };
+        let sink = EventSink { shared: Arc::new(shared) };
+        self.all.push(sink.clone());
+        sink
+    }
+
+    /// Leaves the event with each sink's publisher on its node, which starts with its first event.
+    pub(super) fn publish(&mut self, event: &Event) {
+        for sink in &self.all {
+            let mut outboxes = sink.shared.outboxes();
+            let outbox = outboxes.entry(event.node.clone()).or_insert_with(|| {
+                let outbox = Arc::new(Outbox::new(&event.node));
+                self.publishers.spawn(publisher::publish(Arc::clone(&sink.shared), Arc::clone(&outbox)));
+                outbox
+            });
+            for event in event.clone().in_version(sink.shared.settings().version) {
+                outbox.put(event);
+            }
+        }
+    }
+}
+
+impl EventSink {
+    /// 1 or 2, which is what new sinks have.
+    pub fn set_version(&self, version: u8) {
+        self.change(|settings| settings.version = version);
+    }
+
+    /// Whether events that wait together go out in one `eventsink_bulk`; a lone one still goes out by itself.
+    pub fn set_bulk(&self, bulk: bool) {
+        self.change(|settings| settings.bulk = bulk);
+    }
+
+    /// Time-out and pauses, so that a test of failures needs no real minutes.
+    pub fn set_times(&self, times: SinkTimes) {
+        self.change(|settings| settings.times = times);
+    }
+
+    /// How events reach the receiver from now on.
+    pub fn set_delivery(&self, delivery: Delivery) {
+        self.change(|settings| settings.delivery = delivery);
+    }
+
+    /// Keeps events back until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.change(|settings| settings.held = true);
+    }
+
+    /// Sends what was held back.
+    pub fn release(&self) {
+        self.change(|settings| settings.held = false);
+    }
+
+    /// An operator restarts the sink on all nodes: each counts `seq` from 1 again and sends what it has kept.
+    pub fn restart(&self) {
+        self.shared.restarts.send_modify(|restarts| *restarts += 1);
+    }
+
+    /// Addresses of the nodes that have given up, which raises an alarm on the platform.
+    pub fn stopped_nodes(&self) -> Vec<String> {
+        let outboxes = self.shared.outboxes();
+        outboxes.iter().filter(|(_, outbox)| outbox.has_stopped()).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Events of all nodes that the receiver has not accepted yet.
+    pub fn undelivered(&self) -> usize {
+        self.shared.outboxes().values().map(|outbox| outbox.len()).sum()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        for outbox in self.shared.outboxes().values() {
+            outbox.wake();
+        }
+    }
+}
+
+impl Shared {
+    fn settings(&self) -> Settings {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn outboxes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Outbox>>> {
+        self.outboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,70 @@
+//! Tokens of the client API.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE;
+use time::OffsetDateTime;
+
+use super::live::Role;
+use crate::identifier::random;
+
+/// How long a token lives.
+pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(120);
+
+/// Why somebody is disconnected whose token was not refreshed in time.
+pub(super) const TIMED_OUT: &str = "Timer expired awaiting token refresh";
+
+/// Who has joined by the client API, by token.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_token: HashMap<String, Session>,
+}
+
+/// What a token stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) participant: String,
+    pub(super) role: Role,
+    /// Address of the node that has issued the token; others do not know it.
+    pub(super) node: String,
+    /// What was dialled.
+    pub(super) alias: String,
+    expires: OffsetDateTime,
+}
+
+impl Session {
+    pub(super) fn new(participant: String, role: Role, node: &str, alias: &str, now: OffsetDateTime) -> Self {
+        Self { participant, role, node: node.to_owned(), alias: alias.to_owned(), expires: now + TOKEN_LIFETIME }
+    }
+}
+
+impl Sessions {
+    /// Returns the token.
+    pub(super) fn open(&mut self, session: Session) -> String {
+        let token = BASE64_URL_SAFE.encode(random::<24>());
+        self.by_token.insert(token.clone(), session);
+        token
+    }
+
+    pub(super) fn get(&self, token: &str) -> Option<&Session> {
+        self.by_token.get(token)
+    }
+
+    /// The session goes on under another token, which is returned.
+    pub(super) fn refresh(&mut self, token: &str, now: OffsetDateTime) -> Option<String> {
+        let session = self.close(token)?;
+        Some(self.open(Session { expires: now + TOKEN_LIFETIME, ..session }))
+    }
+
+    pub(super) fn close(&mut self, token: &str) -> Option<Session> {
+        self.by_token.remove(token)
+    }
+
+    /// Closes the sessions whose tokens were not refreshed in time and returns their participants.
+    pub(super) fn expired(&mut self, now: OffsetDateTime) -> Vec<String> {
+        let expired = self.by_token.extract_if(|_, session| session.expires <= now);
+        expired.map(|(_, session)| session.participant).collect()
+    }
+}
