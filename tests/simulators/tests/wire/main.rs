@@ -1,6 +1,8 @@
 //! The simulators over the wire, as far as the service's own tests do not cover them.
 
+mod conferencing_node;
 mod entra;
+mod event_sink;
 mod genesys;
 mod pexip;
 mod queue;

@@ -1,0 +1,286 @@
+use std::time::Duration;
+
+use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
+use maxconf_simulators::{PexipSimulator, StoredRoom};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use crate::client;
+
+const HOST: &str = "193604";
+const GUEST: &str = "852117";
+
+/// A platform with one Conferencing Node and the room `vbv-1`.
+struct Call {
+    pexip: PexipSimulator,
+    node: ConferencingNode,
+    client: Client,
+}
+
+impl Call {
+    async fn start() -> Self {
+        let pexip = PexipSimulator::start().await;
+        let node = pexip.conferencing_node("10.47.2.21").await;
+        pexip.insert(room("vbv-1", HOST, GUEST));
+        Self { pexip, node, client: client() }
+    }
+
+    fn request(&self, node: &ConferencingNode, method: Method, path: &str) -> RequestBuilder {
+        let url = node.server().url().join(&format!("api/client/v2/conferences/{path}")).expect("a path");
+        self.client.request(method, url)
+    }
+
+    async fn request_token(&self, alias: &str, pin: Option<&str>) -> Response {
+        let request = self.request(&self.node, Method::POST, &format!("{alias}/request_token"));
+        let request = request.json(&json!({"display_name": "Bob"}));
+        let request = pin.into_iter().fold(request, |request, pin| request.header("pin", pin));
+        request.send().await.expect("an answer")
+    }
+
+    async fn with_token(&self, method: Method, path: &str, token: &str) -> (u16, Value) {
+        let request = self.request(&self.node, method, &format!("vbv-1/{path}")).header("token", token);
+        status_and_body(request.send().await.expect("an answer")).await
+    }
+
+    async fn management(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let url = self.pexip.management_url().join("api/admin/").and_then(|api| api.join(path)).expect("a path");
+        let request = self.client.request(method, url).json(body);
+        let request = request.basic_auth(self.pexip.username(), Some(self.pexip.password()));
+        status_and_body(request.send().await.expect("an answer")).await
+    }
+
+    async fn participants(&self) -> Vec<Value> {
+        let (_, list) = self.management(Method::GET, "status/v1/participant/?conference=vbv-1", &json!({})).await;
+        list["objects"].as_array().expect("objects").clone()
+    }
+
+    async fn conferences(&self) -> Vec<Value> {
+        let (_, list) = self.management(Method::GET, "status/v1/conference/?name=vbv-1", &json!({})).await;
+        list["objects"].as_array().expect("objects").clone()
+    }
+}
+
+fn room(name: &str, pin: &str, guest_pin: &str) -> StoredRoom {
+    let mut room = StoredRoom::named(name).with_alias(name).with_pins(pin, guest_pin);
+    room.allow_guests = !pin.is_empty();
+    room
+}
+
+async fn status_and_body(answer: Response) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    (status, answer.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn the_pin_decides_who_may_come_in_and_as_what() {
+    let call = Call::start().await;
+    call.pexip.insert(room("guests-without", HOST, ""));
+    call.pexip.insert(room("open", "", ""));
+    let mut hosts_only = room("hosts-only", HOST, "");
+    hosts_only.allow_guests = false;
+    call.pexip.insert(hosts_only);
+
+    let required = |guest_pin| json!({"pin": "required", "guest_pin": guest_pin});
+    let refused = [
+        ("vbv-1", None, 403, required("required")),
+        ("vbv-1", Some("none"), 403, json!("Invalid PIN")),
+        ("vbv-1", Some("852118"), 403, json!("Invalid PIN")),
+        ("vbv-1", Some(""), 403, json!("Invalid PIN")),
+        ("guests-without", None, 403, required("none")),
+        ("guests-without", Some("852117"), 403, json!("Invalid PIN")),
+        ("hosts-only", None, 403, required("none")),
+        ("hosts-only", Some("none"), 403, json!("Invalid PIN")),
+        ("absent", Some(HOST), 404, json!("Neither conference nor gateway found")),
+    ];
+    for (alias, pin, status, result) in refused {
+        let (code, mut body) = status_and_body(call.request_token(alias, pin).await).await;
+        if let Some(result) = body["result"].as_object_mut() {
+            assert!(result.remove("version").is_some_and(|version| version.is_object()));
+        }
+        assert_eq!((code, body), (status, json!({"status": "failed", "result": result})), "{alias} {pin:?}");
+    }
+    assert_eq!(call.conferences().await, Vec::<Value>::new());
+
+    let admitted = [
+        ("vbv-1", Some(HOST), "HOST"),
+        ("vbv-1", Some(GUEST), "GUEST"),
+        ("guests-without", Some("none"), "GUEST"),
+        ("guests-without", Some(HOST), "HOST"),
+        ("hosts-only", Some(HOST), "HOST"),
+        ("open", None, "HOST"),
+    ];
+    for (alias, pin, role) in admitted {
+        let (code, body) = status_and_body(call.request_token(alias, pin).await).await;
+        assert_eq!((code, &body["result"]["role"]), (200, &json!(role)), "{alias} {pin:?}");
+        assert_eq!(body["result"]["expires"], "120");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_in_json() {
+    let call = Call::start().await;
+    let request = call.request(&call.node, Method::POST, "vbv-1/request_token").header("pin", GUEST);
+
+    let answer = request.body(r#"{"display_name": "Bob"}"#).send().await.expect("an answer");
+
+    assert_eq!(answer.status(), 415);
+}
+
+#[tokio::test]
+async fn a_room_reaches_the_node_when_it_has_been_replicated_and_stays_there_as_long() {
+    let call = Call::start().await;
+    let minute = Duration::from_secs(60);
+    let almost = Duration::from_secs(59);
+    call.pexip.set_replication_delay(minute);
+    call.pexip.insert(room("late", HOST, GUEST));
+
+    assert_eq!(call.node.join("late", GUEST), Err(Refused::NotFound));
+    call.pexip.advance(almost);
+    assert_eq!(call.node.join("late", GUEST), Err(Refused::NotFound));
+    call.pexip.advance(minute - almost);
+    assert_eq!(call.node.join("late", GUEST).map(|joined| joined.role), Ok(Role::Guest));
+
+    // Changed twice on the way: the node goes by the PINs that it knows.
+    let id = call.pexip.room("late").expect("the room").id;
+    call.pexip.insert(room("late", "111111", "222222").with_id(id));
+    call.pexip.insert(room("late", "333333", "444444").with_id(id));
+    assert_eq!(call.node.join("late", "444444"), Err(Refused::InvalidPin));
+    assert!(call.node.join("late", GUEST).is_ok());
+    call.pexip.advance(minute);
+    assert_eq!(call.node.join("late", GUEST), Err(Refused::InvalidPin));
+    assert!(call.node.join("late", "444444").is_ok());
+
+    call.pexip.remove("late");
+    assert!(call.node.join("late", "444444").is_ok());
+    call.pexip.advance(minute);
+    assert_eq!(call.node.join("late", "444444"), Err(Refused::NotFound));
+}
+
+#[tokio::test]
+async fn whoever_has_joined_is_in_the_status_until_the_token_is_released_or_runs_out() {
+    let call = Call::start().await;
+    let token = |body: Value| body["result"]["token"].as_str().expect("a token").to_owned();
+    let (_, citizen) = status_and_body(call.request_token("vbv-1", Some(GUEST)).await).await;
+    let (_, agent) = status_and_body(call.request_token("vbv-1", Some(HOST)).await).await;
+    let (citizen, agent) = (token(citizen), token(agent));
+
+    let present = call.participants().await;
+    let seen: Vec<_> = present.iter().map(|it| (&it["role"], &it["call_direction"], &it["media_node"])).collect();
+    let (incoming, address) = (json!("in"), json!("10.47.2.21"));
+    assert_eq!(seen, [(&json!("guest"), &incoming, &address), (&json!("chair"), &incoming, &address)]);
+    assert_eq!(call.conferences().await[0]["is_started"], false, "nobody has media");
+    let (_, shown) = call.with_token(Method::GET, "participants", &agent).await;
+    assert_eq!(shown["result"].as_array().map(Vec::len), Some(2));
+
+    // The agent stays, under another token; the citizen's app is silent.
+    call.pexip.advance(Duration::from_secs(100));
+    let (code, refreshed) = call.with_token(Method::POST, "refresh_token", &agent).await;
+    assert_eq!((code, &refreshed["result"]["role"]), (200, &json!("HOST")));
+    let refused = (403, json!({"status": "failed", "result": "Invalid token"}));
+    assert_eq!(call.with_token(Method::POST, "refresh_token", &agent).await, refused);
+    call.pexip.advance(Duration::from_secs(20));
+    assert_eq!(call.participants().await.len(), 1);
+    assert_eq!(call.with_token(Method::GET, "conference_status", &citizen).await, refused);
+
+    let agent = token(refreshed);
+    let released = call.with_token(Method::POST, "release_token", &agent).await;
+    assert_eq!(released, (200, json!({"status": "success", "result": true})));
+    assert_eq!(call.with_token(Method::POST, "release_token", &agent).await, refused);
+    assert_eq!(call.conferences().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_alias_on_one_node() {
+    let call = Call::start().await;
+    let other = call.pexip.conferencing_node("10.47.2.22").await;
+    call.pexip.insert(room("vbv-2", HOST, GUEST));
+    let joined = call.node.join("vbv-1", HOST).expect("the room");
+
+    for (node, alias) in [(&call.node, "vbv-2"), (&other, "vbv-1"), (&other, "vbv-2")] {
+        let request = call.request(node, Method::POST, &format!("{alias}/refresh_token"));
+        let answer = request.header("token", &joined.token).send().await.expect("an answer");
+        assert_eq!(answer.status(), 403, "{alias} on {}", node.address());
+    }
+    assert_eq!(call.with_token(Method::POST, "refresh_token", &joined.token).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_first_to_join_makes_the_room_dial_out_and_the_leg_does_not_keep_it_alive() {
+    let call = Call::start().await;
+    call.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    let mut room = room("vbv-1", HOST, GUEST).with_id(call.pexip.room("vbv-1").expect("the room").id);
+    room.automatic_participants.push(7);
+    call.pexip.insert(room);
+
+    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let agent = call.node.join("vbv-1", HOST).expect("the room");
+
+    let legs: Vec<_> = call.participants().await.into_iter().filter(|it| it["call_direction"] == "out").collect();
+    assert_eq!(legs.len(), 1, "{legs:?}");
+    let leg = |field: &str| legs[0][field].clone();
+    assert_eq!(
+        (leg("protocol"), leg("destination_alias"), leg("role"), leg("source_alias")),
+        (json!("SIP"), json!("sip:queue@sbc.example.org"), json!("guest"), json!("vbv-1"))
+    );
+    call.node.leave(&citizen);
+    assert_eq!(call.participants().await.len(), 2);
+    call.node.leave(&agent);
+    assert!(!call.pexip.is_running("vbv-1"));
+}
+
+#[tokio::test]
+async fn a_host_a_command_and_nobody_else_can_end_the_conference() {
+    let call = Call::start().await;
+    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let agent = call.node.join("vbv-1", HOST).expect("the room");
+
+    let refused = call.with_token(Method::POST, "disconnect", &citizen.token).await;
+    assert_eq!(refused, (403, json!({"status": "failed", "result": "Invalid role"})));
+    assert_eq!(call.with_token(Method::POST, "disconnect", &agent.token).await.0, 200);
+    assert!(!call.pexip.is_running("vbv-1"));
+
+    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let throw_out = |id: String| {
+        let call = &call;
+        async move {
+            call.management(Method::POST, "command/v1/participant/disconnect/", &json!({"participant_id": id})).await
+        }
+    };
+    assert_eq!(throw_out(citizen.participant.clone()).await.0, 202);
+    assert_eq!(call.participants().await.len(), 1);
+    let gone = json!({"participant": {"participant_id": ["Failed to find participant."]}});
+    assert_eq!(throw_out(citizen.participant).await, (400, gone));
+    call.node.leave(&agent);
+    assert!(!call.pexip.is_running("vbv-1"));
+}
+
+#[tokio::test]
+async fn a_stream_shows_who_comes_and_goes_and_ends_with_the_call() {
+    let call = Call::start().await;
+    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let stream = call.request(&call.node, Method::GET, &format!("vbv-1/events?token={}", citizen.token));
+    let stream = stream.send().await.expect("a stream");
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+
+    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    call.node.leave(&agent);
+    let id = call.conferences().await[0]["id"].clone();
+    call.management(Method::POST, "command/v1/conference/disconnect/", &json!({"conference_id": id})).await;
+
+    let text = tokio::time::timeout(Duration::from_secs(5), stream.text()).await.expect("its end").expect("text");
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    let expected = [
+        "participant_sync_begin",
+        "participant_create",
+        "participant_sync_end",
+        "conference_update",
+        "participant_create",
+        "participant_update",
+        "conference_update",
+        "participant_delete",
+        "disconnect",
+    ];
+    assert_eq!(names, expected);
+    assert!(text.contains(r#"data: {"reason":"Conference terminated by an administrator"}"#), "{text}");
+}

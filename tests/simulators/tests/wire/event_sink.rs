@@ -1,0 +1,249 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use maxconf_simulators::pexip::{ConferencingNode, Delivery, EventSink, SinkTimes};
+use maxconf_simulators::{Fault, Matching, PexipSimulator, Server, StoredRoom, Times, Traffic};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+const GUEST: &str = "852117";
+const HOST: &str = "193604";
+
+/// Longest wait for something to arrive.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Quick enough for a test, and the same in kind: 5, 10, 20 and 40 milliseconds.
+const QUICK: SinkTimes = SinkTimes {
+    timeout: Duration::from_millis(200),
+    first_pause: Duration::from_millis(5),
+    longest_pause: Duration::from_millis(40),
+};
+
+/// A platform with two nodes and the room `vbv-1`, and what a sink of it has received.
+struct Call {
+    pexip: PexipSimulator,
+    nodes: [ConferencingNode; 2],
+    sink: EventSink,
+    received: Arc<Mutex<Vec<Value>>>,
+    traffic: Traffic,
+    _receiver: Server,
+}
+
+impl Call {
+    async fn start() -> Self {
+        let received = Arc::default();
+        let traffic = Traffic::default();
+        let receiver = Router::new().route("/events", post(receive)).with_state(Arc::clone(&received));
+        let receiver = Server::start(traffic.watch(receiver)).await;
+        let pexip = PexipSimulator::start().await;
+        let nodes = [pexip.conferencing_node("10.47.2.21").await, pexip.conferencing_node("10.47.2.22").await];
+        let room = StoredRoom::named("vbv-1").with_alias("vbv-1").with_pins(HOST, GUEST).tagged("https://id.example");
+        pexip.insert(room);
+        let sink = pexip.event_sink(receiver.url().join("events").expect("a path"), "pexip", "secret");
+        sink.set_times(QUICK);
+        Self { pexip, nodes, sink, received, traffic, _receiver: receiver }
+    }
+
+    /// Somebody comes and goes on the first node.
+    fn visit(&self) {
+        let joined = self.nodes[0].join("vbv-1", GUEST).expect("the room");
+        self.nodes[0].leave(&joined);
+    }
+
+    fn received(&self) -> Vec<Value> {
+        self.received.lock().expect("no test panicked").clone()
+    }
+
+    /// What arrives until nothing is on the way any more, and forgets it.
+    async fn arrivals(&self) -> Vec<Value> {
+        until(|| self.sink.undelivered() == 0).await;
+        std::mem::take(&mut *self.received.lock().expect("no test panicked"))
+    }
+}
+
+async fn receive(
+    State(received): State<Arc<Mutex<Vec<Value>>>>,
+    headers: HeaderMap,
+    axum::Json(event): axum::Json<Value>,
+) -> StatusCode {
+    // pexip:secret
+    if headers["authorization"] != "Basic cGV4aXA6c2VjcmV0" {
+        return StatusCode::UNAUTHORIZED;
+    }
+    received.lock().expect("no test panicked").push(event);
+    StatusCode::NO_CONTENT
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "it did not happen in time");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn names(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["event"].as_str().expect("a name")).collect()
+}
+
+fn numbers(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|event| event["seq"].as_u64().expect("a number")).collect()
+}
+
+#[tokio::test]
+async fn a_visit_is_told_in_order_and_numbered_from_one() {
+    let call = Call::start().await;
+
+    call.visit();
+
+    let events = call.arrivals().await;
+    let expected = [
+        "eventsink_started",
+        "conference_started",
+        "participant_connected",
+        "participant_updated",
+        "participant_media_streams_destroyed",
+        "participant_disconnected",
+        "conference_ended",
+    ];
+    assert_eq!(names(&events), expected);
+    assert_eq!(numbers(&events), [1, 2, 3, 4, 5, 6, 7]);
+    assert!(events.iter().all(|event| event["node"] == "10.47.2.21" && event["version"] == 2), "{events:?}");
+    let ended = &events[6]["data"];
+    assert_eq!((ended["name"].as_str(), ended["tag"].as_str()), (Some("vbv-1"), Some("https://id.example")));
+    assert!(ended["start_time"].as_f64() <= ended["end_time"].as_f64() && ended["end_time"].is_f64(), "{ended}");
+    assert_eq!(events[1]["data"].get("end_time"), None);
+    let left = &events[5]["data"];
+    assert_eq!((left["conference"].as_str(), left["role"].as_str()), (Some("vbv-1"), Some("guest")));
+    assert_eq!(left["disconnect_reason"], "Call disconnected");
+    assert_eq!(
+        (left.get("media_streams"), events[4]["data"]["media_streams"].as_array().map(Vec::len)),
+        (None, Some(1))
+    );
+}
+
+#[tokio::test]
+async fn version_one_tells_of_media_streams_with_the_disconnection() {
+    let call = Call::start().await;
+    call.sink.set_version(1);
+
+    call.visit();
+
+    let events = call.arrivals().await;
+    assert_eq!(names(&events[4..]), ["participant_disconnected", "conference_ended"]);
+    assert_eq!(events[4]["data"]["media_streams"].as_array().map(Vec::len), Some(1));
+    assert!(events.iter().all(|event| event["version"] == 1), "{events:?}");
+}
+
+#[tokio::test]
+async fn each_node_ends_its_own_part_of_the_conference() {
+    let call = Call::start().await;
+    let citizen = call.nodes[0].join("vbv-1", GUEST).expect("the room");
+    let agent = call.nodes[1].join("vbv-1", HOST).expect("the room");
+    let by_node = |events: &[Value], name: &str| -> Vec<String> {
+        let nodes = events.iter().filter(|event| event["event"] == name);
+        nodes.map(|event| event["node"].as_str().expect("a node").to_owned()).collect()
+    };
+    let mut started = by_node(&call.arrivals().await, "conference_started");
+    started.sort();
+    assert_eq!(started, ["10.47.2.21", "10.47.2.22"]);
+
+    call.nodes[0].leave(&citizen);
+    assert_eq!(by_node(&call.arrivals().await, "conference_ended"), ["10.47.2.21"]);
+    assert!(call.pexip.is_running("vbv-1"), "the agent is still there");
+    call.nodes[1].leave(&agent);
+    assert_eq!(by_node(&call.arrivals().await, "conference_ended"), ["10.47.2.22"]);
+}
+
+#[tokio::test]
+async fn events_that_wait_go_out_in_bulk_and_a_lone_one_by_itself() {
+    let call = Call::start().await;
+    call.sink.set_bulk(true);
+    call.sink.hold();
+    call.visit();
+    until(|| call.sink.undelivered() == 7).await;
+    assert_eq!(call.received(), Vec::<Value>::new());
+
+    call.sink.release();
+
+    let requests = call.arrivals().await;
+    assert_eq!(names(&requests), ["eventsink_bulk"]);
+    assert_eq!((requests[0]["node"].as_str(), requests[0]["seq"].as_u64()), (Some("127.0.0.1"), Some(0)));
+    let inner = requests[0]["data"].as_array().expect("events");
+    assert_eq!((numbers(inner), inner[0]["node"].as_str()), ((1..=7).collect(), Some("10.47.2.21")));
+
+    call.pexip.wait_for_pin("vbv-1");
+    until(|| call.sink.undelivered() == 0).await;
+    call.received.lock().expect("no test panicked").clear();
+    call.pexip.wait_for_pin("vbv-1");
+    assert_eq!(names(&call.arrivals().await), ["participant_connected"]);
+}
+
+#[tokio::test]
+async fn requests_come_twice_or_backwards_when_that_is_asked_for() {
+    let call = Call::start().await;
+    call.sink.set_delivery(Delivery::Twice);
+    call.visit();
+    assert_eq!(numbers(&call.arrivals().await), [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]);
+
+    call.sink.hold();
+    call.sink.set_delivery(Delivery::Backwards);
+    call.visit();
+    call.sink.release();
+    let events = call.arrivals().await;
+    assert_eq!(numbers(&events), [13, 12, 11, 10, 9, 8]);
+    assert_eq!(names(&events)[..2], ["conference_ended", "participant_disconnected"]);
+}
+
+#[tokio::test]
+async fn a_failed_request_is_repeated_until_it_is_accepted() {
+    let call = Call::start().await;
+    call.traffic.inject(Matching::any(), Times::Once, Fault::Status(503));
+    call.traffic.inject(Matching::any(), Times::Once, Fault::HangUpAfter);
+    call.traffic.inject(Matching::any(), Times::Once, Fault::Slow(QUICK.timeout * 2));
+
+    call.visit();
+
+    let events = call.arrivals().await;
+    // The receiver took two of them whose answers were lost or late.
+    until(|| call.traffic.count(&Matching::any()) == 10).await;
+    let mut numbers = numbers(&events);
+    assert!(numbers.len() > 7, "{numbers:?}");
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(call.sink.stopped_nodes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn after_the_longest_pause_the_publisher_stops_for_good() {
+    let call = Call::start().await;
+    call.traffic.inject(Matching::any(), Times::Always, Fault::Status(500));
+    let start = Instant::now();
+    call.visit();
+
+    until(|| call.sink.stopped_nodes() == ["10.47.2.21"]).await;
+    assert!(start.elapsed() >= Duration::from_millis(5 + 10 + 20 + 40), "{:?}", start.elapsed());
+    assert_eq!(call.traffic.count(&Matching::any()), 5);
+    call.traffic.heal();
+    call.visit();
+    sleep(QUICK.longest_pause * 2).await;
+    assert_eq!((call.traffic.count(&Matching::any()), call.sink.undelivered()), (5, 13));
+
+    call.sink.restart();
+    let events = call.arrivals().await;
+    assert_eq!(names(&events)[..3], ["eventsink_started", "eventsink_started", "conference_started"]);
+    assert_eq!(numbers(&events), (1..=14).collect::<Vec<_>>());
+    assert_eq!(call.sink.stopped_nodes(), Vec::<String>::new());
+}
+
+#[test]
+fn the_times_are_the_vendors_by_default() {
+    let times = SinkTimes::default();
+    let seconds = [times.timeout, times.first_pause, times.longest_pause].map(|time| time.as_secs());
+    assert_eq!(seconds, [7, 1, 1_800]);
+}
