@@ -1,11 +1,12 @@
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use maxconf_simulators::npm;
 use maxconf_simulators::queue::{ACCOUNT, ACCOUNT_KEY};
 
 /// Loading its telemetry library takes seconds even on an idle machine, and a cold build may run beside it.
@@ -47,18 +48,12 @@ impl Azurite {
         if let Some(connection_string) = variable("MAXCONF_AZURITE") {
             return Some(Self { connection_string, _while_open: None });
         }
-        match program() {
-            Ok(program) => Some(Self::start(&program)),
-            Err(reason) if variable("CI").as_deref() == Some("true") => panic!("Azurite cannot run here: {reason}"),
-            Err(reason) => {
-                // Not by `eprintln!`: its text is only shown for tests that fail.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "\nAZURITE NOT AVAILABLE: {reason}; the queue tests ran on the simulator only\n"
-                );
-                None
-            }
-        }
+        let program = npm::program(
+            "azurite",
+            "node_modules/azurite/dist/src/queue/main.js",
+            "AZURITE IS NOT AVAILABLE, the queue tests ran on the simulator only",
+        )?;
+        Some(Self::start(&program))
     }
 
     fn start(program: &Path) -> Self {
@@ -90,18 +85,6 @@ impl Azurite {
         );
         Self { connection_string, _while_open: while_open }
     }
-}
-
-/// Where `npm ci` in `tests/azurite` puts the emulator of the queue service alone.
-fn program() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azurite");
-    let program = folder.join("node_modules/azurite/dist/src/queue/main.js");
-    if !program.is_file() {
-        return Err("`npm ci` has not been run in tests/azurite".to_owned());
-    }
-    let version = Command::new("node").arg("--version").stdout(Stdio::null()).status();
-    version.map_err(|error| format!("node cannot be run ({})", error.kind()))?;
-    Ok(program)
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -4,6 +4,7 @@
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
+//! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
 //! - [`traffic`]: what each of them has received, and how to make them fail
 //! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
 //!
@@ -11,6 +12,8 @@
 
 pub mod entra;
 pub mod genesys;
+pub mod infinity_app;
+pub mod npm;
 pub mod pexip;
 pub mod queue;
 pub mod server;
@@ -21,6 +24,7 @@ mod identifier;
 
 pub use entra::EntraSimulator;
 pub use genesys::{GenesysSimulator, GenesysToken};
+pub use infinity_app::InfinityApp;
 pub use pexip::{PexipSimulator, StoredRoom};
 pub use queue::{QueueSimulator, StoredMessage};
 pub use server::Server;

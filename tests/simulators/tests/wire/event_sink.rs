@@ -30,22 +30,22 @@ struct Call {
     sink: EventSink,
     received: Arc<Mutex<Vec<Value>>>,
     traffic: Traffic,
-    _receiver: Server,
+    _server: Server,
 }
 
 impl Call {
     async fn start() -> Self {
         let received = Arc::default();
         let traffic = Traffic::default();
-        let receiver = Router::new().route("/events", post(receive)).with_state(Arc::clone(&received));
-        let receiver = Server::start(traffic.watch(receiver)).await;
+        let events = Router::new().route("/events", post(receive)).with_state(Arc::clone(&received));
+        let server = Server::start(traffic.watch(events)).await;
         let pexip = PexipSimulator::start().await;
         let nodes = [pexip.conferencing_node("10.47.2.21").await, pexip.conferencing_node("10.47.2.22").await];
         let room = StoredRoom::named("vbv-1").with_alias("vbv-1").with_pins(HOST, GUEST).tagged("https://id.example");
         pexip.insert(room);
-        let sink = pexip.event_sink(receiver.url().join("events").expect("a path"), "pexip", "secret");
+        let sink = pexip.event_sink(server.url().join("events").expect("a path"), "pexip", "secret");
         sink.set_times(QUICK);
-        Self { pexip, nodes, sink, received, traffic, _receiver: receiver }
+        Self { pexip, nodes, sink, received, traffic, _server: server }
     }
 
     /// Somebody comes and goes on the first node.

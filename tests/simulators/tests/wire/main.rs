@@ -4,6 +4,7 @@ mod conferencing_node;
 mod entra;
 mod event_sink;
 mod genesys;
+mod infinity_app;
 mod pexip;
 mod queue;
 mod traffic;
