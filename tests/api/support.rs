@@ -8,7 +8,8 @@ mod program;
 mod queue;
 mod raw;
 mod waiting;
-mod world;
+
+pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
@@ -19,7 +20,6 @@ pub(crate) use idim::{
 pub(crate) use program::{Ended, Program};
 pub(crate) use queue::{TestQueue, a_name, room_queue};
 pub(crate) use waiting::{eventually, two_looks_pass, within};
-pub(crate) use world::{POOL_QUEUE, World};
 
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.
 pub(crate) const UUI_DATA: &str = "3132333435362c373635343332";

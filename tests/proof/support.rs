@@ -10,8 +10,8 @@ mod program;
 mod stock;
 mod storm;
 mod waiting;
-#[path = "../api/support/world.rs"]
-mod world;
+
+pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use aftermath::let_everything_age;
 pub(crate) use caller::{Caller, Case, Cases, Outcome};
@@ -23,4 +23,3 @@ pub(crate) use program::Program;
 pub(crate) use stock::Stock;
 pub(crate) use storm::{Storm, Trouble};
 pub(crate) use waiting::{alone, eventually};
-pub(crate) use world::{POOL_QUEUE, World};

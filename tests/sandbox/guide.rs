@@ -1,7 +1,8 @@
+use maxconf_simulators::World;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use url::Url;
 
-use crate::world::{POOL_SIZE, World};
+use crate::world::POOL_SIZE;
 
 /// Says what runs where, and gives commands to copy.
 pub(crate) fn print(world: &World, service: &Url) {

@@ -9,13 +9,12 @@ use std::time::Duration;
 use clap::Parser;
 use maxconf::app::App;
 use maxconf::clock::Clock;
-use maxconf::config::Config;
+use maxconf::config::{Config, InvalidConfig};
 use maxconf::{server, telemetry};
+use maxconf_simulators::World;
 use reqwest::Client;
 use tokio::time::{Instant, sleep};
 use url::Url;
-
-use world::World;
 
 /// The Functions host's timer comes every minute.
 const TIMER: Duration = Duration::from_secs(60);
@@ -39,24 +38,24 @@ struct Cli {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cli = Cli::parse();
     if cli.simulators_only {
-        let world = World::for_local_settings().await?;
+        let world = world::start_for_local_settings().await?;
         guide::print_simulators(&world);
         tokio::signal::ctrl_c().await?;
         return Ok(());
     }
 
-    let world = World::start().await;
-    let config = Config::read(|name| world.setting(name, cli.port))?;
+    let world = world::start().await;
+    let config = read_config(&world, cli.port)?;
     telemetry::start(&config.telemetry, telemetry::Format::Readable);
     let listener = match server::bind(&config.server).await {
         Ok(listener) => listener,
-        Err(_) => server::bind(&Config::read(|name| world.setting(name, 0))?.server).await?,
+        Err(_) => server::bind(&read_config(&world, 0)?.server).await?,
     };
     let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
     let app = App::build(config, Clock::system())?;
     let serving = tokio::spawn(server::serve(listener, app, server::stop_signal()));
 
-    world.show_traffic();
+    world::show_traffic(&world);
     let timer = tokio::spawn(drive_timer(url.clone()));
     wait_for_a_full_pool(&world).await?;
     guide::print(&world, &url);
@@ -65,6 +64,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     timer.abort();
     println!("\nThe sandbox has ended; nothing is left behind.");
     Ok(())
+}
+
+fn read_config(world: &World, port: u16) -> Result<Config, InvalidConfig> {
+    let settings = world::settings(world, port);
+    Config::read(|name| settings.get(name).map(Into::into))
 }
 
 /// Stands in for the Functions host, whose timer fills the pool.
@@ -81,9 +85,9 @@ async fn drive_timer(service: Url) {
 
 async fn wait_for_a_full_pool(world: &World) -> Result<(), String> {
     let start = Instant::now();
-    while world.ready_rooms() < world::POOL_SIZE {
+    while world::ready_rooms(world) < world::POOL_SIZE {
         if start.elapsed() > FILL_LIMIT {
-            return Err(format!("only {} of {} rooms are ready", world.ready_rooms(), world::POOL_SIZE));
+            return Err(format!("only {} of {} rooms are ready", world::ready_rooms(world), world::POOL_SIZE));
         }
         sleep(Duration::from_millis(50)).await;
     }

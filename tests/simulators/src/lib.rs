@@ -4,6 +4,7 @@
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
+//! - [`world`]: all of them at once
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
 //! - [`traffic`]: what each of them has received, and how to make them fail
 //! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
@@ -19,6 +20,7 @@ pub mod queue;
 pub mod server;
 pub mod tls;
 pub mod traffic;
+pub mod world;
 
 mod identifier;
 
@@ -30,3 +32,4 @@ pub use queue::{QueueSimulator, StoredMessage};
 pub use server::Server;
 pub use tls::SelfSigned;
 pub use traffic::{Exchange, Fault, Matching, Times, Traffic};
+pub use world::World;

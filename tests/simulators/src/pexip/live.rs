@@ -106,6 +106,11 @@ impl Live {
         self.participants().filter(move |participant| participant.conference == conference)
     }
 
+    /// Those who have come in, whom clients are told of as well.
+    pub(super) fn inside(&self, conference: &str) -> impl Iterator<Item = &Participant> {
+        self.participants_of(conference).filter(|participant| participant.is_in_conference())
+    }
+
     pub(super) fn conference(&self, name: &str) -> Option<&Conference> {
         self.conferences.get(name)
     }
@@ -161,14 +166,18 @@ impl Live {
         if self.is_kept_alive(&participant.conference) {
             self.end_where_nobody_is(&participant.conference);
         } else {
-            self.end(&participant.conference, NOBODY_KEEPS_IT_ALIVE);
+            self.throw_out(&participant.conference, Participant::is_in_conference, NOBODY_KEEPS_IT_ALIVE);
         }
     }
 
-    /// Everybody is thrown out, and the conference ends.
+    /// Everybody is thrown out, whoever is on the way in included, and the conference ends.
     pub(super) fn end(&mut self, name: &str, reason: &str) {
-        let present = |participant: &mut Participant| participant.conference == name;
-        let thrown_out: Vec<_> = self.participants.extract_if(.., present).collect();
+        self.throw_out(name, |_| true, reason);
+    }
+
+    fn throw_out(&mut self, name: &str, whom: fn(&Participant) -> bool, reason: &str) {
+        let chosen = |participant: &mut Participant| participant.conference == name && whom(participant);
+        let thrown_out: Vec<_> = self.participants.extract_if(.., chosen).collect();
         for participant in &thrown_out {
             self.say_goodbye(participant, reason);
         }
@@ -213,7 +222,7 @@ impl Live {
 
     /// Each node tells its own end of the conference, also while others go on with it.
     fn end_where_nobody_is(&mut self, name: &str) {
-        let here: BTreeSet<_> = self.participants_of(name).map(|participant| participant.node.clone()).collect();
+        let here: BTreeSet<_> = self.inside(name).map(|participant| participant.node.clone()).collect();
         let Some(conference) = self.conferences.get_mut(name) else {
             return;
         };
@@ -228,7 +237,7 @@ impl Live {
     /// By `keep_conference_alive_if_multiple`, which automatic participants have by default.
     fn is_kept_alive(&self, name: &str) -> bool {
         let (dialled, people): (Vec<_>, Vec<_>) =
-            self.participants_of(name).partition(|participant| participant.call_direction == "out");
+            self.inside(name).partition(|participant| participant.call_direction == "out");
         !people.is_empty() || dialled.len() > 1
     }
 }

@@ -225,8 +225,14 @@ async fn the_first_to_join_makes_the_room_dial_out_and_the_leg_does_not_keep_it_
     );
     call.node.leave(&citizen);
     assert_eq!(call.participants().await.len(), 2);
+    call.pexip.wait_for_pin("vbv-1");
     call.node.leave(&agent);
-    assert!(!call.pexip.is_running("vbv-1"));
+    let left: Vec<_> = call.participants().await.into_iter().map(|it| it["service_type"].clone()).collect();
+    assert_eq!(
+        (call.conferences().await, left),
+        (vec![], vec![json!("ivr")]),
+        "whoever is still at the door stays there"
+    );
 }
 
 #[tokio::test]

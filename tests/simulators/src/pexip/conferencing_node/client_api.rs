@@ -120,7 +120,7 @@ async fn release_token(State(place): State<Place>, member: Member) -> Response {
 async fn events(State(place): State<Place>, member: Member) -> Response {
     let mut state = place.platform.state();
     let mut snapshot = vec![("participant_sync_begin", Value::Null)];
-    let present = state.live.participants_of(&member.conference).filter(|participant| participant.is_in_conference());
+    let present = state.live.inside(&member.conference);
     snapshot.extend(present.map(|participant| ("participant_create", participant.client_json())));
     snapshot.push(("participant_sync_end", Value::Null));
     snapshot.extend(state.live.conference(&member.conference).map(|it| ("conference_update", it.client_json())));
@@ -140,7 +140,7 @@ async fn conference_status(State(place): State<Place>, member: Member) -> Respon
 
 async fn participants(State(place): State<Place>, member: Member) -> Response {
     let state = place.platform.state();
-    let present = state.live.participants_of(&member.conference).filter(|participant| participant.is_in_conference());
+    let present = state.live.inside(&member.conference);
     success(&present.map(Participant::client_json).collect())
 }
 

@@ -1,20 +1,28 @@
+//! Everything that the service calls, together.
+
 use std::collections::HashMap;
 
-use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
+use crate::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
 
-/// The queue that the service under test uses on the simulator.
-pub(crate) const POOL_QUEUE: &str = "room-creation-queue";
+/// The queue that the service uses on the simulator.
+pub const POOL_QUEUE: &str = "room-creation-queue";
 
-/// What the service calls, on loopback and for one test only.
-pub(crate) struct World {
-    pub(crate) queue: QueueSimulator,
-    pub(crate) pexip: PexipSimulator,
-    pub(crate) entra: EntraSimulator,
-    pub(crate) genesys: GenesysSimulator,
+/// What the service calls, on loopback.
+#[derive(Debug)]
+pub struct World {
+    /// Where the pool's messages are.
+    pub queue: QueueSimulator,
+    /// Where the rooms are.
+    pub pexip: PexipSimulator,
+    /// Whose tokens IDIM has.
+    pub entra: EntraSimulator,
+    /// Whose tokens agents have.
+    pub genesys: GenesysSimulator,
 }
 
 impl World {
-    pub(crate) async fn start() -> Self {
+    /// Every simulator, on ports that are free.
+    pub async fn start() -> Self {
         let (queue, pexip, entra, genesys) = tokio::join!(
             QueueSimulator::start(),
             PexipSimulator::start(),
@@ -25,7 +33,7 @@ impl World {
     }
 
     /// Settings of a service in this world: an empty pool of four without ready delay, and any port.
-    pub(crate) fn settings(&self) -> HashMap<&'static str, String> {
+    pub fn settings(&self) -> HashMap<&'static str, String> {
         HashMap::from([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),
             ("PoolStorage", self.queue.connection_string()),
