@@ -236,6 +236,18 @@ async fn the_first_to_join_makes_the_room_dial_out_and_the_leg_does_not_keep_it_
 }
 
 #[tokio::test]
+async fn several_legs_keep_a_room_alive_that_everybody_has_left() {
+    let call = Call::start().await;
+    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    call.pexip.dial_out_leg("vbv-1");
+    call.pexip.dial_out_leg("vbv-1");
+
+    call.node.leave(&citizen);
+
+    assert_eq!((call.participants().await.len(), call.conferences().await.len()), (2, 1));
+}
+
+#[tokio::test]
 async fn a_host_a_command_and_nobody_else_can_end_the_conference() {
     let call = Call::start().await;
     let citizen = call.node.join("vbv-1", GUEST).expect("the room");
@@ -270,6 +282,7 @@ async fn a_stream_shows_who_comes_and_goes_and_ends_with_the_call() {
     let stream = stream.send().await.expect("a stream");
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
 
+    call.pexip.join("another-room", Role::Guest);
     let agent = call.node.join("vbv-1", HOST).expect("the room");
     call.node.leave(&agent);
     let id = call.conferences().await[0]["id"].clone();
