@@ -30,3 +30,4 @@ mod room_delete;
 mod room_pool;
 mod sizing;
 mod support;
+mod whole_call;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Answer, POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, two_looks_pass};
+use crate::support::{Answer, POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, time_passes_until, two_looks_pass};
 
 const USERNAME: &str = "conferencing-nodes";
 const PASSWORD: &str = "a-pass:word";
@@ -74,26 +74,8 @@ fn is_answered(app: &TestApp) -> bool {
     app.pexip.traffic().log().iter().all(|exchange| exchange.status.is_some())
 }
 
-/// Lets time pass until `done`: half a minute, and whatever is done then in peace. Where time passes while a call is
-/// under way its limit passes as well; then the lease runs out in the end, and all is done again.
-async fn time_passes_until(what: &str, app: &TestApp, done: impl Fn() -> bool) {
-    for _ in 0..10 {
-        two_looks_pass().await;
-        app.queue.advance(Duration::from_secs(31));
-        let waiting = async {
-            while !done() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(Duration::from_secs(2), waiting).await.is_ok() {
-            return;
-        }
-    }
-    panic!("not within five minutes: {what}");
-}
-
 async fn settled(app: &TestApp) {
-    time_passes_until("nothing is left to look at", app, || hints(app).is_empty()).await;
+    time_passes_until("nothing is left to look at", app, async || hints(app).is_empty()).await;
 }
 
 #[tokio::test]
@@ -325,7 +307,7 @@ async fn what_an_instance_could_not_bring_to_an_end_is_done_once_its_lease_has_r
     let calls = || app.pexip.traffic().log().len();
     let before = calls();
     app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::HangUpBefore);
-    time_passes_until("it has tried", &app, || calls() > before).await;
+    time_passes_until("it has tried", &app, async || calls() > before).await;
     assert_eq!(hints(&app), [name(1)], "the hint is still there");
 
     app.pexip.traffic().heal();

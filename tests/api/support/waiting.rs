@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::TestApp;
+
 /// The longest that anything in a test may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -24,4 +26,22 @@ pub(crate) async fn two_looks_pass() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
+}
+
+/// Lets time pass until `done`: whatever is done now in peace, then half a minute, and again. Where time passes while a
+/// call is under way its limit passes as well; then the lease runs out in the end, and all is done anew.
+pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl AsyncFn() -> bool) {
+    for _ in 0..10 {
+        let waiting = async {
+            while !done().await {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(Duration::from_secs(2), waiting).await.is_ok() {
+            return;
+        }
+        two_looks_pass().await;
+        app.queue.advance(Duration::from_secs(31));
+    }
+    panic!("not within five minutes: {what}");
 }

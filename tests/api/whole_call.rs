@@ -1,0 +1,244 @@
+//! One call from end to end: IDIM's create, the citizen and the agent on Conferencing Nodes, the events that tell of its
+//! end, and the pool as it was before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use maxconf::queue::RoomQueue;
+use maxconf_simulators::InfinityApp;
+use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, eventually, room_queue, time_passes_until,
+};
+
+const POOL: usize = 2;
+
+/// From a write on the management node to the Conferencing Nodes' knowing of it.
+const REPLICATION: Duration = Duration::from_secs(60);
+
+const USERNAME: &str = "conferencing-nodes";
+const PASSWORD: &str = "events";
+
+fn service() -> TestAppBuilder {
+    TestApp::with()
+        .set("POOL_TARGET_SIZE", POOL)
+        .set("ROOM_AUTOMATIC_PARTICIPANTS", 7)
+        .set("ROOM_END_GRACE_SECONDS", 1)
+        .set("PEXIP_EVENT_USERNAME", USERNAME)
+        .set("PEXIP_EVENT_PASSWORD", PASSWORD)
+}
+
+/// A platform of two Conferencing Nodes that report to the service.
+struct Call<'a> {
+    app: &'a TestApp,
+    citizens_node: ConferencingNode,
+    agents_node: ConferencingNode,
+}
+
+impl<'a> Call<'a> {
+    async fn prepare(app: &'a TestApp) -> Self {
+        app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+        app.pexip.set_replication_delay(REPLICATION);
+        app.pexip.event_sink(app.url.join("pexip/events").expect("a path"), USERNAME, PASSWORD);
+        let citizens_node = app.pexip.conferencing_node("10.47.2.21").await;
+        let agents_node = app.pexip.conferencing_node("10.47.2.22").await;
+        app.fill_pool().await;
+        app.pexip.advance(REPLICATION);
+        Self { app, citizens_node, agents_node }
+    }
+
+    async fn room(&self) -> Room {
+        let answer = self.app.create_room().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Room::of(&answer)
+    }
+
+    /// Direction of each participant of the room, by the status API.
+    async fn directions(&self, room: &Room) -> Vec<String> {
+        let path = format!("api/admin/status/v1/participant/?conference={}", room.name);
+        let url = self.app.pexip.management_url().join(&path).expect("a path");
+        let request = self.app.http.get(url).basic_auth(self.app.pexip.username(), Some(self.app.pexip.password()));
+        let list: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let participants = list["objects"].as_array().expect("objects").iter();
+        participants.map(|it| it["call_direction"].as_str().expect("text").to_owned()).collect()
+    }
+
+    /// Both nodes have told of the end, and the room is looked at twice.
+    async fn room_is_gone(&self, room: &Room) {
+        let gone = async || self.app.pexip.room(&room.name).is_none();
+        time_passes_until("the room is gone", self.app, gone).await;
+    }
+
+    async fn pool_is_full_again(&self) {
+        eventually("the pool is full again, and nothing else is left", async || {
+            self.app.run_maintenance().await;
+            let rooms = self.app.pexip.rooms();
+            rooms.len() == POOL && rooms.iter().all(|room| room.tag.is_empty())
+        })
+        .await;
+    }
+}
+
+/// What the answer of a create says about joining.
+struct Room {
+    name: String,
+    alias: String,
+    host_pin: String,
+    guest_pin: String,
+}
+
+impl Room {
+    fn of(answer: &Answer) -> Self {
+        let room = answer.json();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Self {
+            name: text(&room["name"]),
+            alias: text(&room["aliases"][0]["alias"]),
+            host_pin: text(&room["pin"]),
+            guest_pin: text(&room["guest_pin"]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_from_the_first_token_to_a_full_pool() {
+    let app = service().start().await;
+    a_whole_call(&app, &room_queue(&app.queue.connection_string(), POOL_QUEUE)).await;
+}
+
+#[tokio::test]
+async fn a_call_from_the_first_token_to_a_full_pool_with_the_emulator_as_the_queue() {
+    // Without the emulator there is nothing to run; `TestQueue` has said so.
+    let Some(queue) = TestQueue::on_azurite() else { return };
+    let service = service().set("PoolStorage", &queue.connection_string).set("POOL_QUEUE_NAME", &queue.name);
+    let app = service.start().await;
+
+    a_whole_call(&app, &queue.client()).await;
+
+    assert_eq!(app.queue.traffic().log().len(), 0, "the simulator of the queue was not asked");
+    drop(app);
+    queue.remove().await;
+}
+
+async fn a_whole_call(app: &TestApp, queue: &RoomQueue) {
+    let call = Call::prepare(app).await;
+    let room = call.room().await;
+
+    let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+    assert_eq!(citizen.role, Role::Guest);
+    let mut directions = call.directions(&room).await;
+    directions.sort();
+    assert_eq!(directions, ["in", "out"], "the queue of the agents is dialled");
+
+    let seen = app.public_room(&room.name).await;
+    assert_eq!(seen.status, 200, "{seen:?}");
+    let seen = Room::of(&seen);
+    let agent = call.agents_node.join(&seen.alias, &seen.host_pin).expect("the agent is let in");
+    assert_eq!(agent.role, Role::Chair);
+
+    call.agents_node.leave(&agent);
+    call.citizens_node.leave(&citizen);
+    let ended = queue.of_ended_rooms();
+    eventually("both nodes have told", async || ended.approximate_count().await == Ok(2)).await;
+    assert!(app.pexip.room(&room.name).is_some(), "the room outlives its call by the grace");
+
+    call.room_is_gone(&room).await;
+    app.public_room(&room.name).await.assert_problem(404, "room_not_found");
+    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin).map(drop), Ok(()), "not told to the nodes yet");
+    app.pexip.advance(REPLICATION);
+    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+    call.pool_is_full_again().await;
+}
+
+#[tokio::test]
+async fn idims_delete_ends_a_call_that_is_going_on() {
+    let app = service().start().await;
+    let call = Call::prepare(&app).await;
+    let room = call.room().await;
+    call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+    call.agents_node.join(&room.alias, &room.host_pin).expect("the agent is let in");
+
+    assert_eq!(app.delete_room(&room.name).await.status, 204);
+
+    assert!(!app.pexip.is_running(&room.name), "nobody is left in it");
+    assert_eq!(app.delete_room(&room.name).await.status, 404);
+    // The events of its end find nothing to do.
+    let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
+    eventually("the nodes have told", async || hints.approximate_count().await.is_ok_and(|count| count > 0)).await;
+    time_passes_until("they are dealt with", &app, async || hints.approximate_count().await == Ok(0)).await;
+    call.pool_is_full_again().await;
+}
+
+#[tokio::test]
+async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_grace() {
+    let app = service().set("ROOM_END_GRACE_SECONDS", 300).start().await;
+    let call = Call::prepare(&app).await;
+    let room = call.room().await;
+    let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+
+    call.citizens_node.lose(&citizen);
+    let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
+    eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
+    call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
+    app.queue.advance(Duration::from_secs(301));
+
+    time_passes_until("the room is looked at", &app, async || hints.approximate_count().await == Ok(0)).await;
+    assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
+    assert_eq!(app.public_room(&room.name).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_ever_joins_is_swept_when_its_lifetime_is_over() {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let offset = Arc::clone(&ahead);
+    let now = move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed));
+    let app = service().clock(now).start().await;
+    let call = Call::prepare(&app).await;
+    let room = call.room().await;
+
+    // Lifetime and margin: four hours and one.
+    ahead.store(5 * 3600 + 60, Ordering::Relaxed);
+    app.pexip.traffic().set_clock_offset(5 * 3600 + 60);
+    let swept = async || {
+        app.run_maintenance().await;
+        app.pexip.room(&room.name).is_none()
+    };
+    time_passes_until("the room is swept", &app, swept).await;
+    call.pool_is_full_again().await;
+}
+
+#[tokio::test]
+async fn a_room_made_directly_can_be_joined_once_the_nodes_know_it() {
+    let app = service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60).start().await;
+    let call = Call::prepare(&app).await;
+    let answer = app.create_room().await;
+    assert_eq!(answer.header("room-source"), "direct");
+    let room = Room::of(&answer);
+
+    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+    let wait = answer.header("retry-after").parse().expect("seconds");
+    app.pexip.advance(Duration::from_secs(wait));
+    assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
+}
+
+#[tokio::test]
+async fn pexips_own_client_joins_with_what_the_answers_say() {
+    let (Some(mut citizen), Some(mut agent)) = (InfinityApp::start(), InfinityApp::start()) else { return };
+    let app = service().start().await;
+    let call = Call::prepare(&app).await;
+    let room = call.room().await;
+    let seen = Room::of(&app.public_room(&room.name).await);
+
+    let joined = citizen.join(&call.citizens_node.server().url(), &room.alias, Some(&room.guest_pin)).await;
+    assert_eq!((&joined["status"], &joined["result"]["role"]), (&json!(200), &json!("GUEST")), "{joined}");
+    let joined = agent.join(&call.agents_node.server().url(), &seen.alias, Some(&seen.host_pin)).await;
+    assert_eq!((&joined["status"], &joined["result"]["role"]), (&json!(200), &json!("HOST")), "{joined}");
+    assert_eq!(agent.leave().await["status"], 200);
+    assert_eq!(citizen.leave().await["status"], 200);
+
+    call.room_is_gone(&room).await;
+    call.pool_is_full_again().await;
+}
