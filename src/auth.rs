@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-pub use bearer::{InvalidCredentials, entra_bearer, genesys_token};
+pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
 pub use event_sink::{EventSender, EventSinkAccount};
 pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};

@@ -1,5 +1,6 @@
 //! Settings: read once from the environment, checked together, handed on in parts.
 
+mod allowed_clients;
 mod entra;
 mod genesys;
 mod pexip;
@@ -12,12 +13,13 @@ mod server;
 use std::ffi::OsString;
 use std::fmt;
 
+pub use allowed_clients::AllowedClients;
 pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
 pub use pexip::{PexipConfig, PexipEventConfig};
 pub use pool::{PoolConfig, WhenEmpty};
 pub use queue::{QueueConfig, StorageAccess};
-pub use reader::{AllowedClients, Default, FaultySetting, Setting};
+pub use reader::{Default, FaultySetting, Setting};
 pub use room::RoomConfig;
 pub use server::{Environment, ServerConfig, TelemetryConfig};
 

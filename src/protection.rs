@@ -10,7 +10,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
@@ -20,13 +20,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 
 use crate::api_error::{ApiError, Code};
+use crate::auth::GENESYS_TOKEN;
 use crate::config::ServerConfig;
+use crate::request_log::REQUEST_ID;
 
 /// The routes take no body; the timer's has some hundred bytes.
 const LARGEST_BODY: usize = 16 * 1024;
-
-const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the bounds of an API request around all routes of `router`.
 pub fn bound<S: Clone + Send + Sync + 'static>(router: Router<S>, bounds: &Bounds) -> Router<S> {
@@ -105,7 +104,7 @@ pub fn allow_widget<S: Clone + Send + Sync + 'static>(router: Router<S>, config:
     let cors = CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
         .allow_methods([Method::GET])
-        .allow_headers([AUTH_TOKEN, REQUEST_ID])
+        .allow_headers([GENESYS_TOKEN, REQUEST_ID])
         .expose_headers([REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
         .max_age(Duration::from_secs(7200));
     router.layer(cors).layer(map_response(without_cors_for_foreign_origins))

@@ -19,7 +19,8 @@ use ulid::Ulid;
 use crate::api_error::ApiError;
 use crate::telemetry::VERSION;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The request's id, of the caller's choice or ours.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
 

@@ -6,7 +6,8 @@ use secrecy::SecretString;
 /// milliseconds.
 const LONGEST_ENTRA_TOKEN: usize = 8 * 1024;
 
-const GENESYS_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
+/// Where the widget puts its user's Genesys token.
+pub const GENESYS_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Why the credentials of a request cannot even be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,7 @@ pub fn entra_bearer(headers: &HeaderMap, query: Option<&str>) -> Result<SecretSt
 /// The token in the `x-auth-token` header. Refused where it looks like a JWS: a misplaced Entra token must not be
 /// disclosed to Genesys.
 pub fn genesys_token(headers: &HeaderMap) -> Result<SecretString, InvalidCredentials> {
-    let mut values = headers.get_all(GENESYS_HEADER).iter();
+    let mut values = headers.get_all(GENESYS_TOKEN).iter();
     let value = values.next().ok_or(InvalidCredentials::Missing)?.as_bytes();
     if values.next().is_some() {
         return Err(InvalidCredentials::Repeated);
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_jws_is_never_taken_for_a_genesys_token() {
         let read = |value: &str| {
-            let headers = HeaderMap::from_iter([(GENESYS_HEADER, HeaderValue::from_str(value).unwrap())]);
+            let headers = HeaderMap::from_iter([(GENESYS_TOKEN, HeaderValue::from_str(value).unwrap())]);
             genesys_token(&headers).map(|token| token.expose_secret().to_owned())
         };
         assert_eq!(read("eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln"), Err(InvalidCredentials::Malformed));

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Environment;
-use super::reader::{AllowedClients, Default, Reader, Setting, base_url, guid, list, seconds};
+use super::reader::{Default, Reader, Setting, base_url, guid, list, seconds};
+use super::{AllowedClients, Environment};
 
 static TENANT_ID: Setting = Setting {
     name: "ENTRA_TENANT_ID",
@@ -69,10 +69,7 @@ impl EntraConfig {
         let audiences = reader.value(&AUDIENCE, list);
         let create_role = reader.value(&CREATE_ROLE, role);
         let delete_role = reader.value(&DELETE_ROLE, role);
-        let allowed_clients = reader.optional(&ALLOWED_CLIENTS, AllowedClients::parse);
-        if environment != Environment::Local && allowed_clients == Some(None) {
-            reader.fault(&ALLOWED_CLIENTS, "is not set; it is required outside local");
-        }
+        let allowed_clients = AllowedClients::read(reader, &ALLOWED_CLIENTS, environment);
         let authority_url = reader.value(&AUTHORITY_URL, base_url);
         let keys_min_refresh = reader.value(&MIN_REFRESH, seconds(1, 86_400));
         Some(Self {
@@ -80,7 +77,7 @@ impl EntraConfig {
             audiences: audiences?,
             create_role: create_role?,
             delete_role: delete_role?,
-            allowed_clients: allowed_clients?.unwrap_or(AllowedClients::Any),
+            allowed_clients: allowed_clients?,
             authority_url: authority_url?,
             keys_min_refresh: keys_min_refresh?,
         })

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Environment;
-use super::reader::{AllowedClients, Default, Reader, Setting, base_url, guid, seconds};
+use super::reader::{Default, Reader, Setting, base_url, guid, seconds};
+use super::{AllowedClients, Environment};
 
 static API_URL: Setting = Setting {
     name: "GENESYS_API_URL",
@@ -45,15 +45,12 @@ impl GenesysConfig {
     pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Option<Self> {
         let api_url = reader.value(&API_URL, base_url);
         let organization_id = reader.value(&ORGANIZATION_ID, guid);
-        let oauth_clients = reader.optional(&OAUTH_CLIENTS, AllowedClients::parse);
-        if environment != Environment::Local && oauth_clients == Some(None) {
-            reader.fault(&OAUTH_CLIENTS, "is not set; it is required outside local");
-        }
+        let oauth_clients = AllowedClients::read(reader, &OAUTH_CLIENTS, environment);
         let cache = reader.value(&CACHE, seconds(0, 3_600));
         Some(Self {
             api_url: api_url?,
             organization_id: organization_id?,
-            oauth_clients: oauth_clients?.unwrap_or(AllowedClients::Any),
+            oauth_clients: oauth_clients?,
             cache: cache?,
         })
     }

@@ -183,24 +183,3 @@ pub(super) fn guid(text: &str) -> Result<String, String> {
         Err("must be a GUID such as aaaabbbb-0000-cccc-1111-dddd2222eeee".to_owned())
     }
 }
-
-/// Which clients may call: a list, or everyone that is otherwise accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowedClients {
-    Any,
-    Only(Vec<String>),
-}
-
-impl AllowedClients {
-    /// Whether the client is one of those. GUIDs are compared without regard to case.
-    pub fn allows(&self, client: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(clients) => clients.iter().any(|allowed| allowed.eq_ignore_ascii_case(client)),
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.trim() == "*" { Ok(Self::Any) } else { list(text).map(Self::Only) }
-    }
-}
