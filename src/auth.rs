@@ -5,10 +5,13 @@
 mod bearer;
 mod entra;
 mod entra_claims;
+mod entra_key_set;
+mod entra_key_source;
 mod entra_keys;
 mod event_sink;
 mod genesys;
 mod genesys_api;
+mod jws;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -17,8 +20,10 @@ use axum::response::{IntoResponse, Response};
 
 pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
+pub use entra_key_set::{SigningKey, usable_keys};
 pub use event_sink::{EventSender, EventSinkAccount};
 pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
+pub use jws::UnverifiedJws;
 
 /// Implements the extraction of a caller that a guard has left in the request.
 macro_rules! extract_what_the_guard_left {

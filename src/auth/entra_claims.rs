@@ -1,7 +1,6 @@
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use super::jws::{json_object, present};
 
 /// The two forms of Entra's access tokens. The API's own registration decides which one callers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,89 +9,20 @@ pub(super) enum Profile {
     V2,
 }
 
-/// The parts of a token that are read before its signature is checked: enough to choose the key, and no more.
-pub(super) struct UnverifiedToken {
-    pub(super) kid: String,
-    pub(super) profile: Profile,
-}
-
-impl UnverifiedToken {
-    /// Reads header and version; refuses what no Entra token has in its header.
-    pub(super) fn read(token: &str) -> Result<Self, &'static str> {
-        let mut segments = token.split('.');
-        let (Some(header), Some(payload), Some(_), None) =
-            (segments.next(), segments.next(), segments.next(), segments.next())
-        else {
-            return Err("not three segments");
-        };
-        let header: UnverifiedHeader = object(header).ok_or("header unreadable")?;
-        header.check()?;
-        let version: UnverifiedVersion = object(payload).ok_or("payload unreadable")?;
-        let profile = match version.ver.as_str() {
-            "1.0" => Profile::V1,
-            "2.0" => Profile::V2,
-            _ => return Err("unknown token version"),
-        };
-        Ok(Self { kid: header.kid, profile })
-    }
-}
-
-/// A JSON object in base64url. Anything else is refused: serde reads an array into a struct by position.
-fn object<T: DeserializeOwned>(segment: &str) -> Option<T> {
-    let json = URL_SAFE_NO_PAD.decode(segment).ok()?;
-    if json.first() != Some(&b'{') {
-        return None;
-    }
-    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
-    serde_json::from_str(std::str::from_utf8(&json).ok()?).ok()
-}
-
-#[derive(Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each member that must not be there")]
-struct UnverifiedHeader {
-    alg: String,
-    kid: String,
-    #[serde(default)]
-    typ: Option<String>,
-    // RFC 7515 §4.1: each of these would change what is verified, or by which key. None is Entra's.
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-    #[serde(default, deserialize_with = "present")]
-    jwk: bool,
-    #[serde(default, deserialize_with = "present")]
-    jku: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5u: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5c: bool,
-    #[serde(default, deserialize_with = "present")]
-    zip: bool,
-    #[serde(default, deserialize_with = "present")]
-    enc: bool,
-    #[serde(default, deserialize_with = "present")]
-    b64: bool,
-}
-
-impl UnverifiedHeader {
-    fn check(&self) -> Result<(), &'static str> {
-        if self.alg != "RS256" {
-            return Err("alg is not RS256");
+impl Profile {
+    /// The form that a payload says it has; the keys of that form then prove it or not.
+    pub(super) fn of(payload: &[u8]) -> Result<Self, &'static str> {
+        let version: Version = json_object(payload).ok_or("no readable version")?;
+        match version.ver.as_str() {
+            "1.0" => Ok(Self::V1),
+            "2.0" => Ok(Self::V2),
+            _ => Err("unknown token version"),
         }
-        if self.typ.as_deref().is_some_and(|typ| typ != "JWT") {
-            return Err("typ is not JWT");
-        }
-        if !(1..=128).contains(&self.kid.len()) {
-            return Err("kid is empty or too long");
-        }
-        if self.crit || self.jwk || self.jku || self.x5u || self.x5c || self.zip || self.enc || self.b64 {
-            return Err("a header member that is not accepted");
-        }
-        Ok(())
     }
 }
 
 #[derive(Deserialize)]
-struct UnverifiedVersion {
+struct Version {
     ver: String,
 }
 
@@ -100,22 +30,20 @@ struct UnverifiedVersion {
 /// where a string should be is an error and not an opening.
 #[derive(Deserialize)]
 pub(super) struct Claims {
+    pub(super) iss: String,
+    pub(super) aud: String,
     pub(super) tid: String,
+    /// Times are whole seconds since 1970.
     pub(super) iat: u64,
+    pub(super) nbf: u64,
     pub(super) exp: u64,
-    // Deserialised so that a wrong type is refused; the library checks the values.
-    #[serde(rename = "aud")]
-    _aud: String,
-    #[serde(rename = "iss")]
-    _iss: String,
-    #[serde(rename = "nbf")]
-    _nbf: u64,
+    // Nothing is decided by it, but Entra never leaves it out.
     #[serde(rename = "sub")]
     _sub: String,
     #[serde(default)]
-    pub(super) azp: Option<String>,
+    azp: Option<String>,
     #[serde(default)]
-    pub(super) appid: Option<String>,
+    appid: Option<String>,
     #[serde(default)]
     azpacr: Option<String>,
     #[serde(default)]
@@ -133,6 +61,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// Reads a verified payload.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, &'static str> {
+        json_object(payload).ok_or("a claim is missing, repeated or malformed")
+    }
+
     /// The calling application, by the claim that this version of the token has.
     pub(super) fn client(&self, profile: Profile) -> Option<&str> {
         match profile {
@@ -149,9 +82,4 @@ impl Claims {
         };
         method.as_deref() == Some("0")
     }
-}
-
-/// True if the member is there, whatever its value, `null` included.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
 }

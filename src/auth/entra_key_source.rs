@@ -1,0 +1,95 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use super::entra_claims::Profile;
+use super::entra_key_set::{SigningKey, usable_keys};
+use crate::config::EntraConfig;
+use crate::outbound::{CallFailure, json};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const LARGEST_DOCUMENT: usize = 256 * 1024;
+
+/// Where the keys of one profile are published.
+pub(super) struct KeySource {
+    profile: Profile,
+    metadata: Url,
+    tenant_id: String,
+    http: reqwest::Client,
+}
+
+/// Why the published keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("Entra {0}")]
+    Call(#[from] CallFailure),
+    #[error("Entra answered {0}")]
+    Status(u16),
+    #[error("the discovery document names another issuer than our tenant's")]
+    Issuer,
+    #[error("the discovery document names a key address that is not https")]
+    KeyAddress,
+    #[error("no usable key was published")]
+    NoKey,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: Url,
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    /// Read one by one: a single malformed entry must not cost the others.
+    keys: Vec<Value>,
+}
+
+impl KeySource {
+    /// `http` follows no redirects.
+    pub(super) fn new(profile: Profile, config: &EntraConfig, http: reqwest::Client) -> Self {
+        let version = match profile {
+            Profile::V1 => "",
+            Profile::V2 => "v2.0/",
+        };
+        let path = format!("{}/{version}.well-known/openid-configuration", config.tenant_id);
+        let metadata = config.authority_url.join(&path).expect("a tenant GUID and fixed words make a path");
+        Self { profile, metadata, tenant_id: config.tenant_id.clone(), http }
+    }
+
+    /// The usable keys, at least one; two calls.
+    pub(super) async fn fetch(&self) -> Result<HashMap<String, Arc<SigningKey>>, FetchError> {
+        let metadata: Metadata = self.get(self.metadata.clone()).await?;
+        if !self.is_our_tenants(&metadata.issuer) {
+            return Err(FetchError::Issuer);
+        }
+        // Keys that come in the clear could be anybody's; the authority itself may be a simulator on loopback.
+        if metadata.jwks_uri.scheme() != "https" && self.metadata.scheme() == "https" {
+            return Err(FetchError::KeyAddress);
+        }
+        let set: KeySet = self.get(metadata.jwks_uri).await?;
+        let keys = usable_keys(set.keys, &metadata.issuer, &self.tenant_id);
+        if keys.is_empty() { Err(FetchError::NoKey) } else { Ok(keys) }
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<T, FetchError> {
+        let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
+        match response.status().as_u16() {
+            200 => Ok(json(response, LARGEST_DOCUMENT).await?),
+            status => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// The first segment of an issuer's path is the tenant; `{tenantid}`, as `common` has it, is none. Tokens of v1.0
+    /// are issued under a host of their own, those of v2.0 under the one that is asked.
+    fn is_our_tenants(&self, issuer: &str) -> bool {
+        let Ok(url) = Url::parse(issuer) else { return false };
+        let tenant = url.path_segments().and_then(|mut segments| segments.next());
+        tenant.is_some_and(|tenant| tenant.eq_ignore_ascii_case(&self.tenant_id))
+            && (self.profile == Profile::V1 || url.origin() == self.metadata.origin())
+    }
+}
