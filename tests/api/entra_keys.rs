@@ -1,22 +1,22 @@
 //! Where the keys come from that Entra tokens are checked with, and what happens when they do not come.
 
-use aws_lc_rs::hmac;
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
-use maxconf_simulators::entra::{SigningKey, TENANT_ID};
+use maxconf_simulators::entra::SigningKey;
 use maxconf_simulators::{EntraSimulator, Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, IDIM_ROUTES, TestApp, TestAppBuilder, assert_token_invalid, eventually, v1_key_fetches, v2_key_fetches,
-    within,
+    Answer, IDIM_ROUTES, TestApp, TestAppBuilder, assert_token_invalid, eventually, time_passes, v1_key_fetches,
+    v2_key_fetches, within,
 };
 
 const V2_KEYS: &str = "/discovery/v2.0/keys";
 const V1_KEYS: &str = "/discovery/keys";
-const V2_METADATA: &str = "/v2.0/.well-known/openid-configuration";
 
 /// A service that looks up an unknown `kid` as often as the settings allow.
 fn with_short_gate() -> TestAppBuilder {
@@ -118,117 +118,7 @@ async fn after_the_gate_the_next_made_up_kid_fetches_once_more() {
     .await;
     let log = app.entra.traffic().log();
     let fetched: Vec<_> = log.iter().filter(|exchange| exchange.path.ends_with(V2_KEYS)).map(|one| one.at).collect();
-    assert!(fetched[2] - fetched[1] >= std::time::Duration::from_millis(950), "{fetched:?}");
-}
-
-#[tokio::test]
-async fn a_withdrawn_key_is_refused_after_the_next_refresh() {
-    let app = with_short_gate().start().await;
-    let old = app.entra.token().build();
-    assert_eq!(app.create_with(&old).await.status, 200);
-    let key = app.entra.rotate();
-    app.entra.remove_key(&app.entra.keys()[0].kid);
-
-    // Looking up the new key is what refreshes.
-    assert_eq!(app.create_with(&app.entra.token().signed_by(&key).build()).await.status, 200);
-    assert_token_invalid(&app.create_with(&old).await);
-}
-
-/// What `keys_that_cannot_be_used_never_replace_good_ones` lets Entra answer, by the path that it breaks.
-fn broken_answers(entra: &EntraSimulator) -> Vec<(&'static str, Fault)> {
-    let new_key = entra.keys().last().map(|key| entra.jwk_json(key)).expect("a key");
-    let good_set = key_set(std::slice::from_ref(&new_key));
-    let padded = good_set.clone() + &" ".repeat(5_000_000);
-    let v2_metadata = |issuer: &str, keys: &str| ok(json!({ "issuer": issuer, "jwks_uri": keys }).to_string());
-    let authority = entra.authority_url();
-    let (keys, issuer) = (format!("{authority}{TENANT_ID}{V2_KEYS}"), format!("{authority}{TENANT_ID}/v2.0"));
-    let mut answers = vec![
-        (V2_KEYS, Fault::Status(500)),
-        (V2_KEYS, Fault::Status(404)),
-        (V2_KEYS, Fault::StatusWith { status: 503, headers: Vec::new(), body: good_set.clone() }),
-        (V2_KEYS, Fault::Rubbish),
-        (V2_KEYS, Fault::HangUpBefore),
-        // The target has the new key and would do.
-        (V2_KEYS, Fault::Redirect(format!("{authority}{TENANT_ID}{V1_KEYS}"))),
-        (V2_KEYS, ok(padded)),
-        (V2_KEYS, ok(good_set[..good_set.len() - 2].to_owned())),
-        (V2_KEYS, ok(key_set(&[changed(new_key.clone(), "kid", json!(7)), json!("text"), Value::Null]))),
-        (V2_KEYS, ok(key_set(&[changed(new_key, "n", json!("AQAB"))]))),
-        (V2_METADATA, Fault::Status(500)),
-        (V2_METADATA, Fault::Rubbish),
-        (V2_METADATA, Fault::Redirect(format!("{authority}elsewhere"))),
-        (V2_METADATA, v2_metadata(&issuer.replace("aaaa", "ffff"), &keys)),
-        (V2_METADATA, v2_metadata(&issuer.replace(TENANT_ID, "{tenantid}"), &keys)),
-        (V2_METADATA, v2_metadata(&issuer, "no address")),
-        (V2_METADATA, ok(json!({ "issuer": issuer }).to_string())),
-    ];
-    for body in ["", "{}", "null", "[]", r#"{"keys":[]}"#, r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html></html>"] {
-        answers.push((V2_KEYS, ok(body.to_owned())));
-    }
-    answers
-}
-
-#[tokio::test]
-async fn keys_that_cannot_be_used_never_replace_good_ones() {
-    let count = broken_answers(&EntraSimulator::start().await).len();
-    let services = (0..count).map(async |number| {
-        let app = with_short_gate().start().await;
-        app.entra_keys_are_read().await;
-        let old = app.entra.token().build();
-        app.entra.rotate();
-        let new = app.entra.token().build();
-        let (path, fault) = broken_answers(&app.entra).swap_remove(number);
-        let mut name = format!("{path} {fault:?}");
-        name.truncate(200);
-        app.entra.traffic().inject(Matching::any().path_contains(path), Times::Always, fault);
-
-        let answer = app.create_with(&new).await;
-        assert_eq!(answer.status, 401, "{name}: {answer:?}");
-        assert_token_invalid(&answer);
-        assert!(app.entra.traffic().log().iter().all(|exchange| !exchange.path.contains("elsewhere")), "{name}");
-        let answer = app.create_with(&old).await;
-        assert_eq!(answer.status, 200, "{name}: {answer:?}");
-
-        app.entra.traffic().heal();
-        eventually("the new key is read", async || app.create_with(&new).await.status == 200).await;
-    });
-    within("all services", join_all(services)).await;
-}
-
-#[tokio::test]
-async fn without_any_key_nobody_is_called_invalid_and_the_service_recovers_by_itself() {
-    let faults =
-        [Fault::Status(500), Fault::Rubbish, Fault::HangUpBefore, ok("{}".to_owned()), Fault::HugeBody(300_000)];
-    let services = faults.map(async |fault| {
-        let entra = EntraSimulator::start().await;
-        entra.traffic().inject(Matching::any(), Times::Always, fault);
-        let app = started_with(&entra).await;
-        let token = format!("Bearer {}", entra.token().build());
-        for route in &IDIM_ROUTES {
-            assert_unavailable(&app.ask_idim(route, &token).await);
-        }
-        app.assert_nobody_was_asked("no keys");
-        // What needs no key to be refused is refused.
-        assert_token_invalid(&app.create_with("a.b.c").await);
-
-        entra.traffic().heal();
-        eventually("the keys are read", async || app.ask_idim(&IDIM_ROUTES[0], &token).await.status == 200).await;
-    });
-    within("all services", join_all(services)).await;
-}
-
-#[tokio::test]
-async fn keys_that_are_published_for_another_tenant_are_no_keys() {
-    let entra = EntraSimulator::start().await;
-    // The keys of v1.0 name no issuer; the document that leads to them is all there is to go by.
-    let keys = format!("{}{TENANT_ID}{V1_KEYS}", entra.authority_url());
-    let issuer = "https://sts.windows.net/ffffbbbb-0000-4ccc-8111-dddd2222eeee/";
-    let document = ok(json!({ "issuer": issuer, "jwks_uri": keys }).to_string());
-    let v1_metadata = Matching::any().path_contains(format!("{TENANT_ID}/.well-known/"));
-    entra.traffic().inject(v1_metadata, Times::Always, document);
-    let app = started_with(&entra).await;
-    assert_unavailable(&app.create_with(&entra.token().v1().build()).await);
-    assert_unavailable(&app.create_with(&entra.token().v1().claim("iss", issuer).build()).await);
+    assert!(fetched[2] - fetched[1] >= Duration::from_millis(950), "{fetched:?}");
 }
 
 #[tokio::test]
@@ -243,86 +133,107 @@ async fn an_entra_that_cannot_be_reached_is_tried_again_until_it_can() {
 }
 
 #[tokio::test]
-async fn a_key_set_of_nothing_but_weak_keys_is_no_key_set() {
+async fn after_any_trouble_the_keys_are_read_without_a_restart() {
+    let faults =
+        [Fault::Status(500), Fault::Rubbish, Fault::HangUpBefore, ok("{}".to_owned()), Fault::HugeBody(300_000)];
+    let services = faults.map(async |fault| {
+        let entra = EntraSimulator::start().await;
+        let first = entra.token().build();
+        entra.traffic().inject(Matching::any(), Times::Always, fault.clone());
+        let app = started_with(&entra).await;
+        assert_unavailable(&app.create_with(&first).await);
+        entra.traffic().heal();
+        eventually("the first keys are read", async || app.create_with(&first).await.status == 200).await;
+
+        entra.traffic().inject(Matching::any(), Times::Always, fault);
+        entra.rotate();
+        let second = entra.token().build();
+        assert_token_invalid(&app.create_with(&second).await);
+        entra.traffic().heal();
+        eventually("the new key is read", async || app.create_with(&second).await.status == 200).await;
+    });
+    within("all services", join_all(services)).await;
+}
+
+#[tokio::test]
+async fn a_service_whose_only_keys_are_weak_is_not_ready() {
     let entra = EntraSimulator::start().await;
-    let key = entra.jwk_json(&entra.keys()[0]);
-    let modulus = |bytes: usize| BASE64_URL_SAFE_NO_PAD.encode(&[0xc3; 1024][..bytes]);
-    let weak = [
-        json!({ "kty": "oct", "use": "sig", "kid": key["kid"], "k": "c2VjcmV0" }),
-        json!({ "kty": "EC", "crv": "P-256", "use": "sig", "kid": key["kid"], "x": "AQ", "y": "AQ" }),
-        changed(key.clone(), "n", json!(modulus(128))),
-        changed(key.clone(), "n", json!(modulus(64))),
-        changed(key.clone(), "n", json!(modulus(1024))),
-        // 2,048 bits by its length only.
-        changed(key.clone(), "n", json!(BASE64_URL_SAFE_NO_PAD.encode([vec![0; 128], vec![0xc3; 128]].concat()))),
-        changed(key.clone(), "e", json!("AQ")),
-        changed(key.clone(), "e", json!("Aw")),
-        changed(key.clone(), "use", json!("enc")),
-        changed(key.clone(), "key_ops", json!(["encrypt"])),
-        changed(key.clone(), "alg", json!("RS512")),
-        changed(
-            key.clone(),
-            "issuer",
-            json!(format!("{}ffffbbbb-0000-4ccc-8111-dddd2222eeee/v2.0", entra.authority_url())),
-        ),
-        changed(key.clone(), "issuer", json!("https://login.microsoftonline.com/{tenantid}/v2.0")),
-        changed(key, "kid", json!("k".repeat(129))),
-    ];
-    // Each alone would do as the one key of a set, so all may stand in it together.
-    entra.publish_raw_jwks(Some(key_set(&weak)));
+    let weak = changed(entra.jwk_json(&entra.keys()[0]), "n", json!(BASE64_URL_SAFE_NO_PAD.encode([0xc3; 128])));
+    entra.publish_raw_jwks(Some(key_set(&[weak])));
     let app = started_with(&entra).await;
     assert_unavailable(&app.create_with(&entra.token().build()).await);
     assert_eq!(app.send(app.request(Method::GET, "health/ready")).await.json()["checks"]["entra"], "failing");
 }
 
 #[tokio::test]
-async fn a_bad_key_beside_good_ones_costs_only_itself() {
-    let entra = EntraSimulator::start().await;
-    let (good, other, foreign) = (entra.keys()[0].clone(), entra.rotate(), entra.rotate());
-    let secret = b"a secret that Entra would never publish";
-    let jwk = |key: &SigningKey| entra.jwk_json(key);
-    entra.publish_raw_jwks(Some(key_set(&[
-        Value::Null,
-        json!("text"),
-        json!({}),
-        changed(jwk(&good), "kid", json!(7)),
-        json!({ "kty": "oct", "use": "sig", "kid": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(secret) }),
-        changed(jwk(&other), "kid", json!("twice")),
-        changed(jwk(&foreign), "kid", json!("twice")),
-        changed(jwk(&other), "kid", json!("twice")),
-        changed(
-            jwk(&foreign),
-            "issuer",
-            json!(format!("{}ffffbbbb-0000-4ccc-8111-dddd2222eeee/v2.0", entra.authority_url())),
-        ),
-        // Whoever reads certificates would stumble here.
-        changed(jwk(&good), "x5c", json!("MIID")),
-        changed(jwk(&good), "kid", json!("own")),
-        changed(
-            changed(jwk(&good), "kid", json!("own tenant")),
-            "issuer",
-            json!(format!("{}{TENANT_ID}/v2.0", entra.authority_url())),
-        ),
-    ])));
-    let app = started_with(&entra).await;
-    app.keys_are_read_from(&entra).await;
+async fn a_withdrawn_key_is_gone_within_the_hour_though_no_other_is_asked_for() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let old = app.entra.token().build();
+    app.entra.rotate();
+    app.entra.remove_key(&app.entra.keys()[0].kid);
+    assert_eq!(app.create_with(&old).await.status, 200);
 
-    for kid in [good.kid.as_str(), "own", "own tenant"] {
-        let token = entra.token().signed_by(&good).header("kid", kid).build();
-        assert_eq!(app.create_with(&token).await.status, 200, "{kid}");
-    }
-    let keyed = |message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec();
-    for token in [
-        entra.token().header("kid", "oct").header("alg", "HS256").build_with(keyed),
-        entra.token().header("kid", "oct").build_with(keyed),
-        entra.token().signed_by(&other).header("kid", "twice").build(),
-        entra.token().signed_by(&foreign).header("kid", "twice").build(),
-        entra.token().signed_by(&foreign).build(),
-        entra.token().signed_by(&good).header("kid", "7").build(),
-        entra.token().signed_by(&good).header("kid", other.kid).build(),
-    ] {
-        assert_token_invalid(&app.create_with(&token).await);
-    }
+    time_passes(Duration::from_secs(67 * 60)).await;
+
+    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) == 2).await;
+    eventually("the key is refused", async || app.create_with(&old).await.status == 401).await;
+}
+
+#[tokio::test]
+async fn keys_that_entra_has_not_confirmed_for_a_day_are_not_believed() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let token = app.entra.token().build();
+    app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Status(500));
+
+    time_passes(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(app.create_with(&token).await.status, 200);
+    time_passes(Duration::from_secs(2 * 3600)).await;
+    assert_unavailable(&app.create_with(&token).await);
+
+    app.entra.traffic().heal();
+    time_passes(Duration::from_secs(80)).await;
+    eventually("the keys are read", async || app.create_with(&token).await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_slow_entra_is_given_up_where_no_key_is_known() {
+    let entra = EntraSimulator::start().await;
+    entra.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
+    let app = started_with(&entra).await;
+    let waiting = tokio::spawn(app.request(Method::POST, "room/create").bearer_auth(entra.token().build()).send());
+    eventually("both versions are asked for", async || entra.traffic().log().len() == 2).await;
+    assert!(!waiting.is_finished());
+
+    time_passes(Duration::from_secs(6)).await;
+
+    let answer = within("an answer", waiting).await.expect("no panic").expect("an answer");
+    assert_unavailable(&Answer::read(answer).await);
+}
+
+#[tokio::test]
+async fn made_up_kids_leave_places_for_known_keys_while_entra_is_slow() {
+    let app = with_short_gate().set("MAX_CONCURRENT_REQUESTS", 100).start().await;
+    app.entra_keys_are_read().await;
+    app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
+    let flood: Vec<_> = (0..100)
+        .map(|number| {
+            let stranger = app.request(Method::POST, "room/create").bearer_auth(of_a_stranger(&app.entra, number));
+            tokio::spawn(stranger.send())
+        })
+        .collect();
+    let answered = || flood.iter().filter(|request| request.is_finished()).count();
+    // One is looked up and 64 wait for that.
+    eventually("the others are told to come back", async || answered() == 35).await;
+
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+
+    app.entra.traffic().heal();
+    let answers = within("the flood is answered", join_all(flood)).await;
+    let mut statuses =
+        answers.into_iter().map(|answer| answer.expect("no panic").expect("an answer").status().as_u16());
+    assert!(statuses.all(|status| [401, 503].contains(&status)));
 }
 
 #[tokio::test]

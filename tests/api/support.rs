@@ -4,6 +4,7 @@ mod answer;
 mod app;
 mod azurite;
 mod idim;
+mod log;
 mod program;
 mod queue;
 mod raw;
@@ -15,11 +16,13 @@ pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
 pub(crate) use idim::{
-    IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, assert_token_invalid, v1_key_fetches, v2_key_fetches,
+    IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
+    v2_key_fetches,
 };
+pub(crate) use log::CapturedLog;
 pub(crate) use program::{Ended, Program};
 pub(crate) use queue::{TestQueue, a_name, room_queue};
-pub(crate) use waiting::{eventually, time_passes_until, two_looks_pass, within};
+pub(crate) use waiting::{eventually, time_passes, time_passes_until, two_looks_pass, within};
 
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.
 pub(crate) const UUI_DATA: &str = "3132333435362c373635343332";

@@ -21,10 +21,15 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
-/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room. Ages are not touched.
+/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room.
 pub(crate) async fn two_looks_pass() {
+    time_passes(Duration::from_secs(31)).await;
+}
+
+/// Lets this much of the runtime's time pass at once. The time of day, by which ages and tokens are judged, stays.
+pub(crate) async fn time_passes(duration: Duration) {
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::advance(duration).await;
     tokio::time::resume();
 }
 
