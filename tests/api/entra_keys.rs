@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
-use maxconf_simulators::entra::SigningKey;
+use maxconf_simulators::entra::{SigningKey, TENANT_ID};
 use maxconf_simulators::{EntraSimulator, Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -234,6 +234,20 @@ async fn made_up_kids_leave_places_for_known_keys_while_entra_is_slow() {
     let mut statuses =
         answers.into_iter().map(|answer| answer.expect("no panic").expect("an answer").status().as_u16());
     assert!(statuses.all(|status| [401, 503].contains(&status)));
+}
+
+#[tokio::test]
+async fn an_issuer_of_v2_tokens_on_another_host_is_not_entras() {
+    let entra = EntraSimulator::start().await;
+    let issuer = format!("https://login.example/{TENANT_ID}/v2.0");
+    let mut key = entra.jwk_json(&entra.keys()[0]);
+    key["issuer"] = json!(issuer);
+    entra.publish_raw_jwks(Some(key_set(&[key])));
+    let keys = format!("{}{TENANT_ID}{V2_KEYS}", entra.authority_url());
+    let document = ok(json!({ "issuer": issuer, "jwks_uri": keys }).to_string());
+    entra.traffic().inject(Matching::any().path_contains("/v2.0/.well-known"), Times::Always, document);
+    let app = started_with(&entra).await;
+    assert_unavailable(&app.create_with(&entra.token().claim("iss", issuer).build()).await);
 }
 
 #[tokio::test]
