@@ -185,6 +185,8 @@ async fn keys_that_entra_has_not_confirmed_for_a_day_are_not_believed() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let token = app.entra.token().build();
+    // Now the service has them as well, before the time that passes.
+    assert_eq!(app.create_with(&token).await.status, 200);
     app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Status(500));
 
     time_passes(Duration::from_secs(23 * 3600)).await;
