@@ -135,7 +135,7 @@ fn bad_keys() -> Vec<KeyAttack> {
     .into_iter()
     .map(|(row, member, value)| KeyAttack {
         row,
-        name: format!("{member} {value:.30}"),
+        name: format!("{member} {value}").chars().take(60).collect(),
         when: FromTheStart,
         trouble: Box::new(move |tenant| {
             let mut bad = tenant.jwk(&tenant.other);
