@@ -54,7 +54,9 @@ pub async fn json<T: DeserializeOwned>(mut response: Response, limit: usize) -> 
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|_| CallFailure::Unreadable)
+    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
+    let text = std::str::from_utf8(&body).map_err(|_| CallFailure::Unreadable)?;
+    serde_json::from_str(text).map_err(|_| CallFailure::Unreadable)
 }
 
 /// More than anybody waits; beyond it the number is no time any more.
@@ -64,4 +66,29 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
+    struct User {
+        id: String,
+    }
+
+    async fn read(body: &'static [u8]) -> Result<User, CallFailure> {
+        json(axum::http::Response::new(body).into(), 64).await
+    }
+
+    /// Found by the fuzzer.
+    #[tokio::test]
+    async fn what_is_not_utf_8_is_no_json_wherever_it_stands() {
+        assert_eq!(read(br#"{"id":"u","other":"x"}"#).await, Ok(User { id: "u".to_owned() }));
+        for body in [&b"{\"id\":\"\xff\"}"[..], b"{\"id\":\"u\",\"other\":\"\xff\"}", b"{\"id\":\"u\",\"\xff\":1}"] {
+            assert_eq!(read(body).await, Err(CallFailure::Unreadable), "{}", body.escape_ascii());
+        }
+    }
 }

@@ -1,0 +1,54 @@
+//! Whatever the management node answers.
+
+#![no_main]
+
+use std::time::SystemTime;
+
+use libfuzzer_sys::fuzz_target;
+use maxconf::pexip::{Conference, NewConference, PexipClient, PexipError};
+use maxconf::room::{HostPin, Marks, Pins, RoomName, RoomNamePrefix};
+use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
+
+const NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+fuzz_target!(|input: &[u8]| {
+    let Some(outside) = Outside::read(input) else { return };
+    let config = config(&[]);
+    let prefix = config.room.prefix.clone();
+    let name = prefix.own(NAME).expect("a name of ours");
+    // A new one for each input: its breaker remembers what went wrong.
+    let pexip = PexipClient::new(&config.pexip, prefix.clone(), http().clone());
+    outside.answers_with(if outside.call == 5 { "location" } else { "date" });
+    match runtime().block_on(call(outside.call, &pexip, name)) {
+        Ok(found) => found.iter().for_each(|conference| assert_ours(conference, &prefix)),
+        Err(error) => assert_harmless(&error),
+    }
+});
+
+async fn call(choice: u8, pexip: &PexipClient, name: RoomName) -> Result<Vec<Conference>, PexipError> {
+    match choice {
+        0 => Ok(pexip.find_by_name(&name).await?.into_iter().collect()),
+        1 => Ok(pexip.find_by_names(&[name]).await?.into_values().collect()),
+        2 => Ok(pexip.list_ours().await?.conferences),
+        3 => pexip.count_ours().await.map(|_| Vec::new()),
+        4 => pexip.presence().await.map(|presence| {
+            presence.is_occupied(&name);
+            Vec::new()
+        }),
+        5 => {
+            let pins = Pins::draw(&HostPin::PerRoom { length: 6 }, &mut rand::rng());
+            let marks = Marks { ready_until: Some(SystemTime::now().into()), handed_out: None };
+            let new = NewConference { name, pins, tag: None, marks, automatic_participants: vec![7] };
+            let id = pexip.create(&new).await?;
+            Ok(pexip.read(id).await?.into_iter().collect())
+        }
+        _ => pexip.disconnect(&name).await.map(|()| Vec::new()),
+    }
+}
+
+fn assert_ours(conference: &Conference, prefix: &RoomNamePrefix) {
+    assert!(prefix.own(conference.name.as_str()).is_some(), "{conference:?}");
+    // A path with id 0 could be the collection's, where a DELETE wipes the node.
+    assert_ne!(conference.id.get(), 0, "{conference:?}");
+    assert!(conference.tag.as_ref().is_none_or(|tag| !tag.expose().is_empty()), "{conference:?}");
+}
