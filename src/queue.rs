@@ -17,7 +17,7 @@ use azure_storage_queue::models::{
 use azure_storage_queue::{QueueClient, QueueClientOptions};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -56,7 +56,8 @@ pub struct RoomQueue {
 #[derive(Debug)]
 pub struct LeasedMessage {
     id: String,
-    pop_receipt: String,
+    /// Who knows it can delete the message, and so take the room.
+    pop_receipt: SecretString,
     text: String,
     /// The room it stands for; `None` if the text is no name of ours.
     pub room: Option<RoomName>,
@@ -246,7 +247,7 @@ impl RoomQueue {
     }
 
     async fn delete(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
-        match self.call(self.client.delete_message(&message.id, &message.pop_receipt, None)).await {
+        match self.call(self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None)).await {
             Ok(_) => Ok(Claim::Ours),
             Err(error) if error.says_message_is_not_ours() => Ok(Claim::Lost),
             Err(error) => Err(error),
@@ -257,7 +258,7 @@ impl RoomQueue {
         let text = message.message_text.unwrap_or_default();
         Some(LeasedMessage {
             id: message.message_id?,
-            pop_receipt: message.pop_receipt?,
+            pop_receipt: message.pop_receipt?.into(),
             room: room_in(&text, &self.prefix),
             text,
             expires: message.expiration_time?,

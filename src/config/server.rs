@@ -196,16 +196,19 @@ impl TelemetryConfig {
 fn log_level(text: &str) -> Result<Targets, String> {
     use tracing::level_filters::LevelFilter;
 
+    // At info the queue's library writes the address of each call that failed, a message's receipt included.
+    let libraries =
+        Targets::new().with_default(LevelFilter::INFO).with_target("typespec_client_core", LevelFilter::WARN);
     let text = text.trim();
     let expected =
         || "must be off, error, warn, info, debug or trace, or directives such as maxconf::auth=debug".to_owned();
     if let Ok(level) = text.parse::<LevelFilter>() {
-        return Ok(Targets::new().with_default(LevelFilter::INFO).with_target("maxconf", level));
+        return Ok(libraries.with_target("maxconf", level));
     }
     let directives: Targets = text.parse().map_err(|_| expected())?;
     let ours = directives.iter().filter(|(target, _)| target.starts_with("maxconf"));
     let own_default = directives.default_level().unwrap_or(LevelFilter::INFO);
-    Ok(Targets::new().with_default(LevelFilter::INFO).with_target("maxconf", own_default).with_targets(ours))
+    Ok(libraries.with_target("maxconf", own_default).with_targets(ours))
 }
 
 fn slot(text: &str) -> Result<String, String> {

@@ -1,11 +1,27 @@
 use std::time::Duration;
 
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::LARGEST_ANSWER;
 use crate::breaker::Open;
 use crate::outbound::{CallFailure, json};
+
+/// What a refusal may name: the fields that are sent, and Django's word for all of them together.
+const FIELDS: [&str; 12] = [
+    "__all__",
+    "alias",
+    "aliases",
+    "allow_guests",
+    "automatic_participants",
+    "conference_id",
+    "description",
+    "guest_pin",
+    "name",
+    "pin",
+    "service_type",
+    "tag",
+];
 
 /// The wait where nobody has named one.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
@@ -111,22 +127,20 @@ impl PexipError {
         self.is_ambiguous() || matches!(self, Self::Rejected { already_exists: true, .. })
     }
 
-    /// Sorts a 4xx by its body: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Only the names of the
-    /// fields are kept, for the texts quote what was sent.
+    /// Sorts a 4xx by its body: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Only names of fields that are
+    /// known are kept: the texts quote what was sent, and a name may be anything too.
     pub(super) async fn rejected(response: Response) -> Self {
         let status = response.status().as_u16();
         let body: Value = json(response, LARGEST_ANSWER).await.unwrap_or(Value::Null);
-        let mut fields: Vec<&str> = body
+        let fields: Vec<_> = body
             .as_object()
             .into_iter()
-            .flatten()
-            .flat_map(|(name, inner)| match inner {
-                Value::Object(fields) => fields.keys().map(String::as_str).collect(),
-                _ => vec![name.as_str()],
-            })
-            .filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+            .flat_map(Map::values)
+            .filter_map(Value::as_object)
+            .flat_map(Map::keys)
+            .map(String::as_str)
+            .filter(|name| FIELDS.contains(name))
             .collect();
-        fields.truncate(8);
         Self::Rejected {
             status,
             fields: fields.join(", "),

@@ -79,7 +79,9 @@ impl From<azure_core::Error> for QueueError {
     fn from(error: azure_core::Error) -> Self {
         match error.kind() {
             ErrorKind::HttpResponse { status, error_code, .. } => {
-                let code = error_code.clone().unwrap_or_default();
+                // A word, as Azure's codes are. Whoever answers in its place may put anything there.
+                let is_word = |code: &String| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+                let code = error_code.clone().filter(is_word).unwrap_or_default();
                 match (*status, code.as_str()) {
                     (StatusCode::NotFound, "QueueNotFound") => Self::NoSuchQueue,
                     (StatusCode::Unauthorized | StatusCode::Forbidden, _) => Self::Credentials(code),

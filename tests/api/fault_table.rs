@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use maxconf_simulators::{Fault, Matching, Times, Traffic};
-use reqwest::Method;
+use maxconf_simulators::{Fault, Times};
 
-use crate::support::{Answer, POOL_QUEUE, TestApp, eventually, two_looks_pass};
+use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, two_looks_pass};
 
 const TARGET: usize = 4;
 
@@ -21,42 +20,6 @@ enum Request {
     Delete,
     Look,
     Maintain,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    QueueReceive,
-    QueueClaim,
-    QueueCount,
-    QueuePut,
-    PexipLookUp,
-    PexipTag,
-    PexipCreate,
-    PexipDelete,
-    PexipRunning,
-}
-
-impl Call {
-    fn matching(self) -> Matching {
-        match self {
-            Self::QueueReceive => Matching::method(Method::GET).path_contains("/messages"),
-            Self::QueueClaim => Matching::method(Method::DELETE).path_contains("/messages/"),
-            Self::QueueCount => Matching::method(Method::GET).query_contains("comp=metadata"),
-            Self::QueuePut => Matching::method(Method::POST).path_contains("/messages"),
-            Self::PexipLookUp => Matching::method(Method::GET).path_contains("/configuration/v1/conference/"),
-            Self::PexipTag => Matching::method(Method::PATCH),
-            Self::PexipCreate => Matching::method(Method::POST).path_contains("/configuration/v1/conference/"),
-            Self::PexipDelete => Matching::method(Method::DELETE).path_contains("/configuration/"),
-            Self::PexipRunning => Matching::method(Method::GET).path_contains("/status/v1/conference/"),
-        }
-    }
-
-    fn is_to_pexip(self) -> bool {
-        match self {
-            Self::QueueReceive | Self::QueueClaim | Self::QueueCount | Self::QueuePut => false,
-            Self::PexipLookUp | Self::PexipTag | Self::PexipCreate | Self::PexipDelete | Self::PexipRunning => true,
-        }
-    }
 }
 
 /// What the caller is told: a status, and a problem code or where the room came from.
@@ -238,23 +201,17 @@ async fn check_row(request: Request, call: Call, trouble: Trouble) -> Result<(),
     balance(&app, &seconds_ahead, &answer, target(request)).await.map_err(|unbalanced| format!("{row}: {unbalanced}"))
 }
 
-fn traffic(app: &TestApp, call: Call) -> &Traffic {
-    if call.is_to_pexip() { app.pexip.traffic() } else { app.queue.traffic() }
-}
-
 async fn cause(app: &TestApp, call: Call, trouble: &Trouble) {
     match trouble {
-        Trouble::Fault(fault) => traffic(app, call).inject(call.matching(), Times::Always, fault.clone()),
-        Trouble::Refused if call.is_to_pexip() => app.pexip.stop().await,
-        Trouble::Refused => app.queue.stop().await,
+        Trouble::Fault(fault) => call.traffic(app).inject(call.matching(), Times::Always, fault.clone()),
+        Trouble::Refused => call.refuse_connections(app).await,
     }
 }
 
 async fn mend(app: &TestApp, call: Call, trouble: &Trouble) {
     match trouble {
-        Trouble::Fault(_) => traffic(app, call).heal(),
-        Trouble::Refused if call.is_to_pexip() => app.pexip.restart().await,
-        Trouble::Refused => app.queue.restart().await,
+        Trouble::Fault(_) => call.traffic(app).heal(),
+        Trouble::Refused => call.accept_connections(app).await,
     }
 }
 

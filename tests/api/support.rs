@@ -3,11 +3,13 @@
 mod answer;
 mod app;
 mod azurite;
+mod call;
 mod idim;
 mod log;
 mod program;
 mod queue;
 mod raw;
+mod secrets;
 mod waiting;
 
 pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
@@ -15,6 +17,7 @@ pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
+pub(crate) use call::Call;
 pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
     v2_key_fetches,
@@ -22,6 +25,7 @@ pub(crate) use idim::{
 pub(crate) use log::CapturedLog;
 pub(crate) use program::{Ended, Program};
 pub(crate) use queue::{TestQueue, a_name, room_queue};
+pub(crate) use secrets::Secrets;
 pub(crate) use waiting::{eventually, time_passes, time_passes_until, two_looks_pass, within};
 
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.

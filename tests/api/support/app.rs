@@ -70,7 +70,7 @@ impl TestAppBuilder {
         settings.retain(|_, value| !value.is_empty());
         let program = Program::start(&["serve"], settings);
         let url = program.url().await;
-        (TestApp::new(world, url, None), program)
+        (TestApp::around(world, url), program)
     }
 }
 
@@ -78,6 +78,11 @@ impl TestApp {
     /// A service with an empty pool of four and no ready delay.
     pub(crate) async fn start() -> Self {
         Self::with().start().await
+    }
+
+    /// A service at `url` that was started in this world by other means.
+    pub(crate) fn around(world: World, url: Url) -> Self {
+        Self::new(world, url, None)
     }
 
     fn new(world: World, url: Url, stop: Option<oneshot::Sender<()>>) -> Self {

@@ -137,6 +137,11 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
         return hang_up(&connection).await;
     };
     let fault = traffic.fault_for(logged.exchange());
+    if let Some(Fault::Echo(status)) = fault {
+        let answer = fault::echo(status, &parts, &body);
+        logged.answered(answer.status());
+        return answer;
+    }
     let work = Work { next, request: Request::from_parts(parts, Body::from(body)) };
 
     let mut answer = match fault {

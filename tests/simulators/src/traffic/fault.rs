@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::{Map, json};
 
 use super::{Exchange, Matching};
 
@@ -34,6 +36,9 @@ pub enum Fault {
     StatusAfter(u16),
     /// No work; 200 with a page of HTML.
     Rubbish,
+    /// No work; this status, and all of the request wherever a client might look: in the body as names and values of
+    /// JSON, in the headers that tell of an error, an address or a time.
+    Echo(u16),
     /// No work; 302 to this address.
     Redirect(String),
     /// No work; 200 with JSON white space of this many bytes.
@@ -98,11 +103,42 @@ impl Fault {
             Self::HugeBody(length) => {
                 ([(header::CONTENT_TYPE, "application/json")], Body::from(vec![b' '; length])).into_response()
             }
-            Self::Slow(_) | Self::Stall | Self::HangUpBefore | Self::HangUpAfter | Self::StatusAfter(_) => {
-                unreachable!("these depend on the work and are shown where it is done")
+            Self::Slow(_)
+            | Self::Stall
+            | Self::HangUpBefore
+            | Self::HangUpAfter
+            | Self::StatusAfter(_)
+            | Self::Echo(_) => {
+                unreachable!("these depend on the request and are shown where it is worked on")
             }
         }
     }
+}
+
+/// Everything that a request says, in the answer.
+pub(super) fn echo(status: u16, request: &Parts, body: &[u8]) -> Response {
+    let mut said = format!("{} {}", request.method, request.uri);
+    for (name, value) in &request.headers {
+        said += &format!(" {name}: {}", String::from_utf8_lossy(value.as_bytes()));
+    }
+    said += &format!(" {}", String::from_utf8_lossy(body));
+    // Names that a client may take for harmless ones.
+    let words: Map<_, _> = said
+        .split(|one: char| !one.is_ascii_alphanumeric())
+        .filter(|word| word.len() >= 8)
+        .map(|word| (word.to_owned(), json!([said])))
+        .collect();
+    let longest = words.keys().filter(|word| word.len() <= 64).max_by_key(|word| word.len()).cloned();
+    let in_a_header = said.replace(|one: char| !(' '..='~').contains(&one), " ");
+    let headers = vec![
+        ("content-type".to_owned(), "application/json".to_owned()),
+        ("x-ms-error-code".to_owned(), longest.unwrap_or_default()),
+        ("location".to_owned(), in_a_header.clone()),
+        ("retry-after".to_owned(), in_a_header.clone()),
+        ("www-authenticate".to_owned(), in_a_header),
+    ];
+    let body = json!({ said.as_str(): said, "meta": said, "objects": said, "id": said, "error": said, "keys": said, "conference": words });
+    with(status, headers, body.to_string())
 }
 
 /// A status and nothing else.

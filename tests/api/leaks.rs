@@ -1,0 +1,363 @@
+//! Nothing secret leaves the program, whatever it is asked and whatever fails: not by its output, at any level, and not
+//! by an answer to somebody whom it does not concern.
+//!
+//! By the real program, with every secret planted and every variable set that makes some library or other talkative.
+
+mod commands;
+mod finder;
+mod printing;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
+use maxconf::room::Marks;
+use maxconf_simulators::entra::SigningKey;
+use maxconf_simulators::{Fault, StoredRoom, Times};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World, eventually};
+
+/// With what a URL, a JSON string and a `Debug` text write in another way.
+const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
+const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
+const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
+const INSIGHTS: &str = "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0";
+/// The longest that there are: nothing else in the log looks like one.
+const PINS: [&str; 2] = ["27182818284590452353", "31415926535897932384"];
+const CASE: &str = "citizen-271828,case-314159";
+
+/// Rooms that are there from the start.
+const HANDED_OUT: [&str; 3] =
+    ["vbv-01jd5p3xk8qqqqqqqqqqqqqq01", "vbv-01jd5p3xk8qqqqqqqqqqqqqq02", "vbv-01jd5p3xk8qqqqqqqqqqqqqq03"];
+const READY: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqq04";
+
+/// What the log may tell, so that it can be seen that what is looked through is the log.
+const REQUEST_ID: &str = "a-request-that-is-looked-for";
+
+/// Programs that run at the same time: most of them wait for a time limit.
+const AT_A_TIME: usize = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credential {
+    Key,
+    Signature,
+}
+
+#[derive(Clone, Debug)]
+enum Trouble {
+    Showing(Fault),
+    /// Connections are refused.
+    Down,
+}
+
+/// The real program, and what must not come out of it.
+struct Trap {
+    app: TestApp,
+    program: Program,
+    secrets: Secrets,
+    /// Where TLS keys would be written.
+    folder: TempDir,
+}
+
+fn tag() -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    format!("https://id.gov.bc.ca/idcheck/{}", URL_SAFE_NO_PAD.encode(CASE))
+}
+
+/// All that is secret in the settings, and in the rooms that are there.
+fn known_secrets(connection: &str) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (what, secret) in [
+        ("the password for Pexip", PASSWORD),
+        ("the Conferencing Nodes' password", EVENT_PASSWORD),
+        ("the audit trail's key", AUDIT_HASH_KEY),
+        ("the instrumentation key", "5ca1ab1e-feed-4bad-8bee-decafc0ffee0"),
+        ("the host PIN", PINS[0]),
+        ("a guest PIN", PINS[1]),
+        ("a citizen's case", CASE),
+        ("a tag", &tag()),
+        // How calls to the queue are signed, and messages taken, whatever the key and the receipt.
+        ("a signed call", "SharedKey devstoreaccount1:"),
+        ("a receipt", "popreceipt="),
+    ] {
+        secrets.plant(what, secret);
+    }
+    let (_, key_or_signature) = connection.split_once("AccountKey=").or(connection.split_once("sig=")).expect("either");
+    let key_or_signature = key_or_signature.split(['&', ';']).next().expect("its end");
+    secrets.plant(
+        "the queue's key or signature",
+        &key_or_signature.replace("%2B", "+").replace("%2F", "/").replace("%3D", "="),
+    );
+    secrets
+}
+
+impl Trap {
+    /// `log_level` is the setting's value.
+    async fn set(log_level: &str, credential: Credential) -> Self {
+        let world = World::start().await;
+        world.pexip.set_password(PASSWORD);
+        for name in HANDED_OUT {
+            world.pexip.insert(StoredRoom::named(name).with_pins(PINS[0], PINS[1]).tagged(tag()));
+        }
+        put_ready_room_into_pool(&world);
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = talkative_settings(&world, credential, &folder, log_level);
+        let secrets = known_secrets(&settings["PoolStorage"]);
+        let program = Program::start(&["serve"], settings);
+        let url = program.url().await;
+        Self { app: TestApp::around(world, url), program, secrets, folder }
+    }
+
+    fn entra_token(&mut self) -> String {
+        let token = self.app.entra.token().build();
+        self.plant_entra_token(&token);
+        token
+    }
+
+    /// Whole, and by what makes it worth stealing.
+    fn plant_entra_token(&mut self, token: &str) {
+        self.secrets.plant("an Entra token", token);
+        self.secrets.plant("an Entra token's signature", token.rsplit('.').next().expect("a signature"));
+    }
+
+    fn genesys_token(&mut self) -> String {
+        let token = self.app.genesys.issue_token();
+        self.secrets.plant("a Genesys token", &token);
+        token
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Answer {
+        self.app.send(request.header("x-request-id", REQUEST_ID)).await
+    }
+
+    fn create(&mut self) -> RequestBuilder {
+        let path = format!("room/create?uuiData={}", hex::encode(CASE));
+        let token = self.entra_token();
+        self.app.request(Method::POST, &path).bearer_auth(token)
+    }
+
+    fn delete(&mut self, room: &str) -> RequestBuilder {
+        let token = self.entra_token();
+        self.app.request(Method::DELETE, &format!("room/{room}")).bearer_auth(token)
+    }
+
+    fn look(&mut self, room: &str) -> RequestBuilder {
+        let token = self.genesys_token();
+        self.app.request(Method::GET, &format!("public/room/{room}")).header("x-auth-token", token)
+    }
+
+    /// One request to every route, some of them at the same time.
+    async fn ask_every_route(&mut self) -> Vec<Answer> {
+        let stranger = self.app.entra.token().signed_by(&SigningKey::stranger()).build();
+        self.plant_entra_token(&stranger);
+        let by_a_stranger = self.app.request(Method::DELETE, "room/vbv-1").bearer_auth(stranger);
+        let requests = [
+            self.create(),
+            self.look(HANDED_OUT[0]),
+            self.delete(HANDED_OUT[1]),
+            by_a_stranger,
+            self.app.request(Method::GET, "health/ready"),
+        ];
+        let mut answers = join_all(requests.map(|request| self.ask(request))).await;
+        // After the others, which leave something for it to do.
+        answers.push(self.ask(self.app.request(Method::POST, "function_pool_maintenance")).await);
+        answers
+    }
+
+    /// Looks through everything that came out.
+    async fn spring(mut self, case: &str, answers: &[Answer]) {
+        for (number, room) in self.app.pexip.rooms().iter().enumerate() {
+            for pin in [&room.pin, &room.guest_pin] {
+                self.secrets.plant(format!("PIN {number}"), pin);
+            }
+        }
+        for answer in answers {
+            self.secrets.assert_not_in(case, &told_to_anybody(answer));
+        }
+        self.program.signal("TERM");
+        let ended = self.program.ended().await;
+        let output = [ended.stdout, ended.stderr].concat().join("\n");
+        assert!(output.contains(REQUEST_ID), "{case}: there is a log to look through: {output}");
+        self.secrets.assert_not_in(case, &output);
+        let files: Vec<_> = std::fs::read_dir(self.folder.path()).expect("a folder").collect();
+        assert!(files.is_empty(), "{case}: {files:?}");
+    }
+}
+
+fn put_ready_room_into_pool(world: &World) {
+    let tomorrow = OffsetDateTime::now_utc() + time::Duration::DAY;
+    let marks = Marks { ready_until: Some(tomorrow), handed_out: None };
+    world.pexip.insert(StoredRoom::named(READY).with_pins(PINS[0], PINS[1]).described(marks.to_string()));
+    world.queue.put(POOL_QUEUE, READY);
+}
+
+fn talkative_settings(
+    world: &World,
+    credential: Credential,
+    folder: &TempDir,
+    log_level: &str,
+) -> HashMap<&'static str, String> {
+    let connection = match credential {
+        Credential::Key => world.queue.connection_string(),
+        Credential::Signature => world.queue.sas_connection_string(),
+    };
+    let nobody = "http://127.0.0.1:1";
+    let mut settings = world.settings();
+    let own = [
+        ("LOG_LEVEL", log_level),
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+        ("AZURE_LOG_LEVEL", "trace"),
+        // A proxy would see every call; nobody listens there, so it must not be asked.
+        ("HTTP_PROXY", nobody),
+        ("http_proxy", nobody),
+        ("ALL_PROXY", nobody),
+        ("PoolStorage", &connection),
+        ("PEXIP_EVENT_USERNAME", "events"),
+        ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD),
+        ("AUDIT_HASH_KEY", AUDIT_HASH_KEY),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
+        ("ROOM_HOST_PIN", PINS[0]),
+        // Nothing is leased in advance, so that a create makes every call itself.
+        ("POOL_PREFETCH", "0"),
+        ("PEXIP_REQUEST_TIMEOUT_SECONDS", "1"),
+        ("ENTRA_KEYS_MIN_REFRESH_SECONDS", "1"),
+    ];
+    settings.extend(own.map(|(name, value)| (name, value.to_owned())));
+    settings.insert("SSLKEYLOGFILE", folder.path().join("keys").display().to_string());
+    settings
+}
+
+/// The answer less what it is asked for: whoever may see a room is told its PINs and its tag, and nothing else.
+fn told_to_anybody(answer: &Answer) -> String {
+    let mut body = answer.text.clone();
+    if answer.status == 200
+        && let Ok(Value::Object(mut room)) = serde_json::from_str(&answer.text)
+    {
+        for asked_for in ["pin", "guest_pin", "tag"] {
+            room.remove(asked_for);
+        }
+        body = Value::Object(room).to_string();
+    }
+    let headers =
+        answer.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    format!("{}\n{}\n{body}", answer.status, headers.collect::<String>())
+}
+
+/// Every way to fail that an outside system has, with what it was sent in its answer where it gives one.
+fn troubles() -> Vec<Trouble> {
+    let echoes = [200, 201, 204, 302, 400, 401, 403, 404, 409, 429, 500, 503].map(Fault::Echo);
+    let others =
+        [Fault::Slow(Duration::from_millis(50)), Fault::Stall, Fault::HangUpBefore, Fault::HangUpAfter, Fault::Rubbish];
+    echoes.into_iter().chain(others).map(Trouble::Showing).chain([Trouble::Down]).collect()
+}
+
+const CALLS: [Call; 13] = [
+    Call::QueueReceive,
+    Call::QueueClaim,
+    Call::QueueCount,
+    Call::QueuePut,
+    Call::PexipLookUp,
+    Call::PexipTag,
+    Call::PexipCreate,
+    Call::PexipDelete,
+    Call::PexipRunning,
+    Call::EntraDiscovery,
+    Call::EntraKeys,
+    Call::GenesysToken,
+    Call::GenesysUser,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_failure_of_the_outside_world_makes_the_program_tell_a_secret() {
+    let rows = CALLS.into_iter().flat_map(|call| troubles().into_iter().map(move |trouble| (call, trouble)));
+    stream::iter(rows).map(|(call, trouble)| check(call, trouble)).buffer_unordered(AT_A_TIME).collect::<()>().await;
+}
+
+async fn check(call: Call, trouble: Trouble) {
+    let case = format!("{call:?} with {trouble:?}");
+    let is_down = matches!(trouble, Trouble::Down);
+    let credential =
+        if matches!(trouble, Trouble::Showing(Fault::Echo(_))) { Credential::Signature } else { Credential::Key };
+    let mut trap = Trap::set("trace", credential).await;
+    let traffic = call.traffic(&trap.app).clone();
+    match trouble {
+        Trouble::Showing(fault) => {
+            traffic.clear();
+            traffic.inject(call.matching(), Times::Always, fault);
+        }
+        Trouble::Down => call.refuse_connections(&trap.app).await,
+    }
+    let answers = trap.ask_every_route().await;
+    if !is_down {
+        eventually(&format!("{case} is met"), async || traffic.count(&call.matching()) > 0).await;
+    }
+    traffic.heal();
+    trap.spring(&case, &answers).await;
+}
+
+#[tokio::test]
+async fn nothing_that_a_caller_sends_is_told_to_anybody() {
+    for log_level in ["trace", "trace,maxconf=trace,hyper=trace,hyper_util=trace,reqwest=trace,azure_core=trace"] {
+        let mut trap = Trap::set(log_level, Credential::Signature).await;
+        let mut answers = trap.ask_every_route().await;
+        let told = answers.iter().filter(|answer| answer.text.contains(PINS[0]) && answer.text.contains(&tag()));
+        assert_eq!(told.count(), 2, "IDIM and the agent are told all of their room: {answers:?}");
+        for request in refused(&mut trap) {
+            let answer = trap.ask(request).await;
+            assert!(answer.status.is_client_error() || answer.text.contains("live"), "{answer:?}");
+            answers.push(answer);
+        }
+        let too_large =
+            format!("POST /{CASE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 26000\r\n\r\n");
+        answers.push(trap.app.send_raw(too_large + &CASE.repeat(1000)).await);
+        trap.spring(log_level, &answers).await;
+    }
+}
+
+/// Secrets where they do not belong.
+fn refused(trap: &mut Trap) -> Vec<RequestBuilder> {
+    let (entra, genesys) = (trap.entra_token(), trap.genesys_token());
+    let unknown = "a-token-that-genesys-does-not-know";
+    trap.secrets.plant("a token that nobody knows", unknown);
+    trap.secrets.plant("a key of the Functions host", "key-of-the-functions-host");
+    let ask = |method: Method, path: &str| trap.app.request(method, path);
+    let (case, tag) = (hex::encode(CASE), tag());
+    let encoded: String = url::form_urlencoded::byte_serialize(tag.as_bytes()).collect();
+    let create = format!("room/create?uuiData={case}");
+    vec![
+        ask(Method::POST, &create),
+        ask(Method::POST, &create).bearer_auth(&genesys),
+        ask(Method::POST, &create).bearer_auth(format!("{entra}x")),
+        ask(Method::POST, &create).basic_auth("maxconf", Some(PASSWORD)),
+        ask(Method::POST, &create).bearer_auth(&entra).bearer_auth(&entra),
+        ask(Method::POST, &format!("{create}&access_token={entra}")).bearer_auth(&entra),
+        ask(Method::POST, &format!("{create}&uuiData={case}")).bearer_auth(&entra),
+        ask(Method::POST, &format!("{create}zz")).bearer_auth(&entra),
+        ask(Method::POST, &format!("room/create?uuiData={CASE}")).bearer_auth(&entra),
+        ask(Method::POST, &format!("room/create?uuiData={}", case.repeat(9))).bearer_auth(&entra),
+        ask(Method::POST, "room/create").bearer_auth(&entra).body(CASE),
+        ask(Method::PUT, &create).bearer_auth(&entra).body(CASE),
+        ask(Method::DELETE, &format!("room/{}", PINS[0])).bearer_auth(&entra),
+        ask(Method::DELETE, &format!("room/{encoded}")).bearer_auth(&entra),
+        ask(Method::GET, &format!("public/room/{}", PINS[1])).header("x-auth-token", &genesys),
+        ask(Method::GET, "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").header("x-auth-token", &genesys),
+        ask(Method::GET, &format!("public/room/{READY}")).header("x-auth-token", &entra),
+        ask(Method::GET, &format!("public/room/{READY}")).header("x-auth-token", unknown),
+        ask(Method::GET, &format!("public/room/{READY}?token={genesys}"))
+            .header("origin", "https://foreign.example.org"),
+        ask(Method::GET, &format!("{PASSWORD}/{encoded}")).header("cookie", &entra),
+        ask(Method::GET, &format!("health/live?code={0}", "key-of-the-functions-host"))
+            .header("x-functions-key", "key-of-the-functions-host")
+            .header("x-azure-functions-invocationid", &genesys[..36]),
+    ]
+}

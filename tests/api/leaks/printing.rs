@@ -1,0 +1,159 @@
+//! Secret types cannot be printed or serialised by accident; what holds them shows nothing of them.
+
+use std::ffi::OsString;
+use std::fmt::{Display, LowerHex};
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use maxconf::app::App;
+use maxconf::auth::{EntraVerifier, GenesysVerifier};
+use maxconf::clock::Clock;
+use maxconf::config::{
+    Config, EntraConfig, GenesysConfig, PexipConfig, PexipEventConfig, QueueConfig, RoomConfig, ServerConfig,
+    StorageAccess, TelemetryConfig,
+};
+use maxconf::outbound::client_builder;
+use maxconf::pexip::{Conference, Listing, NewConference, PexipClient};
+use maxconf::queue::{LeasedMessage, RoomQueue};
+use maxconf::room::{HostPin, Marks, Pin, Pins, RoomName, Tag, TagRule, UuiData};
+use maxconf::room_pool::{HandedOut, Undelivered};
+use maxconf_simulators::StoredRoom;
+use secrecy::{SecretSlice, SecretString};
+use serde::Serialize;
+
+use super::{CASE, Credential, HANDED_OUT, PASSWORD, PINS, known_secrets, tag, talkative_settings};
+use crate::support::{TestQueue, World};
+
+/// Tells, while this file is compiled, in which ways a type shows what it holds. An associated constant of the type
+/// itself counts before one of a trait, where the type has what its bound asks for.
+struct Shows<T>(PhantomData<T>);
+
+trait Silent {
+    const AS_TEXT: bool = false;
+    const AS_JSON: bool = false;
+    const AS_HEXADECIMAL: bool = false;
+    const AS_STR: bool = false;
+    const AS_BYTES: bool = false;
+}
+
+impl<T> Silent for Shows<T> {}
+
+impl<T: Display> Shows<T> {
+    const AS_TEXT: bool = true;
+}
+
+impl<T: Serialize> Shows<T> {
+    const AS_JSON: bool = true;
+}
+
+impl<T: LowerHex> Shows<T> {
+    const AS_HEXADECIMAL: bool = true;
+}
+
+impl<T: AsRef<str>> Shows<T> {
+    const AS_STR: bool = true;
+}
+
+impl<T: AsRef<[u8]>> Shows<T> {
+    const AS_BYTES: bool = true;
+}
+
+macro_rules! shows_nothing {
+    ($($type:ty),+ $(,)?) => {
+        $(const _: () = {
+            let told = concat!(stringify!($type), " would be told by whoever writes it somewhere");
+            assert!(!Shows::<$type>::AS_TEXT && !Shows::<$type>::AS_JSON && !Shows::<$type>::AS_HEXADECIMAL, "{}", told);
+            assert!(!Shows::<$type>::AS_STR && !Shows::<$type>::AS_BYTES, "{}", told);
+        };)+
+    };
+}
+
+// What is public is seen as such, so the question is one that can be answered with yes.
+const _: () = assert!(Shows::<RoomName>::AS_TEXT && Shows::<String>::AS_JSON && Shows::<u8>::AS_HEXADECIMAL);
+const _: () = assert!(Shows::<String>::AS_STR && Shows::<Vec<u8>>::AS_BYTES);
+
+shows_nothing!(
+    SecretString,
+    SecretSlice<u8>,
+    Tag,
+    UuiData,
+    Pin,
+    Pins,
+    HostPin,
+    Conference,
+    Listing,
+    NewConference,
+    HandedOut,
+    Undelivered,
+    LeasedMessage,
+    Config,
+    EntraConfig,
+    GenesysConfig,
+    PexipConfig,
+    PexipEventConfig,
+    QueueConfig,
+    RoomConfig,
+    ServerConfig,
+    StorageAccess,
+    TelemetryConfig,
+    App,
+    RoomQueue,
+    PexipClient,
+    EntraVerifier,
+    GenesysVerifier,
+);
+
+#[tokio::test]
+async fn what_holds_secrets_shows_none_of_them_by_debug() {
+    for credential in [Credential::Key, Credential::Signature] {
+        let world = World::start().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = talkative_settings(&world, credential, &folder, "info");
+        settings.insert("PEXIP_PASSWORD", PASSWORD.to_owned());
+        world.pexip.set_password(PASSWORD);
+        world.pexip.insert(StoredRoom::named(HANDED_OUT[0]).with_pins(PINS[0], PINS[1]).tagged(tag()));
+        let secrets = known_secrets(&settings["PoolStorage"]);
+        let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
+        secrets.assert_not_in("Config", &format!("{config:?} {config:#?}"));
+
+        let prefix = config.room.prefix.clone();
+        let http = client_builder(Duration::from_secs(2)).build().expect("a client");
+        let pexip = PexipClient::new(&config.pexip, prefix.clone(), http.clone());
+        let name = prefix.own(HANDED_OUT[0]).expect("a name of ours");
+        let conference = pexip.find_by_name(&name).await.expect("an answer").expect("the room");
+        secrets.assert_not_in("Conference", &format!("{conference:?} {pexip:?}"));
+
+        let data = UuiData::parse(&hex::encode(CASE)).expect("a case");
+        let rule: &TagRule = &config.room.tag_rule;
+        let tag = rule.tag(&data).expect("a tag");
+        let pins = Pins { host: Pin::parse(PINS[0]).expect("a PIN"), guest: Pin::parse(PINS[1]).expect("a PIN") };
+        secrets.assert_not_in("words of the domain", &format!("{data:?} {tag:?} {pins:?}"));
+        let new = NewConference { name, pins, tag: Some(tag), marks: Marks::default(), automatic_participants: vec![] };
+        secrets.assert_not_in("NewConference", &format!("{new:?}"));
+
+        let queue = RoomQueue::new(&config.queue, prefix, http).expect("a queue client");
+        secrets.assert_not_in("RoomQueue", &format!("{queue:?}"));
+        secrets.assert_not_in("App", &format!("{:?}", App::build(config, Clock::system()).expect("a service")));
+    }
+}
+
+/// The receipt deletes the message: whoever reads it could take the room from the citizen who gets it.
+#[tokio::test]
+async fn a_leased_message_does_not_show_its_receipt() {
+    let queue = TestQueue::on_the_simulator().await;
+    let client = queue.client();
+    client.ensure_exists().await.expect("a queue that can be made");
+    queue.put_text(HANDED_OUT[0]).await;
+
+    let message = client.receive(1, Duration::from_secs(60)).await.expect("messages").remove(0);
+
+    let shown = format!("{message:?}");
+    client.claim(&message).await.expect("a claim");
+    let log = queue.simulator().traffic().log();
+    let deleted = log.iter().find(|exchange| exchange.query.contains("popreceipt=")).expect("a delete");
+    let (_, receipt) = url::form_urlencoded::parse(deleted.query.as_bytes())
+        .find(|(name, _)| name == "popreceipt")
+        .expect("a receipt");
+    assert!(shown.contains(message.id()), "{shown}");
+    assert!(!shown.contains(&*receipt), "{receipt} stands in {shown}");
+}
