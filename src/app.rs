@@ -21,6 +21,7 @@ use crate::routes;
 #[derive(Debug)]
 pub struct App {
     router: Router,
+    max_concurrent_requests: usize,
     background: DropGuard,
 }
 
@@ -73,8 +74,14 @@ impl App {
             pool.look_after_ended_rooms(stop.clone());
         }
 
+        let max_concurrent_requests = config.server.max_concurrent_requests;
         let state = AppState { pool, entra, genesys, event_sink, health, tag_rule, prefix, server: config.server };
-        Ok(Self { router: routes::router(state), background: stop.drop_guard() })
+        Ok(Self { router: routes::router(state), max_concurrent_requests, background: stop.drop_guard() })
+    }
+
+    /// How many requests are worked on at a time.
+    pub fn max_concurrent_requests(&self) -> usize {
+        self.max_concurrent_requests
     }
 
     /// The router, and what keeps the background work going until it is dropped.

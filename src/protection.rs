@@ -13,8 +13,9 @@ use axum::http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method};
-use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_request_with_state, map_response};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
@@ -38,9 +39,9 @@ pub fn bound_with_body<S: Clone + Send + Sync + 'static>(router: Router<S>, boun
 }
 
 /// Puts around all routes of `router` what even the timer's, which has a time limit of its own, must keep to: a bound
-/// on the body, and no panic that ends the process.
-pub fn contain<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.layer(map_request(without_body)).layer(answer_panics())
+/// on the body and on the time for sending it, and no panic that ends the process.
+pub fn contain<S: Clone + Send + Sync + 'static>(router: Router<S>, bounds: &Bounds) -> Router<S> {
+    router.layer(map_request_with_state(bounds.clone(), without_body_in_time)).layer(answer_panics())
 }
 
 /// The bounds of an instance's requests. Clones share the places.
@@ -80,6 +81,11 @@ async fn within_bounds_with_body(
     bounds.keep(bounds.run(request, next)).await
 }
 
+async fn without_body_in_time(State(bounds): State<Bounds>, request: Request) -> Result<Request, ApiError> {
+    let read = tokio::time::timeout(bounds.deadline, without_body(request)).await;
+    read.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
+}
+
 /// Reads the body up to its bound and lets it go: no route looks at one, and an unread body would be cut off.
 async fn without_body(request: Request) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
@@ -87,9 +93,11 @@ async fn without_body(request: Request) -> Result<Request, ApiError> {
     if body.size_hint().lower() > LARGEST_BODY as u64 {
         return Err(ApiError::new(Code::BodyTooLarge));
     }
-    match axum::body::to_bytes(body, LARGEST_BODY).await {
+    match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(_) => Ok(Request::from_parts(parts, Body::empty())),
-        Err(_) => Err(ApiError::new(Code::BodyTooLarge)),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(Code::BodyTooLarge)),
+        // Chunks that are none, or a caller who has left.
+        Err(_) => Err(ApiError::new(Code::RequestInvalid)),
     }
 }
 
@@ -139,7 +147,8 @@ mod tests {
     async fn a_panic_is_answered_and_the_next_request_is_served() {
         let panics = get(async || -> &'static str { panic!("a secret of the caller") });
         let router: Router = Router::new().route("/panics", panics).route("/works", get(async || "fine"));
-        let router = contain(router).layer(from_fn(log_request));
+        let bounds = Bounds { places: Arc::new(Semaphore::new(1)), deadline: Duration::from_secs(1) };
+        let router = contain(router, &bounds).layer(from_fn(log_request));
         let request = |path: &str| Request::get(path).body(Body::empty()).expect("a request");
 
         let answer = router.clone().oneshot(request("/panics")).await.expect("an answer");

@@ -56,8 +56,8 @@ pub fn router(state: AppState) -> Router {
     let api = idim.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
     // The widget can read an error only with the CORS headers on it, so CORS stands outside of what makes errors.
     let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), &server);
-    // Without the bounds of the API: an instance that is busy is not dead, and a run takes longer than a request.
-    let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed));
+    // Without the API's bounds on number and work: an instance that is busy is not dead, a run takes longer than a request.
+    let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed), &bounds);
     let node_events = bound_with_body(node_events.method_not_allowed_fallback(method_not_allowed), &bounds);
     bound(api, &bounds)
         .merge(widget)

@@ -127,7 +127,7 @@ async fn a_head_is_answered_like_a_get_without_its_body() {
 async fn odd_targets_are_problems_and_reach_nobody() {
     let app = TestApp::without_pool().await;
     let token = app.entra.token().build();
-    let long = format!("/room/{}", "a".repeat(60_000));
+    let long = format!("/room/{}", "a".repeat(25_000));
     let mut targets: Vec<String> = [
         "//",
         "///room/create",
@@ -208,8 +208,6 @@ async fn what_is_no_request_at_all_is_refused_before_it_reaches_the_service() {
         ("GET / HTTP/1.1\r\nauthorization: Bearer a\u{0}b\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nauthorization : Bearer a\r\n\r\n".to_owned(), 400),
         ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na".to_owned(), 400),
-        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), 414),
-        (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200)), 431),
     ] {
         let answer = app.send_raw(request).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -282,6 +280,19 @@ async fn a_body_over_its_bound_is_refused_on_every_route() {
     let announced = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 999999\r\n\r\n";
     app.send_raw(announced).await.assert_problem(413, "body_too_large");
     app.assert_nobody_was_asked("large bodies");
+}
+
+#[tokio::test]
+async fn a_body_whose_chunks_are_none_is_no_request() {
+    let app = TestApp::without_pool().await;
+    for path in ["/room/create", "/health/live", "/function_pool_maintenance", "/nothing"] {
+        for chunks in ["x\r\n", "5\r\nabcdef\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\n"] {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n");
+            let answer = app.send_raw(format!("{head}\r\n{chunks}")).await;
+            answer.assert_problem(400, "request_invalid");
+        }
+    }
+    app.assert_nobody_was_asked("malformed bodies");
 }
 
 #[tokio::test]

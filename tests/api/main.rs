@@ -3,6 +3,7 @@
 
 mod answers;
 mod binary;
+mod connections;
 mod cors;
 mod dependencies;
 mod end_to_end;

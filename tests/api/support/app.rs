@@ -28,6 +28,7 @@ pub(crate) struct TestApp {
 pub(crate) struct TestAppBuilder {
     settings: Vec<(&'static str, String)>,
     clock: Clock,
+    files: Option<u32>,
 }
 
 impl TestAppBuilder {
@@ -41,6 +42,12 @@ impl TestAppBuilder {
     /// Lets the service read the time from `now`.
     pub(crate) fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Clock::from_fn(now);
+        self
+    }
+
+    /// Lets the program have so many file descriptors at most.
+    pub(crate) fn files(mut self, files: u32) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -68,7 +75,10 @@ impl TestAppBuilder {
         let mut settings = world.settings();
         settings.extend(self.settings);
         settings.retain(|_, value| !value.is_empty());
-        let program = Program::start(&["serve"], settings);
+        let program = match self.files {
+            None => Program::start(&["serve"], settings),
+            Some(files) => Program::serve_with_files(files, settings),
+        };
         let url = program.url().await;
         (TestApp::around(world, url), program)
     }
@@ -92,7 +102,7 @@ impl TestApp {
     }
 
     pub(crate) fn with() -> TestAppBuilder {
-        TestAppBuilder { settings: Vec::new(), clock: Clock::system() }
+        TestAppBuilder { settings: Vec::new(), clock: Clock::system(), files: None }
     }
 
     /// A request to the service, without credentials.

@@ -26,8 +26,21 @@ pub(crate) struct Ended {
 
 impl Program {
     pub(crate) fn start<'a>(arguments: &[&str], settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_maxconf"))
-            .args(arguments)
+        let mut program = Command::new(env!("CARGO_BIN_EXE_maxconf"));
+        program.args(arguments);
+        Self::spawn(program, settings)
+    }
+
+    /// Starts to serve, with so many file descriptors at most.
+    pub(crate) fn serve_with_files<'a>(files: u32, settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &files.to_string()]);
+        shell.args([env!("CARGO_BIN_EXE_maxconf"), "serve"]);
+        Self::spawn(shell, settings)
+    }
+
+    fn spawn<'a>(mut command: Command, settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut child = command
             .env_clear()
             .envs(settings)
             .stdin(Stdio::null())
@@ -65,6 +78,13 @@ impl Program {
 
     pub(crate) fn stderr(&self) -> Vec<String> {
         self.stderr.lines()
+    }
+
+    /// The memory that it has in use, in MiB; `None` where the system does not tell.
+    pub(crate) fn resident_mib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+        Some(kibibytes.parse::<u64>().expect("a number") / 1024)
     }
 
     /// Sends a signal, by its name without `SIG`.
