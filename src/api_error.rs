@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials};
+use crate::caller_rates::OverRate;
 use crate::outbound::CallFailure;
 use crate::pexip::PexipError;
 use crate::room::InvalidUuiData;
@@ -43,6 +44,7 @@ pub enum Code {
     NotFound,
     MethodNotAllowed,
     BodyTooLarge,
+    RateLimited,
     Internal,
     PexipRefused,
     PexipInvalid,
@@ -73,6 +75,7 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here")
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests of this caller"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::PexipRefused => (StatusCode::BAD_GATEWAY, "pexip_refused", "Pexip refuses the request"),
             Self::PexipInvalid => (StatusCode::BAD_GATEWAY, "pexip_invalid", "Pexip's answer cannot be read"),
@@ -258,6 +261,12 @@ impl From<GenesysRefusal> for ApiError {
             GenesysRefusal::Unreadable(_) => Self::new(Code::GenesysInvalid),
         }
         .cause_of(&refusal)
+    }
+}
+
+impl From<OverRate> for ApiError {
+    fn from(error: OverRate) -> Self {
+        Self::new(Code::RateLimited).retry_after(Some(error.retry_in)).cause_of(&error)
     }
 }
 

@@ -6,7 +6,9 @@ use axum::Router;
 use axum::extract::FromRef;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::audit::Audit;
 use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::caller_rates::CallerRates;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig, StorageAccess};
 use crate::health::Health;
@@ -33,6 +35,8 @@ pub struct AppState {
     pub genesys: GenesysVerifier,
     /// `None` = events are not taken.
     pub event_sink: Option<EventSinkAccount>,
+    pub rates: CallerRates,
+    pub audit: Audit,
     pub health: Health,
     pub tag_rule: TagRule,
     pub prefix: RoomNamePrefix,
@@ -74,8 +78,21 @@ impl App {
             pool.look_after_ended_rooms(stop.clone());
         }
 
+        let rates = CallerRates::new(config.server.rate_limit_per_minute);
+        let audit = Audit::new(config.server.audit_hash_key.as_ref());
         let max_concurrent_requests = config.server.max_concurrent_requests;
-        let state = AppState { pool, entra, genesys, event_sink, health, tag_rule, prefix, server: config.server };
+        let state = AppState {
+            pool,
+            entra,
+            genesys,
+            event_sink,
+            rates,
+            audit,
+            health,
+            tag_rule,
+            prefix,
+            server: config.server,
+        };
         Ok(Self { router: routes::router(state), max_concurrent_requests, background: stop.drop_guard() })
     }
 

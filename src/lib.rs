@@ -5,18 +5,20 @@
 //!
 //! - [`app`] builds everything once; [`server`] listens; [`routes`] says who may call what;
 //! - [`request_log`] gives each request its id and its line in the log, [`protection`] its bounds;
-//! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget;
+//! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget; [`caller_rates`] how often they may;
 //! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
 //! - [`pool_command`] is the operator's way to the same pool, beside the routes;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
-//! - [`api_error`] is the only place that chooses statuses; [`health`] and [`telemetry`] are for operators.
+//! - [`api_error`] is the only place that chooses statuses; [`health`], [`telemetry`] and [`audit`] are for operators.
 //!
 //! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` stands where `routes` stands.
 
 pub mod api_error;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod breaker;
+pub mod caller_rates;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -28,8 +28,12 @@ const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
 #[derive(Clone, Debug)]
 pub struct CallerId(pub String);
 
+/// The request's id, left in the request.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 /// Gives the request its id, runs it, completes and logs the answer.
-pub async fn log_request(request: Request, next: Next) -> Response {
+pub async fn log_request(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let mut line = Line {
@@ -40,6 +44,7 @@ pub async fn log_request(request: Request, next: Next) -> Response {
         route,
         outcome: None,
     };
+    request.extensions_mut().insert(RequestId(id.clone()));
     let span = info_span!("request", request_id = id, route = line.route);
     let mut response = next.run(request).instrument(span).await;
 

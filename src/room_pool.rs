@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::audit::{self, Trail};
 use crate::clock::Clock;
 use crate::config::{PoolConfig, RoomConfig};
 use crate::pexip::{Conference, ConferenceId, NewConference, PexipClient, PexipError};
@@ -70,6 +71,8 @@ struct Inner {
     sweep: Sweep,
     ended: Ended,
     direct_slots: Semaphore,
+    /// For the timer's run: one at a time, whoever else asks for it is told so at once.
+    maintaining: Semaphore,
     burning: Arc<Semaphore>,
 }
 
@@ -89,6 +92,7 @@ impl RoomPool {
             sweep: Sweep::default(),
             ended: Ended::over(&queue),
             direct_slots: Semaphore::new(config.direct_max),
+            maintaining: Semaphore::new(1),
             burning: Arc::new(Semaphore::new(MOST_BURNING)),
             config,
             rooms,
@@ -136,8 +140,9 @@ impl RoomPool {
     }
 
     /// Ends the room of this name: removes the VMR, so that nobody can join any more, then disconnects a call that
-    /// is running in it, as far as that works. False if there is no such room.
-    pub async fn end(&self, name: RoomName) -> Result<bool, PexipError> {
+    /// is running in it, as far as that works. False if there is no such room. `trail` says who
+    /// asked.
+    pub async fn end(&self, name: RoomName, trail: Trail) -> Result<bool, PexipError> {
         let inner = Arc::clone(&self.0);
         // A caller who hangs up after the delete must not leave the call running.
         let ending = tokio::spawn(async move {
@@ -150,6 +155,7 @@ impl RoomPool {
                 }
                 settled => settled?,
             }
+            trail.room_deleted();
             if let Err(error) = inner.pexip.disconnect(&name).await {
                 warn!(room = %name, %error, "the room is deleted, but its call could not be disconnected");
             }
@@ -205,7 +211,7 @@ impl Inner {
     /// Destroys a room that cannot be handed out, in the background; the sweep is behind it. Without an id it may not
     /// even have been made.
     fn burn(&self, id: Option<ConferenceId>, name: RoomName, reason: &'static str) {
-        warn!(room = %name, reason, "room burned");
+        audit::room_burned(&name, reason);
         let Ok(place) = Arc::clone(&self.burning).try_acquire_owned() else { return };
         let pexip = self.pexip.in_background();
         tokio::spawn(async move {

@@ -9,17 +9,21 @@ mod room_answer;
 mod room_create;
 mod room_delete;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use crate::api_error::{ApiError, Code};
 use crate::app::AppState;
+use crate::audit::{Audit, Caller, Trail};
 use crate::auth::{EventSinkAccount, entra_bearer, genesys_token};
+use crate::caller_rates::CallerRates;
 use crate::protection::{Bounds, allow_widget, bound, bound_with_body, contain};
-use crate::request_log::{CallerId, log_request};
+use crate::request_log::{CallerId, RequestId, log_request};
 
 /// The service's router.
 pub fn router(state: AppState) -> Router {
@@ -59,12 +63,8 @@ pub fn router(state: AppState) -> Router {
     // Without the API's bounds on number and work: an instance that is busy is not dead, a run takes longer than a request.
     let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed), &bounds);
     let node_events = bound_with_body(node_events.method_not_allowed_fallback(method_not_allowed), &bounds);
-    bound(api, &bounds)
-        .merge(widget)
-        .merge(node_events)
-        .merge(host_and_probes)
-        .layer(from_fn(log_request))
-        .with_state(state)
+    let followed = bound(api, &bounds).merge(widget).layer(from_fn_with_state(state.clone(), follow));
+    followed.merge(node_events).merge(host_and_probes).layer(from_fn(log_request)).with_state(state)
 }
 
 async fn require_create_role(state: State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -81,27 +81,63 @@ async fn require_delete_role(state: State<AppState>, request: Request, next: Nex
 async fn require_role(
     role: &str,
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let token = entra_bearer(request.headers(), request.uri().query()).map_err(ApiError::entra_credentials)?;
     let caller = state.entra.verify(&token, role).await.map_err(|refusal| ApiError::entra(refusal, role))?;
     let id = CallerId(caller.client_id().to_owned());
-    request.extensions_mut().insert(caller);
-    Ok((axum::Extension(id), next.run(request).await).into_response())
+    Ok(let_through(caller, id, &state.rates, request, next).await)
 }
 
 /// Lets an active user of our Genesys organisation through and leaves the proof in the request.
 async fn require_genesys_user(
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let token = genesys_token(request.headers()).map_err(ApiError::genesys_credentials)?;
     let caller = state.genesys.verify(&token).await?;
     let id = CallerId(caller.user_id().to_owned());
-    request.extensions_mut().insert(caller);
-    Ok((axum::Extension(id), next.run(request).await).into_response())
+    Ok(let_through(caller, id, &state.rates, request, next).await)
+}
+
+/// Leaves the proof of who calls in the request, and goes on while this caller keeps to its rate.
+async fn let_through<C>(caller: C, id: CallerId, rates: &CallerRates, mut request: Request, next: Next) -> Response
+where
+    C: Clone + Send + Sync + Into<Caller> + 'static,
+{
+    if let Some(trail) = request.extensions().get::<Trail>() {
+        trail.caller_is(caller.clone());
+    }
+    let answer = match rates.admit(&id.0).await {
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(over) => ApiError::from(over).into_response(),
+    };
+    (Extension(id), answer).into_response()
+}
+
+/// Begins the trail of a request about a room, and records it where the answer is a problem.
+async fn follow(
+    State(audit): State<Audit>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    route: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let trail = audit.trail(id);
+    request.extensions_mut().insert(trail.clone());
+    let answer = next.run(request).await;
+    // Where nothing is, no room was asked for.
+    if route.is_some()
+        && let Some(error) = answer.extensions().get::<Arc<ApiError>>()
+    {
+        trail.request_refused(error.code().as_str());
+    }
+    answer
 }
 
 /// Lets a Conferencing Node through and leaves the proof in the request.

@@ -1,10 +1,13 @@
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 use super::reader::{Default, Reader, Setting, base_url, list, seconds, whole_number};
+use crate::audit;
 
 static PORT: Setting = Setting {
     name: "FUNCTIONS_CUSTOMHANDLER_PORT",
@@ -79,6 +82,9 @@ pub(super) static PROTECTION_SETTINGS: &[&Setting] = &[
     &APPLICATION_INSIGHTS,
 ];
 
+/// Beyond this nothing is limited any more.
+const MOST_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
+
 /// Where the service runs. From `MAXCONF_ENVIRONMENT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -127,7 +133,7 @@ pub struct ServerConfig {
     /// From `MAX_CONCURRENT_REQUESTS`.
     pub max_concurrent_requests: usize,
     /// From `RATE_LIMIT_PER_MINUTE`.
-    pub rate_limit_per_minute: u32,
+    pub rate_limit_per_minute: NonZeroU32,
     /// From `CORS_ALLOWED_ORIGINS`, as a browser writes them.
     pub cors_allowed_origins: Vec<String>,
     /// From `AUDIT_HASH_KEY`; `None` = a random one per process.
@@ -149,7 +155,7 @@ impl ServerConfig {
         let port = reader.value(&PORT, whole_number(0, u16::MAX));
         let slot = reader.value(&SLOT, slot);
         let max_concurrent_requests = reader.value(&MAX_CONCURRENT, whole_number(1, 100_000));
-        let rate_limit_per_minute = reader.value(&RATE_LIMIT, whole_number(1, 1_000_000));
+        let rate_limit_per_minute = reader.value(&RATE_LIMIT, whole_number(NonZeroU32::MIN, MOST_PER_MINUTE));
         let cors_allowed_origins = reader.optional(&CORS_ORIGINS, origins);
         let audit_hash_key = reader.optional(&AUDIT_HASH_KEY, |text| {
             if text.len() < 16 {
@@ -194,8 +200,6 @@ impl TelemetryConfig {
 /// A level for all of `maxconf`, or directives for its modules. Libraries get no say here: at `debug` some of them
 /// write headers and bodies.
 fn log_level(text: &str) -> Result<Targets, String> {
-    use tracing::level_filters::LevelFilter;
-
     // At info the queue's library writes the address of each call that failed, a message's receipt included.
     let libraries =
         Targets::new().with_default(LevelFilter::INFO).with_target("typespec_client_core", LevelFilter::WARN);
@@ -203,12 +207,17 @@ fn log_level(text: &str) -> Result<Targets, String> {
     let expected =
         || "must be off, error, warn, info, debug or trace, or directives such as maxconf::auth=debug".to_owned();
     if let Ok(level) = text.parse::<LevelFilter>() {
-        return Ok(libraries.with_target("maxconf", level));
+        return Ok(with_audit(libraries.with_target("maxconf", level)));
     }
     let directives: Targets = text.parse().map_err(|_| expected())?;
     let ours = directives.iter().filter(|(target, _)| target.starts_with("maxconf"));
     let own_default = directives.default_level().unwrap_or(LevelFilter::INFO);
-    Ok(libraries.with_target("maxconf", own_default).with_targets(ours))
+    Ok(with_audit(libraries.with_target("maxconf", own_default).with_targets(ours)))
+}
+
+/// Who turns the log down must not lose the audit trail by that.
+fn with_audit(targets: Targets) -> Targets {
+    targets.with_target(audit::TARGET, LevelFilter::INFO)
 }
 
 fn slot(text: &str) -> Result<String, String> {
@@ -230,4 +239,23 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
         })
     };
     list(text)?.into_iter().map(origin).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn no_log_level_silences_the_audit_trail_and_none_lets_libraries_talk() {
+        let levels =
+            ["off", "error", "trace", "maxconf=off", "maxconf::audit=off", "off,maxconf::audit=error", "hyper=trace"];
+        for text in levels {
+            let targets = log_level(text).expect("a level");
+            assert!(targets.would_enable(audit::TARGET, &Level::INFO), "{text}");
+            assert!(!targets.would_enable("hyper::proto", &Level::DEBUG), "{text}");
+        }
+        assert!(!log_level("off").expect("a level").would_enable("maxconf::auth", &Level::ERROR));
+    }
 }

@@ -35,6 +35,11 @@ pub enum InvalidUuiData {
 }
 
 impl UuiData {
+    /// The decoded bytes, for what becomes of them: the tag, and the hash in the audit trail.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+
     /// Reads the hexadecimal form, upper or lower case.
     pub fn parse(hexadecimal: &str) -> Result<Self, InvalidUuiData> {
         if hexadecimal.is_empty() {
@@ -73,7 +78,7 @@ pub struct TagRule {
 impl TagRule {
     /// The tag for a citizen's case.
     pub fn tag(&self, data: &UuiData) -> Result<Tag, InvalidUuiData> {
-        let bytes = data.0.expose_secret();
+        let bytes = data.expose();
         let segment = match self.format {
             UuiDataFormat::Bytes => URL_SAFE_NO_PAD.encode(bytes),
             UuiDataFormat::Segment => std::str::from_utf8(bytes)

@@ -13,7 +13,7 @@ use crate::pexip::Listing;
 /// overstays.
 const LONGEST_RUN: Duration = Duration::from_secs(50);
 
-/// How long a run waits for another run, or a refill, that is under way in this instance.
+/// How long a run waits for a refill that is under way in this instance.
 const LONGEST_QUEUE: Duration = Duration::from_secs(20);
 
 /// What a maintenance run found and did.
@@ -38,6 +38,7 @@ pub enum MaintenanceReport {
 impl Inner {
     /// Tops up to the target, then sweeps: those who wait for a room come first.
     pub(super) async fn maintain(self: &Arc<Self>) -> MaintenanceReport {
+        let Ok(_run) = self.maintaining.try_acquire() else { return MaintenanceReport::Busy };
         let until = Instant::now() + LONGEST_RUN;
         self.ended.wake();
         // Behind a refill, or the next one: under steady load there is always one.

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Inner;
 use super::census::BothClocks;
+use crate::audit;
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
 use crate::room::RoomName;
 
@@ -167,7 +168,7 @@ impl Inner {
             info!(room = %room.name, "room changed or gone since it was listed, not swept");
             return Ok(false);
         }
-        info!(room = %room.name, reason, "room swept");
+        audit::room_swept(&room.name, reason);
         if *running && let Err(error) = self.pexip.in_background().disconnect(&room.name).await {
             warn!(room = %room.name, %error, "the room is swept, but its call could not be disconnected yet");
         }

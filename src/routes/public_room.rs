@@ -1,10 +1,11 @@
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::room_answer::ConstrainedConference;
 use crate::api_error::{ApiError, Code};
+use crate::audit::Trail;
 use crate::auth::GenesysCaller;
 use crate::room::RoomNamePrefix;
 use crate::room_pool::RoomPool;
@@ -13,11 +14,14 @@ use crate::room_pool::RoomPool;
 /// is still in the pool, a foreign name and an unknown one are the same 404.
 pub(super) async fn handler(
     _caller: GenesysCaller,
+    Extension(trail): Extension<Trail>,
     State(prefix): State<RoomNamePrefix>,
     State(pool): State<RoomPool>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let name = name.ok().and_then(|Path(name)| prefix.own(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
+    trail.room_is(&name);
     let conference = pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+    trail.room_read();
     Ok(Json(ConstrainedConference::from(&conference)).into_response())
 }

@@ -1,36 +1,42 @@
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 
 use super::room_answer::ConstrainedConference;
 use crate::api_error::ApiError;
+use crate::audit::Trail;
 use crate::auth::EntraCaller;
 use crate::room::{InvalidUuiData, TagRule, UuiData};
-use crate::room_pool::{RoomPool, RoomSource};
+use crate::room_pool::{HandedOut, RoomPool, RoomSource};
 
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
 
 /// `POST /room/create?uuiData=…`: a room that carries the citizen's tag.
 pub(super) async fn handler(
     _caller: EntraCaller,
+    Extension(trail): Extension<Trail>,
     State(tag_rule): State<TagRule>,
     State(pool): State<RoomPool>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
     // Nothing is taken from the pool before this holds.
-    let tag = tag_rule.tag(&uui_data(query.as_deref())?)?;
-    let room = pool.take(tag).await?.deliver();
-    let mut response = Json(ConstrainedConference::from(&room.conference)).into_response();
+    let uui_data = uui_data(query.as_deref())?;
+    trail.case_is(&uui_data);
+    let tag = tag_rule.tag(&uui_data)?;
+    let HandedOut { conference, source } = pool.take(tag).await?.deliver();
+    let (source, joinable_after) = match source {
+        RoomSource::Pool => ("pool", None),
+        RoomSource::Direct { joinable_after } => ("direct", Some(joinable_after)),
+    };
+    trail.room_handed_out(&conference.name, source);
+    let mut response = Json(ConstrainedConference::from(&conference)).into_response();
     let headers = response.headers_mut();
-    match room.source {
-        RoomSource::Pool => drop(headers.insert(ROOM_SOURCE, HeaderValue::from_static("pool"))),
-        RoomSource::Direct { joinable_after } => {
-            headers.insert(ROOM_SOURCE, HeaderValue::from_static("direct"));
-            headers.insert(RETRY_AFTER, HeaderValue::from(joinable_after.as_secs()));
-        }
+    headers.insert(ROOM_SOURCE, HeaderValue::from_static(source));
+    if let Some(wait) = joinable_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     Ok(response)
 }

@@ -46,13 +46,58 @@ async fn every_answer_carries_the_agreed_headers() {
     ] {
         assert_eq!(answer.status, expected, "{answer:?}");
         assert_eq!(answer.header("content-type"), content_type, "{answer:?}");
-        for (name, value) in FIXED_HEADERS {
-            let values: Vec<_> = answer.headers.get_all(name).iter().collect();
-            assert_eq!(values, [value], "{name}: {answer:?}");
+        assert_agreed_headers(&answer);
+    }
+}
+
+fn assert_agreed_headers(answer: &Answer) {
+    for (name, value) in FIXED_HEADERS {
+        let values: Vec<_> = answer.headers.get_all(name).iter().collect();
+        assert_eq!(values, [value], "{name}: {answer:?}");
+    }
+    assert_eq!(answer.headers.get_all("x-request-id").iter().count(), 1, "{answer:?}");
+    assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
+    assert!(!answer.headers.contains_key("server") && !answer.headers.contains_key("x-powered-by"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn answers_under_pressure_carry_the_agreed_headers_too() {
+    let app = TestApp::with()
+        .set("POOL_TARGET_SIZE", 0)
+        .set("MAX_CONCURRENT_REQUESTS", 1)
+        .set("RATE_LIMIT_PER_MINUTE", 4)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
+        .set("REQUEST_DEADLINE_SECONDS", 3)
+        .start()
+        .await;
+    let chunks =
+        "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nx\r\n";
+    let endless = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\nabc";
+    for (request, status, code) in [(chunks, 400, "request_invalid"), (endless, 504, "deadline_exceeded")] {
+        let answer = app.send_raw(request).await;
+        answer.assert_problem(status, code);
+        assert_agreed_headers(&answer);
+    }
+    let stall = || app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
+    let create = || app.create_room();
+    stall();
+    let (slow, refused) = tokio::join!(create(), async {
+        eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+        create().await
+    });
+    app.pexip.traffic().heal();
+    // Its caller's fourth request was the refused one's, which no guard has seen.
+    let mut answers = vec![(503, "no_room", slow), (503, "overloaded", refused)];
+    for _ in 0..4 {
+        let answer = create().await;
+        if answer.status == 429 {
+            answers.push((429, "rate_limited", answer));
         }
-        assert_eq!(answer.headers.get_all("x-request-id").iter().count(), 1, "{answer:?}");
-        assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
-        assert!(!answer.headers.contains_key("server") && !answer.headers.contains_key("x-powered-by"), "{answer:?}");
+    }
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    for (status, code, answer) in answers {
+        answer.assert_problem(status, code);
+        assert_agreed_headers(&answer);
     }
 }
 
@@ -287,7 +332,8 @@ async fn a_body_whose_chunks_are_none_is_no_request() {
     let app = TestApp::without_pool().await;
     for path in ["/room/create", "/health/live", "/function_pool_maintenance", "/nothing"] {
         for chunks in ["x\r\n", "5\r\nabcdef\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\n"] {
-            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n");
+            let head =
+                format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n");
             let answer = app.send_raw(format!("{head}\r\n{chunks}")).await;
             answer.assert_problem(400, "request_invalid");
         }

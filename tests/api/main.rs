@@ -2,7 +2,9 @@
 //! the wire, except the queue, which is the real emulator where a test says so.
 
 mod answers;
+mod audit;
 mod binary;
+mod caller_rates;
 mod connections;
 mod cors;
 mod dependencies;
@@ -28,7 +30,7 @@ mod program_log;
 mod public_room;
 mod queue;
 mod queue_faults;
-mod readme_settings;
+mod readme;
 mod room_create;
 mod room_delete;
 mod room_pool;

@@ -109,3 +109,26 @@ async fn a_missing_queue_is_made() {
 
     assert_eq!(app.queue.messages(POOL_QUEUE).len(), 4);
 }
+
+/// Whoever reached this route besides the host could do what the timer does, and no more.
+#[tokio::test]
+async fn the_timers_route_gives_a_stranger_no_more_than_one_run_at_a_time() {
+    let app = TestApp::start().await;
+    app.fill_pool().await;
+    app.pexip.traffic().clear();
+    app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
+    let run = tokio::spawn(app.request(Method::POST, "function_pool_maintenance").send());
+    eventually("the run has asked Pexip", async || !app.pexip.traffic().log().is_empty()).await;
+
+    for body in ["", "{}", "{", r#"{"Data":{"timer":{"rooms":9999}},"Metadata":{"prefix":""}}"#] {
+        let request = app.request(Method::POST, "function_pool_maintenance?target=9999&prefix=").body(body);
+        let answer = app.send(request.header("x-azure-functions-invocationid", "a")).await;
+        let expected = json!({ "Outputs": {}, "Logs": ["another run is under way"], "ReturnValue": null });
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
+    }
+    assert_eq!(app.pexip.traffic().log().len(), 1, "only the first run asks anything");
+
+    app.pexip.traffic().heal();
+    run.await.expect("no panic").expect("an answer");
+    assert_eq!((app.pexip.rooms().len(), app.queue.messages(POOL_QUEUE).len()), (4, 4));
+}

@@ -1,0 +1,57 @@
+//! The settings and the audit events in the README are those of the program.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use maxconf::audit::{Decision, FIELDS};
+use maxconf::config::{Config, Default};
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default_and_meaning() {
+    let mut table = "| Variable | Default | Meaning |\n| --- | --- | --- |\n".to_owned();
+    for setting in Config::settings() {
+        let default = match setting.default {
+            Default::Value(value) => format!("`{value}`"),
+            Default::Required | Default::Described(_) => plain(&setting.default.to_string()),
+        };
+        writeln!(table, "| `{}` | {default} | {} |", setting.name, plain(setting.meaning)).expect("text in memory");
+    }
+    assert_listed("settings", &table);
+}
+
+#[test]
+fn the_readme_lists_every_audit_event_with_its_fields() {
+    let mut table = "| Event | Recorded when | Fields |\n| --- | --- | --- |\n".to_owned();
+    for decision in Decision::ALL {
+        let fields = decision.fields().iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(" ");
+        let (event, meaning) = (decision.as_str(), plain(decision.meaning()));
+        writeln!(table, "| `{event}` | {meaning} | {fields} |").expect("text in memory");
+    }
+    table += "\n| Field | Holds |\n| --- | --- |\n";
+    for (field, meaning) in FIELDS {
+        writeln!(table, "| `{field}` | {} |", plain(meaning)).expect("text in memory");
+    }
+    assert_listed("audit", &table);
+}
+
+/// Asserts that this stands in the README between the marks of this name.
+#[track_caller]
+fn assert_listed(name: &str, expected: &str) {
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap_or_default();
+
+    let listed = readme.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map(|(listed, _)| listed.trim());
+
+    assert!(
+        listed == Some(expected.trim()),
+        "README.md does not list the {name} as they are. Put there:\n\n{begin}\n{expected}{end}\n"
+    );
+}
+
+/// Text in which Markdown sees nothing of its own.
+fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| "\\`*<>|".contains(character).then_some('\\').into_iter().chain([character]))
+        .collect()
+}
