@@ -209,10 +209,10 @@ const ATTACKS: [Attack; 6] = [
 
 impl Attack {
     /// On a thread of its own, so that good callers are not slower than they would be.
-    fn begin(self, address: SocketAddr, opened: Arc<AtomicUsize>) -> Runtime {
+    fn begin(self, address: SocketAddr, opened: &Arc<AtomicUsize>) -> Runtime {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         for _ in 0..self.connections {
-            runtime.spawn(self.hold(address, Arc::clone(&opened)));
+            runtime.spawn(self.hold(address, Arc::clone(opened)));
         }
         runtime
     }
@@ -274,7 +274,7 @@ async fn attacked(app: &TestApp, program: &Program, attack: Attack) {
     assert_good_callers_are_served(app, "before").await;
     let before = program.resident_mib();
     let opened = Arc::new(AtomicUsize::new(0));
-    let attackers = attack.begin(address(app), Arc::clone(&opened));
+    let attackers = attack.begin(address(app), &opened);
     let all_came = async || opened.load(Ordering::Relaxed) >= attack.connections;
     eventually("all attackers have come", all_came).await;
     let slowest = assert_good_callers_are_served(app, attack.name).await;

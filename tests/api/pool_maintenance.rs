@@ -2,7 +2,7 @@ use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{POOL_QUEUE, TestApp};
+use crate::support::{POOL_QUEUE, TestApp, eventually};
 
 #[tokio::test]
 async fn a_run_brings_the_pool_to_its_target_and_the_next_one_finds_it_full() {
