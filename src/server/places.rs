@@ -139,3 +139,40 @@ impl Drop for Place {
         self.places.left.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn in_the_worst_rush_each_newcomer_has_the_time_to_send_its_request() {
+        let places = Places::new(2);
+        let (first, second) = (places.take().await, places.take().await);
+        let came = Instant::now();
+        let gives_way = async {
+            first.is_wanted().await;
+            assert!(came.elapsed() >= Duration::from_millis(250), "{:?}", came.elapsed());
+            drop(first);
+        };
+        let (third, ()) = tokio::join!(places.take(), gives_way);
+        assert!(!second.closing.is_cancelled() && !third.closing.is_cancelled(), "one place was wanted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_gives_way_and_none_that_is_at_work() {
+        let places = Places::new(3);
+        let (at_work, back_again, idle) = (places.take().await, places.take().await, places.take().await);
+        at_work.is_at_work();
+        advance(SAFE_AT_FIRST * 2).await;
+        back_again.is_at_work();
+        back_again.is_idle();
+        let gives_way = async {
+            idle.is_wanted().await;
+            drop(idle);
+        };
+        let (_newcomer, ()) = tokio::join!(places.take(), gives_way);
+        assert!(!at_work.closing.is_cancelled() && !back_again.closing.is_cancelled());
+    }
+}
