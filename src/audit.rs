@@ -50,7 +50,7 @@ impl Decision {
             Self::HandedOut => "A room with a citizen's tag goes out to IDIM.",
             Self::Read => "An agent is shown a room, with its PINs and tag.",
             Self::Deleted => "A room is deleted because IDIM asks, even if IDIM hangs up meanwhile.",
-            Self::Swept => "The timer deletes a room whose time is over.",
+            Self::Swept => "A room whose time or conference is over is deleted.",
             Self::Burned => "A room cannot be handed out and is to be destroyed.",
             Self::Refused => "A request to a room's route is answered with a problem.",
         }
@@ -208,7 +208,7 @@ impl Trail {
     }
 }
 
-/// The timer has deleted a room.
+/// A room is deleted because its time or its conference is over.
 pub fn room_swept(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Swept, room, reason);
 }
