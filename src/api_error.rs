@@ -75,7 +75,7 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here")
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests of this caller"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests from this caller"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::PexipRefused => (StatusCode::BAD_GATEWAY, "pexip_refused", "Pexip refuses the request"),
             Self::PexipInvalid => (StatusCode::BAD_GATEWAY, "pexip_invalid", "Pexip's answer cannot be read"),
@@ -257,7 +257,10 @@ impl From<GenesysRefusal> for ApiError {
         match &refusal {
             GenesysRefusal::Invalid => Self::new(Code::TokenInvalid).challenge(invalid_token("genesys")),
             GenesysRefusal::NotPermitted(_) => Self::new(Code::NotPermitted),
-            GenesysRefusal::Unavailable(_, wait) => Self::new(Code::GenesysUnavailable).retry_after(Some(*wait)),
+            GenesysRefusal::Unavailable(_, wait) | GenesysRefusal::Busy(wait) => {
+                Self::new(Code::GenesysUnavailable).retry_after(Some(*wait))
+            }
+            GenesysRefusal::TooManyLookups(wait) => Self::new(Code::RateLimited).retry_after(Some(*wait)),
             GenesysRefusal::Unreadable(_) => Self::new(Code::GenesysInvalid),
         }
         .cause_of(&refusal)

@@ -3,6 +3,7 @@
 //! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
 
 mod bearer;
+mod client_address;
 mod entra;
 mod entra_claims;
 mod entra_key_set;
@@ -11,7 +12,9 @@ mod entra_keys;
 mod event_sink;
 mod genesys;
 mod genesys_api;
+mod genesys_verdicts;
 mod jws;
+mod lookup_rate;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -19,6 +22,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
+pub use client_address::client_address;
 pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
 pub use entra_key_set::{SigningKey, usable_keys};
 pub use event_sink::{EventSender, EventSinkAccount};

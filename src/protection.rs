@@ -10,7 +10,8 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state, map_request_with_state, map_response};
@@ -114,6 +115,7 @@ pub fn allow_widget<S: Clone + Send + Sync + 'static>(router: Router<S>, config:
         .allow_methods([Method::GET])
         .allow_headers([GENESYS_TOKEN, REQUEST_ID])
         .expose_headers([REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
+        .vary([ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS])
         .max_age(Duration::from_secs(7200));
     router.layer(cors).layer(map_response(without_cors_for_foreign_origins))
 }

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 
 use crate::api_error::{ApiError, Code};
 use crate::app::AppState;
 use crate::audit::{Audit, Caller, Trail};
-use crate::auth::{EventSinkAccount, entra_bearer, genesys_token};
+use crate::auth::{EventSinkAccount, client_address, entra_bearer, genesys_token};
 use crate::caller_rates::CallerRates;
 use crate::protection::{Bounds, allow_widget, bound, bound_with_body, contain};
 use crate::request_log::{CallerId, RequestId, log_request};
@@ -44,7 +44,11 @@ pub fn router(state: AppState) -> Router {
         .route("/", get(host::probe))
         .route("/health/{probe}", get(health::handler))
         .route("/function_pool_maintenance", post(pool_maintenance::handler));
-    let widget = Router::new().route("/public/room/{name}", get(public_room::handler).route_layer(is_agent));
+    let widget = Router::new()
+        .route("/public/room/{name}", get(public_room::handler).route_layer(is_agent))
+        // A 404 of their own: the widget could not read the others'.
+        .route("/public/", any(not_found))
+        .route("/public/{*unknown}", any(not_found));
 
     // Without its account the receiver is off, and its path unknown.
     let node_events = match &state.event_sink {
@@ -97,7 +101,7 @@ async fn require_genesys_user(
     next: Next,
 ) -> Result<Response, ApiError> {
     let token = genesys_token(request.headers()).map_err(ApiError::genesys_credentials)?;
-    let caller = state.genesys.verify(&token).await?;
+    let caller = state.genesys.verify(&token, client_address(request.headers())).await?;
     let id = CallerId(caller.user_id().to_owned());
     Ok(let_through(caller, id, &state.rates, request, next).await)
 }

@@ -1,28 +1,22 @@
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use moka::Expiry;
 use moka::future::Cache;
-use rand::TryRng;
-use rand::rngs::SysRng;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::info;
 
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
-use crate::breaker::Breaker;
+use super::genesys_verdicts::{TokenHash, Verdicts};
+use super::lookup_rate::LookupRate;
+use crate::breaker::{Breaker, Open};
 use crate::clock::Clock;
 use crate::config::{AllowedClients, GenesysConfig};
-
-/// How long a token that Genesys refuses is refused without asking again.
-const REFUSAL_LIFETIME: Duration = Duration::from_secs(30);
-
-/// Bounds of the two caches. They are apart so that a flood of bad tokens cannot push out good ones.
-const MOST_CALLERS: u64 = 10_000;
-const MOST_REFUSALS: u64 = 10_000;
 
 /// How long a request waits for a place among the look-ups.
 const LONGEST_WAIT_FOR_A_LOOKUP: Duration = Duration::from_secs(1);
@@ -33,8 +27,8 @@ const MOST_LOOKUPS: usize = 16;
 /// An active user of our Genesys organisation, in our widget.
 #[derive(Clone, Debug)]
 pub struct GenesysCaller {
-    user_id: String,
-    organization_id: String,
+    pub(super) user_id: String,
+    pub(super) organization_id: String,
 }
 
 impl GenesysCaller {
@@ -61,9 +55,15 @@ pub enum GenesysRefusal {
     /// Nothing can be said now: 503, after which time to try again.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
+    /// Genesys has had too much of us and wants to be left alone this long: 503.
+    #[error("Genesys is unavailable (429)")]
+    Busy(Duration),
     /// Genesys answered what nobody agreed on: 502.
     #[error("Genesys answered something else ({0})")]
     Unreadable(String),
+    /// Too many tokens that may be made up came from the caller's address: 429, until when.
+    #[error("too many unknown tokens from one address")]
+    TooManyLookups(Duration),
 }
 
 /// Verifies Genesys Cloud user tokens by asking Genesys. Cheap to clone.
@@ -74,82 +74,94 @@ struct Inner {
     config: GenesysConfig,
     api: GenesysApi,
     clock: Clock,
-    /// Keys of the caches are keyed hashes: a memory dump shows no token.
-    hash_key: hmac::Key,
-    callers: Cache<TokenHash, Accepted>,
-    refusals: Cache<TokenHash, GenesysRefusal>,
-    lookups: Semaphore,
+    verdicts: Verdicts,
+    /// Look-ups under way. Nothing is ever kept in here: what a look-up comes to goes out as its "error", which all
+    /// who wait for it get and nobody after them.
+    under_way: Cache<TokenHash, Infallible>,
+    places: Semaphore,
+    rate: LookupRate,
     breaker: Arc<Breaker>,
 }
 
-type TokenHash = [u8; 32];
+/// What a look-up came to.
+type Verdict = Result<GenesysCaller, GenesysRefusal>;
 
-#[derive(Clone)]
+/// A caller whom Genesys has just vouched for.
 struct Accepted {
     caller: GenesysCaller,
-    /// How long it is believed from the moment it was looked up.
-    lifetime: Duration,
-}
-
-struct AcceptedExpiry;
-
-impl Expiry<TokenHash, Accepted> for AcceptedExpiry {
-    fn expire_after_create(&self, _: &TokenHash, accepted: &Accepted, _: Instant) -> Option<Duration> {
-        Some(accepted.lifetime)
-    }
+    /// What is left of the token's time, if Genesys says.
+    left: Option<Duration>,
 }
 
 impl GenesysVerifier {
     /// A verifier; no call is made yet. `http` follows no redirects.
     pub fn new(config: GenesysConfig, http: reqwest::Client, clock: Clock) -> Self {
-        let mut random = [0; 32];
-        SysRng.try_fill_bytes(&mut random).expect("a machine without a random source cannot keep secrets");
         Self(Arc::new(Inner {
             api: GenesysApi::new(config.api_url.clone(), http),
             config,
             clock,
-            hash_key: hmac::Key::new(hmac::HMAC_SHA256, &random),
-            callers: Cache::builder().max_capacity(MOST_CALLERS).expire_after(AcceptedExpiry).build(),
-            refusals: Cache::builder().max_capacity(MOST_REFUSALS).time_to_live(REFUSAL_LIFETIME).build(),
-            lookups: Semaphore::new(MOST_LOOKUPS),
+            verdicts: Verdicts::new(),
+            under_way: Cache::builder().build(),
+            places: Semaphore::new(MOST_LOOKUPS),
+            rate: LookupRate::new(),
             breaker: Breaker::new(),
         }))
     }
 
-    /// Who holds this token. Requests with the same token share one look-up; only verdicts are remembered, never an
-    /// outage.
-    pub async fn verify(&self, token: &SecretString) -> Result<GenesysCaller, GenesysRefusal> {
-        let hash = self.hash(token);
-        if let Some(refusal) = self.0.refusals.get(&hash).await {
-            return Err(refusal);
+    /// Who holds this token, which came from `address`. Requests with the same token share one look-up. While Genesys
+    /// is unavailable its last good word is believed as long again; an outage is never remembered as a verdict.
+    pub async fn verify(&self, token: &SecretString, address: Option<IpAddr>) -> Verdict {
+        let hash = self.0.verdicts.hash(token);
+        if let Some(verdict) = self.0.verdicts.known(&hash).await {
+            return verdict;
         }
-        match self.0.callers.try_get_with(hash, self.look_up(hash, token)).await {
-            Ok(accepted) => Ok(accepted.caller),
-            Err(refusal) => Err(Arc::unwrap_or_clone(refusal)),
+        let shared = async { Err(self.look_up(hash, token, address).await) };
+        let Err(verdict) = self.0.under_way.try_get_with(hash, shared).await;
+        let verdict = Arc::unwrap_or_clone(verdict);
+        if let Err(refusal @ (GenesysRefusal::Unavailable(..) | GenesysRefusal::Busy(_))) = &verdict
+            && let Some(caller) = self.0.verdicts.last_known(&hash).await
+        {
+            info!(user = caller.user_id, cause = %refusal, "the last word of Genesys is believed once more");
+            return Ok(caller);
         }
+        verdict
     }
 
-    async fn look_up(&self, hash: TokenHash, token: &SecretString) -> Result<Accepted, GenesysRefusal> {
+    async fn look_up(&self, hash: TokenHash, token: &SecretString, address: Option<IpAddr>) -> Verdict {
+        // Whoever came a moment too late to share a look-up finds what it has brought.
+        if let Some(verdict) = self.0.verdicts.known(&hash).await {
+            return verdict;
+        }
+        self.0.breaker.check()?;
+        if self.0.verdicts.last_known(&hash).await.is_none() {
+            self.0.rate.spend(address).await.map_err(GenesysRefusal::TooManyLookups)?;
+        }
         // Made-up tokens must not hold the places of everybody's requests while they wait here.
-        let Ok(_place) = timeout(LONGEST_WAIT_FOR_A_LOOKUP, self.0.lookups.acquire()).await else {
+        let Ok(_place) = timeout(LONGEST_WAIT_FOR_A_LOOKUP, self.0.places.acquire()).await else {
             return Err(GenesysRefusal::Unavailable(
                 "too many look-ups at a time".to_owned(),
                 LONGEST_WAIT_FOR_A_LOOKUP,
             ));
         };
-        let call = self.0.breaker.admit().map_err(|open| {
-            GenesysRefusal::Unavailable("left alone for now, after it failed".to_owned(), open.retry_in)
-        })?;
-        let verdict = self.ask_genesys(token).await;
-        match &verdict {
-            // Its limits are per token, so one that is over its own says nothing about the next: no wait is taken over.
+        let call = self.0.breaker.admit()?;
+        let asked_at = Instant::now();
+        let answer = self.ask_genesys(token).await;
+        match &answer {
+            Err(GenesysRefusal::Busy(wait)) => call.failed(Some(*wait)),
             Err(GenesysRefusal::Unavailable(..)) => call.failed(None),
             Ok(_) | Err(_) => call.succeeded(),
         }
-        if let Err(refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_))) = &verdict {
-            self.0.refusals.insert(hash, refusal.clone()).await;
+        match answer {
+            Ok(Accepted { caller, left }) => {
+                self.0.verdicts.accept(hash, caller.clone(), asked_at, self.0.config.cache, left).await;
+                Ok(caller)
+            }
+            Err(refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_))) => {
+                self.0.verdicts.refuse(hash, refusal.clone()).await;
+                Err(refusal)
+            }
+            Err(nothing_known) => Err(nothing_known),
         }
-        verdict
     }
 
     async fn ask_genesys(&self, token: &SecretString) -> Result<Accepted, GenesysRefusal> {
@@ -157,7 +169,7 @@ impl GenesysVerifier {
         let organization_id = self.check_token(&info)?;
         let user = self.0.api.user(token).await?;
         let user_id = check_user(user)?;
-        Ok(Accepted { caller: GenesysCaller { user_id, organization_id }, lifetime: self.lifetime(&info) })
+        Ok(Accepted { caller: GenesysCaller { user_id, organization_id }, left: self.time_left(&info) })
     }
 
     /// Organisation first: development and production organisation share one API host, so a token of the other one
@@ -184,16 +196,10 @@ impl GenesysVerifier {
         Ok(organization.to_owned())
     }
 
-    /// The cache's time, and not beyond the moment when the token idles out.
-    fn lifetime(&self, info: &TokenInfo) -> Duration {
-        let idles = info.date_token_idles.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-        let left = idles.map(|idles| Duration::try_from(idles - self.0.clock.now_utc()).unwrap_or_default());
-        left.map_or(self.0.config.cache, |left| left.min(self.0.config.cache))
-    }
-
-    fn hash(&self, token: &SecretString) -> TokenHash {
-        let tag = hmac::sign(&self.0.hash_key, token.expose_secret().as_bytes());
-        tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    /// How long it is until the token idles out.
+    fn time_left(&self, info: &TokenInfo) -> Option<Duration> {
+        let idles = OffsetDateTime::parse(info.date_token_idles.as_deref()?, &Rfc3339).ok()?;
+        Some(Duration::try_from(idles - self.0.clock.now_utc()).unwrap_or_default())
     }
 }
 
@@ -205,11 +211,18 @@ fn check_user(user: UserMe) -> Result<String, GenesysRefusal> {
     }
 }
 
+impl From<Open> for GenesysRefusal {
+    fn from(open: Open) -> Self {
+        Self::Unavailable("left alone for now".to_owned(), open.retry_in)
+    }
+}
+
 impl From<GenesysFailure> for GenesysRefusal {
     fn from(failure: GenesysFailure) -> Self {
         match failure {
             GenesysFailure::Unauthorized => Self::Invalid,
             GenesysFailure::Forbidden => Self::NotPermitted("Genesys forbids the token to ask"),
+            GenesysFailure::Busy(wait) => Self::Busy(wait),
             GenesysFailure::Unavailable(cause, wait) => Self::Unavailable(cause, wait),
             GenesysFailure::Invalid(cause) => Self::Unreadable(cause),
         }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use reqwest::Response;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -11,6 +11,8 @@ use crate::outbound::{CallFailure, json, retry_after};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const LARGEST_ANSWER: usize = 256 * 1024;
+
+const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
 /// How long callers are asked to wait where Genesys gives no time of its own; and the bounds of one that it gives.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
@@ -33,7 +35,10 @@ pub(super) enum GenesysFailure {
     /// 403: the token may not ask.
     #[error("Genesys forbids the token to ask (403)")]
     Forbidden,
-    /// 429, 5xx, no answer: nothing is known about the token.
+    /// 429: it wants to be left alone this long.
+    #[error("Genesys is unavailable (429)")]
+    Busy(Duration),
+    /// 5xx, no answer: nothing is known about the token.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
     /// Anything else: an answer that nobody agreed on.
@@ -91,16 +96,14 @@ impl GenesysApi {
             called => called,
         };
         let response = response.map_err(GenesysFailure::from)?;
+        let wait = retry_after(&response).unwrap_or(USUAL_WAIT).clamp(Duration::from_secs(1), LONGEST_WAIT);
         match response.status().as_u16() {
             200 => json(response, LARGEST_ANSWER).await.map_err(GenesysFailure::from),
             401 => Err(GenesysFailure::Unauthorized),
             403 => Err(GenesysFailure::Forbidden),
-            status @ (429 | 500..=599) => {
-                let wait = retry_after(&response).unwrap_or(USUAL_WAIT);
-                let wait = wait.clamp(Duration::from_secs(1), LONGEST_WAIT);
-                Err(GenesysFailure::Unavailable(status.to_string(), wait))
-            }
-            status => Err(GenesysFailure::Invalid(status.to_string())),
+            429 => Err(GenesysFailure::Busy(wait)),
+            500..=599 => Err(GenesysFailure::Unavailable(described(&response), wait)),
+            _ => Err(GenesysFailure::Invalid(described(&response))),
         }
     }
 
@@ -110,6 +113,16 @@ impl GenesysApi {
             HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| CallFailure::Unreadable)?;
         bearer.set_sensitive(true);
         Ok(self.http.get(url).header(AUTHORIZATION, bearer).timeout(CALL_TIMEOUT).send().await?)
+    }
+}
+
+/// Status and, where there is one, the id by which Genesys's support finds the call.
+fn described(response: &Response) -> String {
+    let id = response.headers().get(CORRELATION_ID).and_then(|value| value.to_str().ok());
+    let is_guid = |id: &&str| id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    match id.filter(is_guid) {
+        Some(id) => format!("{}, correlation id {id}", response.status().as_u16()),
+        None => response.status().as_u16().to_string(),
     }
 }
 

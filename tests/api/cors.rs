@@ -69,14 +69,15 @@ fn assert_readable(answer: &Answer, origin: &str) {
 #[track_caller]
 fn assert_varies(answer: &Answer) {
     let vary = answer.headers.get_all("vary").iter().map(|value| value.to_str().expect("text")).collect::<Vec<_>>();
-    assert!(vary.join(",").to_ascii_lowercase().split(',').any(|name| name.trim() == "origin"), "{answer:?}");
+    let vary = vary.join(",").to_ascii_lowercase().replace(' ', "");
+    assert_eq!(vary, "origin,access-control-request-method,access-control-request-headers", "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_preflight_of_the_widget_is_answered_without_a_token() {
     let app = start().await;
     for origin in [WIDGET, "https://second.example.org:8443"] {
-        for path in [ROOM, "public/room/no-room-of-ours", "public/room/%ff"] {
+        for path in [ROOM, "public/room/no-room-of-ours", "public/room/%ff", "public/room/a/b", "public/x", "public/"] {
             let answer = app.send(preflight(&app, path, origin)).await;
             assert!(answer.status.is_success(), "{answer:?}");
             assert_eq!(answer.header("access-control-allow-origin"), origin);
@@ -117,6 +118,11 @@ async fn the_widget_can_read_every_error() {
         (ask(Method::GET, "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqr"), 404, "room_not_found"),
         (ask(Method::GET, "public/room/foreign"), 404, "room_not_found"),
         (ask(Method::GET, "public/room/%ff"), 404, "room_not_found"),
+        (ask(Method::GET, "public/room/a/b"), 404, "not_found"),
+        (ask(Method::GET, "public/room/"), 404, "not_found"),
+        (ask(Method::GET, "public/nothing?x=1"), 404, "not_found"),
+        (ask(Method::GET, "public/"), 404, "not_found"),
+        (ask(Method::DELETE, "public/x"), 404, "not_found"),
         (ask(Method::POST, ROOM), 405, "method_not_allowed"),
         (ask(Method::DELETE, ROOM), 405, "method_not_allowed"),
         (ask(Method::GET, ROOM).body("a".repeat(16 * 1024 + 1)), 413, "body_too_large"),
@@ -151,11 +157,13 @@ async fn a_foreign_page_is_told_nothing() {
         let with_token = app.send(look(&app, origin).header("x-auth-token", &token)).await;
         let without_token = app.send(look(&app, origin)).await;
         let wrong_method = app.send(app.request(Method::PUT, ROOM).header("origin", origin)).await;
+        let wrong_path = app.send(app.request(Method::GET, "public/nothing").header("origin", origin)).await;
         // CORS keeps pages from reading, not callers from asking.
         assert_eq!(with_token.status, 200, "{origin}: {with_token:?}");
         without_token.assert_problem(401, "token_missing");
         wrong_method.assert_problem(405, "method_not_allowed");
-        for answer in [preflight, with_token, without_token, wrong_method] {
+        wrong_path.assert_problem(404, "not_found");
+        for answer in [preflight, with_token, without_token, wrong_method, wrong_path] {
             assert_eq!(cors_headers(&answer), [""; 0], "{origin}: {answer:?}");
             assert_varies(&answer);
         }
@@ -191,7 +199,9 @@ async fn routes_that_no_page_calls_have_no_cors() {
         answer.assert_problem(405, "method_not_allowed");
         assert_eq!(cors_headers(&answer), [""; 0], "{answer:?}");
     }
-    for path in ["", "health/live", "health/ready", "nothing"] {
+    for path in
+        ["", "health/live", "health/ready", "nothing", "public", "publicity", "PUBLIC/room/x", "x/public/room/y"]
+    {
         for method in [Method::GET, Method::OPTIONS] {
             let answer = app.send(app.request(method, path).header("origin", WIDGET)).await;
             assert_eq!(cors_headers(&answer), [""; 0], "{path}: {answer:?}");

@@ -15,6 +15,7 @@ mod entra_properties;
 mod entra_tokens;
 mod fault_table;
 mod function_files;
+mod genesys_load;
 mod genesys_tokens;
 mod health;
 mod leaks;

@@ -32,13 +32,15 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     app.send(without_token).await.assert_problem(401, "token_missing");
     let nowhere = app.request(Method::GET, "nowhere").header("x-request-id", "nowhere-5");
     app.send(nowhere).await.assert_problem(404, "not_found");
-    let wrong_method = app.request(Method::PUT, "room/create").header("x-request-id", "put-6");
+    let below_public = app.request(Method::GET, "public/secret").header("x-request-id", "nowhere-6");
+    app.send(below_public).await.assert_problem(404, "not_found");
+    let wrong_method = app.request(Method::PUT, "room/create").header("x-request-id", "put-7");
     app.send(wrong_method).await.assert_problem(405, "method_not_allowed");
     // The host asks this every 25 ms, so it has no line.
     app.send(app.request(Method::GET, "")).await;
-    app.send(app.request(Method::GET, "health/live").header("x-request-id", "health-7")).await;
+    app.send(app.request(Method::GET, "health/live").header("x-request-id", "health-8")).await;
 
-    let lines = request_lines(&program, 7).await;
+    let lines = request_lines(&program, 8).await;
     let idim = entra::CLIENT_ID;
     let expected = [
         ("POST", "/room/create", 200, "create-1", json!(idim), "ok"),
@@ -46,8 +48,9 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
         ("DELETE", "/room/{name}", 404, "delete-3", json!(idim), "room_not_found"),
         ("POST", "/room/create", 401, "create-4", Value::Null, "token_missing"),
         ("GET", "-", 404, "nowhere-5", Value::Null, "not_found"),
-        ("PUT", "/room/create", 405, "put-6", Value::Null, "method_not_allowed"),
-        ("GET", "/health/{probe}", 200, "health-7", Value::Null, "ok"),
+        ("GET", "/public/{*unknown}", 404, "nowhere-6", Value::Null, "not_found"),
+        ("PUT", "/room/create", 405, "put-7", Value::Null, "method_not_allowed"),
+        ("GET", "/health/{probe}", 200, "health-8", Value::Null, "ok"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (method, route, status, request_id, caller, code)) in lines.iter().zip(expected) {

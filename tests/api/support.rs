@@ -1,5 +1,6 @@
 //! What every test needs: the running service, its outside world, and answers to look at.
 
+mod agent;
 mod answer;
 mod app;
 mod azurite;
@@ -14,6 +15,7 @@ mod waiting;
 
 pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
+pub(crate) use agent::{HANDED_OUT, TOKENS_ME, USERS_ME, assert_agent_refused};
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;

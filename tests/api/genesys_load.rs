@@ -1,0 +1,398 @@
+//! How often Genesys is asked: what is shared, remembered and for how long, and what protects it, and us, from floods
+//! and outages.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use maxconf_simulators::{Fault, GenesysToken, Matching, Times};
+use tokio::task::JoinHandle;
+
+use crate::support::{Answer, TOKENS_ME, TestApp, USERS_ME, assert_agent_refused, eventually, time_passes, within};
+
+const INVALID: (u16, &str) = (401, "token_invalid");
+const UNAVAILABLE: (u16, &str) = (503, "genesys_unavailable");
+const RATE_LIMITED: (u16, &str) = (429, "rate_limited");
+
+/// Times of the contract.
+const GOOD_FOR: u64 = 60;
+const REFUSED_FOR: u64 = 30;
+const LEFT_ALONE_FOR: u64 = 5;
+
+/// Look-ups at a time.
+const PLACES: usize = 16;
+
+/// Look-ups of unknown tokens for one address, at once and in a minute.
+const LOOKUPS_PER_MINUTE: usize = 300;
+
+async fn start() -> TestApp {
+    start_with_cache(GOOD_FOR).await
+}
+
+async fn start_with_cache(seconds: u64) -> TestApp {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_CACHE_SECONDS", seconds).start().await;
+    app.has_handed_out_a_room();
+    app
+}
+
+async fn seconds_pass(seconds: u64) {
+    time_passes(Duration::from_secs(seconds)).await;
+}
+
+fn always(app: &TestApp, fault: Fault) {
+    app.genesys.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+fn asking_to_wait(status: u16, retry_after: &str) -> Fault {
+    let headers = vec![("retry-after".to_owned(), retry_after.to_owned())];
+    Fault::StatusWith { status, headers, body: String::new() }
+}
+
+/// A look that goes on while the test does something else.
+fn look_meanwhile(app: &TestApp, token: &str) -> JoinHandle<Answer> {
+    let request = app.look_request(token);
+    tokio::spawn(async move { Answer::read(request.send().await.expect("an answer")).await })
+}
+
+async fn all(looks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    within("all looks", join_all(looks)).await.into_iter().map(|answer| answer.expect("no panic")).collect()
+}
+
+/// Gives requests that are on their way enough turns to arrive.
+async fn others_have_their_turn(app: &TestApp) {
+    for _ in 0..20 {
+        app.send(app.request(reqwest::Method::GET, "health/live")).await;
+    }
+}
+
+#[tokio::test]
+async fn looks_with_one_token_at_the_same_time_share_one_look_up_whatever_it_comes_to() {
+    for (name, fault, calls) in [
+        ("good", None, (1, 1)),
+        ("unknown", Some((TOKENS_ME, Fault::Status(401))), (1, 0)),
+        ("forbidden", Some((USERS_ME, Fault::Status(403))), (1, 1)),
+        ("rubbish", Some((USERS_ME, Fault::Rubbish)), (1, 1)),
+        ("down", Some((USERS_ME, Fault::HangUpBefore)), (1, 1)),
+    ] {
+        let app = start().await;
+        app.genesys.traffic().inject(Matching::any().path_contains(TOKENS_ME), Times::N(1), Fault::Stall);
+        let token = app.genesys.issue_token();
+        let first = look_meanwhile(&app, &token);
+        eventually("the look-up is on its way", async || app.genesys_calls() == (1, 0)).await;
+        let others: Vec<_> = (0..20).map(|_| look_meanwhile(&app, &token)).collect();
+        others_have_their_turn(&app).await;
+        if let Some((TOKENS_ME, _)) = &fault {
+            app.genesys.revoke(&token);
+        }
+        app.genesys.traffic().heal();
+        if let Some((USERS_ME, fault)) = fault {
+            app.genesys.traffic().inject(Matching::any().path_contains(USERS_ME), Times::Once, fault);
+        }
+
+        let first = all(vec![first]).await.remove(0);
+        for other in all(others).await {
+            assert_eq!((other.status, other.json()["code"].as_str()), (first.status, first.json()["code"].as_str()));
+        }
+        assert_eq!(app.genesys_calls(), calls, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_takes_no_answer_away_from_the_others() {
+    let app = start().await;
+    app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
+    let token = app.genesys.issue_token();
+    let first = look_meanwhile(&app, &token);
+    eventually("the look-up is on its way", async || app.genesys_calls() == (1, 0)).await;
+    let others: Vec<_> = (0..5).map(|_| look_meanwhile(&app, &token)).collect();
+    others_have_their_turn(&app).await;
+    first.abort();
+    for answer in all(others).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(app.genesys_calls(), (2, 1), "the one that was given up, and one for all the others");
+}
+
+#[tokio::test]
+async fn a_good_answer_is_believed_for_its_time_and_no_longer() {
+    let app = start().await;
+    let token = app.genesys.issue_token();
+    assert_eq!(app.look(&token).await.status, 200);
+    app.genesys.revoke(&token);
+    seconds_pass(GOOD_FOR - 2).await;
+    assert_eq!(app.look(&token).await.status, 200);
+    assert_eq!(app.genesys_calls(), (1, 1));
+    seconds_pass(2).await;
+    assert_agent_refused(&app.look(&token).await, INVALID, "revoked");
+    assert_eq!(app.genesys_calls(), (2, 1));
+}
+
+#[tokio::test]
+async fn a_refusal_is_believed_for_its_time_and_no_longer() {
+    for (path, status, refusal) in [(TOKENS_ME, 401, INVALID), (USERS_ME, 403, (403, "not_permitted"))] {
+        let app = start().await;
+        let token = app.genesys.issue_token();
+        app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, Fault::Status(status));
+        assert_agent_refused(&app.look(&token).await, refusal, path);
+        let calls = app.genesys_calls();
+        seconds_pass(REFUSED_FOR - 2).await;
+        assert_agent_refused(&app.look(&token).await, refusal, path);
+        assert_eq!(app.genesys_calls(), calls, "{path}");
+        seconds_pass(2).await;
+        assert_eq!(app.look(&token).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_cache_every_look_asks_and_nobody_is_believed_in_an_outage() {
+    let app = start_with_cache(0).await;
+    let token = app.genesys.issue_token();
+    for looks in 1..=4 {
+        assert_eq!(app.look(&token).await.status, 200);
+        assert_eq!(app.genesys_calls(), (looks, looks));
+    }
+    always(&app, Fault::Status(503));
+    assert_agent_refused(&app.look(&token).await, UNAVAILABLE, "down");
+    app.genesys.traffic().heal();
+    app.genesys.revoke(&token);
+    assert_agent_refused(&app.look(&token).await, INVALID, "revoked");
+}
+
+#[tokio::test]
+async fn no_answer_is_believed_longer_than_the_token_lives_not_even_in_an_outage() {
+    let app = start().await;
+    let short = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(GOOD_FOR / 2)));
+    let longer = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(GOOD_FOR * 3 / 2)));
+    for token in [&short, &longer] {
+        assert_eq!(app.look(token).await.status, 200);
+    }
+    assert_eq!(app.genesys_calls(), (2, 2));
+    seconds_pass(GOOD_FOR / 2 - 2).await;
+    assert_eq!(app.look(&short).await.status, 200);
+    assert_eq!(app.genesys_calls(), (2, 2));
+    seconds_pass(2).await;
+    // The simulator's clock has not moved: it still knows the token.
+    assert_eq!(app.look(&short).await.status, 200);
+    assert_eq!(app.genesys_calls(), (3, 3));
+
+    always(&app, Fault::Status(503));
+    seconds_pass(GOOD_FOR - 2).await;
+    assert_eq!(app.look(&longer).await.status, 200);
+    seconds_pass(2).await;
+    assert_agent_refused(&app.look(&longer).await, UNAVAILABLE, "past its end");
+}
+
+#[tokio::test]
+async fn in_an_outage_a_good_answer_is_believed_once_more_as_long_and_no_longer() {
+    for (name, fault) in [
+        ("error", Fault::Status(503)),
+        ("limit", asking_to_wait(429, "1")),
+        ("broken connections", Fault::HangUpBefore),
+        ("error of the second call", Fault::StatusAfter(500)),
+    ] {
+        let app = start().await;
+        let token = app.genesys.issue_token();
+        assert_eq!(app.look(&token).await.status, 200);
+        always(&app, fault);
+        seconds_pass(GOOD_FOR).await;
+        // Many enough for the breaker to open, which is an outage as well.
+        for _ in 0..7 {
+            assert_eq!(app.look(&token).await.status, 200, "{name}");
+        }
+        assert_agent_refused(&app.look(&app.genesys.issue_token()).await, UNAVAILABLE, name);
+        seconds_pass(GOOD_FOR - 2).await;
+        assert_eq!(app.look(&token).await.status, 200, "{name}");
+        seconds_pass(2).await;
+        assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
+
+        app.genesys.traffic().heal();
+        seconds_pass(LEFT_ALONE_FOR).await;
+        assert_eq!(app.look(&token).await.status, 200, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_an_outage_lets_an_old_answer_stand() {
+    for (name, fault, told, afterwards) in [
+        ("no longer known", Fault::Status(401), INVALID, INVALID),
+        ("no longer permitted", Fault::Status(403), (403, "not_permitted"), (403, "not_permitted")),
+    ] {
+        let app = start().await;
+        let token = app.genesys.issue_token();
+        assert_eq!(app.look(&token).await.status, 200);
+        seconds_pass(GOOD_FOR).await;
+        app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
+        assert_agent_refused(&app.look(&token).await, told, name);
+        always(&app, Fault::Status(503));
+        assert_agent_refused(&app.look(&token).await, afterwards, name);
+        seconds_pass(REFUSED_FOR).await;
+        assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
+    }
+    let app = start().await;
+    let token = app.genesys.issue_token();
+    assert_eq!(app.look(&token).await.status, 200);
+    seconds_pass(GOOD_FOR).await;
+    app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Rubbish);
+    assert_agent_refused(&app.look(&token).await, (502, "genesys_invalid"), "rubbish");
+}
+
+#[tokio::test]
+async fn after_a_429_nobodys_unknown_token_is_looked_up_for_as_long_as_genesys_asks() {
+    for (path, asked, wait) in [
+        (TOKENS_ME, "42", 42),
+        (USERS_ME, "42", 42),
+        (TOKENS_ME, "0", 1),
+        (TOKENS_ME, "3600", 60),
+        (TOKENS_ME, "Wed, 21 Oct 2037 07:28:00 GMT", 5),
+        (TOKENS_ME, "", 5),
+    ] {
+        let context = format!("{path} {asked}");
+        let app = start().await;
+        let known = app.genesys.issue_token();
+        assert_eq!(app.look(&known).await.status, 200);
+        let over_its_limit = app.genesys.issue_token();
+        app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, asking_to_wait(429, asked));
+        let answer = app.look(&over_its_limit).await;
+        assert_agent_refused(&answer, UNAVAILABLE, &context);
+        assert_eq!(answer.header("retry-after"), wait.to_string(), "{context}");
+
+        let other = app.genesys.issue_token();
+        app.genesys.traffic().clear();
+        for token in [&over_its_limit, &other] {
+            let answer = app.look(token).await;
+            assert_agent_refused(&answer, UNAVAILABLE, &context);
+            let told: u64 = answer.header("retry-after").parse().expect("seconds");
+            assert!((1..=wait).contains(&told) && told + 1 >= wait, "{context}: {told}");
+        }
+        assert_eq!(app.look(&known).await.status, 200, "{context}");
+        if wait > 2 {
+            seconds_pass(wait - 2).await;
+            assert_agent_refused(&app.look(&other).await, UNAVAILABLE, &context);
+        }
+        assert_eq!(app.genesys_calls(), (0, 0), "{context}");
+        seconds_pass(wait.min(2)).await;
+        for token in [&other, &over_its_limit] {
+            assert_eq!(app.look(token).await.status, 200, "{context}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_five_failures_genesys_is_left_alone_and_then_tried_with_one_look_up() {
+    for (path, fault) in [
+        (TOKENS_ME, Fault::Status(503)),
+        (USERS_ME, Fault::Status(500)),
+        (TOKENS_ME, Fault::HangUpBefore),
+        (TOKENS_ME, Fault::HangUpAfter),
+    ] {
+        let context = format!("{path} {fault:?}");
+        let app = start().await;
+        let known = app.genesys.issue_token();
+        assert_eq!(app.look(&known).await.status, 200);
+        let tokens: Vec<_> = (0..10).map(|_| app.genesys.issue_token()).collect();
+        app.genesys.traffic().clear();
+        app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Always, fault);
+        for token in &tokens {
+            let answer = app.look(token).await;
+            assert_agent_refused(&answer, UNAVAILABLE, &context);
+            let told: u64 = answer.header("retry-after").parse().expect("seconds");
+            assert!((1..=LEFT_ALONE_FOR).contains(&told), "{context}: {told}");
+        }
+        assert_eq!(app.genesys_calls().0, 5, "{context}");
+        assert_eq!(app.look(&known).await.status, 200, "{context}");
+
+        // A probe that fails: left alone again.
+        seconds_pass(LEFT_ALONE_FOR).await;
+        for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
+            assert_agent_refused(&answer, UNAVAILABLE, &context);
+        }
+        assert_eq!(app.genesys_calls().0, 6, "{context}");
+
+        // One that goes well: all are looked up again. What a token comes to does not matter.
+        seconds_pass(LEFT_ALONE_FOR).await;
+        app.genesys.traffic().heal();
+        assert_agent_refused(&app.look("a-token-of-nobody-at-all").await, INVALID, &context);
+        for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
+            assert_eq!(answer.status, 200, "{context}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_in_between_are_no_failures() {
+    let app = start().await;
+    for number in 0..12 {
+        let fault = if number % 2 == 0 { Fault::Status(503) } else { Fault::Status(401) };
+        app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
+        app.look(&app.genesys.issue_token()).await;
+    }
+    assert_eq!(app.genesys_calls(), (12, 0));
+    assert_eq!(app.look(&app.genesys.issue_token()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_tokens_takes_no_more_places_than_there_are_and_waits_no_longer_than_a_second() {
+    let app = start().await;
+    let known = app.genesys.issue_token();
+    assert_eq!(app.look(&known).await.status, 200);
+    app.genesys.traffic().clear();
+    always(&app, Fault::Stall);
+    let tokens = (0..40).map(|number| format!("a-token-of-nobody-{number:03}"));
+    let looks: Vec<_> = tokens.map(|token| look_meanwhile(&app, &token)).collect();
+    eventually("the first look-ups are on their way", async || app.genesys_calls() == (PLACES, 0)).await;
+    others_have_their_turn(&app).await;
+    assert_eq!(app.genesys_calls(), (PLACES, 0));
+    assert_eq!(app.look(&known).await.status, 200);
+    eventually("those without a place are sent away", async || {
+        looks.iter().filter(|look| look.is_finished()).count() == 40 - PLACES
+    })
+    .await;
+    assert_eq!(app.genesys_calls(), (PLACES, 0));
+    app.genesys.traffic().heal();
+    let (refused, sent_away): (Vec<_>, Vec<_>) = all(looks).await.into_iter().partition(|answer| answer.status == 401);
+    assert_eq!((refused.len(), sent_away.len()), (PLACES, 40 - PLACES));
+    for answer in sent_away {
+        assert_agent_refused(&answer, UNAVAILABLE, "no place");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[tokio::test]
+async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
+    let app = start().await;
+    let known = app.genesys.issue_token();
+    let started = Instant::now();
+    let from = |address: &str, token: &str| app.send(app.look_request(token).header("x-forwarded-for", address));
+    assert_eq!(from("203.0.113.7", &known).await.status, 200);
+    let mut asked = 0;
+    let refused = loop {
+        // What the caller itself puts in front makes no other address of it.
+        let answer =
+            from(&format!("192.0.2.{}, 203.0.113.7:4{asked}", asked % 250), &format!("a-token-of-nobody-{asked:03}"))
+                .await;
+        if answer.status != 401 {
+            break answer;
+        }
+        asked += 1;
+        assert!(asked < 2 * LOOKUPS_PER_MINUTE, "a bound comes into force");
+    };
+    assert_agent_refused(&refused, RATE_LIMITED, "flood");
+    assert_eq!(refused.header("retry-after"), "1");
+    // One is given back every fifth of a second.
+    let given_back = usize::try_from(started.elapsed().as_millis() / 200).expect("a small number");
+    let calls = app.genesys_calls().0;
+    assert_eq!(calls, asked + 1);
+    assert!((LOOKUPS_PER_MINUTE..=LOOKUPS_PER_MINUTE + given_back).contains(&calls), "{calls}");
+
+    // Others are not held up, nor whoever Genesys has vouched for, not even when that is to be renewed.
+    assert_agent_refused(&from("203.0.113.8", "a-token-of-nobody-else").await, INVALID, "another address");
+    assert_agent_refused(&app.look("a-token-of-nobody-without").await, INVALID, "no address");
+    assert_eq!(from("203.0.113.7", &known).await.status, 200);
+    seconds_pass(GOOD_FOR).await;
+    app.genesys.traffic().clear();
+    assert_eq!(from("203.0.113.7", &known).await.status, 200);
+    assert_eq!(app.genesys_calls(), (1, 1));
+    eventually("the address has a look-up again", async || {
+        from("203.0.113.7", "a-token-of-nobody-again").await.status == 401
+    })
+    .await;
+}
