@@ -114,9 +114,9 @@ fn good_bodies() -> [(&'static str, Value); 2] {
     [(TOKENS_ME, info), (USERS_ME, json!({ "id": STRANGER, "state": "active", "name": PLANTED }))]
 }
 
-fn json_answer(status: u16, body: impl ToString) -> Fault {
+fn json_answer(status: u16, body: &str) -> Fault {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Fault::StatusWith { status, headers, body: body.to_string() }
+    Fault::StatusWith { status, headers, body: body.to_owned() }
 }
 
 fn with_header(status: u16, name: &str, value: &str) -> Fault {
@@ -125,15 +125,14 @@ fn with_header(status: u16, name: &str, value: &str) -> Fault {
 
 fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (path, good) in good_bodies() {
-        let error =
-            |status: u16| json!({ "message": PLANTED, "code": PLANTED, "status": status, "contextId": PLANTED });
+    for (path, good) in good_bodies().map(|(path, good)| (path, good.to_string())) {
+        let error = json!({ "message": PLANTED, "code": PLANTED, "contextId": PLANTED }).to_string();
         let mut add = |fault, told, retry_after, cause| rows.push(answer(path, fault, told, retry_after, cause));
         // As good as the true one, and as long as one may be; then too long.
-        add(json_answer(200, good.to_string() + &" ".repeat(200 * 1024)), SEEN, "", "");
-        add(json_answer(200, good.to_string() + &" ".repeat(256 * 1024)), UNREADABLE, "", "cannot be read");
-        add(json_answer(401, error(401)), INVALID, "", "does not know");
-        add(json_answer(403, error(403)), NOT_PERMITTED, "", "forbids");
+        add(json_answer(200, &(good.clone() + &" ".repeat(200 * 1024))), SEEN, "", "");
+        add(json_answer(200, &(good.clone() + &" ".repeat(256 * 1024))), UNREADABLE, "", "cannot be read");
+        add(json_answer(401, &error), INVALID, "", "does not know");
+        add(json_answer(403, &error), NOT_PERMITTED, "", "forbids");
         for status in [201, 204, 206, 400, 404, 405, 410, 418] {
             add(json_answer(status, &good), UNREADABLE, "", "something else");
         }
@@ -149,12 +148,12 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
         for body in ["{}", r#"{"id":null,"state":null,"organization":null}"#] {
             add(json_answer(200, body), UNREADABLE, "", "missing");
         }
-        add(json_answer(200, format!("{good}{good}")), UNREADABLE, "", "cannot be read");
-        let twice = good.to_string().replacen('{', r#"{"id":7,"organization":7,"#, 1);
-        add(json_answer(200, twice), UNREADABLE, "", "cannot be read");
+        add(json_answer(200, &good.repeat(2)), UNREADABLE, "", "cannot be read");
+        let twice = good.replacen('{', r#"{"id":7,"organization":7,"#, 1);
+        add(json_answer(200, &twice), UNREADABLE, "", "cannot be read");
         add(with_header(429, "retry-after", "1"), UNAVAILABLE, "1", "429");
         for status in [500, 502, 503, 504, 599] {
-            add(json_answer(status, error(status)), UNAVAILABLE, "5", "Genesys is unavailable (5");
+            add(json_answer(status, &error), UNAVAILABLE, "5", "Genesys is unavailable (5");
         }
         add(with_header(503, "retry-after", "7"), UNAVAILABLE, "7", "(503)");
         add(with_header(503, "retry-after", "3600"), UNAVAILABLE, "60", "(503)");

@@ -7,6 +7,7 @@ mod binary;
 mod caller_rates;
 mod connections;
 mod cors;
+mod cors_in_a_browser;
 mod dependencies;
 mod end_to_end;
 mod entra_attacks;

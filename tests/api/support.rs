@@ -5,6 +5,8 @@ mod answer;
 mod app;
 mod azurite;
 mod call;
+mod browser;
+mod companion;
 mod idim;
 mod log;
 mod program;
@@ -20,6 +22,7 @@ pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
 pub(crate) use call::Call;
+pub(crate) use browser::Browser;
 pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
     v2_key_fetches,

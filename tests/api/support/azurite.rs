@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
@@ -9,27 +9,16 @@ use std::time::Duration;
 use maxconf_simulators::npm;
 use maxconf_simulators::queue::{ACCOUNT, ACCOUNT_KEY};
 
+use super::companion::Companion;
+
 /// Loading its telemetry library takes seconds even on an idle machine, and a cold build may run beside it.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Microsoft's emulator of Queue Storage, in memory, one for the whole test process.
 pub(crate) struct Azurite {
     connection_string: String,
-    /// Closed when this process ends, however it ends; then the wrapper around the emulator kills it.
-    _while_open: Option<ChildStdin>,
+    _emulator: Option<Companion>,
 }
-
-/// Outlives everything but its standard input, then takes the emulator along. Interrupts are left to the test process.
-const WRAPPER: &str = r#"
-trap '' INT TERM HUP
-scratch=$(mktemp -d) && cd "$scratch" || exit 1
-"$@" & emulator=$!
-exec >/dev/null 2>&1
-read -r _
-kill -9 "$emulator"
-wait "$emulator"
-rm -rf "$scratch"
-"#;
 
 impl Azurite {
     /// The emulator, started by whoever comes first. `None` if this machine has none, which is said out loud; on CI
@@ -46,7 +35,7 @@ impl Azurite {
 
     fn find_or_start() -> Option<Self> {
         if let Some(connection_string) = variable("MAXCONF_AZURITE") {
-            return Some(Self { connection_string, _while_open: None });
+            return Some(Self { connection_string, _emulator: None });
         }
         let program = npm::program(
             "azurite",
@@ -57,33 +46,25 @@ impl Azurite {
     }
 
     fn start(program: &Path) -> Self {
-        let mut wrapper = Command::new("sh")
-            .args(["-c", WRAPPER, "azurite", "node"])
-            .arg(program)
-            .args(["--queueHost", "127.0.0.1", "--queuePort", "0", "--silent"])
-            .args(["--disableTelemetry", "--inMemoryPersistence"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let while_open = wrapper.stdin.take();
-        let output = BufReader::new(wrapper.stdout.take().expect("its output"));
+        let arguments = ["--queueHost", "127.0.0.1", "--queuePort", "0", "--silent", "--disableTelemetry"];
+        let mut command = Command::new("node");
+        command.arg(program).args(arguments).arg("--inMemoryPersistence");
+        let (emulator, output) = Companion::start(&command, Stdio::inherit());
         let (found, endpoint) = mpsc::channel();
         // Reads on after the line that counts: a full pipe would stop the emulator.
         thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Some((_, url)) = line.split_once("listens on ") {
                     // Nobody waits for a second one.
                     let _ = found.send(url.trim().to_owned());
                 }
             }
-            let _ = wrapper.wait();
         });
         let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen within a minute");
         let connection_string = format!(
             "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={url}/{ACCOUNT};"
         );
-        Self { connection_string, _while_open: while_open }
+        Self { connection_string, _emulator: Some(emulator) }
     }
 }
 

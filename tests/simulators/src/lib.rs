@@ -14,6 +14,7 @@
 pub mod entra;
 pub mod genesys;
 pub mod infinity_app;
+pub mod machine;
 pub mod npm;
 pub mod pexip;
 pub mod queue;

@@ -1,8 +1,9 @@
 //! Programs of others that run on Node.js, installed by `npm ci` in folders below `tests`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::machine;
 
 /// The program `path` in the package folder `tests/<folder>`, if Node.js and the folder's packages are there.
 ///
@@ -10,10 +11,8 @@ use std::process::{Command, Stdio};
 pub fn program(folder: &str, path: &str, missed: &str) -> Option<PathBuf> {
     match find(folder, path) {
         Ok(program) => Some(program),
-        Err(reason) if variable("CI").as_deref() == Some("true") => panic!("{reason}: {missed}"),
         Err(reason) => {
-            // Not by `eprintln!`: its text is only shown for tests that fail.
-            let _ = writeln!(std::io::stderr(), "\n{reason}: {missed}\n");
+            machine::lacks(&reason, missed);
             None
         }
     }
@@ -27,9 +26,4 @@ fn find(folder: &str, path: &str) -> Result<PathBuf, String> {
     let version = Command::new("node").arg("--version").stdout(Stdio::null()).status();
     version.map_err(|error| format!("node cannot be run ({})", error.kind()))?;
     Ok(packages.join(path))
-}
-
-fn variable(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "about the machine that the tests run on, not about the service")]
-    std::env::var(name).ok()
 }
