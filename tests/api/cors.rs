@@ -3,7 +3,7 @@
 use maxconf_simulators::{Fault, GenesysToken, Matching, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};
 
-use crate::support::{Answer, IDIM_ROUTES, TAG, TestApp};
+use crate::support::{Answer, IDIM_ROUTES, TAG, TestApp, eventually};
 
 const ROOM: &str = "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const WIDGET: &str = "https://agent.example.org";
@@ -146,6 +146,29 @@ async fn the_widget_can_read_every_error() {
     let answer = app.send(look(&app, WIDGET).header("x-auth-token", app.genesys.issue_token())).await;
     answer.assert_problem(503, "genesys_unavailable");
     assert_readable(&answer, WIDGET);
+}
+
+#[tokio::test]
+async fn the_widget_can_read_that_it_has_to_wait_or_took_too_long() {
+    let app = TestApp::with()
+        .set("POOL_TARGET_SIZE", 0)
+        .set("MAX_CONCURRENT_REQUESTS", 1)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
+        .set("REQUEST_DEADLINE_SECONDS", 2)
+        .start()
+        .await;
+    let head = format!("GET /{ROOM} HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {WIDGET}\r\n");
+    let answer = app.send_raw(format!("{head}content-length: 5\r\n\r\nabc")).await;
+    answer.assert_problem(504, "deadline_exceeded");
+    assert_readable(&answer, WIDGET);
+
+    app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
+    let stalled = tokio::spawn(look(&app, WIDGET).header("x-auth-token", app.genesys.issue_token()).send());
+    eventually("Genesys is asked", async || !app.genesys.traffic().log().is_empty()).await;
+    let answer = app.send(look(&app, WIDGET)).await;
+    answer.assert_problem(503, "overloaded");
+    assert_readable(&answer, WIDGET);
+    stalled.abort();
 }
 
 #[tokio::test]
