@@ -361,7 +361,10 @@ async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
     let app = start().await;
     let known = app.genesys.issue_token();
     let started = Instant::now();
-    let from = |address: &str, token: &str| app.send(app.look_request(token).header("x-forwarded-for", address));
+    let widget = "https://agent.example.org";
+    let from = |address: &str, token: &str| {
+        app.send(app.look_request(token).header("x-forwarded-for", address).header("origin", widget))
+    };
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
     let mut asked = 0;
     let refused = loop {
@@ -377,6 +380,7 @@ async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
     };
     assert_agent_refused(&refused, RATE_LIMITED, "flood");
     assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.header("access-control-allow-origin"), widget, "the widget can read it");
     // One is given back every fifth of a second.
     let given_back = usize::try_from(started.elapsed().as_millis() / 200).expect("a small number");
     let calls = app.genesys_calls().0;
