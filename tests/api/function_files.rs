@@ -131,8 +131,18 @@ async fn every_route_of_the_service_can_be_reached_through_a_function() {
     reachable.insert(("GET".to_owned(), "/".to_owned()));
 
     for route in routes_in_source() {
+        let mut served = Vec::new();
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-            if reachable.contains(&(method.to_string(), route.clone())) || !is_served(&app, &method, &route).await {
+            if is_served(&app, &method, &route).await {
+                served.push(method);
+            }
+        }
+        // A preflight for what is not there leads to a 404 only.
+        if served == [Method::OPTIONS] {
+            continue;
+        }
+        for method in served {
+            if reachable.contains(&(method.to_string(), route.clone())) {
                 continue;
             }
             let function = functions.iter().find(|function| {
