@@ -21,16 +21,16 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
-/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room.
-pub(crate) async fn two_looks_pass() {
-    time_passes(Duration::from_secs(31)).await;
-}
-
-/// Lets this much of the runtime's time pass at once. The time of day, by which ages and tokens are judged, stays.
+/// Lets this much of the runtime's time pass at once. Wall clocks are not touched.
 pub(crate) async fn time_passes(duration: Duration) {
     tokio::time::pause();
     tokio::time::advance(duration).await;
     tokio::time::resume();
+}
+
+/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room.
+pub(crate) async fn two_looks_pass() {
+    time_passes(Duration::from_secs(31)).await;
 }
 
 /// Lets time pass until `done`: whatever is done now in peace, then half a minute, and again. Where time passes while a
