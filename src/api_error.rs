@@ -75,7 +75,7 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here")
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests from this caller"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::PexipRefused => (StatusCode::BAD_GATEWAY, "pexip_refused", "Pexip refuses the request"),
             Self::PexipInvalid => (StatusCode::BAD_GATEWAY, "pexip_invalid", "Pexip's answer cannot be read"),
