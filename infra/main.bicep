@@ -1,0 +1,178 @@
+// One environment of the room service: everything in its resource group, and its API on the gateway that is there
+// already. Two of these share nothing but the subscription.
+
+targetScope = 'resourceGroup'
+
+@description('Which of the two isolated environments this is.')
+@allowed(['test', 'production'])
+param environment string
+
+@description('Region of everything that has one.')
+param location string = resourceGroup().location
+
+@description('Instances of the plan. Every slot runs on every one of them; the Pexip budget is divided by their number.')
+@minValue(1)
+@maxValue(10)
+param instances int
+
+@description('Plan SKU, Premium v3.')
+param planSku string
+
+@description('Whether plan and storage are spread over zones.')
+param zoneRedundant bool
+
+@description('The slots, production first. A slot is what stays in place at a swap: see modules/function-app.bicep.')
+param slots array
+
+@description('Address space of the virtual network, a /24; it must not overlap with the one of Pexip.')
+param addressSpace string
+
+@description('Pexip: the management node, its network, and what is made for each room.')
+param pexip object
+
+@description('Entra: tenant, accepted audiences and clients.')
+param entra object
+
+@description('Genesys Cloud: region, organisation, accepted OAuth clients.')
+param genesys object
+
+@description('The API Management service that is there already: name, resource group, public host name.')
+param gateway object
+
+@description('Origins of the agent\'s widget, exact.')
+param widgetOrigins array
+
+@description('Addresses of the Pexip Conferencing Nodes as the gateway sees them.')
+param conferencingNodes array
+
+@description('Addresses that may try out the release candidate on Production through the gateway.')
+param smokeAddresses array
+
+@description('Who is told when something is wrong.')
+param alertEmail string
+
+@description('GitHub repository whose workflows deploy, as owner/name.')
+param repository string
+
+var short = environment == 'production' ? 'prod' : 'test'
+var siteName = 'fa-maxconf-${short}'
+var suffix = uniqueString(resourceGroup().id)
+
+module network 'modules/network.bicep' = {
+  name: 'network'
+  params: {
+    location: location
+    name: 'vnet-maxconf-${short}'
+    addressSpace: addressSpace
+    pexipNetworkId: pexip.networkId
+    pexipManagementAddress: pexip.managementAddress
+  }
+}
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
+  params: {
+    location: location
+    name: 'id-maxconf-${short}'
+    repository: repository
+    deployers: map(slots, slot => slot.gitHubEnvironment)
+  }
+}
+
+module monitor 'modules/monitor.bicep' = {
+  name: 'monitor'
+  params: {
+    location: location
+    name: 'maxconf-${short}'
+    alertEmail: alertEmail
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage'
+  params: {
+    location: location
+    hostAccountName: 'stmaxhost${suffix}'
+    poolAccountName: 'stmaxpool${suffix}'
+    zoneRedundant: zoneRedundant
+    queues: map(slots, slot => slot.queue)
+    runtimePrincipalId: identity.outputs.runtimePrincipalId
+    endpointSubnetId: network.outputs.endpointSubnetId
+    privateZoneIds: network.outputs.privateZoneIds
+    workspaceId: monitor.outputs.workspaceId
+  }
+}
+
+module vault 'modules/vault.bicep' = {
+  name: 'vault'
+  params: {
+    location: location
+    name: 'kvmaxconf${suffix}'
+    runtimePrincipalId: identity.outputs.runtimePrincipalId
+    endpointSubnetId: network.outputs.endpointSubnetId
+    privateZoneIds: network.outputs.privateZoneIds
+    workspaceId: monitor.outputs.workspaceId
+  }
+}
+
+module functionApp 'modules/function-app.bicep' = {
+  name: 'function-app'
+  params: {
+    location: location
+    name: siteName
+    environment: environment
+    planSku: planSku
+    instances: instances
+    zoneRedundant: zoneRedundant
+    slots: slots
+    identityId: identity.outputs.runtimeId
+    identityClientId: identity.outputs.runtimeClientId
+    deployerPrincipalIds: identity.outputs.deployerPrincipalIds
+    appSubnetId: network.outputs.appSubnetId
+    inboundSubnetId: network.outputs.inboundSubnetId
+    privateZoneIds: network.outputs.privateZoneIds
+    hostAccountName: storage.outputs.hostAccountName
+    queueServiceUri: storage.outputs.queueServiceUri
+    vaultUri: vault.outputs.uri
+    applicationInsightsConnectionString: monitor.outputs.connectionString
+    workspaceId: monitor.outputs.workspaceId
+    pexip: pexip
+    entra: entra
+    genesys: genesys
+  }
+}
+
+module apiManagement 'modules/api-management.bicep' = {
+  name: 'api-management-${short}'
+  scope: resourceGroup(gateway.resourceGroup)
+  params: {
+    serviceName: gateway.name
+    siteHostNames: functionApp.outputs.hostNames
+    slots: slots
+    entra: entra
+    widgetOrigins: widgetOrigins
+    conferencingNodes: conferencingNodes
+    smokeAddresses: smokeAddresses
+    applicationInsightsId: monitor.outputs.applicationInsightsId
+    applicationInsightsConnectionString: monitor.outputs.connectionString
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  params: {
+    location: location
+    environment: environment
+    workspaceId: monitor.outputs.workspaceId
+    applicationInsightsId: monitor.outputs.applicationInsightsId
+    actionGroupId: monitor.outputs.actionGroupId
+    siteId: functionApp.outputs.siteId
+    vaultId: vault.outputs.id
+    gatewayHost: gateway.host
+  }
+}
+
+output siteName string = siteName
+output vaultName string = vault.outputs.name
+output runtimeIdentityClientId string = identity.outputs.runtimeClientId
+output deployerClientIds array = identity.outputs.deployerClientIds

@@ -1,0 +1,178 @@
+// What wakes somebody up. The log alerts stand in alerts.yaml; the runbook has a section for each.
+
+param location string
+param environment string
+param workspaceId string
+param applicationInsightsId string
+param actionGroupId string
+param siteId string
+param vaultId string
+
+@description('Public host name of the API.')
+param gatewayHost string
+
+var rules = loadYamlContent('../alerts.yaml')
+var logAlerts = rules.logAlerts
+var activityAlerts = rules.activityAlerts
+var environmentId = resourceGroup().id
+
+resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in logAlerts: {
+  name: 'maxconf-${environment}-${rule.name}'
+  location: location
+  kind: 'LogAlert'
+  properties: {
+    displayName: 'MaxConf ${environment}: ${rule.title}'
+    description: 'Runbook: infra/README.md, ${rule.name}'
+    severity: rule.severity
+    enabled: true
+    scopes: [workspaceId]
+    evaluationFrequency: rule.every
+    windowSize: rule.window
+    autoMitigate: true
+    criteria: {
+      allOf: [
+        {
+          query: rule.query
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: 0
+          failingPeriods: {
+            numberOfEvaluationPeriods: rule.periods
+            minFailingPeriodsToAlert: rule.periods
+          }
+        }
+      ]
+    }
+    actions: { actionGroups: [actionGroupId] }
+  }
+}]
+
+resource activityRules 'Microsoft.Insights/activityLogAlerts@2020-10-01' = [for rule in activityAlerts: {
+  name: 'maxconf-${environment}-${rule.name}'
+  location: 'global'
+  properties: {
+    description: 'Runbook: infra/README.md, ${rule.name}'
+    enabled: true
+    scopes: [environmentId]
+    condition: {
+      allOf: concat([
+        { field: 'category', equals: 'Administrative' }
+        { field: 'operationName', equals: rule.operation }
+      ], rule.failuresOnly ? [{ field: 'status', equals: 'Failed' }] : [])
+    }
+    actions: { actionGroups: [{ actionGroupId: actionGroupId }] }
+  }
+}]
+
+// The view from outside, through the gateway; it also looks at the age of the gateway's certificate.
+resource outsideTest 'Microsoft.Insights/webtests@2022-06-15' = {
+  name: 'maxconf-${environment}-outside'
+  location: location
+  kind: 'standard'
+  tags: { 'hidden-link:${applicationInsightsId}': 'Resource' }
+  properties: {
+    SyntheticMonitorId: 'maxconf-${environment}-outside'
+    Name: 'maxconf-${environment}-outside'
+    Enabled: true
+    Frequency: 300
+    Timeout: 30
+    Kind: 'standard'
+    RetryEnabled: true
+    Locations: [
+      { Id: 'us-va-ash-azr' }
+      { Id: 'us-ca-sjc-azr' }
+      { Id: 'us-il-ch1-azr' }
+    ]
+    Request: {
+      RequestUrl: 'https://${gatewayHost}/health/live'
+      HttpVerb: 'GET'
+    }
+    ValidationRules: {
+      ExpectedHttpStatusCode: 200
+      SSLCheck: true
+      SSLCertRemainingLifetimeCheck: 30
+    }
+  }
+}
+
+resource outsideRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'maxconf-${environment}-outside'
+  location: 'global'
+  properties: {
+    description: 'Runbook: infra/README.md, outside'
+    severity: 1
+    enabled: true
+    scopes: [outsideTest.id, applicationInsightsId]
+    evaluationFrequency: 'PT1M'
+    windowSize: 'PT5M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.WebtestLocationAvailabilityCriteria'
+      webTestId: outsideTest.id
+      componentId: applicationInsightsId
+      failedLocationCount: 2
+    }
+    actions: [{ actionGroupId: actionGroupId }]
+  }
+}
+
+// The platform's own count, which is there even when the service says nothing any more.
+resource deadHandlerRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'maxconf-${environment}-dead-handler'
+  location: 'global'
+  properties: {
+    description: 'Runbook: infra/README.md, dead-handler'
+    severity: 1
+    enabled: true
+    scopes: [siteId]
+    evaluationFrequency: 'PT1M'
+    windowSize: 'PT5M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          name: 'unhealthy'
+          metricName: 'HealthCheckStatus'
+          metricNamespace: 'Microsoft.Web/sites'
+          timeAggregation: 'Average'
+          operator: 'LessThan'
+          threshold: 100
+        }
+      ]
+    }
+    actions: [{ actionGroupId: actionGroupId }]
+  }
+}
+
+// The vault says it 30 days before.
+resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+  name: 'maxconf-${environment}-vault'
+  location: location
+  properties: {
+    source: vaultId
+    topicType: 'Microsoft.KeyVault.vaults'
+  }
+
+  resource expiry 'eventSubscriptions' = {
+    name: 'expiry'
+    properties: {
+      eventDeliverySchema: 'CloudEventSchemaV1_0'
+      filter: {
+        includedEventTypes: [
+          'Microsoft.KeyVault.SecretNearExpiry'
+          'Microsoft.KeyVault.SecretExpired'
+          'Microsoft.KeyVault.CertificateNearExpiry'
+          'Microsoft.KeyVault.CertificateExpired'
+        ]
+      }
+      destination: {
+        endpointType: 'MonitorAlert'
+        properties: {
+          severity: 'Sev2'
+          description: 'Runbook: infra/README.md, expiry'
+          actionGroups: [actionGroupId]
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,170 @@
+// The service's API on the gateway that is there already: one API for each slot, told apart by its path. What is
+// published, and under which policy, is gateway/operations.json; an operation of the OpenAPI document that is not in that
+// table fails the checks of tests/infra.
+
+param serviceName string
+
+@description('Host names of the slots, in the order of the slots.')
+param siteHostNames array
+
+param slots array
+param entra object
+param widgetOrigins array
+param conferencingNodes array
+param smokeAddresses array
+param applicationInsightsId string
+param applicationInsightsConnectionString string
+
+var operations = loadJsonContent('../gateway/operations.json')
+// Made from the code; without the file nothing compiles.
+var openApiDocument = loadTextContent('../openapi.json')
+
+var apiPolicy = loadTextContent('../gateway/api.xml')
+var operationPolicies = {
+  idim: loadTextContent('../gateway/idim.xml')
+  widget: loadTextContent('../gateway/widget.xml')
+  'conferencing-nodes': loadTextContent('../gateway/conferencing-nodes.xml')
+  open: loadTextContent('../gateway/open.xml')
+}
+
+var origins = join(map(widgetOrigins, origin => '<origin>${origin}</origin>'), '')
+var nodes = join(map(conferencingNodes, address => '<address>${address}</address>'), '')
+var clients = join(map(entra.clientIds, id => '<application-id>${id}</application-id>'), '')
+var audiences = join(map(entra.audiences, audience => '<audience>${audience}</audience>'), '')
+var smokers = join(map(smokeAddresses, address => '<address>${address}</address>'), '')
+
+// The release candidate on Production is nobody's business but the smoke test's.
+var admissions = [for slot in slots: slot.name == 'staging' ? '<ip-filter action="allow">${smokers}</ip-filter>' : '']
+
+var published = flatten(map(slots, slot => map(operations, operation => {
+  api: 'maxconf-${slot.name}'
+  operation: operation.id
+  policy: operation.policy
+})))
+
+// What must reach no log: identity data in the query, and everybody's credentials.
+var masked = {
+  queryParams: [
+    { value: 'uuiData', mode: 'Hide' }
+    { value: 'code', mode: 'Hide' }
+  ]
+  headers: [
+    { value: 'Authorization', mode: 'Hide' }
+    { value: 'x-auth-token', mode: 'Hide' }
+  ]
+}
+var logged = {
+  request: { headers: ['x-request-id'], body: { bytes: 0 }, dataMasking: masked }
+  response: { headers: ['x-request-id', 'maxconf-version', 'room-source'], body: { bytes: 0 }, dataMasking: masked }
+}
+
+resource service 'Microsoft.ApiManagement/service@2024-05-01' existing = {
+  name: serviceName
+}
+
+resource insightsLogger 'Microsoft.ApiManagement/service/loggers@2024-05-01' = {
+  parent: service
+  name: 'maxconf'
+  properties: {
+    loggerType: 'applicationInsights'
+    resourceId: applicationInsightsId
+    credentials: { connectionString: applicationInsightsConnectionString }
+  }
+}
+
+resource monitorLogger 'Microsoft.ApiManagement/service/loggers@2024-05-01' = {
+  parent: service
+  name: 'azuremonitor'
+  properties: {
+    loggerType: 'azureMonitor'
+    isBuffered: true
+  }
+}
+
+resource backends 'Microsoft.ApiManagement/service/backends@2024-05-01' = [for (slot, index) in slots: {
+  parent: service
+  name: 'maxconf-${slot.name}'
+  properties: {
+    protocol: 'http'
+    url: 'https://${siteHostNames[index]}'
+    tls: { validateCertificateChain: true, validateCertificateName: true }
+    circuitBreaker: {
+      rules: [
+        {
+          name: 'dead-handler'
+          // A dead handler or host answers 500. The service's own 502, 503 and 504 are answers that callers can read,
+          // and must not be turned into others.
+          failureCondition: {
+            count: 20
+            interval: 'PT10S'
+            statusCodeRanges: [{ min: 500, max: 500 }]
+          }
+          tripDuration: 'PT10S'
+          acceptRetryAfter: false
+        }
+      ]
+    }
+  }
+}]
+
+resource apis 'Microsoft.ApiManagement/service/apis@2024-05-01' = [for slot in slots: {
+  parent: service
+  name: 'maxconf-${slot.name}'
+  properties: {
+    displayName: 'MaxConf API (${slot.name})'
+    path: slot.gatewayPath
+    protocols: ['https']
+    // Callers prove themselves with their own tokens.
+    subscriptionRequired: false
+    format: 'openapi+json'
+    value: openApiDocument
+  }
+}]
+
+resource apiPolicies 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = [for (slot, index) in slots: {
+  parent: apis[index]
+  name: 'policy'
+  properties: {
+    format: 'xml'
+    value: replace(replace(replace(apiPolicy, '[[origins]]', origins), '[[admission]]', admissions[index]), '[[backend]]', 'maxconf-${slot.name}')
+  }
+  dependsOn: [backends]
+}]
+
+resource policiesOfOperations 'Microsoft.ApiManagement/service/apis/operations/policies@2024-05-01' = [for entry in published: {
+  name: '${serviceName}/${entry.api}/${entry.operation}/policy'
+  properties: {
+    format: 'xml'
+    value: replace(replace(replace(replace(operationPolicies[entry.policy], '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes)
+  }
+  dependsOn: [apis]
+}]
+
+resource insightsDiagnostics 'Microsoft.ApiManagement/service/apis/diagnostics@2024-05-01' = [for (slot, index) in slots: {
+  parent: apis[index]
+  name: 'applicationinsights'
+  properties: {
+    loggerId: insightsLogger.id
+    alwaysLog: 'allErrors'
+    httpCorrelationProtocol: 'W3C'
+    verbosity: 'information'
+    logClientIp: true
+    sampling: { samplingType: 'fixed', percentage: 100 }
+    frontend: logged
+    backend: logged
+  }
+}]
+
+resource monitorDiagnostics 'Microsoft.ApiManagement/service/apis/diagnostics@2024-05-01' = [for (slot, index) in slots: {
+  parent: apis[index]
+  name: 'azuremonitor'
+  properties: {
+    loggerId: monitorLogger.id
+    alwaysLog: 'allErrors'
+    verbosity: 'information'
+    logClientIp: true
+    sampling: { samplingType: 'fixed', percentage: 100 }
+    frontend: logged
+    backend: logged
+  }
+}]

@@ -1,0 +1,62 @@
+// The environment's secrets. Operators put them in (README, Secrets); no template and no pipeline ever holds one.
+
+param location string
+param name string
+param runtimePrincipalId string
+param endpointSubnetId string
+param privateZoneIds object
+param workspaceId string
+
+var roles = loadJsonContent('../rights.json').roles
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+  name: name
+  location: location
+  properties: {
+    tenantId: subscription().tenantId
+    sku: { family: 'A', name: 'standard' }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    softDeleteRetentionInDays: 90
+    enablePurgeProtection: true
+    publicNetworkAccess: 'Disabled'
+    networkAcls: { defaultAction: 'Deny', bypass: 'None' }
+  }
+}
+
+resource runtimeRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: vault
+  name: guid(vault.id, 'Key Vault Secrets User', runtimePrincipalId)
+  properties: {
+    principalId: runtimePrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets User'])
+  }
+}
+
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: vault
+  name: 'workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'AuditEvent', enabled: true }
+    ]
+  }
+}
+
+module endpoint 'private-endpoint.bicep' = {
+  name: 'endpoint-vault'
+  params: {
+    location: location
+    name: 'pe-${name}'
+    targetId: vault.id
+    service: 'vault'
+    subnetId: endpointSubnetId
+    privateZoneId: privateZoneIds.vault
+  }
+}
+
+output id string = vault.id
+output name string = vault.name
+output uri string = vault.properties.vaultUri

@@ -1,0 +1,68 @@
+// Test: what IDIM's DEV2, SIT, QA and PREPROD and the app's test builds talk to, and the developers' edge slot beside it.
+// Values that only the owners of the tenant, of Pexip and of Genesys know come from the GitHub environment `test-infra`
+// (README, Values to supply); infra/deploy says which are missing.
+using 'main.bicep'
+
+param environment = 'test'
+param instances = 1
+param planSku = 'P0v3'
+param zoneRedundant = false
+
+param slots = [
+  {
+    name: 'production'
+    hostId: 'maxconf-test'
+    queue: 'room-creation-queue'
+    prefix: 'vbv-t-'
+    targetSize: 20
+    maxRooms: 1000
+    maintains: true
+    pexipRequestsPerMinute: 600
+    pexipMaxInFlight: 5
+    gatewayPath: ''
+    gitHubEnvironment: 'test'
+  }
+  {
+    name: 'edge'
+    hostId: 'maxconf-test-edge'
+    queue: 'room-creation-queue-edge'
+    prefix: 'vbv-e-'
+    targetSize: 2
+    maxRooms: 100
+    maintains: true
+    pexipRequestsPerMinute: 200
+    pexipMaxInFlight: 2
+    gatewayPath: 'edge'
+    gitHubEnvironment: 'test-edge'
+  }
+]
+
+param addressSpace = readEnvironmentVariable('MAXCONF_ADDRESS_SPACE')
+param pexip = {
+  managementUrl: readEnvironmentVariable('PEXIP_MANAGEMENT_URL')
+  managementAddress: readEnvironmentVariable('PEXIP_MANAGEMENT_ADDRESS')
+  networkId: readEnvironmentVariable('PEXIP_NETWORK_ID')
+  username: readEnvironmentVariable('PEXIP_USERNAME')
+  caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
+  automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
+}
+param entra = {
+  tenantId: readEnvironmentVariable('ENTRA_TENANT_ID')
+  audiences: split(readEnvironmentVariable('ENTRA_AUDIENCE'), ',')
+  clientIds: split(readEnvironmentVariable('ENTRA_ALLOWED_CLIENT_IDS'), ',')
+}
+param genesys = {
+  apiUrl: 'https://api.cac1.pure.cloud'
+  organizationId: readEnvironmentVariable('GENESYS_ORGANIZATION_ID')
+  oauthClientIds: split(readEnvironmentVariable('GENESYS_OAUTH_CLIENT_IDS'), ',')
+}
+param gateway = {
+  name: readEnvironmentVariable('GATEWAY_NAME')
+  resourceGroup: readEnvironmentVariable('GATEWAY_RESOURCE_GROUP')
+  host: 'api.test.vc.maxconf.ca'
+}
+param widgetOrigins = split(readEnvironmentVariable('CORS_ALLOWED_ORIGINS'), ',')
+param conferencingNodes = split(readEnvironmentVariable('PEXIP_CONFERENCING_NODES'), ',')
+param smokeAddresses = split(readEnvironmentVariable('SMOKE_ADDRESSES'), ',')
+param alertEmail = readEnvironmentVariable('ALERT_EMAIL')
+param repository = readEnvironmentVariable('GITHUB_REPOSITORY')

@@ -1,0 +1,285 @@
+"""The gateway's policies, as they would be sent: who must prove what where, what is taken away, what is logged."""
+
+import json
+import re
+import xml.etree.ElementTree as xml
+
+from checks.slots import settings_of
+from harness import Mistake, Skipped, check
+
+# Headers by which a caller could be taken for somebody else; the gateway takes them away.
+STRIPPED = (
+    "x-functions-key x-ms-client-principal x-ms-client-principal-id x-ms-client-principal-name x-ms-client-principal-idp "
+    "x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-original-host x-original-url disguised-host "
+    "forwarded ocp-apim-subscription-key cookie"
+).split()
+# Who has to prove what, by path.
+EXPECTED = {
+    "/room/create": "entra",
+    "/room/{name}": "entra",
+    "/public/room/{name}": "service",
+    "/pexip/events": "address",
+    "/health/{probe}": "nothing",
+    "/openapi.json": "nothing",
+}
+
+
+def operations(tree):
+    return json.loads(tree.text("infra/gateway/operations.json"))
+
+
+def policies(deployment):
+    """Slot, operation (none for the whole API) and root element of each policy."""
+    kind = "Microsoft.ApiManagement/service/apis"
+    for policy in deployment.of_type(f"{kind}/policies") + deployment.of_type(f"{kind}/operations/policies"):
+        parts = policy.name.split("/")
+        slot = parts[1].removeprefix("maxconf-")
+        yield slot, parts[2] if len(parts) == 4 else None, xml.fromstring(policy.properties["value"])
+
+
+def texts(root, path):
+    return [element.text for element in root.findall(path)]
+
+
+@check(
+    "policies are XML of the right shape with nothing left to fill in",
+    Mistake("infra/gateway/idim.xml", "<audiences>", "<audience>", "not well-formed"),
+    Mistake("infra/gateway/idim.xml", "'@(\"address:\" + context.Request.IpAddress)'", "\"@(\"address:\" + context.Request.IpAddress)\"", "not well-formed"),
+    Mistake("infra/gateway/open.xml", "<outbound>\n    <base />\n  </outbound>\n", "", "has no outbound"),
+    Mistake("infra/gateway/widget.xml", "<inbound>\n    <base />", "<inbound>", "inbound does not begin with the API's own"),
+    Mistake("infra/modules/api-management.bicep", "'[[tenant]]'", "'[[tenants]]'", "[[tenant]] is not filled in"),
+)
+def shape(tree):
+    for path in tree.files("infra/gateway/*.xml"):
+        try:
+            root = xml.parse(path).getroot()
+        except xml.ParseError as error:
+            yield f"{tree.short(path)}: not well-formed: {error}"
+            return
+        for section in ("inbound", "backend", "outbound", "on-error"):
+            element = root.find(section)
+            if element is None:
+                yield f"{tree.short(path)} has no {section}"
+            elif (len(element) == 0 or element[0].tag != "base") and (path.name, section) != ("api.xml", "backend"):
+                yield f"{tree.short(path)}: {section} does not begin with the API's own"
+    for environment, deployment in tree.environments.items():
+        for slot, operation, root in policies(deployment):
+            for left in re.findall(r"\[\[\w+\]\]", xml.tostring(root, encoding="unicode")):
+                yield f"{environment}/{slot}/{operation}: {left} is not filled in"
+
+
+@check(
+    "each operation asks for what its callers can prove",
+    Mistake("infra/gateway/operations.json", '"path": "/room/{name}", "policy": "idim"', '"path": "/room/{name}", "policy": "open"', "DELETE /room/{name} asks for nothing"),
+    Mistake("infra/gateway/operations.json", '"path": "/public/room/{name}", "policy": "widget"', '"path": "/public/room/{name}", "policy": "idim"', "GET /public/room/{name} asks for entra"),
+    Mistake("infra/gateway/conferencing-nodes.xml", '<ip-filter action="allow">[[nodes]]</ip-filter>', "", "POST /pexip/events asks for service"),
+    Mistake("infra/gateway/idim.xml", "<audiences>[[audiences]]</audiences>", "", "takes tokens for others"),
+    Mistake("infra/gateway/idim.xml", "<client-application-ids>[[clients]]</client-application-ids>", "", "takes tokens of any client"),
+    Mistake("infra/gateway/idim.xml", 'tenant-id="[[tenant]]"', 'tenant-id="common"', "takes tokens of the tenant common"),
+    Mistake("infra/modules/api-management.bicep", "slot.name == 'staging'", "slot.name == 'nowhere'", "anybody can try out the release candidate"),
+    Mistake("infra/modules/api-management.bicep", "subscriptionRequired: false", "subscriptionRequired: true", "wants a subscription key"),
+)
+def proof(tree):
+    by_id = {operation["id"]: operation for operation in operations(tree)}
+    for environment, deployment in tree.environments.items():
+        settings = settings_of(deployment)
+        seen = set()
+        for slot, operation, root in policies(deployment):
+            where = f"{environment}/{slot}"
+            if operation is None:
+                admitted = texts(root, "inbound/ip-filter[@action='allow']/address")
+                if (slot == "staging") != bool(admitted):
+                    yield f"{where}: " + ("anybody can try out the release candidate" if slot == "staging" else "is closed to its callers")
+                continue
+            entry = by_id[operation]
+            seen.add((slot, operation))
+            asked = asked_for(root)
+            if asked != EXPECTED.get(entry["path"]):
+                yield f"{where}: {entry['method']} {entry['path']} asks for {asked}"
+            for token in root.findall("inbound/validate-azure-ad-token"):
+                if token.get("tenant-id") != settings[slot]["ENTRA_TENANT_ID"]:
+                    yield f"{where}: {entry['path']} takes tokens of the tenant {token.get('tenant-id')}"
+                if texts(token, "audiences/audience") != settings[slot]["ENTRA_AUDIENCE"].split(","):
+                    yield f"{where}: {entry['path']} takes tokens for others"
+                if texts(token, "client-application-ids/application-id") != settings[slot]["ENTRA_ALLOWED_CLIENT_IDS"].split(","):
+                    yield f"{where}: {entry['path']} takes tokens of any client"
+        for slot in settings:
+            for missing in sorted(by_id.keys() - {operation for at, operation in seen if at == slot}):
+                yield f"{environment}/{slot}: {missing} has no policy"
+        for api in deployment.of_type("Microsoft.ApiManagement/service/apis"):
+            if api.properties["subscriptionRequired"]:
+                yield f"{environment}: {api.name} wants a subscription key, which no caller has"
+
+
+def asked_for(root):
+    inbound = root.find("inbound")
+    if inbound.find("validate-azure-ad-token") is not None:
+        return "entra"
+    if inbound.find("ip-filter[@action='allow']/address") is not None:
+        return "address"
+    gone = {h.get("name") for h in inbound.findall("set-header[@exists-action='delete']")}
+    return "nothing" if {"authorization", "x-auth-token"} <= gone else "service"
+
+
+@check(
+    "what a caller could say to be somebody else is taken away, and Authorization stays",
+    Mistake("infra/gateway/api.xml", '<set-header name="x-ms-client-principal-id" exists-action="delete" />', "", "x-ms-client-principal-id"),
+    Mistake("infra/gateway/api.xml", '<set-header name="x-forwarded-proto" exists-action="delete" />', '<set-header name="x-forwarded-proto" exists-action="skip"><value>https</value></set-header>', "x-forwarded-proto"),
+    Mistake("infra/gateway/api.xml", '<set-query-parameter name="x-ms-routing-name" exists-action="delete" />', "", "another slot"),
+    Mistake("infra/gateway/idim.xml", '<set-header name="x-auth-token" exists-action="delete" />', '<set-header name="Authorization" exists-action="delete" />', "Authorization"),
+)
+def stripped(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, operation, root in policies(deployment):
+            gone = {h.get("name").lower() for h in root.findall("inbound/set-header[@exists-action='delete']")}
+            if operation is None:
+                yield from (f"{environment}/{slot}: callers can send {name}" for name in STRIPPED if name not in gone)
+                parameters = {p.get("name") for p in root.findall("inbound/set-query-parameter[@exists-action='delete']")}
+                if not {"code", "x-ms-routing-name"} <= parameters:
+                    yield f"{environment}/{slot}: callers can choose another slot or bring a key in the query"
+            touched = {h.get("name").lower() for h in root.findall("inbound/set-header")}
+            if "authorization" in touched and asked_for(root) != "nothing":
+                yield f"{environment}/{slot}/{operation}: Authorization does not reach the service"
+
+
+@check(
+    "CORS is in one place: the gateway",
+    Mistake("infra/gateway/widget.xml", "<base />\n    <!-- The agents", '<base />\n    <cors><allowed-origins><origin>*</origin></allowed-origins></cors>\n    <!-- The agents', "a second time"),
+    Mistake("infra/gateway/api.xml", "<method>GET</method>", "<method>*</method>", "methods"),
+    Mistake("infra/modules/api-management.bicep", "'<origin>${origin}</origin>'", "'<origin>*</origin>'", "origins"),
+    Mistake("infra/modules/function-app.bicep", "CORS_ALLOWED_ORIGINS: ''", "CORS_ALLOWED_ORIGINS: 'https://agent.example.org'", "the service answers CORS too"),
+    Mistake("infra/modules/function-app.bicep", "cors: { allowedOrigins: [] }", "cors: { allowedOrigins: ['*'] }", "the platform answers CORS too"),
+    Mistake("infra/gateway/api.xml", 'allow-credentials="false"', 'allow-credentials="true"', "credentials"),
+)
+def cors(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, settings in settings_of(deployment).items():
+            if settings["CORS_ALLOWED_ORIGINS"]:
+                yield f"{environment}/{slot}: the service answers CORS too"
+        for site in deployment.of_type("Microsoft.Web/sites") + deployment.of_type("Microsoft.Web/sites/slots"):
+            if site.properties["siteConfig"].get("cors", {}).get("allowedOrigins"):
+                yield f"{environment}: {site.name}: the platform answers CORS too"
+        for slot, operation, root in policies(deployment):
+            rules = root.findall(".//cors")
+            if operation is not None:
+                if rules:
+                    yield f"{environment}/{slot}/{operation}: CORS a second time"
+                continue
+            if [rule.tag for rule in root.find("inbound")][:2] != ["base", "cors"]:
+                yield f"{environment}/{slot}: something can refuse before CORS"
+            [rule] = rules
+            if texts(rule, "allowed-methods/method") != ["GET"]:
+                yield f"{environment}/{slot}: CORS allows other methods than GET"
+            if texts(rule, "allowed-headers/header") != ["x-auth-token", "x-request-id"]:
+                yield f"{environment}/{slot}: CORS allows other headers than the widget sends"
+            origins = texts(rule, "allowed-origins/origin")
+            if not origins or not all(re.fullmatch(r"https://[\w.-]+(:\d+)?", origin) for origin in origins):
+                yield f"{environment}/{slot}: CORS allows origins that are no exact https origins: {origins}"
+            if rule.get("allow-credentials") != "false":
+                yield f"{environment}/{slot}: CORS allows credentials"
+
+
+@check(
+    "callers are limited, and a dead handler is left alone",
+    Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health is not limited by address"),
+    Mistake("infra/gateway/idim.xml", '"client:"', '"caller:"', "room_create is not limited by client"),
+    Mistake("infra/gateway/api.xml", 'timeout="40"', 'timeout="240"', "waits 240 s"),
+    Mistake("infra/modules/function-app.bicep", "REQUEST_DEADLINE_SECONDS: '25'", "REQUEST_DEADLINE_SECONDS: '60'", "waits 40 s"),
+    Mistake("infra/modules/api-management.bicep", "{ min: 500, max: 500 }", "{ min: 500, max: 599 }", "takes the service's own answers"),
+    Mistake("infra/modules/api-management.bicep", "name: 'maxconf-${slot.name}'\n  properties: {\n    protocol", "name: 'maxconf-${slot.name}-x'\n  properties: {\n    protocol", "no backend"),
+)
+def limits(tree):
+    for environment, deployment in tree.environments.items():
+        settings = settings_of(deployment)
+        backends = {b.body["name"]: b.properties for b in deployment.of_type("Microsoft.ApiManagement/service/backends")}
+        for slot, operation, root in policies(deployment):
+            where = f"{environment}/{slot}"
+            keys = " ".join(limit.get("counter-key") for limit in root.findall("inbound/rate-limit-by-key"))
+            if operation is None:
+                timeout = int(root.find("backend/forward-request").get("timeout"))
+                if not int(settings[slot]["REQUEST_DEADLINE_SECONDS"]) < timeout < 230:
+                    yield f"{where}: the gateway waits {timeout} s"
+                backend = root.find("inbound/set-backend-service").get("backend-id")
+                if backend != f"maxconf-{slot}" or backend not in backends:
+                    yield f"{where}: no backend {backend}"
+                continue
+            if asked_for(root) != "address" and "address:" not in keys:
+                yield f"{where}: {operation} is not limited by address"
+            if asked_for(root) == "entra" and "client:" not in keys:
+                yield f"{where}: {operation} is not limited by client"
+        for name, backend in backends.items():
+            [rule] = backend["circuitBreaker"]["rules"]
+            if rule["failureCondition"]["statusCodeRanges"] != [{"min": 500, "max": 500}]:
+                yield f"{environment}: {name}: the breaker takes the service's own answers for a dead handler"
+
+
+@check(
+    "no log holds uuiData or a token",
+    Mistake("infra/modules/api-management.bicep", "{ value: 'uuiData', mode: 'Hide' }\n", "", "uuiData is not hidden"),
+    Mistake("infra/modules/api-management.bicep", "{ value: 'x-auth-token', mode: 'Hide' }", "{ value: 'x-auth-token', mode: 'Mask' }", "x-auth-token is not hidden"),
+    Mistake("infra/modules/api-management.bicep", "body: { bytes: 0 }", "body: { bytes: 512 }", "keeps bodies"),
+    Mistake("infra/modules/function-app.bicep", "category: 'AppServicePlatformLogs'", "category: 'AppServiceHTTPLogs'", "AppServiceHTTPLogs"),
+    Mistake("infra/modules/function-app.bicep", "{ category: 'AppServicePlatformLogs', enabled: true }", "{ categoryGroup: 'allLogs', enabled: true }", "allLogs"),
+)
+def masked(tree):
+    for environment, deployment in tree.environments.items():
+        diagnostics = deployment.of_type("Microsoft.ApiManagement/service/apis/diagnostics")
+        if len(diagnostics) != 4:
+            yield f"{environment}: {len(diagnostics)} diagnostics, not 2 for each slot"
+        for diagnostic in diagnostics:
+            for side in ("frontend", "backend"):
+                for way, message in diagnostic.properties[side].items():
+                    hidden = {m["value"] for ms in message["dataMasking"].values() for m in ms if m["mode"] == "Hide"}
+                    for name in ("uuiData", "Authorization", "x-auth-token"):
+                        if name not in hidden:
+                            yield f"{environment}: {diagnostic.name}: {side} {way}: {name} is not hidden"
+                    if message["body"]["bytes"]:
+                        yield f"{environment}: {diagnostic.name}: {side} {way} keeps bodies"
+        for setting in deployment.of_type("Microsoft.Insights/diagnosticSettings"):
+            for log in setting.properties["logs"]:
+                if log.get("category") in (None, "AppServiceHTTPLogs"):
+                    yield f"{environment}: {log.get('category') or log.get('categoryGroup')} would hold the query string"
+
+
+@check(
+    "what the gateway publishes is what the functions serve",
+    Mistake("infra/gateway/operations.json", '"method": "DELETE"', '"method": "PUT"', "PUT /room/{name} is published and no function serves it"),
+    Mistake("function_room_create/function.json", '"route": "room/create"', '"route": "room/make"', "POST /room/make is served and not published"),
+)
+def served(tree):
+    published = {(o["method"], o["path"]) for o in operations(tree)}
+    functions = set()
+    for path in tree.files("function_*/function.json"):
+        for binding in json.loads(path.read_text())["bindings"]:
+            if binding["type"] == "httpTrigger":
+                functions |= {(method.upper(), "/" + binding["route"]) for method in binding["methods"]}
+    # Preflights end at the gateway.
+    functions = {one for one in functions if one[0] != "OPTIONS"}
+    # Of other changes to the service; from the day on which it has them, they count.
+    coming = {("POST", "/pexip/events"), ("GET", "/openapi.json")}
+    for method, path in sorted(published - functions - coming):
+        yield f"{method} {path} is published and no function serves it"
+    for method, path in sorted(functions - published):
+        yield f"{method} {path} is served and not published"
+
+
+@check(
+    "the OpenAPI document has the operations that have policies",
+    Mistake("infra/gateway/operations.json", '"id": "room_delete"', '"id": "delete_room"', "delete_room"),
+)
+def described(tree):
+    path = tree.path("infra/openapi.json")
+    if not path.exists():
+        raise Skipped("infra/openapi.json is not there yet; nothing can be deployed without it")
+    document = json.loads(path.read_text())
+    described = {
+        (operation.get("operationId"), method.upper(), route)
+        for route, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+    }
+    published = {(o["id"], o["method"], o["path"]) for o in operations(tree)}
+    for one in sorted(published - described, key=str):
+        yield f"infra/openapi.json does not describe {' '.join(one)}"
+    for one in sorted(described - published, key=str):
+        yield f"infra/openapi.json describes {' '.join(map(str, one))}, which has no policy"

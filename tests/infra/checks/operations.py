@@ -1,0 +1,147 @@
+"""What wakes somebody up, and what they then read."""
+
+import json
+import re
+
+import yaml
+
+from checks.slots import settings_of
+from harness import Mistake, check
+
+# Values of these are not for the alerts to choose: they are read from the row.
+FREE_LABELS = ("route", "status")
+TABLES = ("AppMetrics", "AppRequests", "FunctionAppLogs")
+
+
+def alert_rules(tree):
+    return yaml.safe_load(tree.text("infra/alerts.yaml"))
+
+
+def metrics(tree):
+    return json.loads(tree.text("infra/metrics.json"))
+
+
+@check(
+    "alerts ask for metrics and labels that the service has",
+    Mistake("infra/alerts.yaml", '"maxconf.pool.burned"', '"maxconf.pool.burnt"', "maxconf.pool.burnt is no metric"),
+    Mistake("infra/alerts.yaml", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
+    Mistake("infra/alerts.yaml", 'Properties.system) == "pexip"', 'Properties.system) == "pexipp"', "pexipp is no system"),
+    Mistake("infra/metrics.json", '"maxconf.pool.poison"', '"maxconf.pool.poisoned"', "maxconf.pool.poison is no metric"),
+    Mistake("infra/alerts.yaml", '      | where Name == "maxconf.pool.refusals" and tostring(Properties.slot) == "production"', '      | where Name == "maxconf.pool.refusals"', "refusals does not look at production only"),
+    Mistake("infra/alerts.yaml", "      | summarize Starts = count()", "      | summarize Starts = count(", "parentheses"),
+    Mistake("infra/alerts.yaml", "function_room_create", "function_room_make", "function_room_make is no function"),
+    Mistake("infra/metrics.json", '"maxconf.breaker.open": {', '"maxconf.breaker.half_open": { "kind": "gauge", "labels": [] },\n  "maxconf.breaker.open": {', "no alert looks at maxconf.breaker.half_open"),
+)
+def queries(tree):
+    known = metrics(tree)
+    asked_for = set()
+    for rule in alert_rules(tree)["logAlerts"]:
+        name, query = rule["name"], rule["query"]
+        if query.count("(") != query.count(")"):
+            yield f"{name}: parentheses do not match"
+        if not re.search(rf"\b({'|'.join(TABLES)})\b", query):
+            yield f"{name}: asks no table that there is"
+        for function in re.findall(r'"(function_\w+)"', query):
+            if not tree.path(function).is_dir():
+                yield f"{name}: {function} is no function"
+        names = set(re.findall(r'"(maxconf\.[\w.]+)"', query))
+        asked_for |= names
+        for metric in sorted(names - known.keys()):
+            yield f"{name}: {metric} is no metric"
+        if names and query.count('tostring(Properties.slot) == "production"') != query.count("AppMetrics"):
+            yield f"{name} does not look at production only"
+        for metric in names & known.keys():
+            for label in set(re.findall(r"Properties\.(\w+)", query)) - set(known[metric]["labels"]):
+                if len(names) == 1:
+                    yield f"{name}: {metric} has no label {label}"
+            for label, values in known[metric].get("values", {}).items():
+                for found in re.findall(rf'Properties\.{label}\) (?:==|!=|in) (\(.*?\)|"\w+")', query):
+                    for value in re.findall(r'"(\w+)"', found):
+                        if value not in values:
+                            yield f"{name}: {value} is no {label}"
+    unused = known.keys() - asked_for - INFORMATIVE
+    yield from (f"no alert looks at {metric}, so it has no place in metrics.json" for metric in sorted(unused))
+
+
+# For the dashboard: they explain an alert and are none.
+INFORMATIVE = {"maxconf.pool.claim_conflicts", "maxconf.pool.swept"}
+
+
+@check(
+    "alerts are there for what goes wrong, and are sent to somebody",
+    Mistake("infra/alerts.yaml", "  - name: sweep-capped", "  - name: sweep-limited", "sweep-capped"),
+    Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty wakes nobody"),
+    Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
+    Mistake("infra/modules/alerts.bicep", "    actions: { actionGroups: [actionGroupId] }", "", "tells nobody"),
+    Mistake("infra/modules/alerts.bicep", "SSLCertRemainingLifetimeCheck: 30", "SSLCertRemainingLifetimeCheck: 1", "certificate"),
+)
+def complete(tree):
+    rules = alert_rules(tree)
+    names = [rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]]
+    yield from (f"no alert {name}" for name in WANTED if name not in names)
+    for rule in rules["logAlerts"]:
+        if rule["name"] in ("pool-empty", "refusals", "errors", "pexip-failing") and rule["severity"] > 1:
+            yield f"{rule['name']} wakes nobody"
+    for environment, deployment in tree.environments.items():
+        production = settings_of(deployment)["production"]
+        low = int(re.search(r"Rooms < (\d+)", next(r["query"] for r in rules["logAlerts"] if r["name"] == "pool-low")).group(1))
+        if low > int(production["POOL_TARGET_SIZE"]) // 2:
+            yield f"{environment}: pool-low is raised while the pool is as it should be"
+        for kind in ("scheduledQueryRules", "activityLogAlerts", "metricAlerts"):
+            for rule in deployment.of_type(f"Microsoft.Insights/{kind}"):
+                if not rule.properties.get("actions"):
+                    yield f"{environment}: {rule.name} tells nobody"
+        [outside] = deployment.of_type("Microsoft.Insights/webtests")
+        if outside.properties["ValidationRules"].get("SSLCertRemainingLifetimeCheck", 0) < 14:
+            yield f"{environment}: nobody hears of the gateway's certificate in time"
+        [expiry] = deployment.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+        if "Microsoft.KeyVault.SecretNearExpiry" not in expiry.properties["filter"]["includedEventTypes"]:
+            yield f"{environment}: nobody hears of a secret that is about to expire"
+
+
+WANTED = (
+    "pool-low pool-empty pool-no-data direct-creates errors slow pexip-failing sweep-capped poison rooms-near-maximum "
+    "swapped swap-failed deployed"
+).split()
+
+
+@check(
+    "the runbook has a section for each alert, with three things to do",
+    Mistake("infra/README.md", "#### `poison`", "#### `poisoned`", "no section for the alert poison"),
+    Mistake("infra/alerts.yaml", "  - name: burned", "  - name: scorched", "no section for the alert scorched"),
+    Mistake("infra/README.md", "3. Deployed in the last hour?", "4. Deployed in the last hour?", "pool-empty does not name three things to do"),
+)
+def sections(tree):
+    runbook = tree.text("infra/README.md")
+    rules = alert_rules(tree)
+    names = {rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]}
+    # Those of the template itself name their section as well.
+    names |= set(re.findall(r"infra/README\.md, ([\w-]+)'", tree.text("infra/modules/alerts.bicep")))
+    parts = re.split(r"^#### `([\w-]+)`.*$", runbook, flags=re.MULTILINE)
+    told = dict(zip(parts[1::2], parts[2::2]))
+    yield from (f"infra/README.md has no section for the alert {name}" for name in sorted(names - told.keys()))
+    yield from (f"infra/README.md has a section for {name}, which is no alert" for name in sorted(told.keys() - names))
+    for name in sorted(names & told.keys()):
+        steps = re.findall(r"^\d\. ", re.split(r"^#{1,4} ", told[name], flags=re.MULTILINE)[0], re.MULTILINE)
+        if steps[:3] != ["1. ", "2. ", "3. "]:
+            yield f"infra/README.md: {name} does not name three things to do"
+
+
+@check(
+    "the runbook names files, settings, variables and sections that there are",
+    Mistake("infra/README.md", "](#rollback)", "](#roll-back)", "#roll-back"),
+    Mistake("infra/README.md", "`infra/deploy", "`infra/deploi", "infra/deploi"),
+    Mistake("infra/test.bicepparam", "PEXIP_NETWORK_ID", "PEXIP_VNET_ID", "PEXIP_VNET_ID"),
+)
+def references(tree):
+    runbook = tree.text("infra/README.md")
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", runbook, re.MULTILINE)}
+    yield from (f"infra/README.md: no section {link}" for link in re.findall(r"\]\((#[\w-]+)\)", runbook) if link[1:] not in anchors)
+    for name in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", runbook)):
+        # Written elsewhere, and named here.
+        if not tree.path(name).exists() and name not in ("infra/package", "infra/openapi.json", "infra/threat-model.md"):
+            yield f"infra/README.md: there is no {name}"
+    for path in tree.files("infra/*.bicepparam"):
+        for variable in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text()):
+            if f"`{variable}`" not in runbook:
+                yield f"infra/README.md does not say what {variable} is"

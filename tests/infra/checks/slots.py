@@ -1,0 +1,214 @@
+"""The slots of each environment: the same but for what must differ, and everything that the code reads is set."""
+
+import re
+
+from harness import Mistake, check
+
+# Settings of the code that no slot sets, and why.
+NOT_SET = {
+    "FUNCTIONS_CUSTOMHANDLER_PORT": "the Functions host sets it",
+    "LISTEN_ADDRESS": "for containers only",
+    "PoolStorage": "a connection string holds a key",
+    "PoolStorage__accountName": "PoolStorage__queueServiceUri says more",
+    "AzureWebJobsStorage": "a connection string holds a key",
+    "AzureWebJobsStorage__queueServiceUri": "the host works it out from the account's name",
+}
+# Settings that the code does not read, and whose they are.
+OF_OTHERS = {
+    "FUNCTIONS_EXTENSION_VERSION": "Functions host",
+    "FUNCTIONS_WORKER_RUNTIME": "Functions host",
+    "AzureWebJobsStorage__credential": "Functions host",
+    "AzureWebJobsDisableHomepage": "Functions host",
+    "AzureFunctionsWebHost__hostid": "Functions host",
+    "AzureWebJobs.function_pool_maintenance.Disabled": "Functions host",
+    "WEBSITE_RUN_FROM_PACKAGE": "App Service",
+    "WEBSITE_SWAP_WARMUP_PING_PATH": "App Service",
+    "WEBSITE_SWAP_WARMUP_PING_STATUSES": "App Service",
+    "WEBSITE_WARMUP_PATH": "App Service",
+    "WEBSITE_OVERRIDE_STICKY_DIAGNOSTICS_SETTINGS": "App Service",
+    "WEBSITE_CLOUD_ROLENAME": "Application Insights",
+}
+# What must stay with its slot, whatever else does.
+MUST_STICK = (
+    "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
+    "ROOM_AUTOMATIC_PARTICIPANTS MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
+    "PEXIP_REQUESTS_PER_MINUTE PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
+    "ENTRA_ALLOWED_CLIENT_IDS GENESYS_API_URL GENESYS_ORGANIZATION_ID GENESYS_OAUTH_CLIENT_IDS AUDIT_HASH_KEY "
+    "PoolStorage__queueServiceUri APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
+    "WEBSITE_CLOUD_ROLENAME AzureWebJobs.function_pool_maintenance.Disabled"
+).split()
+TIMER_OFF = "AzureWebJobs.function_pool_maintenance.Disabled"
+# Calls a minute that the management node leaves us, for all instances of all slots.
+NODE_BUDGET = 900
+
+
+def settings_of(deployment):
+    """The settings of each slot by its name."""
+    slots = {}
+    for config in deployment.of_type("Microsoft.Web/sites/config") + deployment.of_type("Microsoft.Web/sites/slots/config"):
+        if config.body["name"] == "appsettings":
+            owner = config.parent
+            slots["production" if owner.parent is None else owner.body["name"]] = config.properties
+    return slots
+
+
+def settings_of_code(tree):
+    table = tree.text("README.md").split("<!-- settings:begin -->")[1].split("<!-- settings:end -->")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", table, re.MULTILINE))
+
+
+@check(
+    "every setting of the code is set in every slot, and no other",
+    Mistake("infra/modules/function-app.bicep", "  POOL_LEASE_SECONDS: '60'\n", "", "POOL_LEASE_SECONDS is not set"),
+    Mistake("infra/modules/function-app.bicep", "POOL_LEASE_SECONDS", "POOL_LEASE_SECOND", "POOL_LEASE_SECOND is nobody's"),
+    Mistake("infra/modules/function-app.bicep", "  FUNCTIONS_WORKER_RUNTIME: 'custom'\n", "", "FUNCTIONS_WORKER_RUNTIME is not set"),
+    Mistake("README.md", "| `POOL_PREFETCH` |", "| `POOL_PREFETCH_ROOMS` |", "POOL_PREFETCH_ROOMS is not set"),
+    Mistake("infra/modules/function-app.bicep", "PEXIP_USERNAME: pexip.username", "PEXIP_USERNAME: ''", "PEXIP_USERNAME is required"),
+)
+def complete(tree):
+    of_code = settings_of_code(tree)
+    expected = (of_code.keys() - NOT_SET.keys()) | OF_OTHERS.keys()
+    for environment, deployment in tree.environments.items():
+        slots = settings_of(deployment)
+        if len(slots) != 2:
+            yield f"{environment}: {len(slots)} slots, not 2"
+        for slot, settings in slots.items():
+            yield from (f"{environment}/{slot}: {name} is not set" for name in sorted(expected - settings.keys()))
+            yield from (f"{environment}/{slot}: {name} is nobody's" for name in sorted(settings.keys() - expected))
+            for name, default in of_code.items():
+                if settings.get(name) == "" and not default.startswith("none"):
+                    yield f"{environment}/{slot}: {name} is required, and empty"
+
+
+@check(
+    "slots are like their site but for name and sticky settings, and those stick",
+    Mistake("infra/modules/function-app.bicep", "map(items(stickySettings[0]), setting => setting.key)", "['POOL_QUEUE_NAME']", "ROOM_NAME_PREFIX does not stick"),
+    Mistake("infra/modules/function-app.bicep", "union(platformSettings, stickySettings[index + 1])", "union(platformSettings, stickySettings[index + 1], { FUNCTIONS_EXTENSION_VERSION: '~3' })", "FUNCTIONS_EXTENSION_VERSION differs and does not stick"),
+    Mistake("infra/modules/function-app.bicep", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: siteProperties", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: union(siteProperties, { virtualNetworkSubnetId: '' })", "is not like its site"),
+    Mistake("infra/modules/function-app.bicep", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n", "is not like its site"),
+)
+def alike(tree):
+    for environment, deployment in tree.environments.items():
+        [site] = deployment.of_type("Microsoft.Web/sites")
+        for slot in deployment.of_type("Microsoft.Web/sites/slots"):
+            if without_name(slot) != without_name(site):
+                yield f"{environment}: slot {slot.name} is not like its site"
+        [sticky] = [c.properties["appSettingNames"] for c in deployment.of_type("Microsoft.Web/sites/config") if c.body["name"] == "slotConfigNames"]
+        yield from (f"{environment}: {name} does not stick" for name in MUST_STICK if name not in sticky)
+        slots = settings_of(deployment)
+        production = slots["production"]
+        for slot, settings in slots.items():
+            yield from (f"{environment}/{slot}: {name} sticks and has no value" for name in sticky if name not in settings)
+            for name in settings:
+                if name not in sticky and settings[name] != production.get(name):
+                    yield f"{environment}/{slot}: {name} differs and does not stick"
+
+
+def without_name(site):
+    return {key: value for key, value in site.body.items() if key != "name"}
+
+
+@check(
+    "what must not be shared is not: queues, host ids, prefixes, the sweep",
+    Mistake("infra/test.bicepparam", "room-creation-queue-edge", "room-creation-queue", "queue room-creation-queue is shared"),
+    Mistake("infra/test.bicepparam", "'vbv-e-'", "'vbv-t-'", "edge may not share production's prefix"),
+    Mistake("infra/prod.bicepparam", "maintains: false", "maintains: true", "sweep rooms named vbv-"),
+    Mistake("infra/prod.bicepparam", "maintains: true", "maintains: false", "nobody sweeps rooms named vbv-"),
+    Mistake("infra/prod.bicepparam", "maxconf-prod-staging", "maxconf-prod", "host id maxconf-prod is shared"),
+    Mistake("infra/prod.bicepparam", "hostId: 'maxconf-prod'", "hostId: 'maxconf-production-of-the-room-api'", "more than 32"),
+    Mistake("infra/prod.bicepparam", "prefix: 'vbv-'\n    targetSize: 1", "prefix: 'vbv-s-'\n    targetSize: 1", "staging must share"),
+    Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
+    Mistake("infra/modules/storage.bicep", "['${queue}-poison', '${queue}-ended']", "['${queue}-poison']", "room-creation-queue-ended is not made"),
+)
+def apart(tree):
+    for environment, deployment in tree.environments.items():
+        slots = settings_of(deployment)
+        made = {q.body["name"] for q in deployment.of_type("Microsoft.Storage/storageAccounts/queueServices/queues")}
+        yield from shared(environment, slots, "POOL_QUEUE_NAME", "queue")
+        yield from shared(environment, slots, "AzureFunctionsWebHost__hostid", "host id")
+        for slot, settings in slots.items():
+            if len(settings["AzureFunctionsWebHost__hostid"]) > 32:
+                yield f"{environment}/{slot}: the host id has more than 32 characters"
+            for queue in (settings["POOL_QUEUE_NAME"] + end for end in ("", "-poison", "-ended")):
+                if queue not in made:
+                    yield f"{environment}/{slot}: queue {queue} is not made"
+        for prefix in {settings["ROOM_NAME_PREFIX"] for settings in slots.values()}:
+            sweepers = [s for s, settings in slots.items() if settings["ROOM_NAME_PREFIX"] == prefix and settings[TIMER_OFF] == "false"]
+            if not sweepers:
+                yield f"{environment}: nobody sweeps rooms named {prefix}"
+            elif len(sweepers) > 1:
+                yield f"{environment}: {' and '.join(sweepers)} sweep rooms named {prefix}"
+        same = len({settings["ROOM_NAME_PREFIX"] for settings in slots.values()}) == 1
+        if "edge" in slots and same:
+            yield f"{environment}: edge may not share production's prefix: nothing moves between them"
+        if "staging" in slots and not same:
+            yield f"{environment}: staging must share production's prefix, or a swap turns its rooms into strangers"
+        sizes = {"edge": "2", "staging": "1"}
+        for slot, size in sizes.items():
+            if slot in slots and slots[slot]["POOL_TARGET_SIZE"] != size:
+                yield f"{environment}: {slot} keeps {slots[slot]['POOL_TARGET_SIZE']} ready rooms, not {size}"
+
+
+def shared(environment, slots, name, what):
+    values = [settings[name] for settings in slots.values()]
+    yield from (f"{environment}: {what} {value} is shared" for value in sorted(set(values)) if values.count(value) > 1)
+
+
+@check(
+    "slots together stay below what the management node allows",
+    Mistake("infra/prod.bicepparam", "pexipRequestsPerMinute: 100", "pexipRequestsPerMinute: 200", "1000 calls a minute"),
+    Mistake("infra/modules/function-app.bicep", "string(slot.pexipRequestsPerMinute / instances)", "string(slot.pexipRequestsPerMinute)", "calls a minute"),
+)
+def budget(tree):
+    for environment, deployment in tree.environments.items():
+        [plan] = deployment.of_type("Microsoft.Web/serverfarms")
+        instances = plan.body["sku"]["capacity"]
+        calls = sum(instances * int(settings["PEXIP_REQUESTS_PER_MINUTE"]) for settings in settings_of(deployment).values())
+        if calls > NODE_BUDGET:
+            yield f"{environment}: {calls} calls a minute from {instances} instances, more than {NODE_BUDGET}"
+
+
+@check(
+    "a slot is warm, healthy and swappable only when the service itself answers 200",
+    Mistake("infra/modules/function-app.bicep", "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200'", "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200,404'", "WEBSITE_SWAP_WARMUP_PING_STATUSES"),
+    Mistake("infra/modules/function-app.bicep", "healthCheckPath: '/health/live'", "healthCheckPath: '/health/ready'", "healthCheckPath"),
+    Mistake("infra/modules/function-app.bicep", "alwaysOn: true", "alwaysOn: false", "alwaysOn"),
+    Mistake("infra/prod.bicepparam", "planSku = 'P1v3'", "planSku = 'S1'", "Premium v3"),
+)
+def warm(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, settings in settings_of(deployment).items():
+            for name, value in {
+                "WEBSITE_SWAP_WARMUP_PING_PATH": "/health/live",
+                "WEBSITE_SWAP_WARMUP_PING_STATUSES": "200",
+                "WEBSITE_WARMUP_PATH": "/health/live",
+            }.items():
+                if settings.get(name) != value:
+                    yield f"{environment}/{slot}: {name} is {settings.get(name)!r}, not {value!r}"
+        for site in deployment.of_type("Microsoft.Web/sites") + deployment.of_type("Microsoft.Web/sites/slots"):
+            config = site.properties["siteConfig"]
+            for name, value in {"healthCheckPath": "/health/live", "alwaysOn": True, "linuxFxVersion": ""}.items():
+                if config.get(name) != value:
+                    yield f"{environment}: {site.name}: {name} is {config.get(name)!r}, not {value!r}"
+            if not site.properties["virtualNetworkSubnetId"]:
+                yield f"{environment}: {site.name} is not in the network"
+        [plan] = deployment.of_type("Microsoft.Web/serverfarms")
+        if not re.fullmatch(r"P\d+m?v3", plan.body["sku"]["name"]) or plan.body["kind"] != "linux":
+            yield f"{environment}: the plan is not Premium v3 on Linux"
+
+
+@check(
+    "secrets come from the vault, and no file holds one",
+    Mistake("infra/modules/function-app.bicep", "PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'", "PEXIP_PASSWORD: 'hunter2'", "PEXIP_PASSWORD is not a Key Vault reference"),
+    Mistake("infra/prod.bicepparam", "readEnvironmentVariable('PEXIP_USERNAME')", "'maxconf'\n  password: 'hunter2'", "infra/prod.bicepparam holds a password"),
+)
+def secrets(tree):
+    names = ("PEXIP_PASSWORD", "PEXIP_EVENT_PASSWORD", "ROOM_HOST_PIN", "AUDIT_HASH_KEY")
+    for environment, deployment in tree.environments.items():
+        for slot, settings in settings_of(deployment).items():
+            for name in names:
+                if not re.fullmatch(r"@Microsoft\.KeyVault\(SecretUri=<[^>]+>secrets/[a-z-]+/\)", settings.get(name, "")):
+                    yield f"{environment}/{slot}: {name} is not a Key Vault reference without a version"
+    for path in tree.files("infra/*.bicepparam", "infra/*.bicep", "infra/modules/*.bicep"):
+        if re.search(r"(?i)(password|secret|accountkey|sharedkey)\w*: '[^@']+'", path.read_text()):
+            yield f"{tree.short(path)} holds a password or a key"
