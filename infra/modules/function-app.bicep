@@ -179,7 +179,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: 'plan-${name}'
   location: location
   kind: 'linux'
-  sku: { name: planSku, tier: 'PremiumV3', capacity: instances }
+  sku: { name: planSku, capacity: instances }
   properties: {
     reserved: true
     zoneRedundant: zoneRedundant

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import tree_sitter_bicep
 import yaml
@@ -363,7 +362,9 @@ def render(deployment, prefix):
     for index, resource in enumerate(deployment.resources):
         if not resource.existing:
             body = {key: value for key, value in resource.body.items() if key not in ("scope", "dependsOn")}
-            blocks.append(f"resource {prefix}{index}_{resource.symbol} '{resource.type}@{resource.version}' = {literal(body)}\n")
+            blocks.append(
+                f"resource {prefix}{index}_{resource.symbol} '{resource.type}@{resource.version}' = {literal(body)}\n"
+            )
     return "\n".join(blocks)
 
 

@@ -102,9 +102,7 @@ class Tree:
     @cached_property
     def environments(self):
         """The deployment of each environment, by its name."""
-        return {
-            name: bicep.evaluate(self.path(f"infra/{name}.bicepparam"), EXAMPLE_VALUES) for name in ENVIRONMENTS
-        }
+        return {name: bicep.evaluate(self.path(f"infra/{name}.bicepparam"), EXAMPLE_VALUES) for name in ENVIRONMENTS}
 
     def run(self, *command, **options):
         """Output and exit code of a tool that is run at the root."""

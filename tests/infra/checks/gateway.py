@@ -44,7 +44,12 @@ def texts(root, path):
 @check(
     "policies are XML of the right shape with nothing left to fill in",
     Mistake("infra/gateway/idim.xml", "<audiences>", "<audience>", "not well-formed"),
-    Mistake("infra/gateway/idim.xml", "'@(\"address:\" + context.Request.IpAddress)'", "\"@(\"address:\" + context.Request.IpAddress)\"", "not well-formed"),
+    Mistake(
+        "infra/gateway/idim.xml",
+        "'@(\"address:\" + context.Request.IpAddress)'",
+        '"@("address:" + context.Request.IpAddress)"',
+        "not well-formed",
+    ),
     Mistake("infra/gateway/open.xml", "<outbound>\n    <base />\n  </outbound>\n", "", "has no outbound"),
     Mistake("infra/gateway/widget.xml", "<inbound>\n    <base />", "<inbound>", "inbound does not begin with the API's own"),
     Mistake("infra/modules/api-management.bicep", "'[[tenant]]'", "'[[tenants]]'", "[[tenant]] is not filled in"),
@@ -70,14 +75,44 @@ def shape(tree):
 
 @check(
     "each operation asks for what its callers can prove",
-    Mistake("infra/gateway/operations.json", '"path": "/room/{name}", "policy": "idim"', '"path": "/room/{name}", "policy": "open"', "DELETE /room/{name} asks for nothing"),
-    Mistake("infra/gateway/operations.json", '"path": "/public/room/{name}", "policy": "widget"', '"path": "/public/room/{name}", "policy": "idim"', "GET /public/room/{name} asks for entra"),
-    Mistake("infra/gateway/conferencing-nodes.xml", '<ip-filter action="allow">[[nodes]]</ip-filter>', "", "POST /pexip/events asks for service"),
+    Mistake(
+        "infra/gateway/operations.json",
+        '"path": "/room/{name}", "policy": "idim"',
+        '"path": "/room/{name}", "policy": "open"',
+        "DELETE /room/{name} asks for nothing",
+    ),
+    Mistake(
+        "infra/gateway/operations.json",
+        '"path": "/public/room/{name}", "policy": "widget"',
+        '"path": "/public/room/{name}", "policy": "idim"',
+        "GET /public/room/{name} asks for entra",
+    ),
+    Mistake(
+        "infra/gateway/conferencing-nodes.xml",
+        '<ip-filter action="allow">[[nodes]]</ip-filter>',
+        "",
+        "POST /pexip/events asks for service",
+    ),
     Mistake("infra/gateway/idim.xml", "<audiences>[[audiences]]</audiences>", "", "takes tokens for others"),
-    Mistake("infra/gateway/idim.xml", "<client-application-ids>[[clients]]</client-application-ids>", "", "takes tokens of any client"),
+    Mistake(
+        "infra/gateway/idim.xml",
+        "<client-application-ids>[[clients]]</client-application-ids>",
+        "",
+        "takes tokens of any client",
+    ),
     Mistake("infra/gateway/idim.xml", 'tenant-id="[[tenant]]"', 'tenant-id="common"', "takes tokens of the tenant common"),
-    Mistake("infra/modules/api-management.bicep", "slot.name == 'staging'", "slot.name == 'nowhere'", "anybody can try out the release candidate"),
-    Mistake("infra/modules/api-management.bicep", "subscriptionRequired: false", "subscriptionRequired: true", "wants a subscription key"),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "slot.name == 'staging'",
+        "slot.name == 'nowhere'",
+        "anybody can try out the release candidate",
+    ),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "subscriptionRequired: false",
+        "subscriptionRequired: true",
+        "wants a subscription key",
+    ),
 )
 def proof(tree):
     by_id = {operation["id"]: operation for operation in operations(tree)}
@@ -89,7 +124,9 @@ def proof(tree):
             if operation is None:
                 admitted = texts(root, "inbound/ip-filter[@action='allow']/address")
                 if (slot == "staging") != bool(admitted):
-                    yield f"{where}: " + ("anybody can try out the release candidate" if slot == "staging" else "is closed to its callers")
+                    yield f"{where}: " + (
+                        "anybody can try out the release candidate" if slot == "staging" else "is closed to its callers"
+                    )
                 continue
             entry = by_id[operation]
             seen.add((slot, operation))
@@ -101,7 +138,9 @@ def proof(tree):
                     yield f"{where}: {entry['path']} takes tokens of the tenant {token.get('tenant-id')}"
                 if texts(token, "audiences/audience") != settings[slot]["ENTRA_AUDIENCE"].split(","):
                     yield f"{where}: {entry['path']} takes tokens for others"
-                if texts(token, "client-application-ids/application-id") != settings[slot]["ENTRA_ALLOWED_CLIENT_IDS"].split(","):
+                if texts(token, "client-application-ids/application-id") != settings[slot]["ENTRA_ALLOWED_CLIENT_IDS"].split(
+                    ","
+                ):
                     yield f"{where}: {entry['path']} takes tokens of any client"
         for slot in settings:
             for missing in sorted(by_id.keys() - {operation for at, operation in seen if at == slot}):
@@ -123,10 +162,30 @@ def asked_for(root):
 
 @check(
     "what a caller could say to be somebody else is taken away, and Authorization stays",
-    Mistake("infra/gateway/api.xml", '<set-header name="x-ms-client-principal-id" exists-action="delete" />', "", "x-ms-client-principal-id"),
-    Mistake("infra/gateway/api.xml", '<set-header name="x-forwarded-proto" exists-action="delete" />', '<set-header name="x-forwarded-proto" exists-action="skip"><value>https</value></set-header>', "x-forwarded-proto"),
-    Mistake("infra/gateway/api.xml", '<set-query-parameter name="x-ms-routing-name" exists-action="delete" />', "", "another slot"),
-    Mistake("infra/gateway/idim.xml", '<set-header name="x-auth-token" exists-action="delete" />', '<set-header name="Authorization" exists-action="delete" />', "Authorization"),
+    Mistake(
+        "infra/gateway/api.xml",
+        '<set-header name="x-ms-client-principal-id" exists-action="delete" />',
+        "",
+        "x-ms-client-principal-id",
+    ),
+    Mistake(
+        "infra/gateway/api.xml",
+        '<set-header name="x-forwarded-proto" exists-action="delete" />',
+        '<set-header name="x-forwarded-proto" exists-action="skip"><value>https</value></set-header>',
+        "x-forwarded-proto",
+    ),
+    Mistake(
+        "infra/gateway/api.xml",
+        '<set-query-parameter name="x-ms-routing-name" exists-action="delete" />',
+        "",
+        "another slot",
+    ),
+    Mistake(
+        "infra/gateway/idim.xml",
+        '<set-header name="x-auth-token" exists-action="delete" />',
+        '<set-header name="Authorization" exists-action="delete" />',
+        "Authorization",
+    ),
 )
 def stripped(tree):
     for environment, deployment in tree.environments.items():
@@ -144,11 +203,26 @@ def stripped(tree):
 
 @check(
     "CORS is in one place: the gateway",
-    Mistake("infra/gateway/widget.xml", "<base />\n    <!-- The agents", '<base />\n    <cors><allowed-origins><origin>*</origin></allowed-origins></cors>\n    <!-- The agents', "a second time"),
+    Mistake(
+        "infra/gateway/widget.xml",
+        "<base />\n    <!-- The agents",
+        "<base />\n    <cors><allowed-origins><origin>*</origin></allowed-origins></cors>\n    <!-- The agents",
+        "a second time",
+    ),
     Mistake("infra/gateway/api.xml", "<method>GET</method>", "<method>*</method>", "methods"),
     Mistake("infra/modules/api-management.bicep", "'<origin>${origin}</origin>'", "'<origin>*</origin>'", "origins"),
-    Mistake("infra/modules/function-app.bicep", "CORS_ALLOWED_ORIGINS: ''", "CORS_ALLOWED_ORIGINS: 'https://agent.example.org'", "the service answers CORS too"),
-    Mistake("infra/modules/function-app.bicep", "cors: { allowedOrigins: [] }", "cors: { allowedOrigins: ['*'] }", "the platform answers CORS too"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "CORS_ALLOWED_ORIGINS: ''",
+        "CORS_ALLOWED_ORIGINS: 'https://agent.example.org'",
+        "the service answers CORS too",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "cors: { allowedOrigins: [] }",
+        "cors: { allowedOrigins: ['*'] }",
+        "the platform answers CORS too",
+    ),
     Mistake("infra/gateway/api.xml", 'allow-credentials="false"', 'allow-credentials="true"', "credentials"),
 )
 def cors(tree):
@@ -184,9 +258,21 @@ def cors(tree):
     Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health is not limited by address"),
     Mistake("infra/gateway/idim.xml", '"client:"', '"caller:"', "room_create is not limited by client"),
     Mistake("infra/gateway/api.xml", 'timeout="40"', 'timeout="240"', "waits 240 s"),
-    Mistake("infra/modules/function-app.bicep", "REQUEST_DEADLINE_SECONDS: '25'", "REQUEST_DEADLINE_SECONDS: '60'", "waits 40 s"),
-    Mistake("infra/modules/api-management.bicep", "{ min: 500, max: 500 }", "{ min: 500, max: 599 }", "takes the service's own answers"),
-    Mistake("infra/modules/api-management.bicep", "name: 'maxconf-${slot.name}'\n  properties: {\n    protocol", "name: 'maxconf-${slot.name}-x'\n  properties: {\n    protocol", "no backend"),
+    Mistake(
+        "infra/modules/function-app.bicep", "REQUEST_DEADLINE_SECONDS: '25'", "REQUEST_DEADLINE_SECONDS: '60'", "waits 40 s"
+    ),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "{ min: 500, max: 500 }",
+        "{ min: 500, max: 599 }",
+        "takes the service's own answers",
+    ),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "name: 'maxconf-${slot.name}'\n  properties: {\n    protocol",
+        "name: 'maxconf-${slot.name}-x'\n  properties: {\n    protocol",
+        "no backend",
+    ),
 )
 def limits(tree):
     for environment, deployment in tree.environments.items():
@@ -216,10 +302,25 @@ def limits(tree):
 @check(
     "no log holds uuiData or a token",
     Mistake("infra/modules/api-management.bicep", "{ value: 'uuiData', mode: 'Hide' }\n", "", "uuiData is not hidden"),
-    Mistake("infra/modules/api-management.bicep", "{ value: 'x-auth-token', mode: 'Hide' }", "{ value: 'x-auth-token', mode: 'Mask' }", "x-auth-token is not hidden"),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "{ value: 'x-auth-token', mode: 'Hide' }",
+        "{ value: 'x-auth-token', mode: 'Mask' }",
+        "x-auth-token is not hidden",
+    ),
     Mistake("infra/modules/api-management.bicep", "body: { bytes: 0 }", "body: { bytes: 512 }", "keeps bodies"),
-    Mistake("infra/modules/function-app.bicep", "category: 'AppServicePlatformLogs'", "category: 'AppServiceHTTPLogs'", "AppServiceHTTPLogs"),
-    Mistake("infra/modules/function-app.bicep", "{ category: 'AppServicePlatformLogs', enabled: true }", "{ categoryGroup: 'allLogs', enabled: true }", "allLogs"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "category: 'AppServicePlatformLogs'",
+        "category: 'AppServiceHTTPLogs'",
+        "AppServiceHTTPLogs",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "{ category: 'AppServicePlatformLogs', enabled: true }",
+        "{ categoryGroup: 'allLogs', enabled: true }",
+        "allLogs",
+    ),
 )
 def masked(tree):
     for environment, deployment in tree.environments.items():
@@ -243,8 +344,18 @@ def masked(tree):
 
 @check(
     "what the gateway publishes is what the functions serve",
-    Mistake("infra/gateway/operations.json", '"method": "DELETE"', '"method": "PUT"', "PUT /room/{name} is published and no function serves it"),
-    Mistake("function_room_create/function.json", '"route": "room/create"', '"route": "room/make"', "POST /room/make is served and not published"),
+    Mistake(
+        "infra/gateway/operations.json",
+        '"method": "DELETE"',
+        '"method": "PUT"',
+        "PUT /room/{name} is published and no function serves it",
+    ),
+    Mistake(
+        "function_room_create/function.json",
+        '"route": "room/create"',
+        '"route": "room/make"',
+        "POST /room/make is served and not published",
+    ),
 )
 def served(tree):
     published = {(o["method"], o["path"]) for o in operations(tree)}

@@ -27,10 +27,20 @@ def metrics(tree):
     Mistake("infra/alerts.yaml", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
     Mistake("infra/alerts.yaml", 'Properties.system) == "pexip"', 'Properties.system) == "pexipp"', "pexipp is no system"),
     Mistake("infra/metrics.json", '"maxconf.pool.poison"', '"maxconf.pool.poisoned"', "maxconf.pool.poison is no metric"),
-    Mistake("infra/alerts.yaml", '      | where Name == "maxconf.pool.refusals" and tostring(Properties.slot) == "production"', '      | where Name == "maxconf.pool.refusals"', "refusals does not look at production only"),
+    Mistake(
+        "infra/alerts.yaml",
+        '      | where Name == "maxconf.pool.refusals" and tostring(Properties.slot) == "production"',
+        '      | where Name == "maxconf.pool.refusals"',
+        "refusals does not look at production only",
+    ),
     Mistake("infra/alerts.yaml", "      | summarize Starts = count()", "      | summarize Starts = count(", "parentheses"),
     Mistake("infra/alerts.yaml", "function_room_create", "function_room_make", "function_room_make is no function"),
-    Mistake("infra/metrics.json", '"maxconf.breaker.open": {', '"maxconf.breaker.half_open": { "kind": "gauge", "labels": [] },\n  "maxconf.breaker.open": {', "no alert looks at maxconf.breaker.half_open"),
+    Mistake(
+        "infra/metrics.json",
+        '"maxconf.breaker.open": {',
+        '"maxconf.breaker.half_open": { "kind": "gauge", "labels": [] },\n  "maxconf.breaker.open": {',
+        "no alert looks at maxconf.breaker.half_open",
+    ),
 )
 def queries(tree):
     known = metrics(tree)
@@ -73,7 +83,9 @@ INFORMATIVE = {"maxconf.pool.claim_conflicts", "maxconf.pool.swept"}
     Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty wakes nobody"),
     Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
     Mistake("infra/modules/alerts.bicep", "    actions: { actionGroups: [actionGroupId] }", "", "tells nobody"),
-    Mistake("infra/modules/alerts.bicep", "SSLCertRemainingLifetimeCheck: 30", "SSLCertRemainingLifetimeCheck: 1", "certificate"),
+    Mistake(
+        "infra/modules/alerts.bicep", "SSLCertRemainingLifetimeCheck: 30", "SSLCertRemainingLifetimeCheck: 1", "certificate"
+    ),
 )
 def complete(tree):
     rules = alert_rules(tree)
@@ -84,7 +96,9 @@ def complete(tree):
             yield f"{rule['name']} wakes nobody"
     for environment, deployment in tree.environments.items():
         production = settings_of(deployment)["production"]
-        low = int(re.search(r"Rooms < (\d+)", next(r["query"] for r in rules["logAlerts"] if r["name"] == "pool-low")).group(1))
+        low = int(
+            re.search(r"Rooms < (\d+)", next(r["query"] for r in rules["logAlerts"] if r["name"] == "pool-low")).group(1)
+        )
         if low > int(production["POOL_TARGET_SIZE"]) // 2:
             yield f"{environment}: pool-low is raised while the pool is as it should be"
         for kind in ("scheduledQueryRules", "activityLogAlerts", "metricAlerts"):
@@ -109,7 +123,12 @@ WANTED = (
     "the runbook has a section for each alert, with three things to do",
     Mistake("infra/README.md", "#### `poison`", "#### `poisoned`", "no section for the alert poison"),
     Mistake("infra/alerts.yaml", "  - name: burned", "  - name: scorched", "no section for the alert scorched"),
-    Mistake("infra/README.md", "3. Deployed in the last hour?", "4. Deployed in the last hour?", "pool-empty does not name three things to do"),
+    Mistake(
+        "infra/README.md",
+        "3. Deployed in the last hour?",
+        "4. Deployed in the last hour?",
+        "pool-empty does not name three things to do",
+    ),
 )
 def sections(tree):
     runbook = tree.text("infra/README.md")
@@ -135,11 +154,15 @@ def sections(tree):
 )
 def references(tree):
     runbook = tree.text("infra/README.md")
-    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", runbook, re.MULTILINE)}
-    yield from (f"infra/README.md: no section {link}" for link in re.findall(r"\]\((#[\w-]+)\)", runbook) if link[1:] not in anchors)
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", runbook, re.MULTILINE)
+    }
+    yield from (
+        f"infra/README.md: no section {link}" for link in re.findall(r"\]\((#[\w-]+)\)", runbook) if link[1:] not in anchors
+    )
     for name in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", runbook)):
         # Written elsewhere, and named here.
-        if not tree.path(name).exists() and name not in ("infra/package", "infra/openapi.json", "infra/threat-model.md"):
+        if not tree.path(name).exists() and name not in ("infra/package", "infra/openapi.json"):
             yield f"infra/README.md: there is no {name}"
     for path in tree.files("infra/*.bicepparam"):
         for variable in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text()):

@@ -31,15 +31,40 @@ def steps(tree):
 
 @check(
     "only environments reach Azure, one deployment at a time, with no password",
-    Mistake(".github/workflows/release.yml", "  group: deploy-prod", "  group: release", "release.yml/staging: is not in the queue deploy-prod"),
-    Mistake(".github/workflows/deploy-edge.yml", "      group: deploy-test", "      group: deploy-edge", "is not in the queue deploy-test"),
+    Mistake(
+        ".github/workflows/release.yml",
+        "  group: deploy-prod",
+        "  group: release",
+        "release.yml/staging: is not in the queue deploy-prod",
+    ),
+    Mistake(
+        ".github/workflows/deploy-edge.yml",
+        "      group: deploy-test",
+        "      group: deploy-edge",
+        "is not in the queue deploy-test",
+    ),
     Mistake(".github/workflows/rollback.yml", "cancel-in-progress: false", "cancel-in-progress: true", "can be cancelled"),
-    Mistake(".github/workflows/check.yml", "  contents: read\n", "  contents: read\n  id-token: write\n", "can log in to Azure without an environment"),
+    Mistake(
+        ".github/workflows/check.yml",
+        "  contents: read\n",
+        "  contents: read\n  id-token: write\n",
+        "can log in to Azure without an environment",
+    ),
     Mistake(".github/workflows/rollback.yml", "    environment: prod\n", "", "without an environment"),
     Mistake(".github/workflows/deploy-test.yml", "permissions: {}", "permissions: write-all", "gives every job"),
-    Mistake(".github/workflows/deploy-test.yml", "          tenant-id: ${{ vars.AZURE_TENANT_ID }}", "          tenant-id: ${{ vars.AZURE_TENANT_ID }}\n          client-secret: ${{ secrets.AZURE_CLIENT_SECRET }}", "logs in to Azure with more than its identity"),
+    Mistake(
+        ".github/workflows/deploy-test.yml",
+        "          tenant-id: ${{ vars.AZURE_TENANT_ID }}",
+        "          tenant-id: ${{ vars.AZURE_TENANT_ID }}\n          client-secret: ${{ secrets.AZURE_CLIENT_SECRET }}",
+        "logs in to Azure with more than its identity",
+    ),
     Mistake(".github/workflows/check.yml", "  pull_request:", "  pull_request_target:", "pull_request_target"),
-    Mistake(".github/workflows/infrastructure.yml", "group: deploy-${{ inputs.environment }}", "group: infrastructure", "is not in the queue"),
+    Mistake(
+        ".github/workflows/infrastructure.yml",
+        "group: deploy-${{ inputs.environment }}",
+        "group: infrastructure",
+        "is not in the queue",
+    ),
 )
 def azure(tree):
     for name, triggers, content in workflows(tree):
@@ -73,14 +98,33 @@ def azure(tree):
 @check(
     "code goes where it should: a slot is always named, and Production is reached by a swap only",
     Mistake(".github/workflows/release.yml", "          slot-name: staging\n", "", "names no slot"),
-    Mistake(".github/workflows/release.yml", "          slot-name: staging\n", "          slot-name: production\n", "uploads to fa-maxconf-prod/production"),
-    Mistake(".github/workflows/deploy-edge.yml", "slot-name: edge", "slot-name: production", "uploads to fa-maxconf-test/production from test-edge"),
+    Mistake(
+        ".github/workflows/release.yml",
+        "          slot-name: staging\n",
+        "          slot-name: production\n",
+        "uploads to fa-maxconf-prod/production",
+    ),
+    Mistake(
+        ".github/workflows/deploy-edge.yml",
+        "slot-name: edge",
+        "slot-name: production",
+        "uploads to fa-maxconf-test/production from test-edge",
+    ),
     Mistake(".github/actions/deploy/action.yml", "        slot-name: ${{ inputs.slot-name }}\n", "", "names no slot"),
-    Mistake(".github/workflows/release.yml", "    environment: prod\n", "    environment: prod-staging\n", "swap without the reviewers"),
+    Mistake(
+        ".github/workflows/release.yml",
+        "    environment: prod\n",
+        "    environment: prod-staging\n",
+        "swap without the reviewers",
+    ),
     Mistake(".github/workflows/deploy-edge.yml", "    branches: [edge]", "    branches: [edge, main]", "starts by"),
 )
 def destinations(tree):
-    allowed = {("fa-maxconf-test", "edge"): "test-edge", ("fa-maxconf-test", "production"): "test", ("fa-maxconf-prod", "staging"): "prod-staging"}
+    allowed = {
+        ("fa-maxconf-test", "edge"): "test-edge",
+        ("fa-maxconf-test", "production"): "test",
+        ("fa-maxconf-prod", "staging"): "prod-staging",
+    }
     action = yaml.safe_load(tree.text(".github/actions/deploy/action.yml"))
     for step in action["runs"]["steps"]:
         if "functions-action" in step.get("uses", "") and step["with"].get("slot-name") != "${{ inputs.slot-name }}":
@@ -104,17 +148,27 @@ def destinations(tree):
     }.items():
         if started[name] != trigger:
             yield f"{name}: starts by {started[name]}"
-    if set(started["rollback.yml"]) != {"workflow_dispatch"} or set(started["release.yml"]) != {"release", "workflow_dispatch"}:
+    if set(started["rollback.yml"]) != {"workflow_dispatch"} or set(started["release.yml"]) != {
+        "release",
+        "workflow_dispatch",
+    }:
         yield "release and rollback start by something else than a release and a hand"
 
 
 @check(
     "a release is the package that passed on Test, verified before it is uploaded",
     Mistake(".github/workflows/release.yml", "--status success ", "", "takes a package that did not pass on Test"),
-    Mistake(".github/workflows/release.yml", "          workflow: deploy-test.yml", "          workflow: deploy-edge.yml", "of another workflow"),
+    Mistake(
+        ".github/workflows/release.yml",
+        "          workflow: deploy-test.yml",
+        "          workflow: deploy-edge.yml",
+        "of another workflow",
+    ),
     Mistake(".github/workflows/release.yml", "    needs: [find, staging]", "    needs: [find]", "swaps before staging"),
     Mistake("infra/fetch-package", "sha256sum --check maxconf.zip.sha256\n", "", "takes a package with another checksum"),
-    Mistake("infra/fetch-package", "gh attestation verify", "gh attestation download", "takes a package that is not attested"),
+    Mistake(
+        "infra/fetch-package", "gh attestation verify", "gh attestation download", "takes a package that is not attested"
+    ),
     Mistake("infra/fetch-package", ' --source-digest "$COMMIT"', "", "of whatever commit"),
 )
 def artefact(tree):
@@ -152,7 +206,10 @@ def fetches(tree):
             "attestation verify") exit {attested} ;;
             esac"""
         environment = fakes(folder, gh=gh, unzip=f'{sys.executable} -m zipfile -e "$3" .') | {
-            "COMMIT": "c0ffee", "WORKFLOW": "deploy-test.yml", "RUN_ID": "7", "GITHUB_REPOSITORY": "example/maxconf",
+            "COMMIT": "c0ffee",
+            "WORKFLOW": "deploy-test.yml",
+            "RUN_ID": "7",
+            "GITHUB_REPOSITORY": "example/maxconf",
         }
         output, got = tree.run(tree.path("infra/fetch-package"), cwd=folder, env=environment)
         if (got != 0) != (code != 0):
@@ -188,19 +245,38 @@ SWAPS = (
 
 @check(
     "a swap is undone for our own faults only, and a rollback needs nothing but Azure",
-    Mistake("infra/swap", 'ours=1 dependency=3', 'ours=3 dependency=1', "broken by the release"),
+    Mistake("infra/swap", "ours=1 dependency=3", "ours=3 dependency=1", "broken by the release"),
     Mistake("infra/swap", "        swap\n        return 1", "        return 1", "broken by the release"),
-    Mistake("infra/swap", "*)\n        echo \"::error::Nobody", "*)\n        swap\n        echo \"::error::Nobody", "nobody can tell"),
-    Mistake("infra/swap", "--slot staging --target-slot production", "--slot production --target-slot staging", "swaps something else"),
+    Mistake(
+        "infra/swap",
+        '*)\n        echo "::error::Nobody',
+        '*)\n        swap\n        echo "::error::Nobody',
+        "nobody can tell",
+    ),
+    Mistake(
+        "infra/swap",
+        "--slot staging --target-slot production",
+        "--slot production --target-slot staging",
+        "swaps something else",
+    ),
     Mistake("infra/swap", "rollback) swap ;;", "rollback) release ;;", "a rollback needs more than Azure"),
     Mistake("infra/swap", " --compare before.json", "", "does not compare"),
-    Mistake(".github/workflows/rollback.yml", "runs-on: ubuntu-24.04", "runs-on: [self-hosted, maxconf-prod]", "waits for a runner of ours"),
+    Mistake(
+        ".github/workflows/rollback.yml",
+        "runs-on: ubuntu-24.04",
+        "runs-on: [self-hosted, maxconf-prod]",
+        "waits for a runner of ours",
+    ),
 )
 def swap(tree):
     for what, before, after, swaps, expected, succeeds in SWAPS:
         folder = tree.scratch()
         az = f'echo "$@" >>{folder}/swaps; {"true" if swaps else "exit 1"}'
-        environment = fakes(folder, az=az) | {"RESOURCE_GROUP": "rg", "APP_NAME": "fa-maxconf-prod", "URL": "https://api.example.org"}
+        environment = fakes(folder, az=az) | {
+            "RESOURCE_GROUP": "rg",
+            "APP_NAME": "fa-maxconf-prod",
+            "URL": "https://api.example.org",
+        }
         package = folder / "package"
         package.mkdir()
         (package / "maxconf").write_text(
@@ -224,7 +300,10 @@ def swap(tree):
             yield "infra/swap does not compare with before, or does not expect the new version"
 
     folder = tree.scratch()
-    environment = fakes(folder, az=f"echo swapped >>{folder}/swaps") | {"RESOURCE_GROUP": "rg", "APP_NAME": "fa-maxconf-prod"}
+    environment = fakes(folder, az=f"echo swapped >>{folder}/swaps") | {
+        "RESOURCE_GROUP": "rg",
+        "APP_NAME": "fa-maxconf-prod",
+    }
     output, code = tree.run(tree.path("infra/swap"), "rollback", cwd=folder, env=environment)
     if code != 0 or (folder / "swaps").read_text() != "swapped\n":
         yield f"infra/swap: a rollback needs more than Azure: {output}"
@@ -235,9 +314,16 @@ def swap(tree):
 
 @check(
     "templates are deployed with every value that they read",
-    Mistake(".github/workflows/infrastructure.yml", "          PEXIP_NETWORK_ID: ${{ vars.PEXIP_NETWORK_ID }}\n", "", "infrastructure.yml does not give PEXIP_NETWORK_ID"),
+    Mistake(
+        ".github/workflows/infrastructure.yml",
+        "          PEXIP_NETWORK_ID: ${{ vars.PEXIP_NETWORK_ID }}\n",
+        "",
+        "infrastructure.yml does not give PEXIP_NETWORK_ID",
+    ),
     Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "goes on without"),
-    Mistake("infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"),
+    Mistake(
+        "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
+    ),
 )
 def values(tree):
     job = yaml.safe_load(tree.text(".github/workflows/infrastructure.yml"))["jobs"]["deploy"]
@@ -251,7 +337,10 @@ def values(tree):
     folder = tree.scratch()
     environment = fakes(folder, az=f"echo $@ >>{folder}/calls") | EXAMPLE_VALUES | {"RESOURCE_GROUP": "rg"}
     output, code = tree.run(tree.path("infra/deploy"), "create", "prod", env=environment)
-    if code != 0 or (folder / "calls").read_text() != "deployment group create --resource-group rg --parameters prod.bicepparam\n":
+    if (
+        code != 0
+        or (folder / "calls").read_text() != "deployment group create --resource-group rg --parameters prod.bicepparam\n"
+    ):
         yield f"infra/deploy deploys something else: {output}"
     output, code = tree.run(tree.path("infra/deploy"), "create", "prod", env=environment | {"PEXIP_NETWORK_ID": ""})
     if code == 0 or "PEXIP_NETWORK_ID" not in output:
@@ -260,10 +349,22 @@ def values(tree):
 
 @check(
     "the service that the gateway and the pipeline know is one",
-    Mistake(".github/workflows/deploy-test.yml", "url: https://api.test.vc.maxconf.ca", "url: https://api.vc.maxconf.ca", "smokes https://api.vc.maxconf.ca"),
+    Mistake(
+        ".github/workflows/deploy-test.yml",
+        "url: https://api.test.vc.maxconf.ca",
+        "url: https://api.vc.maxconf.ca",
+        "smokes https://api.vc.maxconf.ca",
+    ),
     Mistake("infra/test.bicepparam", "gatewayPath: 'edge'", "gatewayPath: 'next'", "smokes"),
-    Mistake("infra/test.bicepparam", "gitHubEnvironment: 'test-edge'", "gitHubEnvironment: 'edge'", "no identity for the environment test-edge"),
-    Mistake("infra/main.bicep", "'fa-maxconf-${short}'", "'func-maxconf-${short}'", "fa-maxconf-test is deployed to and not made"),
+    Mistake(
+        "infra/test.bicepparam",
+        "gitHubEnvironment: 'test-edge'",
+        "gitHubEnvironment: 'edge'",
+        "no identity for the environment test-edge",
+    ),
+    Mistake(
+        "infra/main.bicep", "'fa-maxconf-${short}'", "'func-maxconf-${short}'", "fa-maxconf-test is deployed to and not made"
+    ),
 )
 def one_service(tree):
     made, subjects, urls = set(), set(), {}
@@ -274,7 +375,10 @@ def one_service(tree):
         for api in deployment.of_type("Microsoft.ApiManagement/service/apis"):
             slot = api.body["name"].removeprefix("maxconf-")
             urls[sites[0].name, slot] = f"https://{host}/{api.properties['path']}".rstrip("/")
-        subjects |= {c.properties["subject"].rsplit(":", 1)[1] for c in deployment.of_type("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials")}
+        subjects |= {
+            c.properties["subject"].rsplit(":", 1)[1]
+            for c in deployment.of_type("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials")
+        }
     for where, _, body in jobs(tree):
         environment = body.get("environment")
         if environment and "inputs" not in environment and environment not in subjects:

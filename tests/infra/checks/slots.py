@@ -61,9 +61,19 @@ def settings_of_code(tree):
     "every setting of the code is set in every slot, and no other",
     Mistake("infra/modules/function-app.bicep", "  POOL_LEASE_SECONDS: '60'\n", "", "POOL_LEASE_SECONDS is not set"),
     Mistake("infra/modules/function-app.bicep", "POOL_LEASE_SECONDS", "POOL_LEASE_SECOND", "POOL_LEASE_SECOND is nobody's"),
-    Mistake("infra/modules/function-app.bicep", "  FUNCTIONS_WORKER_RUNTIME: 'custom'\n", "", "FUNCTIONS_WORKER_RUNTIME is not set"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "  FUNCTIONS_WORKER_RUNTIME: 'custom'\n",
+        "",
+        "FUNCTIONS_WORKER_RUNTIME is not set",
+    ),
     Mistake("README.md", "| `POOL_PREFETCH` |", "| `POOL_PREFETCH_ROOMS` |", "POOL_PREFETCH_ROOMS is not set"),
-    Mistake("infra/modules/function-app.bicep", "PEXIP_USERNAME: pexip.username", "PEXIP_USERNAME: ''", "PEXIP_USERNAME is required"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "PEXIP_USERNAME: pexip.username",
+        "PEXIP_USERNAME: ''",
+        "PEXIP_USERNAME is required",
+    ),
 )
 def complete(tree):
     of_code = settings_of_code(tree)
@@ -82,10 +92,30 @@ def complete(tree):
 
 @check(
     "slots are like their site but for name and sticky settings, and those stick",
-    Mistake("infra/modules/function-app.bicep", "map(items(stickySettings[0]), setting => setting.key)", "['POOL_QUEUE_NAME']", "ROOM_NAME_PREFIX does not stick"),
-    Mistake("infra/modules/function-app.bicep", "union(platformSettings, stickySettings[index + 1])", "union(platformSettings, stickySettings[index + 1], { FUNCTIONS_EXTENSION_VERSION: '~3' })", "FUNCTIONS_EXTENSION_VERSION differs and does not stick"),
-    Mistake("infra/modules/function-app.bicep", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: siteProperties", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: union(siteProperties, { virtualNetworkSubnetId: '' })", "is not like its site"),
-    Mistake("infra/modules/function-app.bicep", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n", "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n", "is not like its site"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "map(items(stickySettings[0]), setting => setting.key)",
+        "['POOL_QUEUE_NAME']",
+        "ROOM_NAME_PREFIX does not stick",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "union(platformSettings, stickySettings[index + 1])",
+        "union(platformSettings, stickySettings[index + 1], { FUNCTIONS_EXTENSION_VERSION: '~3' })",
+        "FUNCTIONS_EXTENSION_VERSION differs and does not stick",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: siteProperties",
+        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: union(siteProperties, { virtualNetworkSubnetId: '' })",
+        "is not like its site",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n",
+        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n",
+        "is not like its site",
+    ),
 )
 def alike(tree):
     for environment, deployment in tree.environments.items():
@@ -93,7 +123,11 @@ def alike(tree):
         for slot in deployment.of_type("Microsoft.Web/sites/slots"):
             if without_name(slot) != without_name(site):
                 yield f"{environment}: slot {slot.name} is not like its site"
-        [sticky] = [c.properties["appSettingNames"] for c in deployment.of_type("Microsoft.Web/sites/config") if c.body["name"] == "slotConfigNames"]
+        [sticky] = [
+            c.properties["appSettingNames"]
+            for c in deployment.of_type("Microsoft.Web/sites/config")
+            if c.body["name"] == "slotConfigNames"
+        ]
         yield from (f"{environment}: {name} does not stick" for name in MUST_STICK if name not in sticky)
         slots = settings_of(deployment)
         production = slots["production"]
@@ -110,15 +144,29 @@ def without_name(site):
 
 @check(
     "what must not be shared is not: queues, host ids, prefixes, the sweep",
-    Mistake("infra/test.bicepparam", "room-creation-queue-edge", "room-creation-queue", "queue room-creation-queue is shared"),
+    Mistake(
+        "infra/test.bicepparam", "room-creation-queue-edge", "room-creation-queue", "queue room-creation-queue is shared"
+    ),
     Mistake("infra/test.bicepparam", "'vbv-e-'", "'vbv-t-'", "edge may not share production's prefix"),
     Mistake("infra/prod.bicepparam", "maintains: false", "maintains: true", "sweep rooms named vbv-"),
     Mistake("infra/prod.bicepparam", "maintains: true", "maintains: false", "nobody sweeps rooms named vbv-"),
     Mistake("infra/prod.bicepparam", "maxconf-prod-staging", "maxconf-prod", "host id maxconf-prod is shared"),
-    Mistake("infra/prod.bicepparam", "hostId: 'maxconf-prod'", "hostId: 'maxconf-production-of-the-room-api'", "more than 32"),
-    Mistake("infra/prod.bicepparam", "prefix: 'vbv-'\n    targetSize: 1", "prefix: 'vbv-s-'\n    targetSize: 1", "staging must share"),
+    Mistake(
+        "infra/prod.bicepparam", "hostId: 'maxconf-prod'", "hostId: 'maxconf-production-of-the-room-api'", "more than 32"
+    ),
+    Mistake(
+        "infra/prod.bicepparam",
+        "prefix: 'vbv-'\n    targetSize: 1",
+        "prefix: 'vbv-s-'\n    targetSize: 1",
+        "staging must share",
+    ),
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
-    Mistake("infra/modules/storage.bicep", "['${queue}-poison', '${queue}-ended']", "['${queue}-poison']", "room-creation-queue-ended is not made"),
+    Mistake(
+        "infra/modules/storage.bicep",
+        "['${queue}-poison', '${queue}-ended']",
+        "['${queue}-poison']",
+        "room-creation-queue-ended is not made",
+    ),
 )
 def apart(tree):
     for environment, deployment in tree.environments.items():
@@ -133,7 +181,11 @@ def apart(tree):
                 if queue not in made:
                     yield f"{environment}/{slot}: queue {queue} is not made"
         for prefix in {settings["ROOM_NAME_PREFIX"] for settings in slots.values()}:
-            sweepers = [s for s, settings in slots.items() if settings["ROOM_NAME_PREFIX"] == prefix and settings[TIMER_OFF] == "false"]
+            sweepers = [
+                s
+                for s, settings in slots.items()
+                if settings["ROOM_NAME_PREFIX"] == prefix and settings[TIMER_OFF] == "false"
+            ]
             if not sweepers:
                 yield f"{environment}: nobody sweeps rooms named {prefix}"
             elif len(sweepers) > 1:
@@ -157,7 +209,12 @@ def shared(environment, slots, name, what):
 @check(
     "slots together stay below what the management node allows",
     Mistake("infra/prod.bicepparam", "pexipRequestsPerMinute: 100", "pexipRequestsPerMinute: 200", "1000 calls a minute"),
-    Mistake("infra/modules/function-app.bicep", "string(slot.pexipRequestsPerMinute / instances)", "string(slot.pexipRequestsPerMinute)", "calls a minute"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "string(slot.pexipRequestsPerMinute / instances)",
+        "string(slot.pexipRequestsPerMinute)",
+        "calls a minute",
+    ),
 )
 def budget(tree):
     for environment, deployment in tree.environments.items():
@@ -170,8 +227,18 @@ def budget(tree):
 
 @check(
     "a slot is warm, healthy and swappable only when the service itself answers 200",
-    Mistake("infra/modules/function-app.bicep", "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200'", "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200,404'", "WEBSITE_SWAP_WARMUP_PING_STATUSES"),
-    Mistake("infra/modules/function-app.bicep", "healthCheckPath: '/health/live'", "healthCheckPath: '/health/ready'", "healthCheckPath"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200'",
+        "WEBSITE_SWAP_WARMUP_PING_STATUSES: '200,404'",
+        "WEBSITE_SWAP_WARMUP_PING_STATUSES",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "healthCheckPath: '/health/live'",
+        "healthCheckPath: '/health/ready'",
+        "healthCheckPath",
+    ),
     Mistake("infra/modules/function-app.bicep", "alwaysOn: true", "alwaysOn: false", "alwaysOn"),
     Mistake("infra/prod.bicepparam", "planSku = 'P1v3'", "planSku = 'S1'", "Premium v3"),
 )
@@ -199,8 +266,18 @@ def warm(tree):
 
 @check(
     "secrets come from the vault, and no file holds one",
-    Mistake("infra/modules/function-app.bicep", "PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'", "PEXIP_PASSWORD: 'hunter2'", "PEXIP_PASSWORD is not a Key Vault reference"),
-    Mistake("infra/prod.bicepparam", "readEnvironmentVariable('PEXIP_USERNAME')", "'maxconf'\n  password: 'hunter2'", "infra/prod.bicepparam holds a password"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'",
+        "PEXIP_PASSWORD: 'hunter2'",
+        "PEXIP_PASSWORD is not a Key Vault reference",
+    ),
+    Mistake(
+        "infra/prod.bicepparam",
+        "readEnvironmentVariable('PEXIP_USERNAME')",
+        "'maxconf'\n  password: 'hunter2'",
+        "infra/prod.bicepparam holds a password",
+    ),
 )
 def secrets(tree):
     names = ("PEXIP_PASSWORD", "PEXIP_EVENT_PASSWORD", "ROOM_HOST_PIN", "AUDIT_HASH_KEY")

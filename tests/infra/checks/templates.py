@@ -32,7 +32,12 @@ def parse(tree):
 @check(
     "every name that is used is declared, and every one declared is used",
     Mistake("infra/modules/storage.bicep", "scope: hostAccount\n", "scope: hostAcount\n", "hostAcount is not declared"),
-    Mistake("infra/modules/vault.bicep", "param workspaceId string", "param workspaceId string\nparam spare string", "spare is never used"),
+    Mistake(
+        "infra/modules/vault.bicep",
+        "param workspaceId string",
+        "param workspaceId string\nparam spare string",
+        "spare is never used",
+    ),
     Mistake("infra/modules/monitor.bicep", "workspace.id", "toUpperCase(workspace.id)", "toUpperCase is not known"),
 )
 def names(tree):
@@ -96,10 +101,17 @@ def lambda_names(node):
 @check(
     "modules get the parameters that they have, and both environments can be worked out",
     Mistake("infra/main.bicep", "    alertEmail: alertEmail\n", "", "no value for parameter alertEmail"),
-    Mistake("infra/main.bicep", "    queues: map", "    colour: 'blue'\n    queues: map", "storage.bicep has no parameter colour"),
+    Mistake(
+        "infra/main.bicep", "    queues: map", "    colour: 'blue'\n    queues: map", "storage.bicep has no parameter colour"
+    ),
     Mistake("infra/main.bicep", "vault.outputs.uri", "vault.outputs.url", "vault.outputs.url is not there"),
     Mistake("infra/modules/function-app.bicep", "genesys.apiUrl", "genesys.url", "genesys.url is not there"),
-    Mistake("infra/test.bicepparam", "param alertEmail = readEnvironmentVariable('ALERT_EMAIL')", "", "no value for parameter alertEmail"),
+    Mistake(
+        "infra/test.bicepparam",
+        "param alertEmail = readEnvironmentVariable('ALERT_EMAIL')",
+        "",
+        "no value for parameter alertEmail",
+    ),
 )
 def parameters(tree):
     for name, deployment in tree.environments.items():
@@ -131,7 +143,7 @@ def types(tree):
         # The data holds some providers only, and of those some types only.
         if unknown and not unknown.group(4) and (unknown.group(1).lower() not in known or unknown.group(2) in UNTYPED):
             continue
-        yield Path(line).name
+        yield line.removeprefix(f"{rendered[0].parent}/")
 
 
 # Of providers that the data does hold.
@@ -151,8 +163,15 @@ def rendered_templates(tree):
 
 @check(
     "every call has a right, every right a call, and nobody has another",
-    Mistake("infra/modules/storage.bicep", "  'Storage Queue Data Reader'\n", "", "Storage Queue Data Reader on the ready queue"),
-    Mistake("infra/modules/storage.bicep", "'Storage Queue Data Message Sender'\n]", "'Storage Queue Data Message Sender'\n  'Storage Blob Data Owner'\n]", "nothing calls for Storage Blob Data Owner"),
+    Mistake(
+        "infra/modules/storage.bicep", "  'Storage Queue Data Reader'\n", "", "Storage Queue Data Reader on the ready queue"
+    ),
+    Mistake(
+        "infra/modules/storage.bicep",
+        "'Storage Queue Data Message Sender'\n]",
+        "'Storage Queue Data Message Sender'\n  'Storage Blob Data Owner'\n]",
+        "nothing calls for Storage Blob Data Owner",
+    ),
     Mistake("infra/rights.json", "974c5e8b", "974c5e8c", "Storage Queue Data Contributor has another id"),
     Mistake("src/queue.rs", "client.get_properties(", "client.get_metadata(", "client.get_metadata"),
     Mistake("src/queue.rs", "self.poison.create(None)", "self.poison.clear(None)", "poison.clear"),
@@ -167,7 +186,9 @@ def rights(tree):
     called = set(re.findall(r"\b(?:self\.)?((?:client|poison|ended)\.\w+)\(", without_tests(source)))
     listed = {call["by"] for call in table["calls"] if "." in call["by"]}
     yield from (f"infra/rights.json has no row for {call}, which src/queue.rs calls" for call in sorted(called - listed))
-    yield from (f"infra/rights.json has a row for {call}, which src/queue.rs does not call" for call in sorted(listed - called))
+    yield from (
+        f"infra/rights.json has a row for {call}, which src/queue.rs does not call" for call in sorted(listed - called)
+    )
 
     needed = {(call["to"], call["role"]) for call in table["calls"] if call["role"]}
     by_id = {identifier: name for name, identifier in table["roles"].items()}
@@ -213,26 +234,57 @@ ROLES = {
 
 @check(
     "nothing can be reached from outside, and no key opens anything",
-    Mistake("infra/modules/storage.bicep", "allowSharedKeyAccess: false", "allowSharedKeyAccess: true", "allowSharedKeyAccess"),
-    Mistake("infra/modules/vault.bicep", "publicNetworkAccess: 'Disabled'", "publicNetworkAccess: 'Enabled'", "publicNetworkAccess"),
+    Mistake(
+        "infra/modules/storage.bicep", "allowSharedKeyAccess: false", "allowSharedKeyAccess: true", "allowSharedKeyAccess"
+    ),
+    Mistake(
+        "infra/modules/vault.bicep",
+        "publicNetworkAccess: 'Disabled'",
+        "publicNetworkAccess: 'Enabled'",
+        "publicNetworkAccess",
+    ),
     Mistake("infra/modules/function-app.bicep", "  publicNetworkAccess: 'Disabled'\n", "", "publicNetworkAccess"),
-    Mistake("infra/modules/function-app.bicep", "  name: 'ftp'\n  properties: { allow: false }", "  name: 'ftp'\n  properties: { allow: true }", "may publish with a password"),
-    Mistake("infra/modules/function-app.bicep", "service: 'sites-${slot.name}'", "service: 'sites'", "no private endpoint for sites-"),
-    Mistake("infra/modules/network.bicep", "sourceAddressPrefix: gatewayPrefix", "sourceAddressPrefix: '*'", "nsg-vnet-maxconf-test-inbound lets * in"),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "  name: 'ftp'\n  properties: { allow: false }",
+        "  name: 'ftp'\n  properties: { allow: true }",
+        "may publish with a password",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "service: 'sites-${slot.name}'",
+        "service: 'sites'",
+        "no private endpoint for sites-",
+    ),
+    Mistake(
+        "infra/modules/network.bicep",
+        "sourceAddressPrefix: gatewayPrefix",
+        "sourceAddressPrefix: '*'",
+        "nsg-vnet-maxconf-test-inbound lets * in",
+    ),
     Mistake("infra/modules/network.bicep", "cidrSubnet(addressSpace, 28, 6)", "cidrSubnet(addressSpace, 28, 5)", "overlap"),
 )
 def closed(tree):
     for environment, deployment in tree.environments.items():
         for account in deployment.of_type("Microsoft.Storage/storageAccounts"):
-            yield from wrong(environment, account, allowSharedKeyAccess=False, allowBlobPublicAccess=False, publicNetworkAccess="Disabled")
+            yield from wrong(
+                environment, account, allowSharedKeyAccess=False, allowBlobPublicAccess=False, publicNetworkAccess="Disabled"
+            )
         for vault in deployment.of_type("Microsoft.KeyVault/vaults"):
-            yield from wrong(environment, vault, publicNetworkAccess="Disabled", enableRbacAuthorization=True, enablePurgeProtection=True)
+            yield from wrong(
+                environment, vault, publicNetworkAccess="Disabled", enableRbacAuthorization=True, enablePurgeProtection=True
+            )
         sites = deployment.of_type("Microsoft.Web/sites") + deployment.of_type("Microsoft.Web/sites/slots")
-        policies = {p.name: p for kind in ("sites", "sites/slots")
-                    for p in deployment.of_type(f"Microsoft.Web/{kind}/basicPublishingCredentialsPolicies")}
-        endpoints = {connection["properties"]["groupIds"][0]
-                     for endpoint in deployment.of_type("Microsoft.Network/privateEndpoints")
-                     for connection in endpoint.properties["privateLinkServiceConnections"]}
+        policies = {
+            p.name: p
+            for kind in ("sites", "sites/slots")
+            for p in deployment.of_type(f"Microsoft.Web/{kind}/basicPublishingCredentialsPolicies")
+        }
+        endpoints = {
+            connection["properties"]["groupIds"][0]
+            for endpoint in deployment.of_type("Microsoft.Network/privateEndpoints")
+            for connection in endpoint.properties["privateLinkServiceConnections"]
+        }
         for site in sites:
             yield from wrong(environment, site, publicNetworkAccess="Disabled", httpsOnly=True)
             for kind in ("scm", "ftp"):
@@ -262,5 +314,5 @@ def open_networks(environment, deployment):
     for network in deployment.of_type("Microsoft.Network/virtualNetworks"):
         subnets = [ipaddress.ip_network(s["properties"]["addressPrefix"]) for s in network.properties["subnets"]]
         for index, one in enumerate(subnets):
-            if any(one.overlaps(other) for other in subnets[index + 1:]):
+            if any(one.overlaps(other) for other in subnets[index + 1 :]):
                 yield f"{environment}: subnet {one} and another overlap"

@@ -21,9 +21,16 @@ def complaints(tree, tool, *arguments):
 
 @check(
     "zizmor: the workflows give nothing away",
-    Mistake(".github/workflows/check.yml", "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "actions/checkout@v7", "unpinned-uses"),
+    Mistake(
+        ".github/workflows/check.yml",
+        "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1",
+        "actions/checkout@v7",
+        "unpinned-uses",
+    ),
     Mistake(".github/workflows/rollback.yml", '"$REASON" | tee', '"${{ inputs.reason }}" | tee', "template-injection"),
-    Mistake(".github/workflows/check.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "artipacked"),
+    Mistake(
+        ".github/workflows/check.yml", "          persist-credentials: false\n", "          fetch-depth: 1\n", "artipacked"
+    ),
 )
 def zizmor(tree):
     yield from complaints(tree, "zizmor", "--offline", "--no-progress", "--color=never", ".github")
@@ -72,27 +79,54 @@ held_against(
     "tests/infra/function.schema.json",
     "function_*/function.json",
     Mistake("function_room_create/function.json", '"anonymous"', '"function"', "function_room_create"),
-    Mistake("function_pool_maintenance/function.json", '"runOnStartup": false', '"runOnStartup": true', "function_pool_maintenance"),
+    Mistake(
+        "function_pool_maintenance/function.json",
+        '"runOnStartup": false',
+        '"runOnStartup": true',
+        "function_pool_maintenance",
+    ),
 )
 
 
 @check(
     "yamllint",
-    Mistake(".github/workflows/check.yml", "  contents: read\n", "  contents: read\n  contents: read\n", "duplication of key"),
+    Mistake(
+        ".github/workflows/check.yml", "  contents: read\n", "  contents: read\n  contents: read\n", "duplication of key"
+    ),
     Mistake("infra/alerts.yaml", "    severity: 1", "     severity: 1", "alerts.yaml"),
 )
 def yamllint(tree):
-    yield from complaints(tree, "yamllint", "--strict", "--format", "parsable", "-c", "tests/infra/yamllint.yaml", ".github", "infra", "tests/infra/checkov.yaml")
+    yield from complaints(
+        tree,
+        "yamllint",
+        "--strict",
+        "--format",
+        "parsable",
+        "-c",
+        "tests/infra/yamllint.yaml",
+        ".github",
+        "infra",
+        "tests/infra/checkov.yaml",
+    )
 
 
 @check(
     "shellcheck",
     Mistake("infra/swap", '--name "$APP_NAME"', "--name $APP_NAME", "SC2086"),
     Mistake(".ci/run", "exec tests/run", "exec $tests/run", "SC2086"),
-    Mistake(".github/workflows/release.yml", 'gh api "repos/$GITHUB_REPOSITORY/commits/$TAG" --jq', "gh api repos/$GITHUB_REPOSITORY/commits/$TAG --jq", "SC2086"),
+    Mistake(
+        ".github/workflows/release.yml",
+        'gh api "repos/$GITHUB_REPOSITORY/commits/$TAG" --jq',
+        "gh api repos/$GITHUB_REPOSITORY/commits/$TAG --jq",
+        "SC2086",
+    ),
 )
 def shellcheck(tree):
-    scripts = [path for path in tree.files("infra/*", ".ci/*", "tests/run", "tests/infra/run") if path.is_file() and path.read_bytes()[:2] == b"#!"]
+    scripts = [
+        path
+        for path in tree.files("infra/*", ".ci/*", "tests/run", "tests/infra/run")
+        if path.is_file() and path.read_bytes()[:2] == b"#!"
+    ]
     folder = tree.scratch()
     for path in tree.files(".github/workflows/*.yml", ".github/actions/*/action.yml"):
         content = yaml.safe_load(path.read_text())
@@ -109,13 +143,29 @@ def shellcheck(tree):
 @check(
     "checkov: nothing that it knows of is left open without a reason",
     Mistake("infra/modules/storage.bicep", "minimumTlsVersion: 'TLS1_2'", "minimumTlsVersion: 'TLS1_0'", "CKV_AZURE_44"),
-    Mistake("tests/infra/checkov.yaml", "resource: Microsoft.Web/serverfarms", "resource: Microsoft.Web/sites", "Microsoft.Web/serverfarms"),
+    Mistake(
+        "tests/infra/checkov.yaml",
+        "resource: Microsoft.Web/serverfarms",
+        "resource: Microsoft.Web/sites",
+        "Microsoft.Web/serverfarms",
+    ),
     slow=True,
 )
 def checkov(tree):
     folder = rendered_templates(tree)[0].parent
-    output, _ = tree.run(TOOLS / "checkov", "--directory", folder, "--framework", "bicep", "--quiet", "--compact", "--skip-download", "--output", "json")
-    report = json.loads(output[output.index("{"):])
+    output, _ = tree.run(
+        TOOLS / "checkov",
+        "--directory",
+        folder,
+        "--framework",
+        "bicep",
+        "--quiet",
+        "--compact",
+        "--skip-download",
+        "--output",
+        "json",
+    )
+    report = json.loads(output[output.index("{") :])
     if report["summary"]["parsing_errors"] or not report["summary"]["passed"]:
         yield f"checkov could not read the templates: {report['summary']}"
     known = yaml.safe_load(tree.text("tests/infra/checkov.yaml"))
