@@ -5,7 +5,7 @@ param hostAccountName string
 param poolAccountName string
 param zoneRedundant bool
 
-@description('Queue of ready rooms of each slot; two more stand beside each.')
+@description('Queue of ready rooms of each slot.')
 param queues array
 
 param runtimePrincipalId string
@@ -16,15 +16,34 @@ param workspaceId string
 var roles = loadJsonContent('../rights.json').roles
 var sku = zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
 
-// The service sets aside what is no room name, and keeps ended rooms for a while.
-var sideQueues = flatten(map(queues, queue => ['${queue}-poison', '${queue}-ended']))
-
-var readyQueueRoles = [
-  'Storage Queue Data Reader'
-  'Storage Queue Data Message Processor'
-  'Storage Queue Data Message Sender'
+// Beside each queue of ready rooms stand two more, and on each the identity may do what the service does there. The poison
+// queue the service makes itself before each use, and no small role may.
+var kinds = [
+  {
+    suffix: ''
+    roles: [
+      'Storage Queue Data Reader'
+      'Storage Queue Data Message Processor'
+      'Storage Queue Data Message Sender'
+    ]
+  }
+  {
+    suffix: '-ended'
+    roles: [
+      'Storage Queue Data Message Processor'
+      'Storage Queue Data Message Sender'
+    ]
+  }
+  {
+    suffix: '-poison'
+    roles: ['Storage Queue Data Contributor']
+  }
 ]
-var readyQueueAssignments = flatten(map(range(0, length(queues)), index => map(readyQueueRoles, role => {
+var allQueues = flatten(map(queues, queue => map(kinds, kind => {
+  name: '${queue}${kind.suffix}'
+  roles: kind.roles
+})))
+var queueAssignments = flatten(map(range(0, length(allQueues)), index => map(allQueues[index].roles, role => {
   queue: index
   role: role
 })))
@@ -68,33 +87,18 @@ resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-0
   name: 'default'
 }
 
-resource readyQueues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [for queue in queues: {
+resource poolQueues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [for queue in allQueues: {
   parent: queueService
-  name: queue
+  name: queue.name
 }]
 
-resource besideQueues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [for queue in sideQueues: {
-  parent: queueService
-  name: queue
-}]
-
-resource readyQueueRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for assignment in readyQueueAssignments: {
-  scope: readyQueues[assignment.queue]
-  name: guid(poolAccount.id, queues[assignment.queue], assignment.role, runtimePrincipalId)
+resource queueRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for assignment in queueAssignments: {
+  scope: poolQueues[assignment.queue]
+  name: guid(poolAccount.id, allQueues[assignment.queue].name, assignment.role, runtimePrincipalId)
   properties: {
     principalId: runtimePrincipalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[assignment.role])
-  }
-}]
-
-resource besideQueueRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (queue, index) in sideQueues: {
-  scope: besideQueues[index]
-  name: guid(poolAccount.id, queue, 'Storage Queue Data Contributor', runtimePrincipalId)
-  properties: {
-    principalId: runtimePrincipalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Queue Data Contributor'])
   }
 }]
 

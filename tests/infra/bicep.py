@@ -16,6 +16,8 @@ import yaml
 from tree_sitter import Language, Parser
 
 PARSER = Parser(Language(tree_sitter_bicep.language()))
+# Files that are made from the code, and need not be there for the templates to be worked out.
+GENERATED = ("openapi.json",)
 COMMENTS = ("comment", "diagnostic_comment")
 
 
@@ -65,7 +67,6 @@ class Deployment:
     """Everything that one parameter file asks for."""
 
     resources: list = field(default_factory=list)
-    missing_files: set = field(default_factory=set)
 
     def of_type(self, type_name):
         return [r for r in self.resources if r.type.lower() == type_name.lower() and not r.existing]
@@ -344,10 +345,11 @@ class File:
 
     def call_loadTextContent(self, name):
         path = self.path.parent / name
-        if not path.exists():
-            self.deployment.missing_files.add(path.name)
+        if path.exists():
+            return path.read_text()
+        if path.name in GENERATED:
             return Runtime(f"<{path.name}>")
-        return path.read_text()
+        raise BicepError(f"{self.path.name}: there is no {name}")
 
     def call_loadJsonContent(self, name):
         return json.loads(self.call_loadTextContent(name))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 
 import yaml
@@ -195,14 +196,13 @@ def fetches(tree):
     ):
         folder = tree.scratch()
         gh = f"""
-            echo "$@" >>calls
             echo "$@" >>{folder}/calls
             case "$1 $2" in
             "run download")
                 printf '#!/bin/sh\\n' >package/maxconf
                 (cd package && {sys.executable} -m zipfile -c maxconf.zip maxconf && rm maxconf)
-                if [ {checksum} = good ]; then (cd package && sha256sum maxconf.zip >maxconf.zip.sha256)
-                else echo "0000000000000000000000000000000000000000000000000000000000000000  maxconf.zip" >package/maxconf.zip.sha256; fi ;;
+                (cd package && sha256sum maxconf.zip >maxconf.zip.sha256)
+                [ {checksum} = good ] || echo changed >>package/maxconf.zip ;;
             "attestation verify") exit {attested} ;;
             esac"""
         environment = fakes(folder, gh=gh, unzip=f'{sys.executable} -m zipfile -e "$3" .') | {
@@ -320,7 +320,8 @@ def swap(tree):
         "",
         "infrastructure.yml does not give PEXIP_NETWORK_ID",
     ),
-    Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "goes on without"),
+    Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "goes on without PEXIP_NETWORK_ID"),
+    Mistake("infra/deploy", "! -f openapi.json", "-f /nowhere/openapi.json", "goes on without openapi.json"),
     Mistake(
         "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
     ),
@@ -334,17 +335,33 @@ def values(tree):
                 yield f"infrastructure.yml does not give {name}"
     if job["environment"] != "${{ inputs.environment }}-infra${{ matrix.step == 'what-if' && '-preview' || '' }}":
         yield "infrastructure.yml deploys without reviewers"
+    yield from deploys(tree)
+
+
+def deploys(tree):
+    """Runs infra/deploy with everything that it needs, and without one thing each."""
     folder = tree.scratch()
-    environment = fakes(folder, az=f"echo $@ >>{folder}/calls") | EXAMPLE_VALUES | {"RESOURCE_GROUP": "rg"}
-    output, code = tree.run(tree.path("infra/deploy"), "create", "prod", env=environment)
-    if (
-        code != 0
-        or (folder / "calls").read_text() != "deployment group create --resource-group rg --parameters prod.bicepparam\n"
-    ):
+    for path in tree.files("infra/deploy", "infra/*.bicepparam"):
+        shutil.copy2(path, folder)
+    described = folder / "openapi.json"
+    described.write_text("{}")
+    calls = folder / "calls"
+    environment = fakes(folder, az=f"echo $@ >>{calls}") | EXAMPLE_VALUES | {"RESOURCE_GROUP": "rg"}
+
+    def deploy(**changes):
+        return tree.run(folder / "deploy", "create", "prod", cwd=folder, env=environment | changes)
+
+    output, code = deploy()
+    expected = "deployment group create --resource-group rg --parameters prod.bicepparam\n"
+    if code != 0 or calls.read_text() != expected:
         yield f"infra/deploy deploys something else: {output}"
-    output, code = tree.run(tree.path("infra/deploy"), "create", "prod", env=environment | {"PEXIP_NETWORK_ID": ""})
+    output, code = deploy(PEXIP_NETWORK_ID="")
     if code == 0 or "PEXIP_NETWORK_ID" not in output:
         yield f"infra/deploy goes on without PEXIP_NETWORK_ID: {output}"
+    described.unlink()
+    output, code = deploy()
+    if code == 0 or "openapi.json is missing" not in output:
+        yield f"infra/deploy goes on without openapi.json: {output}"
 
 
 @check(

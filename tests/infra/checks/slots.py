@@ -37,6 +37,8 @@ MUST_STICK = (
     "PoolStorage__queueServiceUri APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
     "WEBSITE_CLOUD_ROLENAME AzureWebJobs.function_pool_maintenance.Disabled"
 ).split()
+# How the template begins a slot.
+SLOT = "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n"
 TIMER_OFF = "AzureWebJobs.function_pool_maintenance.Disabled"
 # Calls a minute that the management node leaves us, for all instances of all slots.
 NODE_BUDGET = 900
@@ -106,14 +108,14 @@ def complete(tree):
     ),
     Mistake(
         "infra/modules/function-app.bicep",
-        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: siteProperties",
-        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n  properties: union(siteProperties, { virtualNetworkSubnetId: '' })",
+        f"{SLOT}  identity: siteIdentity\n  properties: siteProperties",
+        f"{SLOT}  identity: siteIdentity\n  properties: union(siteProperties, {{ virtualNetworkSubnetId: '' }})",
         "is not like its site",
     ),
     Mistake(
         "infra/modules/function-app.bicep",
-        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n  identity: siteIdentity\n",
-        "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n",
+        f"{SLOT}  identity: siteIdentity\n",
+        SLOT,
         "is not like its site",
     ),
 )
@@ -163,8 +165,8 @@ def without_name(site):
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
     Mistake(
         "infra/modules/storage.bicep",
-        "['${queue}-poison', '${queue}-ended']",
-        "['${queue}-poison']",
+        "suffix: '-ended'",
+        "suffix: '-end'",
         "room-creation-queue-ended is not made",
     ),
 )

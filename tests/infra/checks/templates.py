@@ -107,6 +107,9 @@ def lambda_names(node):
     Mistake("infra/main.bicep", "vault.outputs.uri", "vault.outputs.url", "vault.outputs.url is not there"),
     Mistake("infra/modules/function-app.bicep", "genesys.apiUrl", "genesys.url", "genesys.url is not there"),
     Mistake(
+        "infra/modules/api-management.bicep", "../gateway/idim.xml", "../gateway/idir.xml", "there is no ../gateway/idir.xml"
+    ),
+    Mistake(
         "infra/test.bicepparam",
         "param alertEmail = readEnvironmentVariable('ALERT_EMAIL')",
         "",
@@ -168,8 +171,8 @@ def rendered_templates(tree):
     ),
     Mistake(
         "infra/modules/storage.bicep",
-        "'Storage Queue Data Message Sender'\n]",
-        "'Storage Queue Data Message Sender'\n  'Storage Blob Data Owner'\n]",
+        "roles: ['Storage Queue Data Contributor']",
+        "roles: ['Storage Queue Data Contributor', 'Storage Blob Data Owner']",
         "nothing calls for Storage Blob Data Owner",
     ),
     Mistake("infra/rights.json", "974c5e8b", "974c5e8c", "Storage Queue Data Contributor has another id"),
@@ -213,7 +216,8 @@ def target(scope):
         return "resource group"
     names = {"Microsoft.KeyVault/vaults": "vault", "Microsoft.Web/sites": "site", "Microsoft.Web/sites/slots": "slot"}
     if scope.type.endswith("/queues"):
-        return "side queue" if scope.name.endswith(("-poison", "-ended")) else "ready queue"
+        kind = scope.name.rsplit("-", 1)[1]
+        return f"{kind} queue" if kind in ("poison", "ended") else "ready queue"
     if scope.type == "Microsoft.Storage/storageAccounts":
         return "host account" if scope.symbol == "hostAccount" else "pool account"
     return names.get(scope.type, scope.type)
