@@ -294,6 +294,17 @@ resource slotDeployers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [f
   }
 }]
 
+// The upload action looks the app up before it turns to the slot.
+resource slotDeployersReading 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (slot, index) in otherSlots: {
+  scope: site
+  name: guid(site.id, slot.name, 'Reader', deployerPrincipalIds[index + 1])
+  properties: {
+    principalId: deployerPrincipalIds[index + 1]
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.Reader)
+  }
+}]
+
 module siteEndpoint 'private-endpoint.bicep' = {
   name: 'endpoint-${production.name}'
   params: {

@@ -232,6 +232,7 @@ ROLES = {
     "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
     "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
+    "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
     "Website Contributor": "de139f84-1756-47ae-9be6-808fbbe84772",
 }
 
