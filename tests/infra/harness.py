@@ -10,7 +10,18 @@ from pathlib import Path
 import bicep
 
 # What the checks look at; a copy of it is what mistakes are made in.
-LOOKED_AT = (".ci", ".github", "infra", "tests/infra", "tests/run", "src/queue.rs", "README.md", "host.json", "function_*")
+LOOKED_AT = (
+    ".ci",
+    ".github",
+    "infra",
+    "tests/infra",
+    "tests/run",
+    "src/queue.rs",
+    "src/api_error.rs",
+    "README.md",
+    "host.json",
+    "function_*",
+)
 
 # What the parameter files read, with values that look like real ones.
 EXAMPLE_VALUES = {

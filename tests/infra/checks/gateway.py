@@ -300,6 +300,33 @@ def limits(tree):
 
 
 @check(
+    "the gateway refuses in the service's words",
+    Mistake("infra/gateway/idim.xml", "The token is not valid", "Bad token", "The token is not valid"),
+    Mistake("infra/gateway/idim.xml", "problems/token-missing", "problems/missing", "problems/token-missing"),
+    Mistake("infra/gateway/idim.xml", '"code", "token_missing"', '"code", "no_token"', "no_token is no code"),
+    Mistake("src/api_error.rs", '"A token is needed"', '"No token"', "No token"),
+    Mistake("infra/gateway/api.xml", 'code="429"', 'code="430"', "rate_limited is said"),
+)
+def words(tree):
+    statuses = {"UNAUTHORIZED": 401, "TOO_MANY_REQUESTS": 429}
+    listed = re.findall(r'\(StatusCode::(\w+), "(\w+)", "([^"]+)"\)', tree.text("src/api_error.rs"))
+    known = {code: (statuses.get(status), title) for status, code, title in listed}
+    # From the day on which the service has it, its words count.
+    known.setdefault("rate_limited", (429, "Too many requests"))
+    for path in tree.files("infra/gateway/*.xml"):
+        for answer in xml.parse(path).getroot().iter("return-response"):
+            said = dict(re.findall(r'JProperty\("(\w+)", "?([^",)]+)"?\)', answer.find("set-body").text))
+            if said["code"] not in known:
+                yield f"{tree.short(path)}: {said['code']} is no code of the service"
+                continue
+            status, title = known[said["code"]]
+            kind = f"https://docs.maxconf.ca/problems/{said['code'].replace('_', '-')}"
+            expected = {"type": kind, "title": title, "status": str(status)}
+            if {name: said[name] for name in expected} != expected or answer.find("set-status").get("code") != str(status):
+                yield f"{tree.short(path)}: {said['code']} is said as {said}, and the service says {expected}"
+
+
+@check(
     "no log holds uuiData or a token",
     Mistake("infra/modules/api-management.bicep", "{ value: 'uuiData', mode: 'Hide' }\n", "", "uuiData is not hidden"),
     Mistake(
