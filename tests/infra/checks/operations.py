@@ -149,6 +149,7 @@ def sections(tree):
 @check(
     "the runbook names files, settings, variables and sections that there are",
     Mistake("infra/README.md", "](#rollback)", "](#roll-back)", "#roll-back"),
+    Mistake("infra/README.md", "](threat-model.md)", "](threats.md)", "there is no threats.md"),
     Mistake("infra/README.md", "`infra/deploy", "`infra/deploi", "infra/deploi"),
     Mistake("infra/test.bicepparam", "PEXIP_NETWORK_ID", "PEXIP_VNET_ID", "PEXIP_VNET_ID"),
 )
@@ -160,6 +161,9 @@ def references(tree):
     yield from (
         f"infra/README.md: no section {link}" for link in re.findall(r"\]\((#[\w-]+)\)", runbook) if link[1:] not in anchors
     )
+    for link in re.findall(r"\]\(([\w./-]+)\)", runbook):
+        if not tree.path(f"infra/{link}").exists():
+            yield f"infra/README.md: there is no {link}"
     for name in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", runbook)):
         # Written elsewhere, and named here.
         if not tree.path(name).exists() and name not in ("infra/package", "infra/openapi.json"):
