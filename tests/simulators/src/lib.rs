@@ -6,12 +6,14 @@
 //! - [`genesys`]: Genesys Cloud
 //! - [`world`]: all of them at once
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
+//! - [`functions_host`]: Azure Functions' host, which stands between the service and its callers
 //! - [`traffic`]: what each of them has received, and how to make them fail
 //! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
 //!
 //! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
 
 pub mod entra;
+pub mod functions_host;
 pub mod genesys;
 pub mod infinity_app;
 pub mod machine;
@@ -26,6 +28,7 @@ pub mod world;
 mod identifier;
 
 pub use entra::EntraSimulator;
+pub use functions_host::FunctionsHost;
 pub use genesys::{GenesysSimulator, GenesysToken};
 pub use infinity_app::InfinityApp;
 pub use pexip::{PexipSimulator, StoredRoom};

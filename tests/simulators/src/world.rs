@@ -36,6 +36,7 @@ impl World {
     pub fn settings(&self) -> HashMap<&'static str, String> {
         HashMap::from([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),
+            ("POOL_TIMER_SCHEDULE", "0 * * * * *".to_owned()),
             ("PoolStorage", self.queue.connection_string()),
             ("POOL_QUEUE_NAME", POOL_QUEUE.to_owned()),
             ("POOL_TARGET_SIZE", "4".to_owned()),

@@ -3,6 +3,7 @@
 mod conferencing_node;
 mod entra;
 mod event_sink;
+mod functions_host;
 mod genesys;
 mod infinity_app;
 mod pexip;

@@ -1,0 +1,104 @@
+//! How quickly the packaged handler is there and how little it takes. Figures to read; nothing is asserted of them, for
+//! they are the machine's as well.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use maxconf_simulators::FunctionsHost;
+use maxconf_simulators::functions_host::Mode;
+use reqwest::Client;
+use tokio::time::sleep;
+use url::Url;
+
+use crate::path;
+use crate::world::World;
+
+const STARTS: usize = 21;
+
+/// After this the work of a start is over.
+const IDLE: Duration = Duration::from_secs(5);
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// More than a lease: what a killed handler has leased comes back.
+const LEASES_END: Duration = Duration::from_secs(61);
+
+#[derive(Default)]
+struct Figures {
+    first_answer: Vec<Duration>,
+    first_create: Vec<Duration>,
+    from_pool: usize,
+    idle_kilobytes: usize,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_start_and_an_idle_handler() {
+    let world = World::start().await;
+    let host =
+        FunctionsHost::start(&path("MAXCONF_PACKAGE"), Mode::Proxying, world.settings()).await.expect("a package");
+    host.run_timer("function_pool_maintenance").await;
+    host.stop().await;
+
+    let mut figures = Figures::default();
+    for start in 1..=STARTS {
+        world.queue.advance(LEASES_END);
+        figures.start_once(&world, start == STARTS).await;
+    }
+
+    let size = fs::metadata(path("MAXCONF_PACKAGE").join("maxconf")).expect("the binary").len();
+    println!("\n{}", summary("exec to first answer", &mut figures.first_answer));
+    println!(
+        "{}, {} of {STARTS} from the pool",
+        summary("exec to first create", &mut figures.first_create),
+        figures.from_pool
+    );
+    println!("idle {IDLE:?} after its first create: {} kB resident", figures.idle_kilobytes);
+    println!("binary: {size} bytes");
+}
+
+impl Figures {
+    async fn start_once(&mut self, world: &World, look_at_it_idle: bool) {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port");
+        let url: Url = format!("http://{address}/").parse().expect("a URL");
+        let token = world.entra.token().build();
+        let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
+        let mut command = Command::new(path("MAXCONF_PACKAGE").join("maxconf"));
+        command.arg("serve").env_clear().envs(world.settings()).stdout(Stdio::null());
+        command.env("FUNCTIONS_CUSTOMHANDLER_PORT", address.port().to_string());
+
+        let started = Instant::now();
+        let mut handler = command.spawn().expect("it can be run");
+        while http.get(url.clone()).send().await.is_err() {
+            assert!(started.elapsed() < LIMIT, "it does not answer");
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.first_answer.push(started.elapsed());
+        let create = url.join("room/create?uuiData=3132333435362c373635343332").expect("a path");
+        let answer = http.post(create).bearer_auth(token).send().await.expect("an answer");
+        self.first_create.push(started.elapsed());
+        assert_eq!(answer.status(), 200);
+        self.from_pool += usize::from(answer.headers()["room-source"] == "pool");
+
+        if look_at_it_idle {
+            sleep(IDLE).await;
+            self.idle_kilobytes = resident_kilobytes(handler.id());
+        }
+        handler.kill().expect("a child of ours");
+        handler.wait().expect("a child of ours");
+    }
+}
+
+fn resident_kilobytes(process: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux says so");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn summary(what: &str, times: &mut [Duration]) -> String {
+    times.sort_unstable();
+    let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
+    format!("{what}: {median:.1?} in the middle, {most:.1?} at most, of {} starts", times.len())
+}

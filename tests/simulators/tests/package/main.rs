@@ -1,0 +1,20 @@
+//! A package that was made, before anybody trusts it: `infra/package` unpacks it and runs this on it.
+
+mod cold;
+mod inventory;
+mod served;
+#[path = "../../../api/support/world.rs"]
+mod world;
+
+use std::env;
+use std::path::PathBuf;
+
+/// A file or folder that `infra/package` names.
+fn path(name: &str) -> PathBuf {
+    variable(name).into()
+}
+
+fn variable(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "about the run of the tests, not about the service")]
+    env::var(name).unwrap_or_else(|_| panic!("infra/package sets {name}"))
+}

@@ -1,0 +1,92 @@
+//! A custom handler that does what it is told: by `START` when it starts, by `REPLY` for timers, by the path of a
+//! request. It echoes every other request, and says on stdout what it was asked.
+
+use std::env;
+use std::net::Ipv4Addr;
+use std::process::exit;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+#[tokio::main]
+async fn main() {
+    println!("arguments {:?}", env::args().skip(1).collect::<Vec<_>>());
+    match variable("START").split_once(' ') {
+        Some(("exit", code)) => exit(code.parse().expect("a code")),
+        Some(("deaf", _)) => std::future::pending().await,
+        _ => {}
+    }
+    eprintln!("Warning: nobody was asked");
+    eprintln!("something has failed");
+    let port = variable("FUNCTIONS_CUSTOMHANDLER_PORT").parse().expect("a port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port is free");
+    axum::serve(listener, Router::new().fallback(answer)).await.expect("it goes on");
+}
+
+async fn answer(request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    if path != "/" {
+        println!("asked {path}");
+    }
+    match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
+        ["do", "exit", code] => exit(code.parse().expect("a code")),
+        ["do", "stall"] => std::future::pending().await,
+        ["do", "linger"] => linger().await,
+        ["do", "refuse"] => (StatusCode::IM_A_TEAPOT, [("x-own", "kept")], "no").into_response(),
+        ["tick"] if !variable("REPLY").is_empty() => reply(),
+        _ => echo(request).await,
+    }
+}
+
+/// Says whether it was let to finish.
+async fn linger() -> Response {
+    struct Lingering {
+        is_done: bool,
+    }
+    impl Drop for Lingering {
+        fn drop(&mut self) {
+            println!("{}", if self.is_done { "finished" } else { "broken off" });
+        }
+    }
+    let mut lingering = Lingering { is_done: false };
+    println!("lingering");
+    sleep(Duration::from_millis(300)).await;
+    lingering.is_done = true;
+    "at last".into_response()
+}
+
+/// `REPLY` is a status, a content type and a body.
+fn reply() -> Response {
+    let told = variable("REPLY");
+    let mut parts = told.splitn(3, ' ').map(ToOwned::to_owned);
+    let status: u16 = parts.next().and_then(|status| status.parse().ok()).expect("a status");
+    let (content_type, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    (StatusCode::from_u16(status).expect("a status"), [(CONTENT_TYPE, content_type)], body).into_response()
+}
+
+async fn echo(request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let headers: Vec<_> =
+        head.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let echo = json!({
+        "method": head.method.as_str(),
+        "uri": head.uri.to_string(),
+        "headers": headers,
+        "body": String::from_utf8_lossy(&body),
+    });
+    ([(CONTENT_TYPE, "application/json")], echo.to_string()).into_response()
+}
+
+fn variable(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "no part of the service")]
+    env::var(name).unwrap_or_default()
+}
