@@ -4,10 +4,13 @@
 use std::collections::HashSet;
 
 use maxconf::queue::RoomQueue;
+use maxconf_simulators::functions_host::{Level, Mode};
 use reqwest::Method;
 use tokio::task::JoinSet;
 
 use crate::support::{Answer, POOL_QUEUE, TestApp, TestAppBuilder, citizen, eventually, room_queue, within};
+
+pub(crate) const MODES: [Mode; 2] = [Mode::Forwarding, Mode::Proxying];
 
 const POOL: usize = 4;
 const CITIZENS: usize = 24;
@@ -18,6 +21,24 @@ async fn a_pool_of_four_serves_twenty_four_citizens_and_is_filled_again() {
     let queue = room_queue(&app.queue.connection_string(), POOL_QUEUE);
 
     citizens_meet_agents_and_the_pool_is_filled_again(&app, &queue).await;
+}
+
+#[tokio::test]
+async fn the_same_holds_on_either_kind_of_functions_host() {
+    for mode in MODES {
+        let app = service().start_on_host(mode).await;
+        let queue = room_queue(&app.queue.connection_string(), POOL_QUEUE);
+
+        citizens_meet_agents_and_the_pool_is_filled_again(&app, &queue).await;
+
+        assert_the_host_has_nothing_to_complain_of(&app);
+    }
+}
+
+pub(crate) fn assert_the_host_has_nothing_to_complain_of(app: &TestApp) {
+    let complaints: Vec<_> = app.host().log().into_iter().filter(|line| line.level != Level::Information).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    assert_eq!(app.host().starts(), 1, "the handler was started once and for all");
 }
 
 /// The service under this test, but for its queue.
@@ -58,7 +79,7 @@ pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &Test
     }
 
     eventually("the pool is full again", async || {
-        app.run_maintenance().await;
+        app.maintain().await;
         queue.approximate_count().await == Ok(POOL)
             && app.pexip.rooms().iter().filter(|room| room.tag.is_empty()).count() == POOL
     })

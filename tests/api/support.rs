@@ -9,6 +9,7 @@ mod browser;
 mod companion;
 mod idim;
 mod log;
+mod package;
 mod program;
 mod queue;
 mod raw;
@@ -28,6 +29,7 @@ pub(crate) use idim::{
     v2_key_fetches,
 };
 pub(crate) use log::CapturedLog;
+pub(crate) use package::unpacked;
 pub(crate) use program::{Ended, Program};
 pub(crate) use queue::{TestQueue, a_name, room_queue};
 pub(crate) use secrets::Secrets;

@@ -9,3 +9,4 @@ mod million;
 mod outage;
 mod scale_out;
 mod support;
+mod swap;

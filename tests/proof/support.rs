@@ -1,11 +1,14 @@
 //! What the proofs share: instances in an outside world, callers, faults, and the books that must balance in the end.
 
 mod aftermath;
+mod builds;
 mod caller;
 mod clocks;
 mod dice;
 mod instance;
 mod ledger;
+#[path = "../api/support/package.rs"]
+mod package;
 mod program;
 mod stock;
 mod storm;
@@ -14,11 +17,13 @@ mod waiting;
 pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use aftermath::let_everything_age;
+pub(crate) use builds::{OtherBuild, THIS_BUILD};
 pub(crate) use caller::{Caller, Case, Cases, Outcome};
 pub(crate) use clocks::Clocks;
 pub(crate) use dice::{Dice, is_full, report};
 pub(crate) use instance::{Instance, Served, Settings};
 pub(crate) use ledger::Ledger;
+pub(crate) use package::unpacked;
 pub(crate) use program::Program;
 pub(crate) use stock::Stock;
 pub(crate) use storm::{Storm, Trouble};

@@ -1,16 +1,21 @@
+use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::SystemTime;
 
 use maxconf::app::App;
 use maxconf::clock::Clock;
 use maxconf::config::Config;
 use maxconf::server;
-use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
+use maxconf_simulators::functions_host::{Invocation, Mode};
+use maxconf_simulators::{EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
 use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use url::Url;
 
-use super::{Answer, POOL_QUEUE, Program, UUI_DATA, World, eventually, within};
+use super::{Answer, POOL_QUEUE, Program, UUI_DATA, World, eventually, unpacked, within};
 
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
@@ -20,8 +25,20 @@ pub(crate) struct TestApp {
     pub(crate) genesys: GenesysSimulator,
     pub(crate) url: Url,
     pub(crate) http: Client,
-    /// Dropped, the service in this process stops.
-    _stop: Option<oneshot::Sender<()>>,
+    runs: Runs,
+}
+
+/// Where the service runs. Dropped, it stops.
+enum Runs {
+    InThisProcess {
+        _stop: oneshot::Sender<()>,
+    },
+    /// The test holds it.
+    InItsOwn,
+    OnHost {
+        host: FunctionsHost,
+        _package: TempDir,
+    },
 }
 
 /// A service to be started, with settings of its own.
@@ -66,21 +83,37 @@ impl TestAppBuilder {
             let _ = stopped.await;
             0
         }));
-        TestApp::new(world, url.parse().expect("a URL"), Some(stop))
+        TestApp::new(world, url.parse().expect("a URL"), Runs::InThisProcess { _stop: stop })
     }
 
     /// Starts the real program instead, in a process of its own.
     pub(crate) async fn start_program(self) -> (TestApp, Program) {
         let world = World::start().await;
-        let mut settings = world.settings();
-        settings.extend(self.settings);
-        settings.retain(|_, value| !value.is_empty());
-        let program = match self.files {
+        let files = self.files;
+        let settings = self.program_settings(&world);
+        let program = match files {
             None => Program::start(&["serve"], settings),
             Some(files) => Program::serve_with_files(files, settings),
         };
         let url = program.url().await;
         (TestApp::around(world, url), program)
+    }
+
+    /// Starts the real program as the handler behind a Functions host, which requests then go to.
+    pub(crate) async fn start_on_host(self, mode: Mode) -> TestApp {
+        let world = World::start().await;
+        let package = unpacked(Path::new(env!("CARGO_BIN_EXE_maxconf")));
+        let host = FunctionsHost::start(package.path(), mode, self.program_settings(&world)).await;
+        let host = host.expect("a package without faults");
+        let url = host.url();
+        TestApp::new(world, url, Runs::OnHost { host, _package: package })
+    }
+
+    fn program_settings(self, world: &World) -> HashMap<&'static str, String> {
+        let mut settings = world.settings();
+        settings.extend(self.settings);
+        settings.retain(|_, value| !value.is_empty());
+        settings
     }
 }
 
@@ -92,13 +125,13 @@ impl TestApp {
 
     /// A service at `url` that was started in this world by other means.
     pub(crate) fn around(world: World, url: Url) -> Self {
-        Self::new(world, url, None)
+        Self::new(world, url, Runs::InItsOwn)
     }
 
-    fn new(world: World, url: Url, stop: Option<oneshot::Sender<()>>) -> Self {
+    fn new(world: World, url: Url, runs: Runs) -> Self {
         let World { queue, pexip, entra, genesys } = world;
         let http = Client::builder().no_proxy().build().expect("a client");
-        Self { queue, pexip, entra, genesys, url, http, _stop: stop }
+        Self { queue, pexip, entra, genesys, url, http, runs }
     }
 
     pub(crate) fn with() -> TestAppBuilder {
@@ -144,11 +177,29 @@ impl TestApp {
         self.send(request.header("content-type", "application/json; charset=utf-8").body(body)).await
     }
 
+    /// A run of the timer, by the host where there is one. Returns what the run wants to have logged.
+    pub(crate) async fn maintain(&self) -> String {
+        let Runs::OnHost { host, .. } = &self.runs else {
+            let answer = self.run_maintenance().await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return answer.json()["Logs"].as_array().expect("lines").iter().filter_map(Value::as_str).collect();
+        };
+        match within("a run of the timer", host.run_timer("function_pool_maintenance")).await {
+            Invocation::Succeeded { logs } => logs.concat(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Fills the pool to its target, by the timer.
     pub(crate) async fn fill_pool(&self) {
-        let answer = self.run_maintenance().await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(answer.text.contains("failed 0"), "{answer:?}");
+        let said = self.maintain().await;
+        assert!(said.contains("failed 0"), "{said}");
+    }
+
+    /// The Functions host that the service was started on.
+    pub(crate) fn host(&self) -> &FunctionsHost {
+        let Runs::OnHost { host, .. } = &self.runs else { panic!("it does not run on a host") };
+        host
     }
 
     /// Fills the pool and waits until this instance keeps one room ready to hand out.

@@ -47,7 +47,8 @@ pub(crate) fn report(proof: &str, line: &str) {
     let _ = writeln!(std::io::stderr(), "proof {proof}: {line}");
 }
 
-fn variable(name: &str) -> Option<String> {
+/// What the run of the tests was told; empty is nothing.
+pub(super) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "about the run of the tests, not about the service")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -40,7 +40,7 @@ pub(crate) struct Figures {
     pub(crate) rooms: usize,
     pub(crate) from_pool: usize,
     pub(crate) no_answer: usize,
-    refused: BTreeMap<String, usize>,
+    pub(crate) refused: BTreeMap<String, usize>,
     duplicates: usize,
     wrong_tags: usize,
 }
