@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Caller, Cases, Clocks, Dice, Ledger, OtherBuild, Outcome, Settings, THIS_BUILD, World, alone, is_full,
+    Caller, Cases, Clocks, Dice, Ledger, OtherBuild, Outcome, Settings, THIS_BUILD, World, alone, eventually, is_full,
     let_everything_age, report, unpacked,
 };
 
@@ -56,14 +56,13 @@ impl Slot {
     }
 }
 
-/// The ping before a swap, by the settings of the slots. Returns the build's commit.
+/// What comes before a swap: the build has everything that it needs, says the smoke test. Returns its commit.
 async fn warm_up(host: &FunctionsHost) -> String {
-    assert!(host.is_up().await, "{:?}", host.log());
-    let url = host.url().join("health/live").expect("a path");
-    let answer = reqwest::Client::builder().no_proxy().build().expect("a client").get(url).send().await;
-    let answer = answer.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let health: Value = answer.json().await.expect("JSON");
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let url = host.url().join("health/ready").expect("a path");
+    let health = async || http.get(url.clone()).send().await.expect("the host answers");
+    eventually("the build is ready", async || health().await.status() == 200).await;
+    let health: Value = health().await.json().await.expect("JSON");
     health["commit"].as_str().expect("a commit").to_owned()
 }
 

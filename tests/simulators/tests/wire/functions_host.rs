@@ -1,115 +1,20 @@
 //! The Functions host, by what is known of the real one, with a handler that does what it is told.
 
+mod started;
+
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use maxconf_simulators::FunctionsHost;
 use maxconf_simulators::functions_host::{FUNCTION_KEY, Invocation, Level, Mode};
-use reqwest::{Client, Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::client;
+use started::{HANDLER, LIMIT, Started, eventually, host_json, http_function, package, write};
 
 const MODES: [Mode; 2] = [Mode::Forwarding, Mode::Proxying];
-
-/// The longest that anything may take here.
-const LIMIT: Duration = Duration::from_secs(20);
-
-const HANDLER: &str = env!("CARGO_BIN_EXE_scripted-handler");
-
-/// Waits until the condition holds.
-async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn write(folder: &Path, file: &str, content: &Value) {
-    let path = folder.join(file);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(path, content.to_string()).expect("a file");
-}
-
-fn host_json() -> Value {
-    json!({
-        "version": "2.0",
-        "functionTimeout": "00:04:00",
-        "customHandler": {
-            "description": { "defaultExecutablePath": "handler", "workingDirectory": "", "arguments": ["serve", "%WHAT%"] },
-            "enableForwardingHttpRequest": true,
-            "enableProxyingHttpRequest": true
-        },
-        "extensions": { "http": { "routePrefix": "" } }
-    })
-}
-
-fn http_function(route: &str, methods: &[&str], level: &str) -> Value {
-    json!({ "bindings": [
-        { "type": "httpTrigger", "direction": "in", "name": "req", "authLevel": level, "methods": methods, "route": route },
-        { "type": "http", "direction": "out", "name": "res" }
-    ] })
-}
-
-/// A package with the scripted handler.
-fn package() -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    // A copy could still be open for writing in a process that another test is about to start.
-    symlink(HANDLER, folder.path().join("handler")).expect("a link");
-    write(folder.path(), "host.json", &host_json());
-    for (name, route, methods, level) in [
-        ("echo", "echo/{what}", &["get", "POST"][..], "anonymous"),
-        ("made", "echo/made", &["put"], "anonymous"),
-        ("locked", "locked", &["get"], "function"),
-        ("off", "off", &["get"], "anonymous"),
-        ("told", "do/{what}", &["get"], "anonymous"),
-        ("exit", "do/exit/{code}", &["get"], "anonymous"),
-    ] {
-        write(folder.path(), &format!("{name}/function.json"), &http_function(route, methods, level));
-    }
-    let timer = json!({ "bindings": [
-        { "type": "timerTrigger", "direction": "in", "name": "timer", "schedule": "%SCHEDULE%", "useMonitor": true }
-    ] });
-    write(folder.path(), "tick/function.json", &timer);
-    folder
-}
-
-/// The host with that package and some settings besides those that it needs.
-struct Started {
-    host: FunctionsHost,
-    http: Client,
-    _package: TempDir,
-}
-
-impl Started {
-    async fn with(mode: Mode, settings: &[(&str, &str)]) -> Self {
-        let package = package();
-        let needed = [("SCHEDULE", "0 * * * * *"), ("WHAT", "now"), ("AzureWebJobs.off.Disabled", "true")];
-        let settings = needed.iter().chain(settings).copied();
-        let host = FunctionsHost::start(package.path(), mode, settings).await.expect("a package without faults");
-        Self { host, http: client(), _package: package }
-    }
-
-    async fn ask(&self, method: Method, path: &str) -> Response {
-        let url = format!("{}{path}", self.host.url());
-        let request = self.http.request(method, url).send();
-        timeout(LIMIT, request).await.expect("an answer in time").expect("an answer")
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.ask(Method::GET, path).await;
-        (answer.status().as_u16(), answer.text().await.expect("a body"))
-    }
-
-    fn lines(&self, text: &str) -> usize {
-        self.host.log().iter().filter(|line| line.text == text).count()
-    }
-}
 
 /// All values of a header as the handler has seen them.
 fn seen<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
@@ -169,11 +74,9 @@ async fn a_body_without_a_length_is_lost_where_the_request_is_rebuilt() {
     for (mode, body) in [(Mode::Forwarding, ""), (Mode::Proxying, "hello")] {
         let started = Started::with(mode, &[]).await;
         let url = format!("{}echo/chunked", started.host.url());
-        let head = format!(
-            "POST /echo/chunked HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-        );
-
-        let answer = raw(&url, head).await;
+        let request = "POST /echo/chunked HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+                       5\r\nhello\r\n0\r\n\r\n";
+        let answer = raw(&url, request).await;
 
         let echo: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("the echo");
         assert_eq!(echo["body"], body, "{mode:?}");
@@ -181,7 +84,7 @@ async fn a_body_without_a_length_is_lost_where_the_request_is_rebuilt() {
 }
 
 /// Sends these bytes; for what the client would not send.
-async fn raw(url: &str, request: String) -> String {
+async fn raw(url: &str, request: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let url: reqwest::Url = url.parse().expect("a URL");
@@ -248,17 +151,11 @@ async fn a_handler_that_exits_is_started_again_unless_it_says_that_all_is_well()
         for (exits, code) in [3, 200, 200, 200, 4].into_iter().enumerate() {
             assert_eq!(started.get(&format!("do/exit/{code}")).await, (500, String::new()), "{mode:?} {code}");
             let again = async || started.host.starts() == exits + 2 && started.host.is_up().await;
-            timeout(LIMIT, async {
-                while !again().await {
-                    sleep(Duration::from_millis(5)).await
-                }
-            })
-            .await
-            .unwrap_or_else(|_| panic!("{mode:?} {code}: not started again"));
+            eventually("it is started again", again).await;
             assert_eq!(started.get("echo/x").await.0, 200, "{mode:?} after {code}");
         }
         assert_eq!(started.get("do/exit/1").await, (500, String::new()), "{mode:?}");
-        eventually("the host gives up", || started.lines_with("Shutting down Functions Host") == 1).await;
+        eventually("the host gives up", async || started.lines_with("Shutting down Functions Host") == 1).await;
         let gone = (503, "Function host is not running.".to_owned());
         assert_eq!(started.get("echo/x").await, gone, "{mode:?}");
         assert_eq!(started.get("").await, gone, "{mode:?}");
@@ -268,12 +165,6 @@ async fn a_handler_that_exits_is_started_again_unless_it_says_that_all_is_well()
             assert_eq!(started.get(path).await, (500, String::new()), "{mode:?} {path}");
         }
         assert_eq!(started.host.starts(), 1, "{mode:?}");
-    }
-}
-
-impl Started {
-    fn lines_with(&self, part: &str) -> usize {
-        self.host.log().iter().filter(|line| line.text.contains(part)).count()
     }
 }
 
@@ -338,7 +229,7 @@ async fn a_stop_kills_the_handler_and_a_restart_another_one_takes_its_place() {
     let first = started.host.process_id().expect("it is up");
 
     let (broken, ()) = tokio::join!(started.get("do/stall"), async {
-        eventually("it is asked", || started.lines("asked /do/stall") == 1).await;
+        eventually("it is asked", async || started.lines("asked /do/stall") == 1).await;
         started.host.restart().await;
     });
 
@@ -366,7 +257,7 @@ async fn a_host_that_is_dropped_leaves_no_handler_behind() {
 
     drop(started);
 
-    eventually("the handler is gone", || !is_there(process)).await;
+    eventually("the handler is gone", async || !is_there(process)).await;
 }
 
 #[tokio::test]
@@ -374,18 +265,57 @@ async fn only_a_proxy_notices_that_a_caller_has_left() {
     for (mode, end) in [(Mode::Forwarding, "finished"), (Mode::Proxying, "broken off")] {
         let started = Started::with(mode, &[]).await;
         let request = tokio::spawn(started.http.get(format!("{}do/linger", started.host.url())).send());
-        eventually("the handler is at it", || started.lines("lingering") == 1).await;
+        eventually("the handler is at it", async || started.lines("lingering") == 1).await;
 
         request.abort();
 
-        eventually("the handler's end", || started.lines("finished") + started.lines("broken off") == 1).await;
+        eventually("the handler's end", async || started.lines("finished") + started.lines("broken off") == 1).await;
         assert_eq!(started.lines(end), 1, "{mode:?}");
     }
 }
 
 #[tokio::test]
-async fn a_timer_gets_its_envelope_and_its_reply_is_judged() {
-    let echoing = Started::with(Mode::Forwarding, &[]).await;
+async fn a_timer_gets_its_envelope_on_either_kind_of_host() {
+    for mode in MODES {
+        let started = Started::with(mode, &[]).await;
+        for last in ["0001-01-01T00:00:00", "20"] {
+            let Invocation::Succeeded { logs } = started.host.run_timer("tick").await else { panic!("it replies") };
+            let echo: Value = serde_json::from_str(&logs[0]).expect("the echo");
+            assert_eq!((&echo["method"], &echo["uri"]), (&json!("POST"), &json!("/tick")), "{mode:?}");
+            for (header, value) in [
+                ("content-type", "application/json; charset=utf-8"),
+                ("x-azure-functions-hostversion", "4.1052.200.0"),
+                ("user-agent", "Azure-Functions-Host/4.1052.200.0"),
+            ] {
+                assert_eq!(seen(&echo, header), [value], "{mode:?}");
+            }
+            assert_eq!(seen(&echo, "x-azure-functions-invocationid").len(), 1, "{mode:?}");
+            let mut body: Value = serde_json::from_str(echo["body"].as_str().expect("a body")).expect("JSON");
+            for (place, start) in [
+                ("/Data/timer/ScheduleStatus/Last", last),
+                ("/Data/timer/ScheduleStatus/LastUpdated", last),
+                ("/Data/timer/ScheduleStatus/Next", "20"),
+                ("/Metadata/sys/UtcNow", "20"),
+                ("/Metadata/sys/RandGuid", ""),
+            ] {
+                let value = body.pointer_mut(place).unwrap_or_else(|| panic!("{place}")).take();
+                assert!(value.as_str().is_some_and(|text| text.starts_with(start)), "{mode:?} {place}: {value}");
+            }
+            let rest = json!({
+                "Data": { "timer": {
+                    "Schedule": { "AdjustForDST": true },
+                    "ScheduleStatus": { "Last": null, "Next": null, "LastUpdated": null },
+                    "IsPastDue": false
+                } },
+                "Metadata": { "sys": { "MethodName": "tick", "UtcNow": null, "RandGuid": null } }
+            });
+            assert_eq!(body, rest, "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_timer_replies_decides_what_became_of_its_run() {
     let settings = ("AzureFunctionsJobHost__functionTimeout", "00:00:00.5");
     for (reply, expected) in [
         ("200 application/json {}", Invocation::Succeeded { logs: vec![] }),
@@ -408,11 +338,10 @@ async fn a_timer_gets_its_envelope_and_its_reply_is_judged() {
         assert_eq!(started.host.run_timer("tick").await, expected, "{reply}");
 
         let killed = usize::from(expected == Invocation::TimedOut);
-        eventually("another process", || started.host.starts() == 1 + killed).await;
+        eventually("another process", async || started.host.starts() == 1 + killed).await;
     }
     let disabled = Started::with(Mode::Proxying, &[("AzureWebJobs.tick.Disabled", "1")]).await;
     assert_eq!(disabled.host.run_timer("tick").await, Invocation::NotRun);
-    assert!(matches!(echoing.host.run_timer("tick").await, Invocation::Succeeded { .. }));
 }
 
 #[tokio::test]
@@ -426,7 +355,7 @@ async fn what_the_handler_writes_is_logged_by_where_it_writes_it() {
         (Level::Warning, "Warning: nobody was asked"),
         (Level::Error, "something has failed"),
     ] {
-        let logged = || started.host.log().iter().any(|line| line.level == level && line.text == text);
+        let logged = async || started.host.log().iter().any(|line| line.level == level && line.text == text);
         eventually(text, logged).await;
     }
 }

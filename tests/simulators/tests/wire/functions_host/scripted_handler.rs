@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -41,8 +41,9 @@ async fn answer(request: Request) -> Response {
         ["do", "stall"] => std::future::pending().await,
         ["do", "linger"] => linger().await,
         ["do", "refuse"] => (StatusCode::IM_A_TEAPOT, [("x-own", "kept")], "no").into_response(),
-        ["tick"] if !variable("REPLY").is_empty() => reply(),
-        _ => echo(request).await,
+        ["tick"] if variable("REPLY").is_empty() => log(request).await,
+        ["tick"] => reply(),
+        _ => ([(CONTENT_TYPE, "application/json")], echo(request).await.to_string()).into_response(),
     }
 }
 
@@ -72,18 +73,23 @@ fn reply() -> Response {
     (StatusCode::from_u16(status).expect("a status"), [(CONTENT_TYPE, content_type)], body).into_response()
 }
 
-async fn echo(request: Request) -> Response {
+/// A timer's reply that wants its request logged.
+async fn log(request: Request) -> Response {
+    let reply = json!({ "Outputs": {}, "Logs": [echo(request).await.to_string()], "ReturnValue": null });
+    ([(CONTENT_TYPE, "application/json")], reply.to_string()).into_response()
+}
+
+async fn echo(request: Request) -> Value {
     let (head, body) = request.into_parts();
     let headers: Vec<_> =
         head.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let echo = json!({
+    json!({
         "method": head.method.as_str(),
         "uri": head.uri.to_string(),
         "headers": headers,
         "body": String::from_utf8_lossy(&body),
-    });
-    ([(CONTENT_TYPE, "application/json")], echo.to_string()).into_response()
+    })
 }
 
 fn variable(name: &str) -> String {
