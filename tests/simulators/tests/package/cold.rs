@@ -1,6 +1,7 @@
 //! How quickly the packaged handler is there and how little it takes. Figures to read; nothing is asserted of them, for
 //! they are the machine's as well.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
@@ -8,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use maxconf_simulators::FunctionsHost;
 use maxconf_simulators::functions_host::Mode;
+use maxconf_simulators::world::World;
 use reqwest::Client;
 use tokio::time::sleep;
 use url::Url;
 
 use crate::path;
-use crate::world::World;
 
 const STARTS: usize = 21;
 
@@ -24,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// More than a lease: what a killed handler has leased comes back.
 const LEASES_END: Duration = Duration::from_secs(61);
+
+type Settings = HashMap<&'static str, String>;
 
 #[derive(Default)]
 struct Figures {
@@ -44,7 +47,7 @@ async fn a_cold_start_and_an_idle_handler() {
     let mut figures = Figures::default();
     for start in 1..=STARTS {
         world.queue.advance(LEASES_END);
-        figures.start_once(&world, start == STARTS).await;
+        figures.start_once(&world, &settings, start == STARTS).await;
     }
 
     let size = fs::metadata(path("MAXCONF_PACKAGE").join("maxconf")).expect("the binary").len();
@@ -58,15 +61,23 @@ async fn a_cold_start_and_an_idle_handler() {
     println!("binary: {size} bytes");
 }
 
+/// A room in the pool for every start: a killed handler makes none for the one that it has handed out.
+fn settings(world: &World) -> Settings {
+    let mut settings = world.settings();
+    settings.insert("POOL_TARGET_SIZE", (2 * STARTS).to_string());
+    settings.insert("PEXIP_REQUESTS_PER_MINUTE", "10000".to_owned());
+    settings
+}
+
 impl Figures {
-    async fn start_once(&mut self, world: &World, look_at_it_idle: bool) {
+    async fn start_once(&mut self, world: &World, settings: &Settings, look_at_it_idle: bool) {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let url: Url = format!("http://{address}/").parse().expect("a URL");
         let token = world.entra.token().build();
         let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
         let mut command = Command::new(path("MAXCONF_PACKAGE").join("maxconf"));
-        command.arg("serve").env_clear().envs(world.settings()).stdout(Stdio::null());
+        command.arg("serve").env_clear().envs(settings).stdout(Stdio::null());
         command.env("FUNCTIONS_CUSTOMHANDLER_PORT", address.port().to_string());
 
         let started = Instant::now();

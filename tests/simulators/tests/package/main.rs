@@ -3,8 +3,6 @@
 mod cold;
 mod inventory;
 mod served;
-#[path = "../../../api/support/world.rs"]
-mod world;
 
 use std::env;
 use std::path::PathBuf;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use maxconf_simulators::FunctionsHost;
 use maxconf_simulators::functions_host::{Invocation, Level, Mode};
+use maxconf_simulators::world::{POOL_QUEUE, World};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
-use crate::world::{POOL_QUEUE, World};
 use crate::{path, variable};
 
 #[tokio::test]
