@@ -37,10 +37,12 @@ struct Figures {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "of a package that was made: infra/package runs it"]
 async fn a_cold_start_and_an_idle_handler() {
     let world = World::start().await;
-    let host =
-        FunctionsHost::start(&path("MAXCONF_PACKAGE"), Mode::Proxying, world.settings()).await.expect("a package");
+    let settings = settings(&world);
+    let host = FunctionsHost::start(&path("MAXCONF_PACKAGE"), Mode::Proxying, settings.clone()).await;
+    let host = host.expect("a package without faults");
     host.run_timer("function_pool_maintenance").await;
     host.stop().await;
 

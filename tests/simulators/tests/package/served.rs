@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{path, variable};
 
 #[tokio::test]
+#[ignore = "of a package that was made: infra/package runs it"]
 async fn a_room_is_made_handed_out_and_deleted_on_either_kind_of_host() {
     for mode in [Mode::Forwarding, Mode::Proxying] {
         let world = World::start().await;
