@@ -4,8 +4,8 @@ mod agent;
 mod answer;
 mod app;
 mod azurite;
-mod call;
 mod browser;
+mod call;
 mod companion;
 mod idim;
 mod log;
@@ -22,8 +22,8 @@ pub(crate) use agent::{HANDED_OUT, TOKENS_ME, USERS_ME, assert_agent_refused};
 pub(crate) use answer::Answer;
 pub(crate) use app::{TestApp, TestAppBuilder};
 pub(crate) use azurite::Azurite;
-pub(crate) use call::Call;
 pub(crate) use browser::Browser;
+pub(crate) use call::Call;
 pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
     v2_key_fetches,
