@@ -38,6 +38,7 @@ mod room_delete;
 mod room_pool;
 mod sizing;
 mod support;
+mod test_files;
 mod threat_model;
 mod whole_call;
 mod wycheproof;

@@ -1,11 +1,12 @@
 use maxconf_simulators::World;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
+use maxconf_simulators::pexip::ConferencingNode;
 use url::Url;
 
 use crate::world::POOL_SIZE;
 
 /// Says what runs where, and gives commands to copy.
-pub(crate) fn print(world: &World, service: &Url) {
+pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url) {
     let token_url = world.entra.token_url();
     let scope = format!("{}/.default", world.entra.app_id_uri());
     let genesys_token = world.genesys.issue_token();
@@ -21,13 +22,20 @@ Copy into another terminal:
     -d client_secret={CLIENT_SECRET} -d scope={scope} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
   # 2. IDIM creates a room; its tag ends in MTIzNDU2LDc2NTQzMg, the case 123456,765432
-  ROOM=$(curl -s -X POST "{service}room/create?uuiData=3132333435362c373635343332" \
-    -H "Authorization: Bearer $TOKEN" | tee /dev/stderr | sed 's/.*"name":"\([^"]*\)".*/\1/'); echo
+  ANSWER=$(curl -s -X POST "{service}room/create?uuiData=3132333435362c373635343332" \
+    -H "Authorization: Bearer $TOKEN"); echo $ANSWER
+  ROOM=$(echo $ANSWER | sed 's/.*"name":"\([^"]*\)".*/\1/')
 
   # 3. the agent's widget reads it
   curl -s {service}public/room/$ROOM -H "x-auth-token: {genesys_token}"; echo
 
-  # 4. IDIM ends it
+  # 4. the citizen joins on a Conferencing Node, and leaves; nobody comes back, so the room is gone within a minute
+  PIN=$(echo $ANSWER | sed 's/.*"guest_pin":"\([^"]*\)".*/\1/'); CALL={node}api/client/v2/conferences/$ROOM
+  JOINED=$(curl -s $CALL/request_token -H "pin: $PIN" --json '{{"display_name":"A citizen"}}' |
+    sed 's/.*"token":"\([^"]*\)".*/\1/')
+  curl -s $CALL/release_token -H "token: $JOINED" --json '{{}}'; echo
+
+  # 5. or IDIM ends it
   curl -si -X DELETE {service}room/$ROOM -H "Authorization: Bearer $TOKEN" | head -n 1
 
   # what the Pexip simulator holds, and whether everything is well
@@ -37,6 +45,7 @@ Copy into another terminal:
         user = world.pexip.username(),
         password = world.pexip.password(),
         pexip = world.pexip.management_url(),
+        node = node.server().url(),
     );
 }
 

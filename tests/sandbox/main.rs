@@ -58,7 +58,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     world::show_traffic(&world);
     let timer = tokio::spawn(drive_timer(url.clone()));
     wait_for_a_full_pool(&world).await?;
-    guide::print(&world, &url);
+    let node = world::conferencing_node(&world, &url).await;
+    guide::print(&world, &node, &url);
 
     serving.await??;
     timer.abort();

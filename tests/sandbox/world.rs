@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 use std::io;
 
+use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::{POOL_QUEUE, World};
 use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, Traffic};
 use tokio::sync::broadcast::error::RecvError;
+use url::Url;
 
 /// Rooms that the sandbox keeps ready.
 pub(crate) const POOL_SIZE: usize = 4;
 
 /// The automatic participant that dials out to the Genesys queue, as an operator would have made it on Pexip.
 const DIAL_OUT_ID: u64 = 1;
+
+/// The account by which the Conferencing Node reports.
+const EVENT_USERNAME: &str = "conferencing-nodes";
+const EVENT_PASSWORD: &str = "sandbox";
 
 /// Where `local.settings.json` looks for Pexip, Entra and Genesys.
 const LOCAL_PORTS: [u16; 3] = [7101, 7102, 7103];
@@ -44,8 +50,19 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
         ("CORS_ALLOWED_ORIGINS", "http://localhost:5173".to_owned()),
+        ("PEXIP_EVENT_USERNAME", EVENT_USERNAME.to_owned()),
+        ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD.to_owned()),
+        // Long enough to see it, and no longer.
+        ("ROOM_END_GRACE_SECONDS", "5".to_owned()),
     ]);
     settings
+}
+
+/// A Conferencing Node to join rooms on, which reports to the service at this address.
+pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
+    let events = service.join("pexip/events").expect("a path");
+    world.pexip.event_sink(events, EVENT_USERNAME, EVENT_PASSWORD);
+    world.pexip.conferencing_node("10.0.0.21").await
 }
 
 /// Messages that can be received now or are leased by the service.
