@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -87,15 +87,21 @@ async fn without_body_in_time(State(bounds): State<Bounds>, request: Request) ->
     read.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
 }
 
-/// Reads the body up to its bound and lets it go: no route looks at one, and an unread body would be cut off.
+/// Reads the body up to its bound and lets it go: these routes look at none, and an unread body would be cut off.
 async fn without_body(request: Request) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
+    whole_body(body, LARGEST_BODY).await?;
+    Ok(Request::from_parts(parts, Body::empty()))
+}
+
+/// The body, if it has at most `bound` bytes.
+pub async fn whole_body(body: Body, bound: usize) -> Result<Bytes, ApiError> {
     // A caller who announces too much may be waiting to hear that before it sends a byte (`Expect: 100-continue`).
-    if body.size_hint().lower() > LARGEST_BODY as u64 {
+    if body.size_hint().lower() > bound as u64 {
         return Err(ApiError::new(Code::BodyTooLarge));
     }
-    match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(_) => Ok(Request::from_parts(parts, Body::empty())),
+    match Limited::new(body, bound).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(Code::BodyTooLarge)),
         // Chunks that are none, or a caller who has left.
         Err(_) => Err(ApiError::new(Code::RequestInvalid)),

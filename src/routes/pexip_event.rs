@@ -1,13 +1,13 @@
 use std::collections::BTreeSet;
 
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use tracing::{debug, warn};
 
-use crate::api_error::{ApiError, Code};
+use crate::api_error::ApiError;
 use crate::auth::EventSender;
 use crate::pexip::events;
+use crate::protection::whole_body;
 use crate::room::RoomNamePrefix;
 use crate::room_pool::RoomPool;
 
@@ -25,7 +25,7 @@ pub(super) async fn handler(
     State(pool): State<RoomPool>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let body = to_bytes(request.into_body(), LARGEST_DELIVERY).await.map_err(|_| ApiError::new(Code::BodyTooLarge))?;
+    let body = whole_body(request.into_body(), LARGEST_DELIVERY).await?;
     let events = events(&body, &prefix);
     if events.is_empty() {
         warn!(bytes = body.len(), "an event could not be read");
