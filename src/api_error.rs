@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials};
@@ -30,8 +31,10 @@ pub struct ApiError {
     cause: Option<String>,
 }
 
-/// Every problem that this service answers with. The words are fixed: callers branch on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What went wrong, in a fixed word to branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ProblemCode")]
 pub enum Code {
     UuiDataMissing,
     UuiDataInvalid,
@@ -100,12 +103,28 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         self.words().1
     }
+
+    /// The status of its answers.
+    pub fn status(self) -> StatusCode {
+        self.words().0
+    }
+
+    /// What it means, in a few words.
+    pub fn title(self) -> &'static str {
+        self.words().2
+    }
+
+    /// The body of its answers.
+    pub fn problem<'a>(self, detail: Option<&'a str>, request_id: &'a str) -> Problem<'a> {
+        let kind = format!("https://docs.maxconf.ca/problems/{}", self.as_str().replace('_', "-"));
+        Problem { kind, title: self.title(), status: self.status().as_u16(), detail, code: self, request_id }
+    }
 }
 
 impl ApiError {
     /// A failure with nothing more to say than its code. Every 503 says when to try again.
     pub fn new(code: Code) -> Self {
-        let retry_after = (code.words().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(USUAL_WAIT);
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(USUAL_WAIT);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
@@ -188,16 +207,8 @@ impl ApiError {
 
     /// The body that goes out, with the request's id in it.
     pub fn body(&self, request_id: &str) -> Response {
-        let (status, code, title) = self.code.words();
-        let problem = Problem {
-            kind: format!("https://docs.maxconf.ca/problems/{}", code.replace('_', "-")),
-            title,
-            status: status.as_u16(),
-            detail: self.detail.as_deref(),
-            code,
-            request_id,
-        };
-        let mut response = (status, Json(problem)).into_response();
+        let problem = self.code.problem(self.detail.as_deref(), request_id);
+        let mut response = (self.code.status(), Json(problem)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
@@ -207,22 +218,34 @@ fn invalid_token(realm: &str) -> String {
     format!("Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"token validation failed\"")
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// Why a request failed (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct Problem<'a> {
+    /// A name for this kind of problem, one for each `code`.
     #[serde(rename = "type")]
+    #[schemars(url, example = "https://docs.maxconf.ca/problems/room-not-found")]
     kind: String,
+    /// What the `code` means, in a few words for people. The same for each `code`.
+    #[schemars(example = "There is no such room")]
     title: &'a str,
+    /// The status of this answer again.
+    #[schemars(range(min = 400, max = 599), example = 404)]
     status: u16,
+    /// What is wrong with this request, where more can be told. It holds nothing of what was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = "character 7 is not a hexadecimal digit")]
     detail: Option<&'a str>,
-    code: &'a str,
+    code: Code,
+    /// `x-request-id` of this answer again: what to name when asking the operators about it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"), example = "01jd5p3xk8qqqqqqqqqqqqqqqq")]
     request_id: &'a str,
 }
 
 /// Status and headers now; the body is written where the request's id is known.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.code.words().0.into_response();
+        let mut response = self.code.status().into_response();
         if let Some(wait) = self.retry_after {
             // Rounded up: a client that comes back a moment early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use moka::future::Cache;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::warn;
 
@@ -30,7 +31,7 @@ pub struct Health {
 }
 
 /// The state of one dependency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     Ok,
@@ -38,10 +39,14 @@ pub enum Check {
 }
 
 /// What each dependency answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct Readiness {
+    /// A key of Entra is there to verify tokens with.
     pub entra: Check,
+    /// The queue of the pool answers.
     pub queue: Check,
+    /// Pexip's management node answers.
     pub pexip: Check,
 }
 
@@ -53,11 +58,19 @@ impl Readiness {
 }
 
 /// Which build runs where.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Build {
+    /// The service's version, as in `maxconf-version`.
+    #[schemars(example = "0.1.0")]
     pub version: &'static str,
+    /// The commit that it was built from, or `unknown`.
+    #[schemars(example = &"unknown")]
     pub commit: &'static str,
+    /// `local`, `test` or `production`.
+    #[schemars(example = &"production")]
     pub environment: &'static str,
+    /// The deployment slot.
+    #[schemars(example = &"production")]
     pub slot: String,
 }
 

@@ -8,6 +8,7 @@ use maxconf::app::{self, App};
 use maxconf::clock::Clock;
 use maxconf::config::Config;
 use maxconf::pool_command::{self, PoolCommand};
+use maxconf::routes::openapi;
 use maxconf::{server, telemetry};
 
 /// `EX_CONFIG` of sysexits.h: the settings are at fault, another start will not help.
@@ -27,6 +28,8 @@ enum Command {
     Serve,
     /// Check the settings, say what is wrong with them, and do nothing else.
     CheckConfig,
+    /// Write the OpenAPI document of the HTTP API. Needs no settings.
+    Openapi,
     /// Look at the pool, fill it or empty it.
     #[command(subcommand)]
     Pool(PoolCommand),
@@ -35,20 +38,28 @@ enum Command {
 fn main() -> ExitCode {
     let command = Cli::command().after_long_help(settings_help()).get_matches();
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
-    let config = match Config::from_env() {
-        Ok(config) => config,
-        Err(invalid) => {
-            eprintln!("maxconf: {invalid}");
-            return ExitCode::from(FAULTY_CONFIG);
-        }
-    };
     match cli.command {
-        Command::CheckConfig => {
+        Command::Serve => configured(|config| exit_code(serve(config))),
+        Command::CheckConfig => configured(|_| {
             println!("The settings are complete and can be used.");
             ExitCode::SUCCESS
+        }),
+        Command::Openapi => {
+            println!("{:#}", openapi::document());
+            ExitCode::SUCCESS
         }
-        Command::Serve => exit_code(serve(config)),
-        Command::Pool(command) => exit_code(operate_pool(command, config)),
+        Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
+    }
+}
+
+/// Does what needs the settings, unless they are faulty.
+fn configured(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::from_env() {
+        Ok(config) => run(config),
+        Err(invalid) => {
+            eprintln!("maxconf: {invalid}");
+            ExitCode::from(FAULTY_CONFIG)
+        }
     }
 }
 

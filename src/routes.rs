@@ -2,6 +2,7 @@
 
 mod health;
 mod host;
+pub mod openapi;
 mod pexip_event;
 mod pool_maintenance;
 mod public_room;
@@ -43,6 +44,7 @@ pub fn router(state: AppState) -> Router {
     let host_and_probes = Router::new()
         .route("/", get(host::probe))
         .route("/health/{probe}", get(health::handler))
+        .route("/openapi.json", get(openapi::handler))
         .route("/function_pool_maintenance", post(pool_maintenance::handler));
     let widget = Router::new()
         .route("/public/room/{name}", get(public_room::handler).route_layer(is_agent))

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
@@ -68,13 +69,22 @@ impl Conference {
 }
 
 /// A dial string of a conference.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct Alias {
+    /// What is dialled.
+    #[schemars(example = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")]
     pub alias: String,
+    /// When it was made, by Pexip's clock in UTC and without an offset.
     #[serde(default)]
+    #[schemars(example = "2026-03-04T22:32:11.234996")]
     pub creation_time: String,
+    /// Its description on Pexip, usually empty.
     #[serde(default, deserialize_with = "null_as_default")]
+    #[schemars(example = "")]
     pub description: String,
+    /// Its number on Pexip.
+    #[schemars(example = 111)]
     pub id: u64,
 }
 

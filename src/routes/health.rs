@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api_error::{ApiError, Code};
@@ -16,7 +17,9 @@ pub(super) async fn handler(
     probe: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     match probe.as_ref().map(|Path(probe)| probe.as_str()) {
-        Ok("live") => Ok(Json(HealthAnswer { status: "live", checks: None, build: health.build() }).into_response()),
+        Ok("live") => {
+            Ok(Json(HealthAnswer { status: Status::Live, checks: None, build: health.build() }).into_response())
+        }
         Ok("ready") => Ok(ready(&health).await),
         _ => Err(ApiError::new(Code::NotFound)),
     }
@@ -24,7 +27,7 @@ pub(super) async fn handler(
 
 async fn ready(health: &Health) -> Response {
     let readiness = health.readiness().await;
-    let status = if readiness.is_ready() { "ready" } else { "not_ready" };
+    let status = if readiness.is_ready() { Status::Ready } else { Status::NotReady };
     let mut response = Json(HealthAnswer { status, checks: Some(readiness), build: health.build() }).into_response();
     if !readiness.is_ready() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -33,11 +36,26 @@ async fn ready(health: &Health) -> Response {
     response
 }
 
-#[derive(Serialize)]
-struct HealthAnswer {
-    status: &'static str,
+/// How the service is, and which build of it runs where.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HealthAnswer {
+    status: Status,
+    /// Only of `/health/ready`: what each dependency answers, not older than 5 s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Readiness")]
     checks: Option<Readiness>,
     #[serde(flatten)]
     build: Build,
+}
+
+/// The state of the service.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    /// The process is up.
+    Live,
+    /// Every dependency is fine.
+    Ready,
+    /// At least one dependency is failing.
+    NotReady,
 }

@@ -32,7 +32,7 @@ async fn the_help_explains_every_setting() {
         let entry = format!("{} [{}] {}", setting.name, setting.default, setting.meaning);
         assert!(text.contains(&entry), "{entry}\nis not in\n{text}");
     }
-    for command in ["serve", "check-config", "pool"] {
+    for command in ["serve", "check-config", "openapi", "pool"] {
         assert!(text.contains(command), "{command} is not in {text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use maxconf_simulators::entra::{API_CLIENT_ID, APP_ID_URI, CLIENT_ID, CLIENT_SECRET, TokenBuilder, Version};
 
-use crate::support::{IDIM_CREATE, IDIM_DELETE, TestApp, v1_key_fetches, v2_key_fetches};
+use crate::support::{Answer, IDIM_CREATE, IDIM_DELETE, TestApp, v1_key_fetches, v2_key_fetches, within};
 
 /// The valid token of each version.
 fn both_versions(app: &TestApp) -> [TokenBuilder; 2] {
@@ -56,7 +56,8 @@ async fn tokens_that_the_token_endpoint_issues_are_accepted_in_both_versions() {
         let body = format!(
             "grant_type=client_credentials&client_id={CLIENT_ID}&client_secret={CLIENT_SECRET}&scope={scope}/.default"
         );
-        let issued = app.send(app.http.post(app.entra.token_url()).body(body)).await.json();
+        let asked = app.http.post(app.entra.token_url()).body(body).send();
+        let issued = Answer::read(within("a token", asked).await.expect("an answer")).await.json();
         let token = issued["access_token"].as_str().expect("a token");
         assert_accepted(&app, &format!("{version:?} for {scope}"), bearer(token)).await;
     }

@@ -21,6 +21,7 @@ mod genesys_tokens;
 mod health;
 mod leaks;
 mod managed_identity;
+mod openapi;
 mod pexip_event;
 mod pexip_limits;
 mod pexip_tls;

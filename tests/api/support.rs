@@ -11,6 +11,7 @@ mod idim;
 mod log;
 mod package;
 mod program;
+mod promises;
 mod queue;
 mod raw;
 mod secrets;
@@ -31,6 +32,7 @@ pub(crate) use idim::{
 pub(crate) use log::CapturedLog;
 pub(crate) use package::unpacked;
 pub(crate) use program::{Ended, Program};
+pub(crate) use promises::Promises;
 pub(crate) use queue::{TestQueue, a_name, room_queue};
 pub(crate) use secrets::Secrets;
 pub(crate) use waiting::{eventually, time_passes, time_passes_until, two_looks_pass, within};

@@ -6,7 +6,7 @@ use url::Url;
 use crate::world::POOL_SIZE;
 
 /// Says what runs where, and gives commands to copy.
-pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url) {
+pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url, reference: &Url) {
     let token_url = world.entra.token_url();
     let scope = format!("{}/.default", world.entra.app_id_uri());
     let genesys_token = world.genesys.issue_token();
@@ -14,6 +14,7 @@ pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url) {
         r#"
 The room service is ready: {service}   ({POOL_SIZE} rooms in its pool; Ctrl-C ends it)
 Each request shows up here as a line, below the calls that it made.
+Its API to read: {reference}
 
 Copy into another terminal:
 

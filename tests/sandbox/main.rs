@@ -1,9 +1,13 @@
 //! The service in a world of its own: simulators of Storage Queue, Pexip, Entra and Genesys on loopback, the real
-//! service against them over the wire, a full pool, and commands to copy. Runs until Ctrl-C.
+//! service against them over the wire, a full pool, a page about its API, and commands to copy. Runs until Ctrl-C, or
+//! as long as a command that is given to it.
 
 mod guide;
+mod reference;
 mod world;
 
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,8 +15,9 @@ use maxconf::app::App;
 use maxconf::clock::Clock;
 use maxconf::config::{Config, InvalidConfig};
 use maxconf::{server, telemetry};
-use maxconf_simulators::World;
+use maxconf_simulators::{Server, World};
 use reqwest::Client;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -32,21 +37,26 @@ struct Cli {
     /// of local.settings.json.
     #[arg(long)]
     simulators_only: bool,
+    /// Command to run against the service instead of waiting for Ctrl-C; its environment says what it needs to call it.
+    #[arg(trailing_var_arg = true, conflicts_with = "simulators_only")]
+    command: Vec<OsString>,
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let cli = Cli::parse();
     if cli.simulators_only {
         let world = world::start_for_local_settings().await?;
         guide::print_simulators(&world);
         tokio::signal::ctrl_c().await?;
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
 
     let world = world::start().await;
     let config = read_config(&world, cli.port)?;
-    telemetry::start(&config.telemetry, telemetry::Format::Readable);
+    if cli.command.is_empty() {
+        telemetry::start(&config.telemetry, telemetry::Format::Readable);
+    }
     let listener = match server::bind(&config.server).await {
         Ok(listener) => listener,
         Err(_) => server::bind(&read_config(&world, 0)?.server).await?,
@@ -55,16 +65,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::build(config, Clock::system())?;
     let serving = tokio::spawn(server::serve(listener, app, server::stop_signal()));
 
-    world::show_traffic(&world);
     let timer = tokio::spawn(drive_timer(url.clone()));
+    if let Some((program, arguments)) = cli.command.split_first() {
+        wait_for_a_full_pool(&world).await?;
+        let ended = Command::new(program).args(arguments).envs(world::environment(&world, &url)).status().await?;
+        return Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
+    }
+    world::show_traffic(&world);
     wait_for_a_full_pool(&world).await?;
     let node = world::conferencing_node(&world, &url).await;
-    guide::print(&world, &node, &url);
+    let reference = Server::start(reference::router()).await;
+    guide::print(&world, &node, &url, &reference.url());
 
     serving.await??;
     timer.abort();
     println!("\nThe sandbox has ended; nothing is left behind.");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read_config(world: &World, port: u16) -> Result<Config, InvalidConfig> {

@@ -15,9 +15,8 @@ pub(crate) const POOL_SIZE: usize = 4;
 /// The automatic participant that dials out to the Genesys queue, as an operator would have made it on Pexip.
 const DIAL_OUT_ID: u64 = 1;
 
-/// The account by which the Conferencing Node reports.
-const EVENT_USERNAME: &str = "conferencing-nodes";
-const EVENT_PASSWORD: &str = "sandbox";
+/// The account with which Conferencing Nodes report events.
+const EVENT_ACCOUNT: (&str, &str) = ("nodes", "sandbox-event-password");
 
 /// Where `local.settings.json` looks for Pexip, Entra and Genesys.
 const LOCAL_PORTS: [u16; 3] = [7101, 7102, 7103];
@@ -50,8 +49,12 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
         ("CORS_ALLOWED_ORIGINS", "http://localhost:5173".to_owned()),
-        ("PEXIP_EVENT_USERNAME", EVENT_USERNAME.to_owned()),
-        ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD.to_owned()),
+        ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
+        ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
+        // Nobody shares the simulators, and a command may ask much of them.
+        ("PEXIP_REQUESTS_PER_MINUTE", "100000".to_owned()),
+        ("RATE_LIMIT_PER_MINUTE", "1000000".to_owned()),
+        ("POOL_MAX_ROOMS", "100000".to_owned()),
         // Long enough to see it, and no longer.
         ("ROOM_END_GRACE_SECONDS", "5".to_owned()),
     ]);
@@ -61,8 +64,19 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
 /// A Conferencing Node to join rooms on, which reports to the service at this address.
 pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
     let events = service.join("pexip/events").expect("a path");
-    world.pexip.event_sink(events, EVENT_USERNAME, EVENT_PASSWORD);
+    world.pexip.event_sink(events, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
     world.pexip.conferencing_node("10.0.0.21").await
+}
+
+/// What a command needs to call the service, as variables of its environment.
+pub(crate) fn environment(world: &World, service: &Url) -> [(&'static str, String); 5] {
+    [
+        ("MAXCONF_URL", service.to_string()),
+        ("ENTRA_TOKEN", world.entra.token().build()),
+        ("GENESYS_TOKEN", world.genesys.issue_token()),
+        ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
+        ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
+    ]
 }
 
 /// Messages that can be received now or are leased by the service.

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use url::Url;
 
-use super::{Answer, POOL_QUEUE, Program, UUI_DATA, World, eventually, unpacked, within};
+use super::{Answer, POOL_QUEUE, Program, Promises, UUI_DATA, World, eventually, unpacked, within};
 
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
@@ -25,6 +25,7 @@ pub(crate) struct TestApp {
     pub(crate) genesys: GenesysSimulator,
     pub(crate) url: Url,
     pub(crate) http: Client,
+    promises: Promises,
     runs: Runs,
 }
 
@@ -131,7 +132,7 @@ impl TestApp {
     fn new(world: World, url: Url, runs: Runs) -> Self {
         let World { queue, pexip, entra, genesys } = world;
         let http = Client::builder().no_proxy().build().expect("a client");
-        Self { queue, pexip, entra, genesys, url, http, runs }
+        Self { queue, pexip, entra, genesys, url, http, promises: Promises::default(), runs }
     }
 
     pub(crate) fn with() -> TestAppBuilder {
@@ -143,9 +144,14 @@ impl TestApp {
         self.http.request(method, self.url.join(path).expect("a path"))
     }
 
+    /// Sends it and holds the answer against the API's document, whatever the test is about.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = within("an answer of the service", request.send()).await.expect("an answer");
-        Answer::read(response).await
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = within("an answer of the service", self.http.execute(request)).await.expect("an answer");
+        let answer = Answer::read(response).await;
+        assert_eq!(self.promises.broken_by(&method, &path, &answer), None);
+        answer
     }
 
     /// IDIM's create, for the case in the customer's documents.

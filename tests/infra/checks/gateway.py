@@ -19,7 +19,8 @@ EXPECTED = {
     "/room/{name}": "entra",
     "/public/room/{name}": "service",
     "/pexip/events": "address",
-    "/health/{probe}": "nothing",
+    "/health/live": "nothing",
+    "/health/ready": "nothing",
     "/openapi.json": "nothing",
 }
 
@@ -255,7 +256,7 @@ def cors(tree):
 
 @check(
     "callers are limited, and a dead handler is left alone",
-    Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health is not limited by address"),
+    Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health_live is not limited by address"),
     Mistake("infra/gateway/idim.xml", '"client:"', '"caller:"', "room_create is not limited by client"),
     Mistake("infra/gateway/api.xml", 'timeout="40"', 'timeout="240"', "waits 240 s"),
     Mistake(

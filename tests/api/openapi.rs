@@ -1,0 +1,89 @@
+//! The API's document, as it is served, kept for API Management, and held against what the service really answers. The
+//! last is done for every answer that any test gets: see `support/promises.rs`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use maxconf::routes::openapi;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Answer, Program, Promises, TestApp};
+
+#[tokio::test]
+async fn the_document_is_served_to_anybody_and_asks_nobody() {
+    let app = TestApp::without_pool().await;
+    for request in [app.request(Method::GET, "openapi.json"), app.request(Method::GET, "openapi.json").bearer_auth("x")]
+    {
+        let answer = app.send(request).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
+        assert_eq!(answer.json(), openapi::document());
+    }
+    app.assert_nobody_was_asked("the document");
+}
+
+#[tokio::test]
+async fn the_copy_for_api_management_is_the_documents() {
+    let ended = Program::run(&["openapi"], []).await;
+    assert_eq!((ended.code, ended.stderr.len()), (Some(0), 0), "{ended:?}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/openapi.json");
+    let copy = std::fs::read_to_string(path).unwrap_or_default();
+    let is_current = copy.lines().eq(ended.stdout.iter().map(String::as_str));
+    assert!(is_current, "infra/openapi.json is stale; run: cargo run --locked -- openapi > infra/openapi.json");
+}
+
+#[test]
+fn every_operation_names_itself_and_says_who_may_call_it() {
+    let document = openapi::document();
+    let mut ids = BTreeSet::new();
+    for (_, operation) in operations(&document) {
+        assert!(ids.insert(operation["operationId"].as_str().expect("an id").to_owned()), "{ids:?}");
+        assert!(operation["security"].is_array(), "{operation}");
+    }
+    assert!(ids.len() >= 8, "the operations were found: {ids:?}");
+}
+
+/// What is told here about the headers of an answer is no promise of its own: the other tests look at them.
+#[test]
+fn answers_that_are_not_promised_are_noticed() {
+    let promises = Promises::default();
+    let answer = |status: u16, headers: &[(&str, &str)], text: &str| Answer {
+        status: status.try_into().expect("a status"),
+        headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+        text: text.to_owned(),
+    };
+    let of_all = [
+        ("x-request-id", "1"),
+        ("maxconf-version", "1"),
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("referrer-policy", "no-referrer"),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    ];
+    let problem = [&of_all[..], &[("content-type", "application/problem+json")]].concat();
+    let not_found = r#"{"code":"room_not_found","status":404}"#;
+    let broken = |method: Method, path: &str, answer: Answer| promises.broken_by(&method, path, &answer);
+    let room = "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+    assert_eq!(broken(Method::DELETE, room, answer(204, &of_all, "")), None);
+    assert_eq!(broken(Method::DELETE, room, answer(404, &problem, not_found)), None);
+    for (method, path, answer) in [
+        (Method::DELETE, room, answer(202, &of_all, "")),
+        (Method::DELETE, room, answer(204, &of_all[1..], "")),
+        (Method::DELETE, room, answer(404, &of_all, not_found)),
+        (Method::DELETE, room, answer(404, &problem, r#"{"code":"no_room","status":404}"#)),
+        (Method::DELETE, room, answer(404, &problem, "{}")),
+        (Method::PUT, room, answer(200, &of_all, "")),
+        (Method::GET, "/nothing", answer(200, &of_all, "")),
+        (Method::POST, "/room/create", answer(404, &problem, not_found)),
+    ] {
+        assert_ne!(broken(method.clone(), path, answer.clone()), None, "{method} {path} {answer:?}");
+    }
+}
+
+fn operations(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths.values().flat_map(|operations| operations.as_object().expect("operations"))
+}

@@ -1,0 +1,96 @@
+use maxconf::routes::openapi;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Answer;
+
+/// Routes of the Functions host itself, which the document leaves out on purpose.
+const OF_THE_HOST: [&str; 2] = ["/", "/function_pool_maintenance"];
+
+/// What the API's document promises about answers.
+#[derive(Debug)]
+pub(crate) struct Promises(Value);
+
+impl Default for Promises {
+    fn default() -> Self {
+        Self(openapi::document())
+    }
+}
+
+impl Promises {
+    /// How an answer differs from what the document promises; `None` if it does not.
+    pub(crate) fn broken_by(&self, method: &Method, path: &str, answer: &Answer) -> Option<String> {
+        let unpromised = match method {
+            // Answered like a GET; the host lets none through.
+            &Method::HEAD => None,
+            _ if OF_THE_HOST.contains(&path) => None,
+            _ => match self.operation(method, path) {
+                Some(operation) => self.unpromised(operation, answer),
+                // A preflight for what is not there leads to a 404 only.
+                None if method == Method::OPTIONS && path.starts_with("/public/") => None,
+                None => undescribed(answer),
+            },
+        };
+        unpromised.map(|what| format!("the document does not promise {what} for {method} {path}: {answer:?}"))
+    }
+
+    /// The operation that a request is for. A path without a parameter in it goes first.
+    fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
+        let paths = self.0["paths"].as_object().expect("paths");
+        let exact = paths.get_key_value(path).into_iter();
+        let mut candidates = exact.chain(paths.iter().filter(|(template, _)| matches(template, path)));
+        candidates.find_map(|(_, operations)| {
+            let mut operations = operations.as_object().expect("operations").iter();
+            // Methods are told apart by case; the document writes them in its own way.
+            operations.find(|(name, _)| name.to_ascii_uppercase() == method.as_str()).map(|(_, operation)| operation)
+        })
+    }
+
+    fn unpromised(&self, operation: &Value, answer: &Answer) -> Option<String> {
+        let promised = &operation["responses"];
+        let Some(promised) = promised.get(answer.status.as_str()).or_else(|| promised.get("default")) else {
+            return Some(format!("the status {}", answer.status));
+        };
+        let headers = promised["headers"].as_object().into_iter().flatten();
+        for (name, reference) in headers {
+            let header = self.referred(reference);
+            let value = answer.header(name);
+            if value.is_empty() && header["required"] == true {
+                return Some(format!("to leave out {name}"));
+            }
+            let fixed = &header["schema"]["const"];
+            if !value.is_empty() && !fixed.is_null() && fixed.to_string().trim_matches('"') != value {
+                return Some(format!("{name}: {value}"));
+            }
+        }
+        let content_type = answer.header("content-type");
+        let body = match promised["content"].as_object() {
+            None if content_type.is_empty() => return None,
+            None => return Some(format!("a body of {content_type}")),
+            Some(bodies) => bodies.get(content_type),
+        };
+        let Some(body) = body else {
+            return Some(format!("the body's type {content_type:?}"));
+        };
+        let codes = body["schema"]["allOf"][1]["properties"]["code"]["enum"].as_array()?;
+        let code = &answer.json()["code"];
+        (!codes.contains(code)).then(|| format!("the code {code}"))
+    }
+
+    fn referred(&self, reference: &Value) -> &Value {
+        let pointer = reference["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+        self.0.pointer(pointer.expect("a reference")).expect("what is referred to")
+    }
+}
+
+/// What belongs to no operation is refused.
+fn undescribed(answer: &Answer) -> Option<String> {
+    let refused = answer.text.contains(r#""code":"#) && answer.status.is_client_error();
+    (!refused).then(|| format!("the status {}", answer.status))
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let same = |(wanted, given): (&&str, &&str)| (wanted.starts_with('{') && !given.is_empty()) || wanted == given;
+    template.len() == path.len() && template.iter().zip(&path).all(same)
+}
