@@ -6,13 +6,15 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use maxconf::routes::openapi;
+use pulldown_cmark::html::push_html;
+use pulldown_cmark::{Options, Parser};
 use serde_json::{Map, Value};
 
 const STYLE: &str = "\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color-scheme: light dark }
 h2 { margin-top: 3rem; border-top: 1px solid gray; padding-top: 1rem }
 h2 code { margin-right: .5rem } code, pre { font: 14px/1.4 ui-monospace, monospace }
-p { white-space: pre-line } pre { overflow: auto; padding: .5rem; border: 1px solid gray }
+pre { overflow: auto; padding: .5rem; border: 1px solid gray }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }
 td p { margin: 0 } nav { columns: 2 } nav a { display: block }";
 
@@ -121,8 +123,12 @@ fn block(value: &Value) -> String {
     if value.is_null() { String::new() } else { format!("<pre>{}</pre>", escape(&format!("{value:#}"))) }
 }
 
+/// Descriptions are CommonMark with tables, as OpenAPI has them.
 fn paragraph(value: &Value) -> String {
-    if value.is_null() { String::new() } else { format!("<p>{}</p>", text(value)) }
+    let mut html = String::new();
+    let markdown = value.as_str().unwrap_or_default();
+    push_html(&mut html, Parser::new_ext(markdown, Options::ENABLE_TABLES));
+    html
 }
 
 fn text(value: &Value) -> String {
