@@ -123,7 +123,7 @@ fn block(value: &Value) -> String {
     if value.is_null() { String::new() } else { format!("<pre>{}</pre>", escape(&format!("{value:#}"))) }
 }
 
-/// Descriptions are CommonMark with tables, as OpenAPI has them.
+/// Descriptions are Markdown with tables, as OpenAPI has them.
 fn paragraph(value: &Value) -> String {
     let mut html = String::new();
     let markdown = value.as_str().unwrap_or_default();
