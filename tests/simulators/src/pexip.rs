@@ -14,6 +14,7 @@ mod room;
 mod rooms;
 mod sessions;
 mod status;
+mod upkeep;
 mod validation;
 mod watchers;
 
@@ -50,6 +51,9 @@ pub const PASSWORD: &str = "room-service-password";
 /// The Conferencing Node of people who are put into rooms without one.
 const SOME_NODE: &str = "10.47.2.20";
 
+/// The name of the Conferencing Node that every platform has.
+const CONFERENCING_NODE: &str = "conf-1";
+
 /// A management node on loopback, and the platform behind it.
 #[derive(Debug)]
 pub struct PexipSimulator {
@@ -82,6 +86,7 @@ impl PexipSimulator {
         let traffic = Traffic::default();
         let api = configuration::router()
             .merge(status::router())
+            .merge(upkeep::router())
             .route_layer(middleware::from_fn_with_state(Arc::clone(&platform), authentication::require))
             .with_state(Arc::clone(&platform));
         let router = traffic.watch(Router::new().merge(api).fallback(not_found));
@@ -111,6 +116,11 @@ impl PexipSimulator {
     /// Least length of a PIN that is written from now on, 6 by default.
     pub fn set_min_pin_length(&self, length: usize) {
         self.platform.state().min_pin_length = length;
+    }
+
+    /// Release and build of the Conferencing Nodes, such as `40 (79715.0.0)`.
+    pub fn set_release(&self, release: &str) {
+        release.clone_into(&mut self.platform.state().release);
     }
 
     /// Whether `Location` names the host, as older releases did; by default it is a path.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use time::OffsetDateTime;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -28,9 +29,22 @@ impl SelfSigned {
         Self::with(IsCa::Ca(BasicConstraints::Unconstrained))
     }
 
+    /// A new one that ends in this many days, or has ended so many days ago if the number is negative.
+    pub fn ending_in(days: i64) -> Self {
+        Self::of(IsCa::NoCa, Some(days))
+    }
+
     fn with(is_ca: IsCa) -> Self {
+        Self::of(is_ca, None)
+    }
+
+    fn of(is_ca: IsCa, days: Option<i64>) -> Self {
         let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a host name makes a certificate");
         params.is_ca = is_ca;
+        if let Some(days) = days {
+            // Half a day more, so that it does not matter how long a test takes.
+            params.not_after = OffsetDateTime::now_utc() + time::Duration::hours(24 * days + 12);
+        }
         let signing_key = KeyPair::generate().expect("a key of the default kind");
         let cert = params.self_signed(&signing_key).expect("the key signs its own certificate");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));

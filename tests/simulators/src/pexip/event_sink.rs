@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use url::Url;
@@ -68,6 +69,8 @@ struct Settings {
     password: String,
     version: u8,
     bulk: bool,
+    /// The kinds of events that are sent; all of them if it is empty.
+    events: Vec<String>,
     times: SinkTimes,
     delivery: Delivery,
     held: bool,
@@ -108,6 +111,7 @@ impl Sinks {
                 password: password.to_owned(),
                 version: 2,
                 bulk: false,
+                events: Vec::new(),
                 times: SinkTimes::default(),
                 delivery: Delivery::default(),
                 held: false,
@@ -120,6 +124,16 @@ impl Sinks {
         sink
     }
 
+    /// Every sink as the management API shows it.
+    pub(super) fn records(&self, path: &str) -> Vec<Value> {
+        (1..).zip(&self.all).map(|(id, sink)| sink.shared.settings().record(id, path)).collect()
+    }
+
+    /// Addresses of the nodes on which any sink's publisher has given up.
+    pub(super) fn stopped_nodes(&self) -> Vec<String> {
+        self.all.iter().flat_map(EventSink::stopped_nodes).collect()
+    }
+
     /// Leaves the event with each sink's publisher on its node, which starts with its first event.
     pub(super) fn publish(&mut self, event: &Event) {
         for sink in &self.all {
@@ -129,10 +143,28 @@ impl Sinks {
                 self.publishers.spawn(publisher::publish(Arc::clone(&sink.shared), Arc::clone(&outbox)));
                 outbox
             });
-            for event in event.clone().in_version(sink.shared.settings().version) {
+            let settings = sink.shared.settings();
+            for event in event.clone().in_version(settings.version).into_iter().filter(|event| settings.sends(event)) {
                 outbox.put(event);
             }
         }
+    }
+}
+
+impl Settings {
+    fn sends(&self, event: &Event) -> bool {
+        self.events.is_empty() || self.events.iter().any(|name| name == event.name)
+    }
+
+    /// The password in clear text, which the real node may not show: nobody is to make use of it.
+    fn record(&self, id: u64, path: &str) -> Value {
+        json!({
+            "id": id, "name": format!("Sink {id}"), "description": "", "url": self.url, "username": self.username,
+            "password": self.password, "verify_tls_certificate": true, "bulk_support": self.bulk,
+            "version": self.version, "filter_events": !self.events.is_empty(),
+            "events": self.events.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
+            "restart_date": null, "resource_uri": format!("{path}{id}/"),
+        })
     }
 }
 
@@ -145,6 +177,11 @@ impl EventSink {
     /// Whether events that wait together go out in one `eventsink_bulk`; a lone one still goes out by itself.
     pub fn set_bulk(&self, bulk: bool) {
         self.change(|settings| settings.bulk = bulk);
+    }
+
+    /// Sends these kinds of events only.
+    pub fn set_events(&self, names: &[&str]) {
+        self.change(|settings| settings.events = names.iter().map(|&name| name.to_owned()).collect());
     }
 
     /// Time-out and pauses, so that a test of failures needs no real minutes.

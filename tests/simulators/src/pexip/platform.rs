@@ -29,6 +29,8 @@ pub(super) struct State {
     /// Outlives the rooms: names are never used twice.
     pub(super) tag_history: HashMap<String, Vec<String>>,
     pub(super) min_pin_length: usize,
+    /// Of the Conferencing Nodes, with the build.
+    pub(super) release: String,
     pub(super) password: String,
     pub(super) live: Live,
     pub(super) sessions: Sessions,
@@ -43,6 +45,7 @@ impl Default for Platform {
                 automatic_participants: BTreeMap::new(),
                 tag_history: HashMap::new(),
                 min_pin_length: 6,
+                release: "40 (79715.0.0)".to_owned(),
                 password: PASSWORD.to_owned(),
                 live: Live::new(clock.clone()),
                 sessions: Sessions::default(),

@@ -249,7 +249,7 @@ fn text(value: &Value) -> String {
 }
 
 /// A nested automatic participant has neither `conference` nor `resource_uri`.
-fn automatic_participant(id: u64, alias: &str) -> Value {
+pub(super) fn automatic_participant(id: u64, alias: &str) -> Value {
     json!({
         "alias": alias, "call_type": "video", "creation_time": "2024-01-15T09:00:00.000000",
         "description": "", "dtmf_sequence": "", "id": id,

@@ -9,10 +9,10 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use super::platform::State;
 use super::refusal::Refusal;
 use super::room::{StoredAlias, StoredRoom, is_setting};
+use super::upkeep::AUTOMATIC_PARTICIPANT_PATH;
 
 const RESOURCE: &str = "conference";
 const LONGEST_TEXT: usize = 250;
-const AUTOMATIC_PARTICIPANT_PATH: &str = "/api/admin/configuration/v1/automatic_participant/";
 
 /// Writes the fields of a request over a room and says whether the result may be stored.
 pub(super) fn write(state: &State, room: StoredRoom, request: &Map<String, Value>) -> Result<StoredRoom, Refusal> {
