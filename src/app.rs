@@ -10,7 +10,7 @@ use crate::audit::Audit;
 use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::caller_rates::CallerRates;
 use crate::clock::Clock;
-use crate::config::{Config, ServerConfig, StorageAccess};
+use crate::config::{Config, PexipConfig, QueueConfig, ServerConfig, StorageAccess};
 use crate::health::Health;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
@@ -60,13 +60,13 @@ impl App {
         let stop = CancellationToken::new();
         let prefix = config.room.prefix.clone();
 
-        let Clients { queue, pexip } = Clients::connect(&config)?;
+        let queue = queue_client(&config.queue, &prefix)?;
+        let pexip = pexip_client(&config.pexip, &prefix)?;
 
-        let entra_http = client_builder(Duration::from_secs(2)).build()?;
+        let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
 
-        let genesys_http = client_builder(Duration::from_secs(1)).build()?;
-        let genesys = GenesysVerifier::new(config.genesys, genesys_http, clock.clone());
+        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
 
         let health = Health::new(&config.server, entra.clone(), queue.clone(), pexip.clone());
         let tag_rule = config.room.tag_rule.clone();
@@ -109,40 +109,48 @@ impl App {
 
 /// The pool by itself, for an operator's command. Nothing runs in the background.
 pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
-    let Clients { queue, pexip } = Clients::connect(&config)?;
+    let queue = queue_client(&config.queue, &config.room.prefix)?;
+    let pexip = pexip_client(&config.pexip, &config.room.prefix)?;
     let deadline = config.server.request_deadline;
     Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
 }
 
-/// Clients of the two systems that hold the pool.
-struct Clients {
-    queue: RoomQueue,
-    pexip: PexipClient,
+/// A client of the queue; makes no call yet.
+pub fn queue_client(config: &QueueConfig, prefix: &RoomNamePrefix) -> Result<RoomQueue, BuildError> {
+    Ok(RoomQueue::new(config, prefix.clone(), queue_http(config)?)?)
 }
 
-impl Clients {
-    /// Makes no call yet.
-    fn connect(config: &Config) -> Result<Self, BuildError> {
-        let prefix = &config.room.prefix;
+/// A client of the management node; makes no call yet.
+pub fn pexip_client(config: &PexipConfig, prefix: &RoomNamePrefix) -> Result<PexipClient, BuildError> {
+    Ok(PexipClient::new(config, prefix.clone(), pexip_http(config)?))
+}
 
-        let queue_http = client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.queue.access));
-        let queue = RoomQueue::new(&config.queue, prefix.clone(), queue_http.build()?)?;
+/// What the queue is called with.
+pub fn queue_http(config: &QueueConfig) -> Result<reqwest::Client, BuildError> {
+    Ok(client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.access)).build()?)
+}
 
-        let mut pexip_http = client_builder(Duration::from_secs(3));
-        if !config.pexip.trusted_certificates.is_empty() {
-            pexip_http = pexip_http.tls_backend_preconfigured(trusting(config.pexip.trusted_certificates.clone())?);
-        }
-        let pexip = PexipClient::new(&config.pexip, prefix.clone(), pexip_http.build()?);
-
-        Ok(Self { queue, pexip })
+/// What the management node is called with.
+pub fn pexip_http(config: &PexipConfig) -> Result<reqwest::Client, BuildError> {
+    let mut http = client_builder(Duration::from_secs(3));
+    if !config.trusted_certificates.is_empty() {
+        http = http.tls_backend_preconfigured(trusting(config.trusted_certificates.clone())?);
     }
+    Ok(http.build()?)
+}
+
+/// What Entra's keys are read with.
+pub fn entra_http() -> Result<reqwest::Client, BuildError> {
+    Ok(client_builder(Duration::from_secs(2)).build()?)
+}
+
+/// What Genesys is asked with.
+pub fn genesys_http() -> Result<reqwest::Client, BuildError> {
+    Ok(client_builder(Duration::from_secs(1)).build()?)
 }
 
 /// How long an idle connection to the queue is kept. The emulator closes its own after 5 s, and a request that meets
 /// the closing fails, for nothing is retried; Azure keeps them for minutes, and a warm create wants them.
 fn idle_time(access: &StorageAccess) -> Duration {
-    let (StorageAccess::AccountKey { service, .. }
-    | StorageAccess::SharedAccessSignature { service, .. }
-    | StorageAccess::ManagedIdentity { service, .. }) = access;
-    if service.scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
+    if access.service().scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
 }

@@ -25,8 +25,10 @@ pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token}
 pub use client_address::client_address;
 pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
 pub use entra_key_set::{SigningKey, usable_keys};
+pub use entra_key_source::{EntraKeysError, PublishedKeys};
 pub use event_sink::{EventSender, EventSinkAccount};
 pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
+pub use genesys_api::{GenesysFailure, find_genesys};
 pub use jws::UnverifiedJws;
 
 /// Implements the extraction of a caller that a guard has left in the request.

@@ -25,6 +25,9 @@ pub use server::{Environment, ServerConfig, TelemetryConfig};
 
 use reader::Reader;
 
+/// What the process exits with: `EX_CONFIG` of sysexits.h. The settings are at fault, another start will not help.
+pub const FAULTY: u8 = 78;
+
 /// All settings of the service. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -76,47 +79,78 @@ impl Config {
         .copied()
     }
 
+    /// Reads the settings from `source`, which gives the value of a variable. All faults are reported at once.
+    pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidConfig> {
+        ConfigParts::read(source).complete()
+    }
+}
+
+/// As much of the settings as can be used, whatever is wrong with the rest: for who looks for faults.
+#[derive(Debug)]
+pub struct ConfigParts {
+    pub server: Option<ServerConfig>,
+    pub telemetry: Option<TelemetryConfig>,
+    pub queue: Option<QueueConfig>,
+    pub pool: Option<PoolConfig>,
+    pub room: Option<RoomConfig>,
+    pub pexip: Option<PexipConfig>,
+    /// `Some(None)` = the receiver is off.
+    pub pexip_events: Option<Option<PexipEventConfig>>,
+    pub entra: Option<EntraConfig>,
+    pub genesys: Option<GenesysConfig>,
+    /// Those that contradict each other are here as well, and in their part all the same.
+    pub faults: Vec<FaultySetting>,
+}
+
+impl ConfigParts {
     /// Reads the settings from the process's environment.
-    pub fn from_env() -> Result<Self, InvalidConfig> {
+    pub fn from_env() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
         Self::read(|name| std::env::var_os(name))
     }
 
-    /// Reads the settings from `source`, which gives the value of a variable. All faults are reported at once.
-    pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidConfig> {
-        let mut reader = Reader::new(&source);
-        let config = Self::read_parts(&mut reader);
-        match (config, reader.into_faults()) {
-            (Some(config), faults) if faults.is_empty() => Ok(config),
-            (_, faults) => Err(InvalidConfig { faults }),
-        }
-    }
-
-    /// Reads every part before it gives up, so that no fault hides another.
-    fn read_parts(reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads every part, so that no fault hides another.
+    pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Self {
+        let reader = &mut Reader::new(&source);
         // Both bear on other parts, so they must not be hidden by a fault in their own.
         let environment = Environment::read(reader);
         let request_deadline = server::read_request_deadline(reader);
         let server = ServerConfig::read(reader, environment, request_deadline);
         let environment = environment.unwrap_or(Environment::Local);
-        let telemetry = TelemetryConfig::read(reader);
-        let queue = QueueConfig::read(reader);
-        let pool = PoolConfig::read(reader);
-        let room = RoomConfig::read(reader, environment);
-        let pexip = PexipConfig::read(reader, request_deadline);
-        let pexip_events = PexipEventConfig::read(reader);
-        let entra = EntraConfig::read(reader, environment);
-        let genesys = GenesysConfig::read(reader, environment);
-        Some(Self {
-            server: server?,
-            telemetry: telemetry?,
-            queue: queue?,
-            pool: pool?,
-            room: room?,
-            pexip: pexip?,
-            pexip_events: pexip_events?,
-            entra: entra?,
-            genesys: genesys?,
+        Self {
+            server,
+            telemetry: TelemetryConfig::read(reader),
+            queue: QueueConfig::read(reader),
+            pool: PoolConfig::read(reader),
+            room: RoomConfig::read(reader, environment),
+            pexip: PexipConfig::read(reader, request_deadline),
+            pexip_events: PexipEventConfig::read(reader),
+            entra: EntraConfig::read(reader, environment),
+            genesys: GenesysConfig::read(reader, environment),
+            faults: reader.take_faults(),
+        }
+    }
+
+    /// The settings, if nothing is wrong with them.
+    pub fn complete(mut self) -> Result<Config, InvalidConfig> {
+        let faults = std::mem::take(&mut self.faults);
+        match self.whole() {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(InvalidConfig { faults }),
+        }
+    }
+
+    fn whole(self) -> Option<Config> {
+        Some(Config {
+            server: self.server?,
+            telemetry: self.telemetry?,
+            queue: self.queue?,
+            pool: self.pool?,
+            room: self.room?,
+            pexip: self.pexip?,
+            pexip_events: self.pexip_events?,
+            entra: self.entra?,
+            genesys: self.genesys?,
         })
     }
 }

@@ -7,11 +7,12 @@
 //! - [`request_log`] gives each request its id and its line in the log, [`protection`] its bounds;
 //! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget; [`caller_rates`] how often they may;
 //! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
-//! - [`pool_command`] is the operator's way to the same pool, beside the routes;
+//! - [`pool_command`] is the operator's way to the same pool, beside the routes; [`doctor`] finds out what is wrong;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
 //! - [`api_error`] is the only place that chooses statuses; [`health`], [`telemetry`] and [`audit`] are for operators.
 //!
-//! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` stands where `routes` stands.
+//! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` and
+//! `doctor` stand where `routes` stands.
 
 pub mod api_error;
 pub mod app;
@@ -21,6 +22,7 @@ pub mod breaker;
 pub mod caller_rates;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod health;
 pub mod outbound;
 pub mod pexip;

@@ -1,18 +1,15 @@
-//! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings; `maxconf pool` is the
-//! operator's.
+//! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings; `maxconf pool` and
+//! `maxconf doctor` are the operator's.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use maxconf::app::{self, App};
 use maxconf::clock::Clock;
-use maxconf::config::Config;
-use maxconf::pool_command::{self, PoolCommand};
+use maxconf::config::{self, Config, ConfigParts};
+use maxconf::pool_command::{self, Output, PoolCommand};
 use maxconf::routes::openapi;
-use maxconf::{server, telemetry};
-
-/// `EX_CONFIG` of sysexits.h: the settings are at fault, another start will not help.
-const FAULTY_CONFIG: u8 = 78;
+use maxconf::{doctor, server, telemetry};
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -33,6 +30,8 @@ enum Command {
     /// Look at the pool, fill it or empty it.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Find out what is wrong: settings, network, certificates, clocks, accounts, Pexip, the pool. Changes nothing.
+    Doctor(Output),
 }
 
 fn main() -> ExitCode {
@@ -49,16 +48,17 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
+        Command::Doctor(output) => ExitCode::from(examine(ConfigParts::from_env(), output)),
     }
 }
 
-/// Does what needs the settings, unless they are faulty.
+/// Does what needs complete settings, or says what is wrong with them.
 fn configured(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
-    match Config::from_env() {
+    match ConfigParts::from_env().complete() {
         Ok(config) => run(config),
         Err(invalid) => {
             eprintln!("maxconf: {invalid}");
-            ExitCode::from(FAULTY_CONFIG)
+            ExitCode::from(config::FAULTY)
         }
     }
 }
@@ -86,6 +86,14 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
 async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {
     let pool = app::pool_alone(config, Clock::system())?;
     Ok(pool_command::run(command, pool, server::stop_signal()).await?)
+}
+
+fn examine(settings: ConfigParts, output: Output) -> u8 {
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let code = runtime.block_on(doctor::run(settings, Clock::system(), output));
+    // The look-up of a name that nobody answers cannot be called off; it is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
 fn settings_help() -> String {

@@ -8,6 +8,7 @@ mod conferences;
 mod error;
 mod event;
 mod live;
+mod platform;
 mod trust;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
 pub use event::{Event, EventKind, events};
 pub use live::Presence;
+pub use platform::{Alarm, ConferencingNode, EventName, EventSinkRecord};
 pub use trust::trusting;
 
 /// The longest answer that is read: a page of the largest lists has about 1 MB.

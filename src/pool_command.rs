@@ -46,7 +46,7 @@ pub enum PoolCommand {
 pub struct Output {
     /// Write one JSON object instead of text.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Why a command did not do what it was asked.

@@ -24,7 +24,7 @@ pub(super) struct KeySource {
 
 /// Why the published keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub enum EntraKeysError {
     #[error("Entra {0}")]
     Call(#[from] CallFailure),
     #[error("Entra answered {0}")]
@@ -35,6 +35,33 @@ pub(super) enum FetchError {
     KeyAddress,
     #[error("no usable key was published")]
     NoKey,
+}
+
+impl EntraKeysError {
+    /// What an operator can do about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network on the way",
+            Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
+            Self::KeyAddress | Self::NoKey => "check that ENTRA_AUTHORITY_URL is Entra's own",
+        }
+    }
+}
+
+/// How many keys can verify tokens of each form, read now and for nobody's use: for an operator.
+#[derive(Debug)]
+pub struct PublishedKeys {
+    pub v1: Result<usize, EntraKeysError>,
+    pub v2: Result<usize, EntraKeysError>,
+}
+
+impl PublishedKeys {
+    /// Four calls. `http` follows no redirects.
+    pub async fn read(config: &EntraConfig, http: &reqwest::Client) -> Self {
+        let count = async |profile| KeySource::new(profile, config, http.clone()).fetch().await.map(|keys| keys.len());
+        let (v1, v2) = tokio::join!(count(Profile::V1), count(Profile::V2));
+        Self { v1, v2 }
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,25 +89,25 @@ impl KeySource {
     }
 
     /// The usable keys, at least one; two calls.
-    pub(super) async fn fetch(&self) -> Result<HashMap<String, Arc<SigningKey>>, FetchError> {
+    pub(super) async fn fetch(&self) -> Result<HashMap<String, Arc<SigningKey>>, EntraKeysError> {
         let metadata: Metadata = self.get(self.metadata.clone()).await?;
         if !self.is_our_tenants(&metadata.issuer) {
-            return Err(FetchError::Issuer);
+            return Err(EntraKeysError::Issuer);
         }
         // Keys that come in the clear could be anybody's; the authority itself may be a simulator on loopback.
         if metadata.jwks_uri.scheme() != "https" && self.metadata.scheme() == "https" {
-            return Err(FetchError::KeyAddress);
+            return Err(EntraKeysError::KeyAddress);
         }
         let set: KeySet = self.get(metadata.jwks_uri).await?;
         let keys = usable_keys(set.keys, &metadata.issuer, &self.tenant_id);
-        if keys.is_empty() { Err(FetchError::NoKey) } else { Ok(keys) }
+        if keys.is_empty() { Err(EntraKeysError::NoKey) } else { Ok(keys) }
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<T, FetchError> {
+    async fn get<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<T, EntraKeysError> {
         let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
         match response.status().as_u16() {
             200 => Ok(json(response, LARGEST_DOCUMENT).await?),
-            status => Err(FetchError::Status(status)),
+            status => Err(EntraKeysError::Status(status)),
         }
     }
 

@@ -14,6 +14,9 @@ const LARGEST_ANSWER: usize = 256 * 1024;
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
+/// Leaves the token's idle timer alone, or every look at a room would keep an inactive desktop session alive.
+const TOKEN_INFO: &str = "api/v2/tokens/me?preserveIdleTTL=true";
+
 /// How long callers are asked to wait where Genesys gives no time of its own; and the bounds of one that it gives.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -28,7 +31,7 @@ pub(super) struct GenesysApi {
 
 /// What Genesys says where it does not say who.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GenesysFailure {
+pub enum GenesysFailure {
     /// 401: the token is none, or no longer.
     #[error("Genesys does not know the token (401)")]
     Unauthorized,
@@ -44,6 +47,42 @@ pub(super) enum GenesysFailure {
     /// Anything else: an answer that nobody agreed on.
     #[error("Genesys answered something else ({0})")]
     Invalid(String),
+}
+
+impl GenesysFailure {
+    /// What an operator can do about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Busy(_) | Self::Unavailable(..) => "look at the state of Genesys Cloud, and try again",
+            Self::Unauthorized | Self::Forbidden | Self::Invalid(_) => {
+                "check GENESYS_API_URL: its region's api address"
+            }
+        }
+    }
+}
+
+/// Whether it is Genesys Cloud's platform API that answers at `base`: asked without a token, it refuses in its own form.
+pub async fn find_genesys(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
+    let url = base.join(TOKEN_INFO).map_err(|_| GenesysFailure::from(CallFailure::Unreachable))?;
+    let asked = http.get(url).timeout(CALL_TIMEOUT).send().await;
+    let response = asked.map_err(CallFailure::from)?;
+    match response.status().as_u16() {
+        401 => {
+            let refusal: Refusal = json(response, LARGEST_ANSWER).await?;
+            if refusal.status == 401 { Ok(()) } else { Err(CallFailure::Unreadable.into()) }
+        }
+        429 => Err(GenesysFailure::Busy(USUAL_WAIT)),
+        500..=599 => Err(GenesysFailure::Unavailable(described(&response), USUAL_WAIT)),
+        _ => Err(GenesysFailure::Invalid(described(&response))),
+    }
+}
+
+/// `ErrorBody`, as far as it tells who has written it.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(rename = "code")]
+    _code: String,
+    status: u16,
 }
 
 /// `TokenInfo`. Every member may be missing; what is checked must be there.
@@ -78,10 +117,9 @@ impl GenesysApi {
         Self { http, base }
     }
 
-    /// Organisation and OAuth client of the token. Leaves the token's idle timer alone, or every look at a room would
-    /// keep an inactive desktop session alive.
+    /// Organisation and OAuth client of the token.
     pub(super) async fn token_info(&self, token: &SecretString) -> Result<TokenInfo, GenesysFailure> {
-        self.get("api/v2/tokens/me?preserveIdleTTL=true", token).await
+        self.get(TOKEN_INFO, token).await
     }
 
     /// The user behind the token.

@@ -115,6 +115,14 @@ impl QueueConfig {
 }
 
 impl StorageAccess {
+    /// The queue service's address. Holds no signature.
+    pub fn service(&self) -> &Url {
+        let (Self::AccountKey { service, .. }
+        | Self::SharedAccessSignature { service, .. }
+        | Self::ManagedIdentity { service, .. }) = self;
+        service
+    }
+
     fn read(
         reader: &mut Reader<'_>,
         [connection, service_uri, account_name]: [&Setting; 3],

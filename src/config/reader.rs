@@ -52,8 +52,8 @@ impl<'a> Reader<'a> {
         Self { source, faults: Vec::new() }
     }
 
-    pub(super) fn into_faults(self) -> Vec<FaultySetting> {
-        self.faults
+    pub(super) fn take_faults(&mut self) -> Vec<FaultySetting> {
+        std::mem::take(&mut self.faults)
     }
 
     pub(super) fn fault(&mut self, setting: &Setting, reason: impl Into<String>) {

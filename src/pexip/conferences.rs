@@ -16,6 +16,8 @@ use crate::room::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 
 const COLLECTION: &str = "configuration/v1/conference";
 
+pub(super) const AUTOMATIC_PARTICIPANT: &str = "configuration/v1/automatic_participant";
+
 /// The id of a conference's configuration.
 ///
 /// Never zero and always there: a path made with it is never that of the collection, where a DELETE wipes the node.
@@ -213,7 +215,7 @@ impl PexipClient {
 }
 
 fn automatic_participant(id: u64) -> String {
-    format!("/api/admin/configuration/v1/automatic_participant/{id}/")
+    format!("/api/admin/{AUTOMATIC_PARTICIPANT}/{id}/")
 }
 
 /// `Location` is absolute or a path, by release; its last segment is the id.
@@ -282,7 +284,7 @@ impl Object {
     }
 }
 
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,

@@ -91,7 +91,8 @@ impl PexipClient {
         self.fetch(permit, request).await
     }
 
-    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PexipError> {
+    /// Every object of a list, page by page.
+    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PexipError> {
         let mut all = Vec::new();
         loop {
             let (page, _): (ListPage<T>, _) = self.page(path, &[], all.len()).await?;

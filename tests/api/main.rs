@@ -9,6 +9,7 @@ mod connections;
 mod cors;
 mod cors_in_a_browser;
 mod dependencies;
+mod doctor;
 mod end_to_end;
 mod entra_attacks;
 mod entra_keys;

@@ -54,7 +54,7 @@ fn names(world: &World) -> Vec<String> {
     names
 }
 
-fn assert_only_read(traffic: &Traffic) {
+pub(crate) fn assert_only_read(traffic: &Traffic) {
     for exchange in traffic.log() {
         assert_eq!(exchange.method, Method::GET, "{exchange:?}");
         // A receive is a GET too, and hides what it finds.

@@ -92,7 +92,7 @@ async fn settings_at_fault_are_not_quoted() {
         ("AUDIT_HASH_KEY", "@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/x)".to_owned()),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://user:{key}@x.example.org")),
     ] {
-        for command in [&["serve"][..], &["check-config"], &["pool", "status"]] {
+        for command in [&["serve"][..], &["check-config"], &["pool", "status"], &["doctor"]] {
             let mut settings = good.clone();
             settings.insert(name, value.clone());
 

@@ -1,0 +1,69 @@
+//! What an operator runs first when something is wrong: looks at everything that the service depends on, and says of
+//! each whether it is fine and what to do. Only reads.
+
+mod entra;
+mod finding;
+mod genesys;
+mod host;
+mod pexip;
+mod pool;
+mod report;
+mod storage;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::config::{self, ConfigParts};
+use crate::pool_command::Output;
+use finding::{Finding, Section, Verdict};
+use report::Report;
+
+/// The longest that one question to a system may take. With the way to its host, no section takes longer than 15 s.
+const CALL: Duration = Duration::from_secs(4);
+
+/// The longest that counting the pool may take.
+const POOL: Duration = Duration::from_secs(10);
+
+const NO_ANSWER: &str = "no answer in time";
+const SETTINGS_AT_FAULT: &str = "not tried, because of the settings at fault";
+
+/// Examines everything at the same time and writes what it finds to stdout. Returns the exit code.
+pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> u8 {
+    let (pexip, storage, entra, genesys, pool) = tokio::join!(
+        pexip::examine(&settings, &clock),
+        storage::examine(&settings, &clock),
+        entra::examine(&settings, &clock),
+        genesys::examine(&settings, &clock),
+        pool::examine(&settings, &clock),
+    );
+    let report = Report::of(vec![examine_settings(&settings), pexip, storage, entra, genesys, pool]);
+    if output.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    match report.count(Verdict::NotFine) {
+        _ if !settings.faults.is_empty() => config::FAULTY,
+        0 => 0,
+        _ => 1,
+    }
+}
+
+fn examine_settings(settings: &ConfigParts) -> Section {
+    let fault = |fault: &config::FaultySetting| {
+        Finding::not_fine(fault.setting, fault.reason.clone(), "correct it; maxconf --help explains every setting")
+    };
+    let mut findings: Vec<_> = settings.faults.iter().map(fault).collect();
+    if findings.is_empty() {
+        findings.push(Finding::fine("all", "complete, and can be used"));
+    }
+    Section { system: "settings", findings }
+}
+
+/// What `future` comes to, unless it takes longer than `limit`.
+async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    // Boxed, because the clients' futures are large.
+    timeout(limit, Box::pin(future)).await.ok()
+}

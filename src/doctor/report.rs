@@ -1,0 +1,76 @@
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::finding::{Finding, Section, Verdict};
+
+/// All that was found.
+#[derive(Debug)]
+pub(super) struct Report(Vec<Section>);
+
+impl Report {
+    pub(super) fn of(sections: Vec<Section>) -> Self {
+        Self(sections)
+    }
+
+    pub(super) fn count(&self, verdict: Verdict) -> usize {
+        self.findings().filter(|(_, finding)| finding.verdict == verdict).count()
+    }
+
+    /// For people: a line for each check, and below it what to do. Checks that nobody came to share one.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for section in &self.0 {
+            text += &format!("{}\n", section.system);
+            for alike in section.findings.chunk_by(Finding::is_untold_like) {
+                let Finding { verdict, says, to_do, .. } = &alike[0];
+                let checks: Vec<_> = alike.iter().map(|finding| finding.check).collect();
+                text += &line(verdict.words(), &checks.join(", "), says);
+                if let Some(to_do) = to_do {
+                    text += &line("", "", &format!("→ {to_do}"));
+                }
+            }
+            text.push('\n');
+        }
+        let counted = [Verdict::NotFine, Verdict::Warning, Verdict::CouldNotTell, Verdict::Fine]
+            .map(|verdict| format!("{} {}", self.count(verdict), verdict.words()));
+        text + &format!("{}\n", counted.join(", "))
+    }
+
+    /// For programs. The names stay as they are.
+    pub(super) fn json(&self) -> Value {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            system: &'static str,
+            #[serde(flatten)]
+            finding: &'a Finding,
+        }
+
+        let findings: Vec<_> = self.findings().map(|(system, finding)| Line { system, finding }).collect();
+        json!({
+            "not_fine": self.count(Verdict::NotFine),
+            "warning": self.count(Verdict::Warning),
+            "could_not_tell": self.count(Verdict::CouldNotTell),
+            "fine": self.count(Verdict::Fine),
+            "findings": findings,
+        })
+    }
+
+    fn findings(&self) -> impl Iterator<Item = (&'static str, &Finding)> {
+        self.0.iter().flat_map(|section| section.findings.iter().map(|finding| (section.system, finding)))
+    }
+}
+
+fn line(verdict: &str, checks: &str, says: &str) -> String {
+    format!("  {verdict:<14} {checks:<22} {says}\n")
+}
+
+impl Verdict {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Warning => "warning",
+            Self::NotFine => "not fine",
+            Self::CouldNotTell => "could not tell",
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::conferences::{AUTOMATIC_PARTICIPANT, null_as_default};
+use super::{PexipClient, PexipError};
+
+const GLOBAL: &str = "configuration/v1/global";
+const EVENT_SINKS: &str = "configuration/v1/event_sink";
+const CONFERENCING_NODES: &str = "status/v1/worker_vm";
+const ALARMS: &str = "status/v1/alarm";
+
+/// A receiver of events as the platform has it. Its password is not read.
+#[derive(Debug, Deserialize)]
+pub struct EventSinkRecord {
+    pub url: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub username: String,
+    /// Whether only [`events`](Self::events) are sent; older releases send all.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub filter_events: bool,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub events: Vec<EventName>,
+}
+
+/// The name of a kind of event.
+#[derive(Debug, Deserialize)]
+pub struct EventName {
+    pub name: String,
+}
+
+/// A Conferencing Node, where people join.
+#[derive(Debug, Deserialize)]
+pub struct ConferencingNode {
+    /// Such as `40 (79715.0.0)`: release and build.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub version: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub maintenance_mode: bool,
+}
+
+/// Something that the platform wants an administrator to look at.
+#[derive(Debug, Deserialize)]
+pub struct Alarm {
+    #[serde(default, deserialize_with = "null_as_default")]
+    name: String,
+}
+
+impl Alarm {
+    /// Whether it is about an event sink, which has then stopped. The vendor's documentation tells that there is such
+    /// an alarm, not its exact name, so case and blanks do not count.
+    pub fn is_about_an_event_sink(&self) -> bool {
+        let letters: String = self.name.chars().filter(char::is_ascii_alphabetic).collect();
+        letters.to_ascii_lowercase().contains("eventsink")
+    }
+}
+
+#[derive(Deserialize)]
+struct Global {
+    #[serde(default)]
+    min_pin_length: Option<usize>,
+}
+
+/// What the platform is like, as far as rooms depend on it.
+impl PexipClient {
+    /// The least length of a PIN; `None` where the release has no such setting.
+    pub async fn min_pin_length(&self) -> Result<Option<usize>, PexipError> {
+        let global = self.all::<Global>(GLOBAL).await?;
+        Ok(global.into_iter().find_map(|global| global.min_pin_length))
+    }
+
+    /// Whether there is an `automatic_participant` object with this id.
+    pub async fn has_automatic_participant(&self, id: u64) -> Result<bool, PexipError> {
+        let permit = self.reserve().await?;
+        let request = self.request(Method::GET, &format!("{AUTOMATIC_PARTICIPANT}/{id}"));
+        match self.fetch::<serde::de::IgnoredAny>(permit, request).await {
+            Ok(_) => Ok(true),
+            Err(PexipError::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the Conferencing Nodes send events.
+    pub async fn event_sinks(&self) -> Result<Vec<EventSinkRecord>, PexipError> {
+        self.all(EVENT_SINKS).await
+    }
+
+    /// The Conferencing Nodes and what they run.
+    pub async fn conferencing_nodes(&self) -> Result<Vec<ConferencingNode>, PexipError> {
+        self.all(CONFERENCING_NODES).await
+    }
+
+    /// The alarms that are raised now.
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, PexipError> {
+        self.all(ALARMS).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_about_an_event_sink_is_one_however_it_is_spelt() {
+        let about = |name: &str| Alarm { name: name.to_owned() }.is_about_an_event_sink();
+        for name in ["eventsink_stopped", "Event sink reached maximum back-off", "EVENT-SINK"] {
+            assert!(about(name), "{name:?}");
+        }
+        for name in ["", "licenses_exhausted", "event", "Sink"] {
+            assert!(!about(name), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! `maxconf doctor`, as an operator runs it: the real program in a world where one thing is wrong.
+
+mod faults;
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use maxconf_simulators::pexip::{PASSWORD, SinkTimes};
+use maxconf_simulators::queue::ACCOUNT_KEY;
+use maxconf_simulators::{Fault, Matching, PexipSimulator, SelfSigned, StoredRoom, Times, Traffic};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::pool_command::assert_only_read;
+use crate::support::{Ended, POOL_QUEUE, Program, Secrets, TAG, World, eventually};
+
+const EVENT_USERNAME: &str = "conferencing-nodes";
+const EVENT_PASSWORD: &str = "password-of-the-conferencing-nodes";
+const EVENTS_URL: &str = "http://127.0.0.1:1/pexip/events";
+const HOST_PIN: &str = "27182818";
+const GUEST_PIN: &str = "31415926";
+const DIAL_OUT: u64 = 7;
+
+/// Programs that run at the same time.
+const AT_A_TIME: usize = 4;
+
+/// Every check there is.
+const CHECKS: [&str; 31] = [
+    "settings/all",
+    "pexip/name",
+    "pexip/connection",
+    "pexip/certificate",
+    "pexip/clock",
+    "pexip/account",
+    "pexip/release",
+    "pexip/pins",
+    "pexip/automatic_participants",
+    "pexip/event_sink",
+    "pexip/writing",
+    "storage/name",
+    "storage/connection",
+    "storage/certificate",
+    "storage/clock",
+    "storage/access",
+    "storage/queue",
+    "storage/other_queues",
+    "storage/writing",
+    "entra/name",
+    "entra/connection",
+    "entra/certificate",
+    "entra/clock",
+    "entra/keys_v1",
+    "entra/keys_v2",
+    "genesys/name",
+    "genesys/connection",
+    "genesys/certificate",
+    "genesys/clock",
+    "genesys/api",
+    "pool/stock",
+];
+
+type Settings = HashMap<&'static str, String>;
+
+/// A world in which nothing is wrong, and the settings of a service there.
+async fn a_healthy_world() -> (World, Settings) {
+    let world = World::start().await;
+    let until = (OffsetDateTime::now_utc() + time::Duration::hours(1)).truncate_to_second();
+    for number in 1..=4 {
+        let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}");
+        let mark = format!("ready-until={}", until.format(&Rfc3339).expect("a time"));
+        world.queue.put(POOL_QUEUE, &name);
+        world.pexip.insert(StoredRoom::named(name).with_pins(HOST_PIN, GUEST_PIN).described(mark));
+    }
+    let citizens = StoredRoom::named("vbv-01jd5p3xk8qqqqqqqqqqqqqq09").with_pins(HOST_PIN, GUEST_PIN).tagged(TAG);
+    world.pexip.insert(citizens.described(format!(
+        "handed-out={}",
+        OffsetDateTime::now_utc().truncate_to_second().format(&Rfc3339).expect("a time")
+    )));
+    world.pexip.add_automatic_participant(DIAL_OUT, "sip:queue@sbc.example.org");
+    let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
+    // Nobody is there to take events.
+    sink.hold();
+
+    let mut settings = world.settings();
+    settings.extend([
+        ("ROOM_HOST_PIN", HOST_PIN.to_owned()),
+        ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT.to_string()),
+        ("PEXIP_EVENT_USERNAME", EVENT_USERNAME.to_owned()),
+        ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD.to_owned()),
+    ]);
+    (world, settings)
+}
+
+fn traffics(world: &World) -> [&Traffic; 4] {
+    [world.pexip.traffic(), world.queue.traffic(), world.entra.traffic(), world.genesys.traffic()]
+}
+
+/// Runs it to its end. Whatever it writes, no secret is in it.
+async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
+    let mut secrets = Secrets::default();
+    for secret in [PASSWORD, ACCOUNT_KEY, EVENT_PASSWORD, HOST_PIN, GUEST_PIN, TAG] {
+        secrets.plant("a secret", secret);
+    }
+    if let Some((_, signature)) = settings["PoolStorage"].split_once("sig=") {
+        secrets.plant("a signature", signature.split('&').next().unwrap_or_default().trim_end_matches(';'));
+    }
+    let arguments = [&["doctor"], arguments].concat();
+    let ended = Program::run(&arguments, settings.iter().map(|(name, value)| (*name, value.clone()))).await;
+    secrets.assert_not_in("the doctor", &[ended.stdout.as_slice(), &ended.stderr].concat().join("\n"));
+    assert!(ended.stderr.is_empty(), "{ended:?}");
+    ended
+}
+
+/// What it found, and the exit code.
+async fn examine(settings: &Settings) -> (Value, Option<i32>) {
+    let ended = run(settings, &["--json"]).await;
+    let report = serde_json::from_str(&ended.stdout.join("\n")).unwrap_or_else(|_| panic!("not JSON: {ended:?}"));
+    (report, ended.code)
+}
+
+/// The checks that came out like this.
+fn checks(report: &Value, verdict: &str) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().expect("findings");
+    let found = findings.iter().filter(|finding| finding["verdict"] == verdict);
+    let checks: BTreeSet<_> = found.map(name).collect();
+    assert_eq!(report[verdict], checks.len(), "{report:#}");
+    checks
+}
+
+fn name(finding: &Value) -> String {
+    format!("{}/{}", finding["system"].as_str().expect("a system"), finding["check"].as_str().expect("a check"))
+}
+
+fn set(checks: &[&str]) -> BTreeSet<String> {
+    checks.iter().map(|&check| check.to_owned()).collect()
+}
+
+/// In what it differs from these checks, and no others, being not fine or warning, each with what to do; `None` if in
+/// nothing.
+fn difference((report, code): &(Value, Option<i32>), not_fine: &[&str], warnings: &[&str]) -> Option<String> {
+    let found = (checks(report, "not_fine"), checks(report, "warning"), *code);
+    let expected = (set(not_fine), set(warnings), Some(i32::from(!not_fine.is_empty())));
+    let findings = report["findings"].as_array().expect("findings");
+    let is_complete = |finding: &Value| {
+        let is_trouble = finding["verdict"] == "not_fine" || finding["verdict"] == "warning";
+        let is_text = |member: &str| finding[member].as_str().is_some_and(|text| !text.is_empty());
+        is_text("says") && is_text("to_do") == is_trouble
+    };
+    (found != expected || !findings.iter().all(is_complete)).then(|| format!("{found:?} in {report:#}"))
+}
+
+#[track_caller]
+fn assert_found(what: &str, found: &(Value, Option<i32>), not_fine: &[&str], warnings: &[&str]) {
+    let difference = difference(found, not_fine, warnings);
+    assert!(difference.is_none(), "{what}: {}", difference.unwrap_or_default());
+}
+
+#[tokio::test]
+async fn a_healthy_world_is_fine_and_stays_as_it_is() {
+    let (world, settings) = a_healthy_world().await;
+    let before = (world.pexip.rooms(), world.queue.messages(POOL_QUEUE));
+
+    let found = examine(&settings).await;
+
+    assert_found("nothing", &found, &[], &[]);
+    let every_check: Vec<_> = found.0["findings"].as_array().expect("findings").iter().map(name).collect();
+    assert_eq!(every_check, CHECKS);
+    assert_eq!(checks(&found.0, "could_not_tell"), set(&["pexip/writing"]));
+    assert_eq!((world.pexip.rooms(), world.queue.messages(POOL_QUEUE)), before);
+    for traffic in traffics(&world) {
+        assert!(!traffic.log().is_empty(), "each system is asked");
+        assert_only_read(traffic);
+    }
+}
+
+#[tokio::test]
+async fn people_get_a_line_for_each_check_and_what_to_do_below_it() {
+    let (world, settings) = a_healthy_world().await;
+    world.pexip.set_min_pin_length(9);
+
+    let ended = run(&settings, &[]).await;
+
+    assert_eq!(ended.code, Some(1));
+    let lines = |begin: &str| ended.stdout.iter().filter(|line| line.trim_start().starts_with(begin)).count();
+    assert_eq!((lines("fine "), lines("could not tell "), lines("not fine ")), (CHECKS.len() - 2, 1, 1), "{ended:?}");
+    let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
+    assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
+    assert!(ended.stdout[pins + 1].contains("→ give ROOM_HOST_PIN at least 9 digits"), "{ended:?}");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 29 fine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_is_found_by_its_own_check() {
+    let missed: Vec<_> = stream::iter(faults::FAULTS)
+        .map(async |fault| {
+            let (world, mut settings) = a_healthy_world().await;
+            (fault.cause)(&world, &mut settings);
+            let found = examine(&settings).await;
+            traffics(&world).into_iter().for_each(assert_only_read);
+            difference(&found, fault.not_fine, fault.warnings).map(|difference| format!("{}: {difference}", fault.what))
+        })
+        .buffer_unordered(AT_A_TIME)
+        .filter_map(async |missed| missed)
+        .collect()
+        .await;
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[tokio::test]
+async fn certificates_that_end_soon_have_ended_or_are_not_trusted_are_found() {
+    for (what, certificate, is_trusted, not_fine, warnings) in [
+        ("a good one", SelfSigned::ending_in(31), true, &[][..], &[][..]),
+        ("ends soon", SelfSigned::ending_in(29), true, &[], &["pexip/certificate"]),
+        ("has ended", SelfSigned::ending_in(-3), true, &["pexip/certificate"], &[]),
+        ("a stranger", SelfSigned::new(), false, &["pexip/certificate"], &[]),
+    ] {
+        let (_world, mut settings) = a_healthy_world().await;
+        let node = PexipSimulator::start_tls(&certificate).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, certificate.pem()).expect("a file");
+        settings.insert("PEXIP_MANAGEMENT_URL", node.management_url().to_string());
+        settings.insert("POOL_TARGET_SIZE", "0".to_owned());
+        for off in ["ROOM_AUTOMATIC_PARTICIPANTS", "PEXIP_EVENT_USERNAME", "PEXIP_EVENT_PASSWORD"] {
+            settings.remove(off);
+        }
+        if is_trusted {
+            settings.insert("PEXIP_CA_FILE", path.display().to_string());
+        }
+
+        let found = examine(&settings).await;
+
+        assert_found(what, &found, not_fine, warnings);
+        assert_eq!(is_trusted, !node.traffic().log().is_empty(), "{what}: a node that is not trusted gets no request");
+    }
+}
+
+#[tokio::test]
+async fn an_event_sink_that_has_given_up_is_found_by_its_alarm() {
+    let (world, settings) = a_healthy_world().await;
+    let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
+    let short = Duration::from_millis(1);
+    sink.set_times(SinkTimes { timeout: Duration::from_secs(1), first_pause: short, longest_pause: short });
+    world.pexip.dial_out_leg("somebody-elses-room");
+    eventually("the sink gives up", async || !sink.stopped_nodes().is_empty()).await;
+
+    let found = examine(&settings).await;
+
+    assert_found("a stopped sink", &found, &["pexip/event_sink"], &[]);
+}
+
+#[tokio::test]
+async fn settings_at_fault_are_all_named_and_the_rest_is_examined_all_the_same() {
+    let (world, mut settings) = a_healthy_world().await;
+    settings.insert("PEXIP_PASSWORD", String::new());
+    settings.insert("CORS_ALLOWED_ORIGINS", "nonsense".to_owned());
+    world.entra.traffic().set_clock_offset(-90);
+
+    let (report, code) = examine(&settings).await;
+
+    assert_eq!(code, Some(78));
+    let expected = ["settings/PEXIP_PASSWORD", "settings/CORS_ALLOWED_ORIGINS", "entra/clock"];
+    assert_eq!(checks(&report, "not_fine"), set(&expected), "{report:#}");
+    let fine = checks(&report, "fine");
+    for check in ["storage/access", "storage/queue", "entra/keys_v2", "genesys/api"] {
+        assert!(fine.contains(check), "{check}: {report:#}");
+    }
+    let untold = checks(&report, "could_not_tell");
+    assert!(untold.contains("pexip/connection") && untold.contains("pool/stock"), "{report:#}");
+}
+
+#[tokio::test]
+async fn systems_that_never_answer_do_not_hold_it_up() {
+    let (world, settings) = a_healthy_world().await;
+    for traffic in traffics(&world) {
+        traffic.inject(Matching::any(), Times::Always, Fault::Stall);
+    }
+    let begun = Instant::now();
+
+    let found = examine(&settings).await;
+
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let expected = ["pexip/account", "storage/access", "entra/keys_v1", "entra/keys_v2", "genesys/api"];
+    assert_found("silence", &found, &expected, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_of_the_outside_world_makes_it_tell_a_secret() {
+    let rows = [200, 302, 400, 401, 404, 500].into_iter().flat_map(|status| [(status, true), (status, false)]);
+    stream::iter(rows)
+        .map(async |(status, with_signature)| {
+            let (world, mut settings) = a_healthy_world().await;
+            if with_signature {
+                settings.insert("PoolStorage", world.queue.sas_connection_string());
+            }
+            for traffic in traffics(&world) {
+                traffic.inject(Matching::any(), Times::Always, Fault::Echo(status));
+            }
+            let ended = run(&settings, &[]).await;
+            assert_eq!(ended.code, Some(1), "{status}: {ended:?}");
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect::<()>()
+        .await;
+}

@@ -1,0 +1,159 @@
+//! What can be wrong, one at a time.
+
+use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
+
+use super::{EVENTS_URL, Settings};
+use crate::support::POOL_QUEUE;
+
+/// One thing that is wrong, and the checks that must notice.
+#[derive(Clone, Copy)]
+pub(super) struct OneFault {
+    pub(super) what: &'static str,
+    pub(super) cause: fn(&World, &mut Settings),
+    pub(super) not_fine: &'static [&'static str],
+    pub(super) warnings: &'static [&'static str],
+}
+
+const NOWHERE: &str = "http://127.0.0.1:1/";
+
+const fn fails(what: &'static str, not_fine: &'static [&'static str], cause: fn(&World, &mut Settings)) -> OneFault {
+    OneFault { what, cause, not_fine, warnings: &[] }
+}
+
+const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(&World, &mut Settings)) -> OneFault {
+    OneFault { what, cause, not_fine: &[], warnings }
+}
+
+pub(super) const FAULTS: [OneFault; 37] = [
+    fails("Pexip's name is unknown", &["pexip/name"], |_, settings| {
+        settings.insert("PEXIP_MANAGEMENT_URL", "https://pexip.invalid".to_owned());
+    }),
+    fails("Pexip is down", &["pexip/connection"], |_, settings| {
+        settings.insert("PEXIP_MANAGEMENT_URL", NOWHERE.to_owned());
+    }),
+    fails("storage is down", &["storage/connection"], |world, settings| {
+        let elsewhere = world.queue.connection_string().replace(world.queue.url().as_str(), NOWHERE);
+        settings.insert("PoolStorage", elsewhere);
+    }),
+    fails("Entra is down", &["entra/connection"], |_, settings| {
+        settings.insert("ENTRA_AUTHORITY_URL", NOWHERE.to_owned());
+    }),
+    fails("Genesys is down", &["genesys/connection"], |_, settings| {
+        settings.insert("GENESYS_API_URL", NOWHERE.to_owned());
+    }),
+    fails("https where none is spoken", &["genesys/certificate"], |world, settings| {
+        settings.insert("GENESYS_API_URL", world.genesys.api_url().as_str().replace("http:", "https:"));
+    }),
+    fails("Pexip's clock is ahead", &["pexip/clock"], |world, _| world.pexip.traffic().set_clock_offset(70)),
+    fails("storage's clock is behind", &["storage/clock"], |world, _| world.queue.traffic().set_clock_offset(-70)),
+    fails("Entra's clock is ahead", &["entra/clock"], |world, _| world.entra.traffic().set_clock_offset(70)),
+    fails("Genesys' clock is behind", &["genesys/clock"], |world, _| world.genesys.traffic().set_clock_offset(-70)),
+    warns("Genesys' clock is a little behind", &["genesys/clock"], |world, _| {
+        world.genesys.traffic().set_clock_offset(-20);
+    }),
+    warns("Pexip's clock is a little ahead", &["pexip/clock"], |world, _| world.pexip.traffic().set_clock_offset(20)),
+    fails("Pexip has another password", &["pexip/account"], |world, _| world.pexip.set_password("another-password")),
+    fails("the account may not read", &["pexip/account"], |world, _| {
+        answer(world.pexip.traffic(), "/v1/conference/", Fault::Status(403));
+    }),
+    fails("Pexip has broken down", &["pexip/account"], |world, _| {
+        answer(world.pexip.traffic(), "/v1/conference/", Fault::Status(500));
+    }),
+    fails("the node wants longer PINs than the fixed one", &["pexip/pins"], |world, _| {
+        world.pexip.set_min_pin_length(9);
+    }),
+    fails("the node wants longer PINs than those drawn", &["pexip/pins"], |world, settings| {
+        world.pexip.set_min_pin_length(7);
+        settings.insert("ROOM_HOST_PIN", "per-room".to_owned());
+    }),
+    fails("an automatic participant is gone", &["pexip/automatic_participants"], |_, settings| {
+        settings.insert("ROOM_AUTOMATIC_PARTICIPANTS", "7,8".to_owned());
+    }),
+    warns("an old release", &["pexip/release"], |world, _| world.pexip.set_release("37 (77000.0.0)")),
+    warns("a release to come", &["pexip/release"], |world, _| world.pexip.set_release("42")),
+    warns("an upgrade that is not finished", &["pexip/release"], |world, _| {
+        nodes(world, r#"{"version": "40 (1.0.0)"}, {"version": "41 (1.0.0)", "maintenance_mode": true}"#);
+    }),
+    fails("no Conferencing Node", &["pexip/release"], |world, _| nodes(world, "")),
+    fails("all Conferencing Nodes in maintenance", &["pexip/release"], |world, _| {
+        nodes(world, r#"{"version": "40 (1.0.0)", "maintenance_mode": true}"#);
+    }),
+    fails("no event sink", &["pexip/event_sink"], |world, _| sinks(world, "")),
+    fails("an event sink with another path", &["pexip/event_sink"], |world, _| {
+        sinks(world, r#"{"url": "https://vbv.example.org/pexip/event", "username": "conferencing-nodes"}"#);
+    }),
+    fails("an event sink with another account", &["pexip/event_sink"], |world, _| {
+        sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "somebody-else"}}"#));
+    }),
+    fails("an event sink that leaves out the ends", &["pexip/event_sink"], |world, _| {
+        let filter = r#""filter_events": true, "events": [{"name": "conference_started"}]"#;
+        sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "conferencing-nodes", {filter}}}"#));
+    }),
+    fails("another key of the account", &["storage/access"], |world, settings| {
+        settings.insert("PoolStorage", world.queue.connection_string().replace("AccountKey=Eby8", "AccountKey=AAAA"));
+    }),
+    OneFault {
+        what: "another queue",
+        cause: |_, settings| {
+            settings.insert("POOL_QUEUE_NAME", "another-queue".to_owned());
+        },
+        not_fine: &["storage/queue"],
+        warnings: &["pool/stock"],
+    },
+    warns("poison messages", &["storage/other_queues"], |world, _| {
+        world.queue.put(&format!("{POOL_QUEUE}-poison"), "junk");
+    }),
+    warns("a signature that ends tomorrow", &["storage/access"], |world, settings| {
+        settings.insert("PoolStorage", world.queue.sas_connection_string());
+    }),
+    // The pool cannot be counted either, and says so.
+    OneFault {
+        what: "a signature that is for reading one queue",
+        cause: |world, settings| {
+            let signature = world.queue.queue_sas(POOL_QUEUE, "r");
+            let connection = format!("QueueEndpoint={};SharedAccessSignature={signature};", world.queue.url());
+            settings.insert("PoolStorage", connection);
+        },
+        not_fine: &["storage/writing", "storage/other_queues"],
+        warnings: &["storage/access"],
+    },
+    fails("Entra publishes no keys", &["entra/keys_v1", "entra/keys_v2"], |world, _| {
+        world.entra.publish_raw_jwks(Some(r#"{"keys": []}"#.to_owned()));
+    }),
+    fails("Entra has another issuer for one form", &["entra/keys_v2"], |world, _| {
+        let body = r#"{"issuer": "https://login.example.org/x/v2.0", "jwks_uri": "https://login.example.org/keys"}"#;
+        answer(world.entra.traffic(), "v2.0/.well-known", json(body));
+    }),
+    fails("something else answers for Genesys", &["genesys/api"], |world, _| {
+        answer(world.genesys.traffic(), "tokens/me", Fault::Rubbish);
+    }),
+    fails("a gateway refuses in Genesys' place", &["genesys/api"], |world, _| {
+        answer(world.genesys.traffic(), "tokens/me", Fault::Status(401));
+    }),
+    warns("rooms are missing", &["pool/stock"], |_, settings| {
+        settings.insert("POOL_TARGET_SIZE", "5".to_owned());
+    }),
+];
+
+fn answer(traffic: &Traffic, path: &str, fault: Fault) {
+    traffic.inject(Matching::any().path_contains(path), Times::Always, fault);
+}
+
+fn nodes(world: &World, objects: &str) {
+    answer(world.pexip.traffic(), "/worker_vm/", list(objects));
+}
+
+fn sinks(world: &World, objects: &str) {
+    answer(world.pexip.traffic(), "/event_sink/", list(objects));
+}
+
+fn list(objects: &str) -> Fault {
+    json(&format!(
+        r#"{{"meta": {{"limit": 500, "next": null, "offset": 0, "previous": null, "total_count": 1}}, "objects": [{objects}]}}"#
+    ))
+}
+
+fn json(body: &str) -> Fault {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    Fault::StatusWith { status: 200, headers, body: body.to_owned() }
+}
