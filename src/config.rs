@@ -20,6 +20,7 @@ pub use pexip::{PexipConfig, PexipEventConfig};
 pub use pool::{PoolConfig, WhenEmpty};
 pub use queue::{QueueConfig, StorageAccess};
 pub use reader::{Default, FaultySetting, Setting};
+pub(crate) use reader::{base_url, secure_url};
 pub use room::RoomConfig;
 pub use server::{Environment, ServerConfig, TelemetryConfig};
 

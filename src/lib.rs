@@ -8,6 +8,7 @@
 //! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget; [`caller_rates`] how often they may;
 //! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
 //! - [`pool_command`] is the operator's way to the same pool, beside the routes; [`doctor`] finds out what is wrong;
+//! - [`smoke`] is a caller of the service, and knows nothing of its inside;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
 //! - [`api_error`] is the only place that chooses statuses; [`health`], [`telemetry`] and [`audit`] are for operators.
 //!
@@ -27,6 +28,7 @@ pub mod health;
 pub mod outbound;
 pub mod pexip;
 pub mod pool_command;
+mod progress_bar;
 pub mod protection;
 pub mod queue;
 pub mod request_log;
@@ -34,4 +36,5 @@ pub mod room;
 pub mod room_pool;
 pub mod routes;
 pub mod server;
+pub mod smoke;
 pub mod telemetry;

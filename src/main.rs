@@ -1,5 +1,5 @@
 //! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings; `maxconf pool` and
-//! `maxconf doctor` are the operator's.
+//! `maxconf doctor` are the operator's; `maxconf smoke` tests a service from outside.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,11 @@ use maxconf::clock::Clock;
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::pool_command::{self, Output, PoolCommand};
 use maxconf::routes::openapi;
+use maxconf::smoke::{self, Access, SmokeCommand};
 use maxconf::{doctor, server, telemetry};
+
+/// What clap exits with where it does not understand a command. A smoke test's 1 says that the service is broken.
+const FAULTY_USAGE: u8 = 2;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -32,6 +36,8 @@ enum Command {
     Pool(PoolCommand),
     /// Find out what is wrong: settings, network, certificates, clocks, accounts, Pexip, the pool. Changes nothing.
     Doctor(Output),
+    /// Test a service that runs somewhere, as its callers use it. Needs none of its settings.
+    Smoke(SmokeCommand),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +55,13 @@ fn main() -> ExitCode {
         }
         Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
         Command::Doctor(output) => ExitCode::from(examine(ConfigParts::from_env(), output)),
+        Command::Smoke(command) => match test(command) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                eprintln!("maxconf: {error}");
+                ExitCode::from(FAULTY_USAGE)
+            }
+        },
     }
 }
 
@@ -94,6 +107,11 @@ fn examine(settings: ConfigParts, output: Output) -> u8 {
     // The look-up of a name that nobody answers cannot be called off; it is not waited for.
     runtime.shutdown_background();
     code
+}
+
+#[tokio::main]
+async fn test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Error>> {
+    Ok(smoke::run(command, Access::from_env()?, server::stop_signal()).await?)
 }
 
 fn settings_help() -> String {

@@ -1,14 +1,13 @@
 //! The operator's commands: look at the pool, fill it, empty it. Results go to stdout, everything else to stderr.
 
-mod progress_bar;
 mod report;
 
 use std::io::{IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 
-use crate::room_pool::{PoolError, PoolStatus, RoomPool};
-use progress_bar::PoolProgress;
+use crate::progress_bar::ProgressBar;
+use crate::room_pool::{PoolError, PoolStatus, Progress, RoomPool};
 use report::Report;
 
 /// What an operator can ask of the pool.
@@ -102,27 +101,35 @@ async fn carry_out(command: PoolCommand, pool: &RoomPool) -> Result<(), PoolComm
 }
 
 async fn status(pool: &RoomPool) -> Result<PoolStatus, PoolError> {
-    let progress = PoolProgress::begin();
-    pool.status(&|now| progress.show(now)).await
+    let progress = ProgressBar::begin();
+    pool.status(&|now| show(&progress, now)).await
 }
 
 async fn fill(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> {
-    let progress = PoolProgress::begin();
-    let filled = pool.fill(&|now| progress.show(now)).await?;
+    let progress = ProgressBar::begin();
+    let filled = pool.fill(&|now| show(&progress, now)).await?;
     drop(progress);
     output.write(&Report::of_fill(&filled));
     filled.stopped_by.map_or(Ok(()), |error| Err(error.into()))
 }
 
 async fn drain(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> {
-    let progress = PoolProgress::begin();
-    let drained = pool.drain(&|now| progress.show(now)).await;
+    let progress = ProgressBar::begin();
+    let drained = pool.drain(&|now| show(&progress, now)).await;
     drop(progress);
     output.write(&Report::of_drain(&drained));
     match drained.stopped_by {
         Some(error) => Err(error.into()),
         None if drained.out_of_sight > 0 => Err(PoolCommandError::OutOfSight { messages: drained.out_of_sight }),
         None => Ok(()),
+    }
+}
+
+fn show(bar: &ProgressBar, now: Progress) {
+    match now {
+        Progress::Planned(total) => bar.plan(total),
+        Progress::Done(done) => bar.advance(done),
+        Progress::Waiting { pause, reason } => bar.say(&format!("{reason}; waiting {} s", pause.as_secs().max(1))),
     }
 }
 

@@ -146,17 +146,26 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// The base of an outside system: https, or http on a loopback address; no account, query or fragment in it.
-pub(super) fn base_url(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text.trim()).map_err(|_| "must be a URL that starts with https://".to_owned())?;
-    if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
-        return Err("must start with https:// (http:// is accepted for loopback addresses only)".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+pub(crate) fn base_url(text: &str) -> Result<Url, String> {
+    let mut url = secure_url(text)?;
+    if url.query().is_some() {
         return Err("must have no account, query or fragment in it".to_owned());
     }
     // A base without the final slash would lose its last segment when a path is joined to it.
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+/// Where something secret can be sent: https, or http on a loopback address; no account or fragment in it.
+pub(crate) fn secure_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|_| "must be a URL that starts with https://".to_owned())?;
+    if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
+        return Err("must start with https:// (http:// is accepted for loopback addresses only)".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("must have no account, query or fragment in it".to_owned());
     }
     Ok(url)
 }

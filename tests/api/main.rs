@@ -39,6 +39,7 @@ mod room_create;
 mod room_delete;
 mod room_pool;
 mod sizing;
+mod smoke;
 mod support;
 mod test_files;
 mod threat_model;

@@ -19,6 +19,9 @@ pub use token::TokenBuilder;
 /// The tenant of every simulator.
 pub const TENANT_ID: &str = "aaaabbbb-0000-4ccc-8111-dddd2222eeee";
 
+/// Azure Resource Manager, another API, for which every client can have a token (v1.0).
+pub const RESOURCE_MANAGER: &str = "https://management.azure.com";
+
 /// Client id of the room API: the audience of its v2.0 tokens.
 pub const API_CLIENT_ID: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 

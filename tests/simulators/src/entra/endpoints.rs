@@ -14,7 +14,7 @@ use time::macros::format_description;
 use url::form_urlencoded;
 
 use super::token::LIFETIME_SECONDS;
-use super::{API_CLIENT_ID, APP_ID_URI, Client, TENANT_ID, Tenant, TokenBuilder, Version};
+use super::{API_CLIENT_ID, APP_ID_URI, Client, RESOURCE_MANAGER, TENANT_ID, Tenant, TokenBuilder, Version};
 use crate::identifier::guid;
 
 pub(super) fn router(tenant: Arc<Tenant>) -> Router {
@@ -55,15 +55,15 @@ async fn token(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>, body: 
     }
     let client = authenticate(&tenant, field("client_id"), field("client_secret"))?;
     let resource = field("scope").strip_suffix("/.default").ok_or(Refusal::INVALID_SCOPE)?;
-    if resource != API_CLIENT_ID && resource != APP_ID_URI {
+    if ![API_CLIENT_ID, APP_ID_URI, RESOURCE_MANAGER].contains(&resource) {
         return Err(Refusal::INVALID_RESOURCE);
     }
 
     let version = tenant.directory().version;
     let token = TokenBuilder::new(tenant.authority(), &client, tenant.newest_key());
     let token = match version {
-        Version::V1 => token.v1().audience(resource),
-        Version::V2 => token,
+        Version::V2 if resource != RESOURCE_MANAGER => token,
+        Version::V1 | Version::V2 => token.v1().audience(resource),
     };
     let body = json!({
         "token_type": "Bearer",

@@ -1,0 +1,144 @@
+//! `maxconf smoke`: whether a service that runs somewhere does what its callers need, asked as they ask it.
+//!
+//! A client like any other: it knows the address and the API, has credentials of its own and none of the service's
+//! settings. What it makes it deletes. The result goes to stdout, everything else to stderr.
+
+mod access;
+mod arrival;
+mod check;
+mod comparison;
+mod examination;
+mod refusals;
+mod report;
+mod rooms;
+mod service;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use url::Url;
+
+use crate::config::base_url;
+use crate::outbound::client_builder;
+use crate::progress_bar::ProgressBar;
+use comparison::Earlier;
+use examination::Examination;
+use report::Report;
+
+pub use access::{Access, InvalidAccess};
+
+/// What to test, and how to tell the result.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES, after_long_help = long_help())]
+pub struct SmokeCommand {
+    /// Where the service answers.
+    #[arg(long, value_parser = base_url)]
+    url: Url,
+    /// Wait for this version, and accept answers of no other.
+    #[arg(long, value_name = "VERSION")]
+    expect_version: Option<String>,
+    /// The longest wait for the version.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait: u64,
+    /// No room from the pool is a fault of ours: for deployments whose pool has been filled.
+    #[arg(long)]
+    expect_pool: bool,
+    /// The start of every tag; without it any will do.
+    #[arg(long, value_name = "URL")]
+    tag_url: Option<String>,
+    /// A gateway stands before the service: it may refuse in its place, and publishes no probes.
+    #[arg(long)]
+    behind_gateway: bool,
+    /// Write one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report as well.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// The JSON of an earlier run: the exit code tells what is new.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  healthy; with --compare: no fault of ours is new
+  1  we are broken; with --compare: a fault of ours is new
+  2  the command or the environment cannot be used; nothing was tested
+  3  something that the service depends on is down, or refuses it
+  4  could not tell
+  130, 143  stopped by a signal, after cleaning up";
+
+fn long_help() -> String {
+    let mut help = format!("{EXIT_CODES}\n\nCredentials, from the environment:\n");
+    for (name, meaning) in access::VARIABLES {
+        help += &format!("  {name}\n      {meaning}\n");
+    }
+    help
+}
+
+/// Why nothing was tested, or not told.
+#[derive(Debug, thiserror::Error)]
+pub enum SmokeError {
+    #[error("{0}")]
+    Earlier(String),
+    #[error("{file} cannot be written: {source}")]
+    Junit { file: String, source: std::io::Error },
+    #[error("an HTTP client could not be made: {0}")]
+    HttpClient(#[from] reqwest::Error),
+}
+
+/// Tests until all is known or `stop` comes. Returns the exit code: the verdict, or that of `stop`.
+pub async fn run(command: SmokeCommand, access: Access, stop: impl Future<Output = u8>) -> Result<u8, SmokeError> {
+    // What is wrong with the files is said before anything is waited for.
+    let earlier = command.compare.as_deref().map(Earlier::read).transpose().map_err(SmokeError::Earlier)?;
+    write_junit(&command, &[])?;
+    let http = client_builder(Duration::from_secs(5)).build()?;
+    let rooms = OnceLock::new();
+    let started_at = SystemTime::now().into();
+
+    let progress = ProgressBar::begin();
+    let mut examination = Examination::new(&command, &access, http, &rooms, &progress);
+    let stopped = tokio::select! {
+        () = examination.run() => None,
+        code = stop => Some(code),
+    };
+    let (version, checked) = (examination.version, examination.checked);
+    drop(progress);
+    if let Some(code) = stopped {
+        let left = match rooms.get() {
+            Some(rooms) => rooms.clean_up_in_haste().await,
+            None => None,
+        };
+        eprintln!("maxconf: stopped; {}", left.unwrap_or_else(|| "no room of this test is left behind".to_owned()));
+        return Ok(code);
+    }
+
+    let report = Report {
+        url: &command.url,
+        version,
+        expected_version: command.expect_version.as_deref(),
+        started_at,
+        checked: report::complete(checked),
+        earlier: earlier.as_ref(),
+    };
+    if command.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    let junit = report.junit().map_err(|source| junit_error(&command, source))?;
+    write_junit(&command, &junit)?;
+    Ok(report.judgement().exit_code())
+}
+
+fn write_junit(command: &SmokeCommand, report: &[u8]) -> Result<(), SmokeError> {
+    let Some(file) = &command.junit else { return Ok(()) };
+    std::fs::write(file, report).map_err(|source| junit_error(command, source))
+}
+
+fn junit_error(command: &SmokeCommand, source: std::io::Error) -> SmokeError {
+    let file = command.junit.as_deref().map(|file| file.display().to_string());
+    SmokeError::Junit { file: file.unwrap_or_default(), source }
+}

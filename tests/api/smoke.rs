@@ -1,0 +1,236 @@
+//! `maxconf smoke`, as a pipeline and an operator run it: the real program against a service that is healthy, or not.
+
+mod command;
+mod comparison;
+mod dependencies;
+mod proxy;
+mod stopped;
+mod wrong_answers;
+
+use std::collections::BTreeMap;
+
+use maxconf::telemetry::VERSION;
+use maxconf_simulators::entra::{APP_ID_URI, CLIENT_ID, CLIENT_SECRET};
+use serde_json::Value;
+use url::Url;
+
+use crate::support::{Ended, Program, Secrets, TestApp, TestAppBuilder};
+
+/// The longest that there are.
+const PIN: &str = "27182818284590452353";
+const ORIGIN: &str = "https://agent.example.org";
+const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
+
+const HEALTHY: i32 = 0;
+const BROKEN: i32 = 1;
+const USAGE: i32 = 2;
+const DEPENDENCY_DOWN: i32 = 3;
+const COULD_NOT_TELL: i32 = 4;
+
+/// A service whose host PIN can be looked for.
+fn service() -> TestAppBuilder {
+    TestApp::with().set("ROOM_HOST_PIN", PIN)
+}
+
+/// A service with a pool, in which everything is as it should be.
+async fn healthy_service() -> TestApp {
+    let app = service().start().await;
+    app.warm_up().await;
+    app
+}
+
+/// A smoke test to be run.
+struct Smoke {
+    url: Url,
+    arguments: Vec<String>,
+    environment: BTreeMap<&'static str, String>,
+}
+
+impl Smoke {
+    /// With all credentials that there are, by JSON, and without much patience.
+    fn of(app: &TestApp) -> Self {
+        let environment = [
+            ("SMOKE_ENTRA_TOKEN_URL", app.entra.token_url().to_string()),
+            ("SMOKE_ENTRA_CLIENT_ID", CLIENT_ID.to_owned()),
+            ("SMOKE_ENTRA_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+            ("SMOKE_ENTRA_SCOPE", format!("{APP_ID_URI}/.default")),
+            ("SMOKE_GENESYS_TOKEN", app.genesys.issue_token()),
+            ("SMOKE_ORIGIN", ORIGIN.to_owned()),
+        ];
+        let arguments = ["--json", "--wait", "1", "--expect-version", VERSION];
+        Self {
+            url: app.url.clone(),
+            arguments: arguments.map(str::to_owned).into(),
+            environment: environment.into_iter().collect(),
+        }
+    }
+
+    /// At another address.
+    fn at(mut self, url: Url) -> Self {
+        self.url = url;
+        self
+    }
+
+    fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// As a table for people.
+    fn readable(mut self) -> Self {
+        self.arguments.retain(|argument| argument != "--json");
+        self
+    }
+
+    fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.insert(name, value.to_owned());
+        self
+    }
+
+    fn without(mut self, names: &[&str]) -> Self {
+        self.environment.retain(|name, _| !names.contains(name));
+        self
+    }
+
+    fn start(&self) -> Program {
+        let url = self.url.as_str();
+        let arguments: Vec<_> =
+            ["smoke", "--url", url].into_iter().chain(self.arguments.iter().map(String::as_str)).collect();
+        Program::start(&arguments, self.environment.clone())
+    }
+
+    /// Runs it to its end. Whatever it writes, no secret is in it.
+    async fn run(&self) -> Ended {
+        let ended = self.start().ended().await;
+        self.assert_tells_no_secret(&ended);
+        ended
+    }
+
+    fn assert_tells_no_secret(&self, ended: &Ended) {
+        let mut secrets = Secrets::default();
+        secrets.plant("a PIN", PIN);
+        // How every uuiData of a smoke test begins: in hexadecimal, and in base64url as the tag has it.
+        secrets.plant("uuiData", "maxconf-smoke--");
+        // How every token of Entra begins.
+        secrets.plant("an Entra token", "eyJ0eXAiOiJKV1Qi");
+        for name in ["SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN"] {
+            if let Some(secret) = self.environment.get(name) {
+                secrets.plant(name, secret);
+            }
+        }
+        secrets.assert_not_in("maxconf smoke", &[ended.stdout.as_slice(), &ended.stderr].concat().join("\n"));
+    }
+}
+
+/// What `--json` has written.
+#[track_caller]
+fn result(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout.join("\n")).unwrap_or_else(|_| panic!("not JSON: {ended:?}"))
+}
+
+/// Outcome of each check by its name; for a fault whose it is: `ours`, `unclear` or the dependency.
+#[track_caller]
+fn outcomes(ended: &Ended) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let outcome = |check: &Value| {
+        text(&check["dependency"]).or(text(&check["fault"])).or(text(&check["outcome"])).expect("an outcome")
+    };
+    let result = result(ended);
+    let checks = result["checks"].as_array().expect("checks");
+    checks.iter().map(|check| (text(&check["name"]).expect("a name"), outcome(check))).collect()
+}
+
+/// The checks that came to this.
+#[track_caller]
+fn those(ended: &Ended, outcome: &str) -> Vec<String> {
+    outcomes(ended).into_iter().filter(|(_, came)| came == outcome).map(|(name, _)| name).collect()
+}
+
+/// Rooms that somebody was given.
+fn handed_out(app: &TestApp) -> Vec<String> {
+    app.pexip.rooms().into_iter().filter(|room| !room.tag.is_empty()).map(|room| room.name).collect()
+}
+
+#[tokio::test]
+async fn a_healthy_service_passes_every_check_and_keeps_no_room_of_it() {
+    let app = healthy_service().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let junit = folder.path().join("smoke.xml");
+    let arguments = ["--expect-pool", "--tag-url", TAG_URL, "--junit", junit.to_str().expect("a path")];
+
+    let ended = Smoke::of(&app).with(&arguments).run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    let outcomes = outcomes(&ended);
+    assert!(outcomes.len() >= 20 && outcomes.values().all(|outcome| outcome == "passed"), "{outcomes:#?}");
+    let result = result(&ended);
+    assert_eq!((&result["verdict"], &result["exit_code"]), (&"healthy".into(), &0.into()));
+    assert_eq!((&result["version"], &result["expected_version"]), (&VERSION.into(), &VERSION.into()));
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+    let xml = std::fs::read_to_string(junit).expect("a report");
+    assert_eq!(xml.matches("<testcase ").count(), outcomes.len(), "{xml}");
+    assert!(xml.contains("failures=\"0\" errors=\"0\" skipped=\"0\""), "{xml}");
+}
+
+#[tokio::test]
+async fn every_request_of_it_can_be_found_in_the_services_log() {
+    let (app, program) = service().start_program().await;
+
+    let ended = Smoke::of(&app).run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    let events = program.events();
+    let requests: Vec<_> = events.iter().filter(|event| event["message"] == "request").collect();
+    assert!(requests.len() >= 20, "{requests:#?}");
+    for request in requests {
+        assert!(request["request_id"].as_str().is_some_and(|id| id.starts_with("smoke-")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn people_get_a_table() {
+    let app = healthy_service().await;
+
+    let ended = Smoke::of(&app).readable().without(&["SMOKE_GENESYS_TOKEN"]).run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    let text = ended.stdout.join("\n");
+    for line in [
+        "ok           a room is created",
+        "not checked  the public read shows the same room: SMOKE_GENESYS_TOKEN is not set",
+        "The service is healthy, as far as it was checked.",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_there_are_no_means_for_is_reported_as_not_checked() {
+    let app = service().set("POOL_TARGET_SIZE", 0).start().await;
+
+    let ended = Smoke::of(&app).without(&["SMOKE_GENESYS_TOKEN", "SMOKE_ORIGIN"]).run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    assert_eq!(those(&ended, "not_checked"), ["allowed_origin", "pool", "public_read"]);
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn without_credentials_the_refusals_are_checked_and_no_more_can_be_told() {
+    let app = healthy_service().await;
+    let smoke = Smoke::of(&app);
+    let names: Vec<_> = smoke.environment.keys().copied().collect();
+
+    let ended = smoke.without(&names).run().await;
+
+    assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
+    let outcomes = outcomes(&ended);
+    for (check, outcome) in [
+        ("create_without_token", "passed"),
+        ("foreign_origin", "passed"),
+        ("entra_token", "unclear"),
+        ("create", "not_checked"),
+    ] {
+        assert_eq!(outcomes[check], outcome, "{check}");
+    }
+}

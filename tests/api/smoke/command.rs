@@ -1,0 +1,45 @@
+//! What the command understands, and the files that it reads and writes.
+
+use maxconf_simulators::Matching;
+
+use super::{Smoke, USAGE, healthy_service};
+use crate::support::Program;
+
+#[tokio::test]
+async fn what_cannot_be_used_is_said_before_anything_is_asked() {
+    let app = healthy_service().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let no_result = folder.path().join("before.json");
+    std::fs::write(&no_result, "{}").expect("a file");
+    let no_result = no_result.to_str().expect("a path");
+    let before = app.entra.traffic().count(&Matching::any());
+
+    for (smoke, words) in [
+        (Smoke::of(&app).with(&["--compare", no_result]), "is not what `maxconf smoke --json` writes"),
+        (Smoke::of(&app).with(&["--compare", "/there/is/no/such/file"]), "cannot be read"),
+        (Smoke::of(&app).with(&["--junit", "/there/is/no/such/folder/x.xml"]), "cannot be written"),
+        (Smoke::of(&app).with(&["--no-such-option"]), "--no-such-option"),
+        (Smoke::of(&app).at("http://maxconf.example.org/".parse().expect("a URL")), "must start with https://"),
+        (Smoke::of(&app).without(&["SMOKE_ENTRA_SCOPE"]), "SMOKE_ENTRA_SCOPE is missing"),
+        (Smoke::of(&app).set("SMOKE_ENTRA_TOKEN_URL", "http://entra.example.org/"), "SMOKE_ENTRA_TOKEN_URL"),
+    ] {
+        let ended = smoke.run().await;
+
+        assert_eq!(ended.code, Some(USAGE), "{words}: {ended:#?}");
+        assert!(ended.stderr.join("\n").contains(words), "{words:?} is not in {ended:#?}");
+    }
+    assert_eq!(app.entra.traffic().count(&Matching::any()), before);
+}
+
+#[tokio::test]
+async fn the_help_explains_exit_codes_and_variables() {
+    let help = Program::run(&["smoke", "--help"], []).await;
+
+    assert_eq!(help.code, Some(0), "{help:?}");
+    let text = help.stdout.join("\n");
+    for words in
+        ["3  something that the service depends on", "SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN", "--compare"]
+    {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+}

@@ -1,0 +1,102 @@
+//! `--compare`: what the exit code says of a change, given what was wrong before it.
+
+use maxconf_simulators::{Fault, Times};
+use reqwest::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::proxy::Proxy;
+use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, HEALTHY, Smoke, healthy_service, result};
+use crate::support::{Call, Ended, TestApp, eventually};
+
+/// What a run meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Healthy,
+    /// The create's answer shows another tag.
+    WrongTag,
+    /// Pages of other origins are let in.
+    OpenCors,
+    GenesysDown,
+}
+
+async fn run(app: &TestApp, state: State, arguments: &[&str]) -> Ended {
+    let proxy = Proxy::tampering(app, move |asked, told| match state {
+        State::WrongTag if asked.is(&Method::POST, "/room/create") && told.status == 200 => {
+            told.set_member("tag", "https://id.gov.bc.ca/idcheck/another");
+        }
+        State::OpenCors if asked.has("origin") => told.set("access-control-allow-origin", "*"),
+        _ => {}
+    })
+    .await;
+    if state == State::GenesysDown {
+        for call in [Call::GenesysToken, Call::GenesysUser] {
+            call.traffic(app).inject(call.matching(), Times::Always, Fault::Status(503));
+        }
+    }
+    let ended = Smoke::of(app).at(proxy.url()).with(arguments).run().await;
+    app.genesys.traffic().heal();
+    ended
+}
+
+/// Both runs, each against a service of its own: what one knows of Genesys does not reach the other.
+async fn change(before: State, now: State) -> (Ended, Ended) {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("before.json");
+    let earlier = run(&healthy_service().await, before, &[]).await;
+    std::fs::write(&file, earlier.stdout.join("\n")).expect("a file");
+    let later = run(&healthy_service().await, now, &["--compare", file.to_str().expect("a path")]).await;
+    (earlier, later)
+}
+
+#[track_caller]
+fn novelty(ended: &Ended, check: &str) -> Value {
+    let result = result(ended);
+    let checks = result["checks"].as_array().expect("checks");
+    checks.iter().find(|done| done["name"] == check).expect("the check")["novelty"].clone()
+}
+
+#[tokio::test]
+async fn the_exit_code_counts_new_faults_of_ours_only() {
+    for (before, now, code, check, new) in [
+        (State::Healthy, State::Healthy, HEALTHY, "tag", Value::Null),
+        (State::Healthy, State::WrongTag, BROKEN, "tag", "new".into()),
+        // Nobody gains by going back to what is as bad.
+        (State::WrongTag, State::WrongTag, HEALTHY, "tag", "old".into()),
+        (State::WrongTag, State::OpenCors, BROKEN, "foreign_origin", "new".into()),
+        (State::Healthy, State::GenesysDown, DEPENDENCY_DOWN, "public_read", "new".into()),
+        (State::GenesysDown, State::GenesysDown, DEPENDENCY_DOWN, "public_read", "old".into()),
+        (State::GenesysDown, State::Healthy, HEALTHY, "public_read", Value::Null),
+    ] {
+        let (earlier, later) = change(before, now).await;
+
+        assert_eq!(later.code, Some(code), "{before:?}, then {now:?}: {earlier:#?} {later:#?}");
+        assert_eq!(result(&later)["exit_code"], code, "{before:?}, then {now:?}");
+        assert_eq!(novelty(&later, check), new, "{before:?}, then {now:?}: {later:#?}");
+        let verdict = result(&later)["verdict"].clone();
+        let absolute = match now {
+            State::Healthy => "healthy",
+            State::WrongTag | State::OpenCors => "broken",
+            State::GenesysDown => "dependency_down",
+        };
+        assert_eq!(verdict, absolute, "the verdict is on the service as it is");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_that_could_not_be_seen_before_is_not_known_to_be_new() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("before.json");
+    let app = healthy_service().await;
+    app.pexip.stop().await;
+    let earlier = Smoke::of(&app).run().await;
+    assert_eq!(earlier.code, Some(DEPENDENCY_DOWN), "{earlier:#?}");
+    std::fs::write(&file, earlier.stdout.join("\n")).expect("a file");
+    app.pexip.restart().await;
+    eventually("Pexip is asked again", async || app.create_room().await.status == 200).await;
+
+    let later = run(&app, State::WrongTag, &["--compare", file.to_str().expect("a path")]).await;
+
+    assert_eq!(later.code, Some(COULD_NOT_TELL), "{later:#?}");
+    assert_eq!(novelty(&later, "tag"), "unknown");
+}

@@ -1,0 +1,107 @@
+//! Each thing that the service depends on, broken: the test must not call that a fault of the service.
+
+use maxconf_simulators::{Fault, Matching, Times};
+
+use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, Smoke, handed_out, healthy_service, outcomes, service};
+use crate::support::{Call, Program, TestApp, World};
+
+/// Runs against a service for which something has just broken. It says that it is `dependency`'s fault.
+async fn assert_blamed(app: &TestApp, dependency: &str, checks: &[&str]) {
+    let ended = Smoke::of(app).with(&["--expect-pool"]).run().await;
+
+    assert_eq!(ended.code, Some(DEPENDENCY_DOWN), "{ended:#?}");
+    let outcomes = outcomes(&ended);
+    for check in checks {
+        assert_eq!(outcomes[*check], dependency, "{check}: {ended:#?}");
+    }
+    assert!(!outcomes.values().any(|outcome| outcome == "ours"), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn pexip_is_down() {
+    let app = healthy_service().await;
+    app.pexip.stop().await;
+
+    assert_blamed(&app, "pexip", &["ready", "create"]).await;
+}
+
+#[tokio::test]
+async fn pexip_refuses_the_services_account() {
+    let app = healthy_service().await;
+    app.pexip.set_password("another one since today");
+
+    assert_blamed(&app, "pexip", &["ready", "create"]).await;
+}
+
+#[tokio::test]
+async fn the_queue_is_down() {
+    let app = service().start().await;
+    app.queue.stop().await;
+
+    assert_blamed(&app, "queue", &["ready", "pool"]).await;
+    assert_eq!(handed_out(&app), Vec::<String>::new(), "the room that was made directly is deleted");
+}
+
+#[tokio::test]
+async fn entras_keys_cannot_be_read() {
+    let world = World::start().await;
+    world.entra.traffic().inject(Call::EntraKeys.matching(), Times::Always, Fault::Status(503));
+    let program = Program::start(&["serve"], world.settings());
+    let app = TestApp::around(world, program.url().await);
+
+    assert_blamed(&app, "entra", &["ready", "create", "create_with_altered_token"]).await;
+}
+
+#[tokio::test]
+async fn genesys_is_down() {
+    let app = healthy_service().await;
+    app.genesys.stop().await;
+
+    assert_blamed(&app, "genesys", &["public_with_unknown_token", "public_read"]).await;
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn entra_gives_no_tokens() {
+    let app = healthy_service().await;
+    app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Status(503));
+
+    assert_blamed(&app, "entra", &["entra_token"]).await;
+}
+
+#[tokio::test]
+async fn a_test_that_cannot_get_a_token_tells_nothing_of_the_service() {
+    let app = healthy_service().await;
+
+    for smoke in [
+        Smoke::of(&app).set("SMOKE_ENTRA_CLIENT_SECRET", "a wrong secret of the test"),
+        Smoke::of(&app).set("SMOKE_ENTRA_TOKEN_URL", "http://127.0.0.1:1/token"),
+    ] {
+        let ended = smoke.run().await;
+
+        assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
+        assert_eq!(outcomes(&ended)["entra_token"], "unclear");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_agent_that_has_expired_tells_nothing_of_the_service() {
+    let app = healthy_service().await;
+
+    let ended = Smoke::of(&app).set("SMOKE_GENESYS_TOKEN", "a-token-that-is-known-no-longer").run().await;
+
+    assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
+    assert_eq!(outcomes(&ended)["public_read"], "unclear");
+}
+
+/// Our request is at fault where Pexip refuses nothing else.
+#[tokio::test]
+async fn a_request_that_pexip_refuses_while_all_is_ready_is_ours() {
+    let app = healthy_service().await;
+    app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(400));
+
+    let ended = Smoke::of(&app).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(outcomes(&ended)["create"], "ours");
+}

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use maxconf_simulators::Server;
+use reqwest::{Client, Method};
+use serde_json::Value;
+use url::Url;
+
+use crate::support::TestApp;
+
+/// What a caller has asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+}
+
+/// What it is told.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Asked {
+    pub(super) fn is(&self, method: &Method, path: &str) -> bool {
+        self.method == *method && self.path.starts_with(path)
+    }
+
+    pub(super) fn has(&self, header: &str) -> bool {
+        self.headers.contains_key(header)
+    }
+}
+
+impl Told {
+    /// An answer of something that stands before the service.
+    pub(super) fn bare(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).expect("a status");
+        Self { status, headers: HeaderMap::new(), body: Vec::new() }
+    }
+
+    pub(super) fn set(&mut self, header: &'static str, value: &str) {
+        self.headers.insert(HeaderName::from_static(header), HeaderValue::from_str(value).expect("a header's value"));
+    }
+
+    /// Changes a member of the JSON in the body.
+    pub(super) fn set_member(&mut self, name: &str, value: impl Into<Value>) {
+        let mut body = self.json();
+        body[name] = value.into();
+        self.body = body.to_string().into_bytes();
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// Answers in the place of the service; asks it first, unless `instead` has an answer, and lets `tamper` change what
+/// it said.
+pub(super) struct Proxy {
+    server: Server,
+}
+
+impl Proxy {
+    /// Changes what the service says.
+    pub(super) async fn tampering(app: &TestApp, tamper: impl Fn(&Asked, &mut Told) + Send + Sync + 'static) -> Self {
+        Self::start(app, |_| None, tamper).await
+    }
+
+    /// Answers some requests itself.
+    pub(super) async fn answering(
+        app: &TestApp,
+        instead: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(app, instead, |_, _| {}).await
+    }
+
+    async fn start(
+        app: &TestApp,
+        instead: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static,
+        tamper: impl Fn(&Asked, &mut Told) + Send + Sync + 'static,
+    ) -> Self {
+        let (url, http) = (app.url.clone(), app.http.clone());
+        let (instead, tamper) = (Arc::new(instead), Arc::new(tamper));
+        let router = Router::new().fallback(move |request: Request| {
+            let (url, http, instead, tamper) = (url.clone(), http.clone(), Arc::clone(&instead), Arc::clone(&tamper));
+            async move {
+                let asked = Asked {
+                    method: request.method().clone(),
+                    path: request.uri().path().to_owned(),
+                    headers: request.headers().clone(),
+                };
+                let told = match instead(&asked) {
+                    Some(told) => told,
+                    None => {
+                        let mut told = forward(&url, &http, request).await;
+                        tamper(&asked, &mut told);
+                        told
+                    }
+                };
+                let mut response = Response::new(Body::from(told.body));
+                *response.status_mut() = told.status;
+                *response.headers_mut() = told.headers;
+                response
+            }
+        });
+        Self { server: Server::start(router).await }
+    }
+
+    pub(super) fn url(&self) -> Url {
+        self.server.url()
+    }
+}
+
+async fn forward(service: &Url, http: &Client, request: Request) -> Told {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().expect("a path").as_str();
+    let mut headers = parts.headers;
+    headers.remove("host");
+    let body = to_bytes(body, 1024 * 1024).await.expect("a small body");
+    let request = http.request(parts.method, service.join(path).expect("a path")).headers(headers).body(body);
+    match request.send().await {
+        Ok(response) => {
+            let (status, mut headers) = (response.status(), response.headers().clone());
+            headers.remove("content-length");
+            headers.remove("transfer-encoding");
+            let body = response.bytes().await.map(|body| body.to_vec()).unwrap_or_default();
+            Told { status, headers, body }
+        }
+        Err(_) => Told::bare(502),
+    }
+}

@@ -1,0 +1,349 @@
+//! A service that answers, but not what its callers need: by a proxy that changes single answers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use maxconf::telemetry::VERSION;
+use maxconf_simulators::StoredRoom;
+use maxconf_simulators::entra::{APP_ID_URI, RESOURCE_MANAGER};
+use reqwest::Method;
+use serde_json::json;
+
+use super::proxy::{Asked, Proxy, Told};
+use super::{
+    BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, TAG_URL, handed_out, healthy_service, outcomes, result, service, those,
+};
+use crate::support::TestApp;
+
+/// A create that succeeds.
+fn is_create(asked: &Asked, told: &Told) -> bool {
+    asked.is(&Method::POST, "/room/create") && told.status == 200
+}
+
+type Tamper = fn(&Asked, &mut Told);
+
+/// What is wrong, and the checks that must notice; no other may.
+fn faults() -> Vec<(&'static str, Tamper, &'static [&'static str])> {
+    vec![
+        (
+            "another citizen's tag",
+            |asked, told| {
+                if is_create(asked, told) {
+                    told.set_member("tag", format!("{TAG_URL}MTIzNDU2LDc2NTQzMg"));
+                }
+            },
+            // The rooms are not touched, for they may be that citizen's.
+            &["tag", "public_read", "create_another", "clean_up"],
+        ),
+        (
+            "a tag that begins otherwise",
+            |asked, told| {
+                if is_create(asked, told) {
+                    let tag = told.json()["tag"].as_str().expect("a tag").replace("idcheck", "check");
+                    told.set_member("tag", tag);
+                }
+            },
+            &["tag", "public_read", "create_another"],
+        ),
+        (
+            "a name that is none",
+            |asked, told| {
+                if is_create(asked, told) {
+                    told.set_member("name", "boardroom");
+                }
+            },
+            &["create"],
+        ),
+        (
+            "a PIN that is missing",
+            |asked, told| {
+                if is_create(asked, told) {
+                    told.set_member("guest_pin", "");
+                }
+            },
+            &["create"],
+        ),
+        (
+            "no word on where the room came from",
+            |asked, told| {
+                if is_create(asked, told) {
+                    told.headers.remove("room-source");
+                }
+            },
+            &["create"],
+        ),
+        (
+            "another room for the agent",
+            |asked, told| {
+                if asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200 {
+                    told.set_member("pin", "000000");
+                }
+            },
+            &["public_read"],
+        ),
+        (
+            "no version on some answers",
+            |asked, told| {
+                if asked.is(&Method::DELETE, "/room/vbv-") {
+                    told.headers.remove("maxconf-version");
+                }
+            },
+            &["answer_headers"],
+        ),
+        (
+            "an old instance among new ones",
+            |asked, told| {
+                if asked.is(&Method::POST, "/room/create") {
+                    told.set("maxconf-version", "0.0.9");
+                }
+            },
+            &["answer_headers"],
+        ),
+        (
+            "answers that may be cached",
+            |_, told| {
+                told.headers.remove("cache-control");
+            },
+            &["answer_headers"],
+        ),
+        ("an id of its own", |_, told| told.set("x-request-id", "another"), &["answer_headers"]),
+        (
+            "CORS for everybody",
+            |asked, told| {
+                if asked.has("origin") {
+                    told.set("access-control-allow-origin", "*");
+                }
+            },
+            &["foreign_origin", "allowed_origin"],
+        ),
+        (
+            "errors that the widget cannot read",
+            |asked, told| {
+                if asked.method == Method::GET {
+                    told.headers.remove("access-control-allow-origin");
+                }
+            },
+            &["allowed_origin"],
+        ),
+        (
+            "a challenge that is missing",
+            |_, told| {
+                told.headers.remove("www-authenticate");
+            },
+            &[
+                "create_with_altered_token",
+                "create_with_foreign_audience",
+                "create_without_token",
+                "delete_without_token",
+                "public_with_unknown_token",
+                "public_without_token",
+            ],
+        ),
+        (
+            "a bug where uuiData is too long",
+            |_, told| {
+                if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
+                    told.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
+                    told.set_member("code", "internal");
+                }
+            },
+            &["uui_data_too_long"],
+        ),
+        (
+            "a delete that fails",
+            |asked, told| {
+                if asked.is(&Method::DELETE, "/room/vbv-") {
+                    told.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
+                    told.body = json!({ "code": "internal" }).to_string().into();
+                }
+            },
+            &["clean_up", "delete"],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
+    for (what, tamper, expected) in faults() {
+        let app = healthy_service().await;
+        let proxy = Proxy::tampering(&app, tamper).await;
+
+        let ended = Smoke::of(&app).at(proxy.url()).with(&["--tag-url", TAG_URL]).run().await;
+
+        assert_eq!(ended.code, Some(BROKEN), "{what}: {ended:#?}");
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(those(&ended, "ours"), expected, "{what}: {ended:#?}");
+        assert!(!outcomes(&ended).values().any(|outcome| outcome == "unclear"), "{what}: {ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn rooms_are_deleted_whatever_else_is_wrong() {
+    let failures = AtomicUsize::new(0);
+    let app = healthy_service().await;
+    let proxy = Proxy::answering(&app, move |asked| {
+        // The first delete fails.
+        let fails = asked.is(&Method::DELETE, "/room/vbv-") && failures.fetch_add(1, Ordering::Relaxed) == 0;
+        fails.then(|| Told::bare(500))
+    })
+    .await;
+
+    let ended = Smoke::of(&app).at(proxy.url()).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(outcomes(&ended)["clean_up"], "passed", "{ended:#?}");
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+}
+
+/// A service so wrong that it hands out a room of a citizen: to delete it would end a conversation.
+#[tokio::test]
+async fn a_room_that_may_be_a_citizens_is_not_deleted() {
+    const CITIZENS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+    for shown_tag in ["own", "the citizen's"] {
+        let app = healthy_service().await;
+        app.pexip.insert(StoredRoom::named(CITIZENS).tagged("https://id.gov.bc.ca/idcheck/citizen"));
+        let proxy = Proxy::tampering(&app, move |asked, told| {
+            if is_create(asked, told) {
+                told.set_member("name", CITIZENS);
+                told.set_member("aliases", json!([{ "alias": CITIZENS }]));
+                if shown_tag == "the citizen's" {
+                    told.set_member("tag", "https://id.gov.bc.ca/idcheck/citizen");
+                }
+            }
+        })
+        .await;
+
+        let ended = Smoke::of(&app).at(proxy.url()).run().await;
+
+        assert_eq!(ended.code, Some(BROKEN), "{shown_tag}: {ended:#?}");
+        assert!(app.pexip.room(CITIZENS).is_some(), "{shown_tag}: {ended:#?}");
+        assert_eq!(outcomes(&ended)["clean_up"], "ours", "{shown_tag}: {ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn one_room_for_two_creates_is_noticed() {
+    let app = healthy_service().await;
+    let first: Arc<Mutex<Option<Told>>> = Arc::default();
+    let proxy = Proxy::tampering(&app, move |asked, told| {
+        if is_create(asked, told) {
+            let mut first = first.lock().expect("no panic while locked");
+            let first = first.get_or_insert_with(|| told.clone());
+            let id = told.headers["x-request-id"].clone();
+            *told = first.clone();
+            told.headers.insert("x-request-id", id);
+        }
+    })
+    .await;
+
+    let ended = Smoke::of(&app).at(proxy.url()).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert!(those(&ended, "ours").contains(&"create_another".to_owned()), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn tokens_for_another_api_that_are_accepted_are_noticed() {
+    let app = service().set("ENTRA_AUDIENCE", format!("{APP_ID_URI},{RESOURCE_MANAGER}")).start().await;
+    app.entra.issue_version(maxconf_simulators::entra::Version::V1);
+
+    let ended = Smoke::of(&app).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(those(&ended, "ours"), ["create_with_foreign_audience"]);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_expected_and_not_there_is_a_fault() {
+    let app = service().set("POOL_TARGET_SIZE", 0).start().await;
+
+    let ended = Smoke::of(&app).with(&["--expect-pool"]).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(those(&ended, "ours"), ["pool"]);
+}
+
+#[tokio::test]
+async fn another_version_than_the_expected_one_is_a_fault() {
+    let app = healthy_service().await;
+    let mut smoke = Smoke::of(&app);
+    smoke.arguments = ["--json", "--wait", "1", "--expect-version", "999.0.0"].map(str::to_owned).into();
+
+    let ended = smoke.run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(those(&ended, "ours"), ["version"]);
+    assert_eq!(those(&ended, "passed"), Vec::<String>::new());
+    assert_eq!(result(&ended)["checks"][0]["detail"], format!("version {VERSION} answers instead of 999.0.0"));
+}
+
+#[tokio::test]
+async fn a_version_that_comes_late_is_waited_for_and_that_is_said() {
+    let app = healthy_service().await;
+    let looks = AtomicUsize::new(0);
+    let proxy = Proxy::tampering(&app, move |asked, told| {
+        // Both versions answer for a while.
+        if asked.path == "/health/live" && matches!(looks.fetch_add(1, Ordering::Relaxed), 0 | 2) {
+            told.set("maxconf-version", "0.0.9");
+        }
+    })
+    .await;
+    let mut smoke = Smoke::of(&app).at(proxy.url());
+    smoke.arguments = ["--json", "--wait", "15", "--expect-version", VERSION].map(str::to_owned).into();
+
+    let ended = smoke.run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    let wait = format!("maxconf: version 0.0.9 answers instead of {VERSION}; waiting up to 15 s");
+    assert_eq!(ended.stderr, [wait], "once, however long it takes");
+}
+
+#[tokio::test]
+async fn a_service_that_is_dead_behind_its_host_is_a_fault() {
+    let app = healthy_service().await;
+    for status in [500, 502, 503] {
+        let host = Proxy::answering(&app, move |_| Some(Told::bare(status))).await;
+
+        let ended = Smoke::of(&app).at(host.url()).run().await;
+
+        assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+        assert_eq!(those(&ended, "ours"), ["version"]);
+    }
+}
+
+/// Before a dead handler its host answers; where nobody does, it is the network, or the address.
+#[tokio::test]
+async fn of_a_service_that_cannot_be_reached_nothing_can_be_told() {
+    let app = healthy_service().await;
+
+    let ended = Smoke::of(&app).at("http://127.0.0.1:1/".parse().expect("a URL")).run().await;
+
+    assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
+    assert_eq!(those(&ended, "unclear"), ["version"]);
+}
+
+/// API Management publishes no probes, and refuses requests without a token in words of its own.
+async fn gateway(app: &TestApp) -> Proxy {
+    Proxy::answering(app, |asked| {
+        if asked.path.starts_with("/health/") || asked.method == Method::PUT {
+            return Some(Told::bare(404));
+        }
+        let is_idims = asked.path.starts_with("/room/");
+        (is_idims && !asked.has("authorization")).then(|| Told::bare(401))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_gateway_may_refuse_in_the_services_place_where_that_is_said() {
+    let app = healthy_service().await;
+    let gateway = gateway(&app).await;
+
+    let unsaid = Smoke::of(&app).at(gateway.url()).run().await;
+    let said = Smoke::of(&app).at(gateway.url()).with(&["--behind-gateway"]).run().await;
+
+    assert_eq!(unsaid.code, Some(BROKEN), "{unsaid:#?}");
+    assert_eq!(said.code, Some(HEALTHY), "{said:#?}");
+    assert_eq!(those(&said, "not_checked"), ["ready"]);
+}
