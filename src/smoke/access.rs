@@ -75,7 +75,7 @@ impl Access {
     /// Reads the environment of the process.
     pub fn from_env() -> Result<Self, InvalidAccess> {
         #[expect(clippy::disallowed_methods, reason = "a client of the service, which has no settings of the service")]
-        Self::read(|name| std::env::var_os(name))
+        Self::read(std::env::var_os)
     }
 
     /// Reads it from `source`. What is empty is not set: pipelines pass a secret that they do not have as nothing.

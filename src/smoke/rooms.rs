@@ -1,6 +1,6 @@
 //! The rooms of a test: made, read, deleted, and not forgotten.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -63,33 +63,35 @@ impl CaseOfTest {
 pub(super) struct Room {
     pub(super) name: String,
     pub(super) from_pool: bool,
+    case: CaseOfTest,
     has_right_tag: bool,
     /// As the create showed it.
     body: Value,
 }
 
-/// Makes rooms, and knows which are still there. Clones share that.
+/// Makes rooms, and knows which it was given. Clones share that.
 #[derive(Clone, Debug)]
 pub(super) struct Rooms {
     service: Service,
     token: SecretString,
     tag_start: Option<String>,
     /// Never held across an await.
-    left: Arc<Mutex<Vec<Left>>>,
+    given: Arc<Mutex<Vec<Given>>>,
     creates: TaskTracker,
 }
 
-/// A room that this test has been given and has not seen deleted.
+/// A room that this test has been given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Left {
+struct Given {
     name: String,
-    /// Another tag than our own would make it somebody else's: such a room is not deleted.
+    /// Another tag than our own, wherever it was seen, makes it somebody else's: such a room is not deleted.
     is_ours: bool,
+    is_deleted: bool,
 }
 
 impl Rooms {
     pub(super) fn new(service: Service, token: SecretString, tag_start: Option<String>) -> Self {
-        Self { service, token, tag_start, left: Arc::default(), creates: TaskTracker::new() }
+        Self { service, token, tag_start, given: Arc::default(), creates: TaskTracker::new() }
     }
 
     /// Creates a room. Runs in a task of its own: a stop must not forget a room whose name is on its way.
@@ -98,12 +100,12 @@ impl Rooms {
         let created = self.creates.spawn(async move {
             let case = CaseOfTest::new();
             let answer = rooms.service.send(bearer(case.create(&rooms.service), &rooms.token)).await?;
-            rooms.read(&answer, &case).await
+            rooms.read(&answer, case).await
         });
         created.await.unwrap_or_else(|_| Err(Finding::unclear("the create was broken off")))
     }
 
-    async fn read(&self, answer: &Answer, case: &CaseOfTest) -> Result<Room, Finding> {
+    async fn read(&self, answer: &Answer, case: CaseOfTest) -> Result<Room, Finding> {
         if answer.status != 200 {
             return Err(self.service.judge(answer, "200").await);
         }
@@ -114,7 +116,7 @@ impl Rooms {
                 "the room's name is no name that the service gives; such a room cannot be deleted, the sweep ends it",
             ));
         }
-        self.left().push(Left { name: name.clone(), is_ours: case.has_tag(text("tag"), None) });
+        self.note_given(&name, case.has_tag(text("tag"), None));
         if let Some(fault) = fault_of_form(&answer.body) {
             return Err(Finding::ours(fault));
         }
@@ -123,7 +125,7 @@ impl Rooms {
             return Err(Finding::ours("Room-Source is neither pool nor direct"));
         }
         let has_right_tag = case.has_tag(text("tag"), self.tag_start.as_deref());
-        Ok(Room { name, from_pool: source == "pool", has_right_tag, body: answer.body.clone() })
+        Ok(Room { name, from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
     }
 
     /// Whether the room belongs to whom it was given.
@@ -150,7 +152,7 @@ impl Rooms {
         match (answer.status, answer.code()) {
             (200, _) if answer.body == room.body => Ok(()),
             (200, _) => {
-                if answer.body["tag"] != room.body["tag"] {
+                if !room.case.has_tag(answer.body["tag"].as_str().unwrap_or_default(), None) {
                     self.disown(&room.name);
                 }
                 Err(Finding::ours("the public read shows something else than the create"))
@@ -162,7 +164,7 @@ impl Rooms {
 
     /// Deletes the room; then it must be unknown to everybody.
     pub(super) async fn delete(&self, room: &Room, genesys_token: Option<&SecretString>) -> Result<(), Finding> {
-        if !self.left().iter().any(|left| left.name == room.name && left.is_ours) {
+        if !self.given().iter().any(|given| given.name == room.name && given.is_ours) {
             return Err(Finding::not_checked("the room may be somebody else's"));
         }
         let answer = self.send_delete(&room.name).await?;
@@ -171,7 +173,7 @@ impl Rooms {
         }
         let again = self.send_delete(&room.name).await?;
         self.service.expect_problem(&again, GONE.0, GONE.1).await?;
-        self.forget(&room.name);
+        self.note_deleted(&room.name);
         if let Some(genesys_token) = genesys_token {
             let answer = self.look(&room.name, genesys_token).await?;
             if answer.code() != "token_invalid" {
@@ -193,11 +195,16 @@ impl Rooms {
 
     /// Deletes what is left.
     pub(super) async fn clean_up(&self) -> Result<(), Finding> {
-        let left: Vec<_> = self.left().clone();
+        let given = self.given().clone();
+        if given.is_empty() {
+            return Err(Finding::not_checked("no room was made"));
+        }
         let mut cause = None;
-        for room in left.into_iter().filter(|room| room.is_ours) {
+        for room in given.into_iter().filter(|room| room.is_ours && !room.is_deleted) {
             match self.send_delete(&room.name).await {
-                Ok(answer) if answer.status == 204 || (answer.status, answer.code()) == GONE => self.forget(&room.name),
+                Ok(answer) if answer.status == 204 || (answer.status, answer.code()) == GONE => {
+                    self.note_deleted(&room.name);
+                }
                 Ok(answer) => cause = Some(self.service.judge(&answer, "204").await),
                 Err(finding) => cause = Some(finding),
             }
@@ -222,29 +229,38 @@ impl Rooms {
     }
 
     fn leftovers(&self) -> Option<String> {
-        let left = self.left();
-        if left.is_empty() {
-            return None;
-        }
-        let names = left.iter().map(|room| match room.is_ours {
-            true => format!("{} is left behind, until the sweep ends it", room.name),
-            false => format!("{} has another's tag and was not touched", room.name),
+        let given = self.given();
+        let left = given.iter().filter(|room| !room.is_deleted).map(|room| {
+            let fate = if room.is_ours {
+                "is left behind, until the sweep ends it"
+            } else {
+                "has another's tag and was not touched"
+            };
+            format!("{} {fate}", room.name)
         });
-        Some(names.collect::<Vec<_>>().join("; "))
+        let left = left.collect::<Vec<_>>().join("; ");
+        (!left.is_empty()).then_some(left)
+    }
+
+    /// A name that was given twice is ours only if it was both times.
+    fn note_given(&self, name: &str, is_ours: bool) {
+        let mut given = self.given();
+        match given.iter_mut().find(|room| room.name == name) {
+            Some(room) => room.is_ours &= is_ours,
+            None => given.push(Given { name: name.to_owned(), is_ours, is_deleted: false }),
+        }
     }
 
     fn disown(&self, name: &str) {
-        for room in self.left().iter_mut().filter(|room| room.name == name) {
-            room.is_ours = false;
-        }
+        self.given().iter_mut().filter(|room| room.name == name).for_each(|room| room.is_ours = false);
     }
 
-    fn forget(&self, name: &str) {
-        self.left().retain(|room| room.name != name);
+    fn note_deleted(&self, name: &str) {
+        self.given().iter_mut().filter(|room| room.name == name).for_each(|room| room.is_deleted = true);
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Left>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    fn given(&self) -> MutexGuard<'_, Vec<Given>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

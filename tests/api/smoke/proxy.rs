@@ -16,6 +16,7 @@ use crate::support::TestApp;
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) query: String,
     pub(super) headers: HeaderMap,
 }
 
@@ -93,15 +94,15 @@ impl Proxy {
                 let asked = Asked {
                     method: request.method().clone(),
                     path: request.uri().path().to_owned(),
+                    query: request.uri().query().unwrap_or_default().to_owned(),
                     headers: request.headers().clone(),
                 };
-                let told = match instead(&asked) {
-                    Some(told) => told,
-                    None => {
-                        let mut told = forward(&url, &http, request).await;
-                        tamper(&asked, &mut told);
-                        told
-                    }
+                let told = if let Some(told) = instead(&asked) {
+                    told
+                } else {
+                    let mut told = forward(&url, &http, request).await;
+                    tamper(&asked, &mut told);
+                    told
                 };
                 let mut response = Response::new(Body::from(told.body));
                 *response.status_mut() = told.status;

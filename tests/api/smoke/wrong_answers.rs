@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use maxconf::telemetry::VERSION;
-use maxconf_simulators::StoredRoom;
 use maxconf_simulators::entra::{APP_ID_URI, RESOURCE_MANAGER};
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
 
@@ -20,10 +20,10 @@ fn is_create(asked: &Asked, told: &Told) -> bool {
     asked.is(&Method::POST, "/room/create") && told.status == 200
 }
 
-type Tamper = fn(&Asked, &mut Told);
-
 /// What is wrong, and the checks that must notice; no other may.
-fn faults() -> Vec<(&'static str, Tamper, &'static [&'static str])> {
+type WrongAnswer = (&'static str, fn(&Asked, &mut Told), &'static [&'static str]);
+
+fn wrong_rooms() -> Vec<WrongAnswer> {
     vec![
         (
             "another citizen's tag",
@@ -81,6 +81,11 @@ fn faults() -> Vec<(&'static str, Tamper, &'static [&'static str])> {
             },
             &["public_read"],
         ),
+    ]
+}
+
+fn wrong_manners() -> Vec<WrongAnswer> {
+    vec![
         (
             "no version on some answers",
             |asked, told| {
@@ -164,7 +169,7 @@ fn faults() -> Vec<(&'static str, Tamper, &'static [&'static str])> {
 
 #[tokio::test]
 async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
-    for (what, tamper, expected) in faults() {
+    for (what, tamper, expected) in [wrong_rooms(), wrong_manners()].concat() {
         let app = healthy_service().await;
         let proxy = Proxy::tampering(&app, tamper).await;
 
@@ -176,6 +181,31 @@ async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
         assert_eq!(those(&ended, "ours"), expected, "{what}: {ended:#?}");
         assert!(!outcomes(&ended).values().any(|outcome| outcome == "unclear"), "{what}: {ended:#?}");
     }
+}
+
+/// Codes, versions and errors are repeated in the report, so what stands there may be anything.
+#[tokio::test]
+async fn a_service_or_an_entra_that_repeats_what_it_was_told_makes_the_test_tell_nothing() {
+    let app = healthy_service().await;
+    for status in [200, 401, 500] {
+        let proxy = Proxy::tampering(&app, move |asked, told| {
+            let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let said = format!("{}{}{}", header("authorization"), header("x-auth-token"), asked.query);
+            if !asked.path.starts_with("/health/") && !said.is_empty() {
+                told.status = status.try_into().expect("a status");
+                told.set("maxconf-version", said.trim_start_matches("Bearer "));
+                let words = ["code", "name", "tag", "pin", "error", "title", "status"].map(|name| (name, said.clone()));
+                told.body = json!(std::collections::BTreeMap::from(words)).to_string().into();
+            }
+        })
+        .await;
+
+        for smoke in [Smoke::of(&app).at(proxy.url()), Smoke::of(&app).at(proxy.url()).readable()] {
+            assert_eq!(smoke.run().await.code, Some(BROKEN));
+        }
+    }
+    app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Echo(400));
+    assert_eq!(Smoke::of(&app).run().await.code, Some(COULD_NOT_TELL));
 }
 
 #[tokio::test]
