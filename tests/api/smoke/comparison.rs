@@ -93,7 +93,8 @@ async fn a_fault_that_could_not_be_seen_before_is_not_known_to_be_new() {
     assert_eq!(earlier.code, Some(DEPENDENCY_DOWN), "{earlier:#?}");
     std::fs::write(&file, earlier.stdout.join("\n")).expect("a file");
     app.pexip.restart().await;
-    eventually("Pexip is asked again", async || app.create_room().await.status == 200).await;
+    let ready = async || app.send(app.request(Method::GET, "health/ready")).await.status == 200;
+    eventually("the service is ready again", ready).await;
 
     let later = run(&app, State::WrongTag, &["--compare", file.to_str().expect("a path")]).await;
 
