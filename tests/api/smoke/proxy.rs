@@ -100,7 +100,9 @@ impl Proxy {
                 let told = if let Some(told) = instead(&asked) {
                     told
                 } else {
-                    let mut told = forward(&url, &http, request).await;
+                    // As a host does, it goes on when the caller has hung up.
+                    let forwarded = tokio::spawn(async move { forward(&url, &http, request).await });
+                    let mut told = forwarded.await.expect("no panic");
                     tamper(&asked, &mut told);
                     told
                 };

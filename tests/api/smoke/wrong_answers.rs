@@ -187,21 +187,22 @@ async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
 #[tokio::test]
 async fn a_service_or_an_entra_that_repeats_what_it_was_told_makes_the_test_tell_nothing() {
     let app = healthy_service().await;
-    for status in [200, 401, 500] {
+    for repeated in ["authorization", "x-auth-token", "uuiData"] {
         let proxy = Proxy::tampering(&app, move |asked, told| {
-            let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let said = format!("{}{}{}", header("authorization"), header("x-auth-token"), asked.query);
-            if !asked.path.starts_with("/health/") && !said.is_empty() {
-                told.status = status.try_into().expect("a status");
+            let header = asked.headers.get(repeated).and_then(|value| value.to_str().ok());
+            let said = header.or(asked.query.strip_prefix("uuiData=").filter(|_| repeated == "uuiData"));
+            if let Some(said) = said {
                 told.set("maxconf-version", said.trim_start_matches("Bearer "));
-                let words = ["code", "name", "tag", "pin", "error", "title", "status"].map(|name| (name, said.clone()));
-                told.body = json!(std::collections::BTreeMap::from(words)).to_string().into();
+                told.set("room-source", said);
+                for member in ["code", "name", "tag", "pin", "title"] {
+                    told.set_member(member, said);
+                }
             }
         })
         .await;
 
         for smoke in [Smoke::of(&app).at(proxy.url()), Smoke::of(&app).at(proxy.url()).readable()] {
-            assert_eq!(smoke.run().await.code, Some(BROKEN));
+            assert_eq!(smoke.run().await.code, Some(BROKEN), "{repeated}");
         }
     }
     app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Echo(400));
@@ -311,10 +312,11 @@ async fn another_version_than_the_expected_one_is_a_fault() {
 #[tokio::test]
 async fn a_version_that_comes_late_is_waited_for_and_that_is_said() {
     let app = healthy_service().await;
-    let looks = AtomicUsize::new(0);
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&looks);
     let proxy = Proxy::tampering(&app, move |asked, told| {
         // Both versions answer for a while.
-        if asked.path == "/health/live" && matches!(looks.fetch_add(1, Ordering::Relaxed), 0 | 2) {
+        if asked.path == "/health/live" && matches!(seen.fetch_add(1, Ordering::Relaxed), 0 | 2) {
             told.set("maxconf-version", "0.0.9");
         }
     })
@@ -327,6 +329,7 @@ async fn a_version_that_comes_late_is_waited_for_and_that_is_said() {
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
     let wait = format!("maxconf: version 0.0.9 answers instead of {VERSION}; waiting up to 15 s");
     assert_eq!(ended.stderr, [wait], "once, however long it takes");
+    assert_eq!(looks.load(Ordering::Relaxed), 6, "three in a row, after the old one's second");
 }
 
 #[tokio::test]
