@@ -1,4 +1,4 @@
-//! Puts the git commit into the binary, for `/health/ready` and the start-up line.
+//! Puts the git commit and the version that it makes into the binary, for the answers, the log and `--version`.
 
 use std::process::Command;
 
@@ -10,6 +10,14 @@ fn main() {
     #[expect(clippy::disallowed_methods, reason = "this runs while the service is built, not while it runs")]
     let commit = std::env::var("MAXCONF_COMMIT").ok().or_else(commit_of_checkout);
     println!("cargo::rustc-env=MAXCONF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=MAXCONF_VERSION={}", version(commit.as_deref()));
+}
+
+/// Cargo's version, with the commit as its build metadata (semver.org, 10): two builds of one version differ.
+fn version(commit: Option<&str>) -> String {
+    let cargo = env!("CARGO_PKG_VERSION");
+    let start = commit.and_then(|commit| commit.get(..12)).filter(|start| start.bytes().all(|b| b.is_ascii_hexdigit()));
+    start.map_or_else(|| cargo.to_owned(), |start| format!("{cargo}+{start}"))
 }
 
 fn commit_of_checkout() -> Option<String> {

@@ -113,12 +113,12 @@ impl Health {
     }
 }
 
-async fn settled<T, E: std::fmt::Display>(dependency: &str, check: impl Future<Output = Result<T, E>>) -> Check {
-    let cause = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
+async fn settled<T, E: std::fmt::Display>(system: &str, check: impl Future<Output = Result<T, E>>) -> Check {
+    let error = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
         Ok(Ok(_)) => return Check::Ok,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    warn!(dependency, cause, "not ready");
+    warn!(system, error, "a dependency is not ready");
     Check::Failing
 }

@@ -17,7 +17,7 @@ const FAULTY_USAGE: u8 = 2;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
-#[command(name = "maxconf", version = telemetry::VERSION_AND_COMMIT)]
+#[command(name = "maxconf", version = telemetry::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,7 +88,8 @@ fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> Result<u8, server::ServeError> {
-    telemetry::start(&config.telemetry, telemetry::Format::Json);
+    let format = telemetry::Format::Json { environment: config.server.environment, slot: &config.server.slot };
+    telemetry::start(&config.telemetry, format);
     // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
     let listener = server::bind(&config.server).await?;
     let app = App::build(config, Clock::system())?;

@@ -23,7 +23,7 @@ use places::Places;
 
 use crate::app::{App, BuildError};
 use crate::config::ServerConfig;
-use crate::telemetry::{COMMIT, VERSION};
+use crate::telemetry::COMMIT;
 
 /// Exit codes by convention: 128 + the signal's number.
 const STOPPED_BY_INTERRUPT: u8 = 130;
@@ -61,7 +61,7 @@ pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
 
 /// Serves until `stop` comes, then ends the requests under way. Returns the exit code that fits.
 pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = u8>) -> Result<u8, ServeError> {
-    info!(address = %listener.local_addr()?, version = VERSION, commit = COMMIT, "listening");
+    info!(address = %listener.local_addr()?, commit = COMMIT, "listening");
     let places = Places::new(app.max_concurrent_requests() + SPARE_CONNECTIONS);
     let (router, _background) = app.into_parts();
     let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
@@ -74,7 +74,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = u
     stopping.cancel();
     connections.close();
     if timeout(LONGEST_GOODBYE, connections.wait()).await.is_err() {
-        info!("stopping with requests under way");
+        warn!("stopping with requests under way");
     }
     Ok(reason)
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tracing::info;
+use tracing::warn;
 
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
 use super::genesys_verdicts::{TokenHash, Verdicts};
@@ -121,7 +121,7 @@ impl GenesysVerifier {
         if let Err(refusal @ (GenesysRefusal::Unavailable(..) | GenesysRefusal::Busy(_))) = &verdict
             && let Some(caller) = self.0.verdicts.last_known(&hash).await
         {
-            info!(user = caller.user_id, cause = %refusal, "the last word of Genesys is believed once more");
+            warn!(genesys_user = caller.user_id, error = %refusal, "the last word of Genesys is believed once more");
             return Ok(caller);
         }
         verdict

@@ -135,7 +135,7 @@ impl Inner {
                 },
                 Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
                 Err(NoReadyRoom::Queue(error)) => {
-                    info!(%error, "going on without the queue");
+                    warn!(%error, "going on without the queue");
                     break;
                 }
                 Err(NoReadyRoom::Empty) => break,

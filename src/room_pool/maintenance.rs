@@ -69,7 +69,11 @@ impl Inner {
                 warn!(%error, "maintenance run: the pool could not be counted");
                 MaintenanceReport::Failed(error.to_string())
             }
-            Err(_) => MaintenanceReport::Failed("counting the pool took too long".to_owned()),
+            Err(_) => {
+                let error = "counting the pool took too long";
+                warn!(error, "maintenance run: the pool could not be counted");
+                MaintenanceReport::Failed(error.to_owned())
+            }
         }
     }
 
@@ -78,8 +82,8 @@ impl Inner {
             Ok(swept) => swept.map_err(|error| error.to_string()),
             Err(_) => Err("out of time".to_owned()),
         };
-        if let Err(cause) = &swept {
-            warn!(cause, "the sweep broke off");
+        if let Err(error) = &swept {
+            warn!(error, "the sweep broke off");
         }
         swept
     }

@@ -90,7 +90,7 @@ impl Inner {
         let (mut swept, mut failed) = (0, 0);
         for doomed in doomed.into_iter().take(cap) {
             if Instant::now() >= until {
-                info!(swept, "the sweep goes on in the next run");
+                info!(rooms = swept, "the sweep goes on in the next run");
                 return Ok(swept);
             }
             match self.end_if_unchanged(&doomed).await {

@@ -12,7 +12,7 @@ use crate::support::{Answer, IDIM_CREATE, IDIM_DELETE, POOL_QUEUE, TAG, TestApp,
 
 /// Source: OWASP REST Security Cheat Sheet, "Security Headers".
 const FIXED_HEADERS: [(&str, &str); 7] = [
-    ("maxconf-version", env!("CARGO_PKG_VERSION")),
+    ("maxconf-version", maxconf::telemetry::VERSION),
     ("x-content-type-options", "nosniff"),
     ("cache-control", "no-store"),
     ("strict-transport-security", "max-age=31536000; includeSubDomains"),

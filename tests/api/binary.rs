@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use maxconf::config::{Config, Default};
+use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Client, Method};
 use tokio::time::Instant;
@@ -35,6 +36,18 @@ async fn the_help_explains_every_setting() {
     for command in ["serve", "check-config", "openapi", "pool"] {
         assert!(text.contains(command), "{command} is not in {text}");
     }
+}
+
+/// What the smoke test after a swap compares, word by word.
+#[tokio::test]
+async fn the_version_tells_two_commits_of_one_version_apart() {
+    let told = Program::run(&["--version"], []).await;
+
+    assert_eq!((told.code, told.stdout), (Some(0), vec![format!("maxconf {VERSION}")]));
+    let cargo = env!("CARGO_PKG_VERSION");
+    let known = COMMIT.get(..12).filter(|start| start.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let expected = known.map_or(cargo.to_owned(), |start| format!("{cargo}+{start}"));
+    assert_eq!(VERSION, expected);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod genesys_load;
 mod genesys_tokens;
 mod health;
 mod leaks;
+mod logs;
 mod managed_identity;
 mod openapi;
 mod pexip_event;

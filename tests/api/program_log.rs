@@ -65,3 +65,29 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     assert_eq!(lines[0]["invocation_id"], invocation);
     assert!(program.stderr().is_empty(), "{:?}", program.stderr());
 }
+
+#[tokio::test]
+async fn every_line_says_once_which_build_wrote_it_and_where() {
+    let test = [
+        ("MAXCONF_ENVIRONMENT", "test"),
+        ("MAXCONF_SLOT", "blue-2"),
+        ("ROOM_HOST_PIN", "per-room"),
+        ("ROOM_AUTOMATIC_PARTICIPANTS", "none"),
+        ("ENTRA_ALLOWED_CLIENT_IDS", "*"),
+        ("GENESYS_OAUTH_CLIENT_IDS", "*"),
+    ];
+    let app = test.into_iter().fold(TestApp::with(), |app, (setting, value)| app.set(setting, value));
+    let (app, program) = app.start_program().await;
+    app.send(app.request(Method::POST, "room/create")).await.assert_problem(401, "token_missing");
+    request_lines(&program, 1).await;
+
+    let audited = program.events().iter().any(|event| event["target"] == maxconf::audit::TARGET);
+    assert!(audited, "{:#?}", program.events());
+    let labels = json!({ "environment": "test", "slot": "blue-2", "version": maxconf::telemetry::VERSION });
+    for (line, event) in program.stdout().iter().zip(program.events()) {
+        for (label, value) in labels.as_object().expect("an object") {
+            assert_eq!(&event[label], value, "{line}");
+            assert_eq!(line.matches(&format!("\"{label}\":")).count(), 1, "{label} in {line}");
+        }
+    }
+}

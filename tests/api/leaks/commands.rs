@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use maxconf::config::TelemetryConfig;
+use maxconf::config::{Environment, TelemetryConfig};
 use maxconf::telemetry::{self, Format};
 use maxconf_simulators::{Fault, Times};
 use tracing::Level;
@@ -145,7 +145,8 @@ fn a_panic_is_logged_by_its_place_and_never_by_its_text() {
 #[ignore = "the test above runs it, in a process of its own"]
 fn panics_like_the_program() {
     let log_level = Targets::new().with_default(Level::TRACE);
-    telemetry::start(&TelemetryConfig { log_level, otlp_endpoint: None, application_insights: None }, Format::Json);
+    let config = TelemetryConfig { log_level, otlp_endpoint: None, application_insights: None };
+    telemetry::start(&config, Format::Json { environment: Environment::Local, slot: "production" });
     for text in [PASSWORD, PINS[0]] {
         let panicked = std::thread::spawn(move || panic!("{text}")).join();
         assert!(panicked.is_err());
