@@ -172,6 +172,15 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  params: {
+    location: location
+    environment: environment
+    workspaceId: monitor.outputs.workspaceId
+  }
+}
+
 output siteName string = siteName
 output vaultName string = vault.outputs.name
 output runtimeIdentityClientId string = identity.outputs.runtimeClientId

@@ -39,42 +39,100 @@ def metrics(tree):
         "infra/metrics.json",
         '"maxconf.breaker.open": {',
         '"maxconf.breaker.half_open": { "kind": "gauge", "labels": [] },\n  "maxconf.breaker.open": {',
-        "no alert looks at maxconf.breaker.half_open",
+        "no alert or panel looks at maxconf.breaker.half_open",
     ),
 )
 def queries(tree):
-    known = metrics(tree)
     asked_for = set()
     for rule in alert_rules(tree)["logAlerts"]:
         name, query = rule["name"], rule["query"]
-        if query.count("(") != query.count(")"):
-            yield f"{name}: parentheses do not match"
-        if not re.search(rf"\b({'|'.join(TABLES)})\b", query):
-            yield f"{name}: asks no table that there is"
-        for function in re.findall(r'"(function_\w+)"', query):
-            if not tree.path(function).is_dir():
-                yield f"{name}: {function} is no function"
-        names = set(re.findall(r'"(maxconf\.[\w.]+)"', query))
-        asked_for |= names
-        for metric in sorted(names - known.keys()):
-            yield f"{name}: {metric} is no metric"
-        if names and query.count('tostring(Properties.slot) == "production"') != query.count("AppMetrics"):
+        yield from (f"{name}: {fault}" for fault in faults_of(query, tree))
+        asked_for |= metrics_in(query)
+        if metrics_in(query) and query.count('tostring(Properties.slot) == "production"') != query.count("AppMetrics"):
             yield f"{name} does not look at production only"
-        for metric in names & known.keys():
-            for label in set(re.findall(r"Properties\.(\w+)", query)) - set(known[metric]["labels"]):
-                if len(names) == 1:
-                    yield f"{name}: {metric} has no label {label}"
-            for label, values in known[metric].get("values", {}).items():
-                for found in re.findall(rf'Properties\.{label}\) (?:==|!=|in) (\(.*?\)|"\w+")', query):
-                    for value in re.findall(r'"(\w+)"', found):
-                        if value not in values:
-                            yield f"{name}: {value} is no {label}"
-    unused = known.keys() - asked_for - INFORMATIVE
-    yield from (f"no alert looks at {metric}, so it has no place in metrics.json" for metric in sorted(unused))
+    for _, query in panels(tree):
+        asked_for |= metrics_in(query)
+    unused = metrics(tree).keys() - asked_for
+    yield from (f"no alert or panel looks at {metric}, so it has no place in metrics.json" for metric in sorted(unused))
 
 
-# For the dashboard: they explain an alert and are none.
-INFORMATIVE = {"maxconf.pool.claim_conflicts", "maxconf.pool.swept"}
+def metrics_in(query):
+    return set(re.findall(r'"(maxconf\.[\w.]+)"', query))
+
+
+def faults_of(query, tree):
+    """What a query asks for that is not there."""
+    known = metrics(tree)
+    if query.count("(") != query.count(")"):
+        yield "parentheses do not match"
+    if not re.search(rf"\b({'|'.join(TABLES)})\b", query):
+        yield "asks no table that there is"
+    for function in re.findall(r'"(function_\w+)"', query):
+        if not tree.path(function).is_dir():
+            yield f"{function} is no function"
+    names = metrics_in(query)
+    yield from (f"{metric} is no metric" for metric in sorted(names - known.keys()))
+    for metric in names & known.keys():
+        for label in set(re.findall(r"Properties\.(\w+)", query)) - set(known[metric]["labels"]):
+            if len(names) == 1:
+                yield f"{metric} has no label {label}"
+        for label, values in known[metric].get("values", {}).items():
+            for found in re.findall(rf'Properties\.{label}\) (?:==|!=|in) (\(.*?\)|"\w+")', query):
+                yield from (f"{value} is no {label}" for value in re.findall(r'"(\w+)"', found) if value not in values)
+
+
+def panels(tree):
+    """Title and query of each chart and table of the dashboard."""
+    items = json.loads(tree.text("infra/workbook.json"))["items"]
+    return [(item["name"], item["content"]["query"]) for item in items if item["type"] == 3]
+
+
+@check(
+    "the dashboard asks for metrics, tables, labels and fields of the log that there are",
+    Mistake("infra/workbook.json", "maxconf.pool.swept", "maxconf.pool.sweeped", "maxconf.pool.sweeped is no metric"),
+    Mistake("infra/workbook.json", "AppRequests", "AppReqests", "asks no table that there is"),
+    Mistake("infra/workbook.json", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
+    Mistake("infra/workbook.json", "max(Max)", "sum(Sum)", "maxconf.pool.queue_messages is a gauge"),
+    Mistake("infra/workbook.json", "function_pexip_event", "function_pexip_news", "function_pexip_news is no function"),
+    Mistake("infra/workbook.json", "Line.duration_ms", "Line.duration", "duration is no field of the log"),
+    Mistake("infra/workbook.json", "maintenance run ended", "maintenance ended", "maintenance ended is no event of the log"),
+    Mistake("infra/workbook.json", '\\"{Slot}\\"', '\\"production\\"', "does not look at the chosen slot"),
+    Mistake("infra/workbook.json", "{Time:grain}", "{Range:grain}", "Range is no parameter"),
+    Mistake("infra/logs.md", "| `cause` |", "| `causes` |", "cause is no field of the log"),
+    Mistake("infra/modules/workbook.bicep", "'<workspace>'", "'<work-space>'", "the dashboard is not bound to the workspace"),
+)
+def dashboard(tree):
+    items = json.loads(tree.text("infra/workbook.json"))["items"]
+    declared = {one["name"] for item in items if item["type"] == 9 for one in item["content"]["parameters"]}
+    known, (fields, events) = metrics(tree), told_of_the_log(tree)
+    for name, query in panels(tree):
+        yield from (f"{name}: {fault}" for fault in faults_of(query, tree))
+        for metric in sorted(metrics_in(query) & known.keys()):
+            kind = known[metric]["kind"]
+            if SHOWN_BY.get(kind, "") not in query:
+                yield f"{name}: {metric} is a {kind}, to be shown by {SHOWN_BY[kind]}"
+        if not re.search(r'slot\) == "{Slot}"|AppRoleName endswith "-{Slot}"', query):
+            yield f"{name} does not look at the chosen slot"
+        yield from (f"{name}: {one} is no parameter" for one in set(re.findall(r"{(\w+)", query)) - declared)
+        yield from (f"{name}: {one} is no field of the log" for one in set(re.findall(r"Line\.(\w+)", query)) - fields)
+        for event in re.findall(r'Line\.(?:message|event)\) == "(.*?)"', query):
+            if event not in events:
+                yield f"{name}: {event} is no event of the log"
+    for environment, deployment in tree.environments.items():
+        [workbook] = deployment.of_type("Microsoft.Insights/workbooks")
+        if json.loads(workbook.properties["serializedData"])["fallbackResourceIds"] != [workbook.properties["sourceId"]]:
+            yield f"{environment}: the dashboard is not bound to the workspace"
+
+
+# The column of AppMetrics that means something, by the kind of metric.
+SHOWN_BY = {"gauge": "max(Max)", "counter": "sum(Sum)"}
+
+
+def told_of_the_log(tree):
+    """Fields and events that infra/logs.md explains, and with them the audit trail's in the README."""
+    audit = tree.text("README.md").partition("<!-- audit:begin -->")[2].partition("<!-- audit:end -->")[0]
+    rows = re.findall(r"^\| (.*?) \|", tree.text("infra/logs.md") + audit, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}, {row.strip("`") for row in rows}
 
 
 @check(

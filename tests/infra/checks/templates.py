@@ -150,7 +150,7 @@ def types(tree):
 
 
 # Of providers that the data does hold.
-UNTYPED = ("activityLogAlerts", "webtests")
+UNTYPED = ("activityLogAlerts", "webtests", "workbooks")
 
 
 def rendered_templates(tree):
