@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::health::HealthAnswer;
 use super::room_answer::ConstrainedConference;
 use crate::api_error::Problem;
-use crate::telemetry::VERSION;
+
+/// Of the document: a build also has its commit, which a copy kept beside the code cannot name.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the Functions host and the gateway add to the operations.
 const DESCRIPTION: &str = "\

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::schema_of;
+use super::{VERSION, schema_of};
 use crate::api_error::{Code, Problem};
 use crate::room::InvalidUuiData;
 use crate::routes::room_answer::EXAMPLE_NAME;
-use crate::telemetry::VERSION;
 
 /// Headers that every answer of the service carries.
 const OF_EVERY_ANSWER: [&str; 8] = [

@@ -4,11 +4,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::answers::{Answers, BOUNDS, BOUNDS_OF_A_PROBE, ENTRA, EVENT_SINK, GENESYS, PEXIP};
-use super::schema_of;
+use super::{VERSION, schema_of};
 use crate::api_error::Code;
 use crate::routes::health::HealthAnswer;
 use crate::routes::room_answer::{ConstrainedConference, EXAMPLE_NAME, ROOM_NAME};
-use crate::telemetry::VERSION;
 
 /// On every answer to the widget, so that it can read errors as well.
 const CORS: &[&str] = &["Vary", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"];
