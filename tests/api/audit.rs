@@ -18,7 +18,8 @@ fn trail(program: &Program) -> Vec<Value> {
     for event in &mut events {
         let event = event.as_object_mut().expect("an object");
         assert_eq!(event["level"], "INFO");
-        event.retain(|field, _| !["timestamp", "level", "target", "span"].contains(&field.as_str()));
+        let of_every_line = ["timestamp", "level", "target", "span", "environment", "slot", "version"];
+        event.retain(|field, _| !of_every_line.contains(&field.as_str()));
     }
     events
 }

@@ -1,9 +1,9 @@
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tracing::Level;
-use tracing::subscriber::DefaultGuard;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Level};
 
 /// What this thread logs, at every level and in the program's own form, until it is dropped. A test runs on one
 /// thread, and so does the service that it starts.
@@ -15,8 +15,13 @@ pub(crate) struct CapturedLog {
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
+/// Kept beside every captured log: while there is only one subscriber in the process, an event that is met first on a
+/// thread without any counts as wanted by nobody, on all threads.
+static NOBODY: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 impl CapturedLog {
     pub(crate) fn start() -> Self {
+        LazyLock::force(&NOBODY);
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
