@@ -223,8 +223,7 @@ def references(tree):
         if not tree.path(f"infra/{link}").exists():
             yield f"infra/README.md: there is no {link}"
     for name in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", runbook)):
-        # Written elsewhere, and named here.
-        if not tree.path(name).exists() and name not in ("infra/package", "infra/openapi.json"):
+        if not tree.path(name).exists():
             yield f"infra/README.md: there is no {name}"
     for path in tree.files("infra/*.bicepparam"):
         for variable in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text()):
