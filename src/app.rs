@@ -12,12 +12,14 @@ use crate::caller_rates::CallerRates;
 use crate::clock::Clock;
 use crate::config::{Config, PexipConfig, QueueConfig, ServerConfig, StorageAccess};
 use crate::health::Health;
+use crate::metrics;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
 use crate::queue::{QueueError, RoomQueue};
 use crate::room::{RoomNamePrefix, TagRule};
 use crate::room_pool::RoomPool;
 use crate::routes;
+use crate::upstream::System;
 
 /// The service, ready to be served. Its background work has begun.
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl App {
 
         let queue = queue_client(&config.queue, &prefix)?;
         let pexip = pexip_client(&config.pexip, &prefix)?;
+        let (queue_seen, pexip_seen) = (queue.clone(), pexip.clone());
 
         let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
@@ -93,6 +96,7 @@ impl App {
             prefix,
             server: config.server,
         };
+        report(&state, queue_seen, pexip_seen);
         Ok(Self { router: routes::router(state), max_concurrent_requests, background: stop.drop_guard() })
     }
 
@@ -105,6 +109,25 @@ impl App {
     pub fn into_parts(self) -> (Router, DropGuard) {
         (self.router, self.background)
     }
+}
+
+/// Has the state of this instance looked at whenever metrics are sent.
+fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
+    let AppState { pool, entra, genesys, .. } = state.clone();
+    let (stash, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
+    metrics::STASHED.by(move || [(stash.stashed() as u64, [])]);
+    metrics::OWED.by(move || [(refill.owed() as u64, [])]);
+    metrics::BUDGET_LEFT.by(move || [(budget.budget_left() as u64, [])]);
+    metrics::JWKS_AGE.by(move || keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>());
+    metrics::BREAKER_OPEN.by(move || {
+        [
+            (System::Pexip, pexip.is_left_alone()),
+            (System::Queue, queue.is_left_alone()),
+            (System::Entra, entra.is_failing()),
+            (System::Genesys, genesys.is_left_alone()),
+        ]
+        .map(|(system, open)| (open.into(), [system.as_str().into()]))
+    });
 }
 
 /// The pool by itself, for an operator's command. Nothing runs in the background.

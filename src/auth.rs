@@ -31,6 +31,11 @@ pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
 pub use genesys_api::{GenesysFailure, find_genesys};
 pub use jws::UnverifiedJws;
 
+/// Why a guard lets nobody through, in fixed words: a label.
+pub trait Reason {
+    fn reason(&self) -> &'static str;
+}
+
 /// Implements the extraction of a caller that a guard has left in the request.
 macro_rules! extract_what_the_guard_left {
     ($caller:ty) => {

@@ -48,6 +48,11 @@ impl Breaker {
         Arc::new(Self { state: Mutex::new(State::Closed { failures: 0 }) })
     }
 
+    /// Whether it has opened and no call has ended well since.
+    pub fn is_open(&self) -> bool {
+        !matches!(*self.state(), State::Closed { .. })
+    }
+
     /// How long calls would be refused, without asking for one.
     pub fn check(&self) -> Result<(), Open> {
         match *self.state() {

@@ -118,9 +118,10 @@ impl ConfigParts {
         let request_deadline = server::read_request_deadline(reader);
         let server = ServerConfig::read(reader, environment, request_deadline);
         let environment = environment.unwrap_or(Environment::Local);
+        let slot = server.as_ref().map(|server| server.slot.clone());
         Self {
             server,
-            telemetry: TelemetryConfig::read(reader),
+            telemetry: TelemetryConfig::read(reader, environment, slot),
             queue: QueueConfig::read(reader),
             pool: PoolConfig::read(reader),
             room: RoomConfig::read(reader, environment),

@@ -10,6 +10,7 @@
 //! - [`pool_command`] is the operator's way to the same pool, beside the routes; [`doctor`] finds out what is wrong;
 //! - [`smoke`] is a caller of the service, and knows nothing of its inside;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
+//! - [`upstream`] sees each call to an outside system, and [`metrics`] has the names of all that is counted;
 //! - [`api_error`] is the only place that chooses statuses; [`health`], [`telemetry`] and [`audit`] are for operators.
 //!
 //! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` and
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod health;
+pub mod metrics;
 pub mod outbound;
 pub mod pexip;
 pub mod pool_command;
@@ -38,3 +40,4 @@ pub mod routes;
 pub mod server;
 pub mod smoke;
 pub mod telemetry;
+pub mod upstream;

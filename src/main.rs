@@ -88,12 +88,15 @@ fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> Result<u8, server::ServeError> {
-    let format = telemetry::Format::Json { environment: config.server.environment, slot: &config.server.slot };
-    telemetry::start(&config.telemetry, format);
+    let export = telemetry::start(&config.telemetry, telemetry::Format::Json);
     // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
     let listener = server::bind(&config.server).await?;
     let app = App::build(config, Clock::system())?;
-    server::serve(listener, app, server::stop_signal()).await
+    let stopped = server::serve(listener, app, server::stop_signal()).await;
+    if let Some(export) = export {
+        export.finish().await;
+    }
+    stopped
 }
 
 #[tokio::main]

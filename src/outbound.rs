@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::{ClientBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
 
+use crate::upstream::Outcome;
+
 /// A client for one outside system. The caller adds what is special, and a deadline to each call.
 pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
     reqwest::Client::builder()
@@ -45,8 +47,19 @@ impl From<reqwest::Error> for CallFailure {
     }
 }
 
-/// The JSON in an answer of at most `limit` bytes.
-pub async fn json<T: DeserializeOwned>(mut response: Response, limit: usize) -> Result<T, CallFailure> {
+impl Outcome for CallFailure {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// The body of an answer, of at most `limit` bytes.
+pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
@@ -54,6 +67,12 @@ pub async fn json<T: DeserializeOwned>(mut response: Response, limit: usize) -> 
         }
         body.extend_from_slice(&chunk);
     }
+    Ok(body)
+}
+
+/// The JSON in an answer of at most `limit` bytes.
+pub async fn json<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, CallFailure> {
+    let body = body(response, limit).await?;
     // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
     let text = std::str::from_utf8(&body).map_err(|_| CallFailure::Unreadable)?;
     serde_json::from_str(text).map_err(|_| CallFailure::Unreadable)

@@ -25,6 +25,7 @@ use url::Url;
 use crate::config::PexipConfig;
 use crate::outbound::{CallFailure, json, retry_after};
 use crate::room::RoomNamePrefix;
+use crate::upstream::{System, TRACEPARENT, traceparent, upstream};
 use admission::{Admission, Permit, Urgency};
 
 pub use admission::TagSlot;
@@ -101,6 +102,11 @@ impl PexipClient {
         self.shared.admission.budget_left()
     }
 
+    /// Whether the node, or what is tagged on it, is left alone after failures.
+    pub fn is_left_alone(&self) -> bool {
+        self.shared.admission.is_closed()
+    }
+
     /// Grows with each lost connection, refused account or failing node. What was read before is then not to be
     /// relied on: the node may have come back from a backup, with its ids counted again.
     pub fn troubles(&self) -> u64 {
@@ -120,16 +126,23 @@ impl PexipClient {
 
     /// Sends a request whose work is done when the answer has one of these statuses, and no other: a page that a proxy
     /// puts before the node has a 200 too.
-    async fn send(&self, permit: Permit, request: RequestBuilder, done: &[u16]) -> Result<Response, PexipError> {
+    async fn send(
+        &self,
+        call: &'static str,
+        permit: Permit,
+        request: RequestBuilder,
+        done: &[u16],
+    ) -> Result<Response, PexipError> {
         let is_done = async |response: Response| {
             if done.contains(&response.status().as_u16()) { Ok(response) } else { Err(CallFailure::Unreadable.into()) }
         };
-        self.call(permit, request, is_done).await
+        self.call(call, permit, request, is_done).await
     }
 
     /// Asks for JSON; also tells what time the node says it is.
     async fn fetch<T: DeserializeOwned>(
         &self,
+        call: &'static str,
         permit: Permit,
         request: RequestBuilder,
     ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
@@ -138,21 +151,27 @@ impl PexipClient {
                 response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
             Ok((json(response, LARGEST_ANSWER).await?, date.map(OffsetDateTime::from)))
         };
-        self.call(permit, request, read).await
+        self.call(call, permit, request, read).await
     }
 
     /// One call, to the last byte of its answer: the permit is held, and the breaker told, by what became of it all.
     async fn call<T>(
         &self,
+        call: &'static str,
         mut permit: Permit,
         request: RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<T, PexipError>,
     ) -> Result<T, PexipError> {
         permit.mark_sent();
-        let result = match sort(request.send().await).await {
-            Ok(response) => read(response).await,
-            Err(error) => Err(error),
+        let work = async {
+            // For whatever stands before the node; Genesys and Entra are others' and are told nothing of the kind.
+            let request = match traceparent() {
+                Some(parent) => request.header(TRACEPARENT, parent),
+                None => request,
+            };
+            read(sort(request.send().await).await?).await
         };
+        let result = upstream(System::Pexip, call, work).await;
         if result.as_ref().is_err_and(PexipError::is_the_nodes_trouble) {
             self.shared.troubles.fetch_add(1, Ordering::AcqRel);
         }

@@ -19,11 +19,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::breaker::Breaker;
 use crate::config::{QueueConfig, StorageAccess};
 use crate::room::{RoomName, RoomNamePrefix};
+use crate::upstream::{System, upstream};
 use shared_key::SharedKey;
 
 pub use error::QueueError;
@@ -144,9 +145,14 @@ impl RoomQueue {
         &self.name
     }
 
+    /// Whether the queue service is left alone after failures.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// Makes the queue if it is missing.
     pub async fn ensure_exists(&self) -> Result<(), QueueError> {
-        self.call(self.client.create(None)).await?;
+        self.call("create_queue", self.client.create(None)).await?;
         Ok(())
     }
 
@@ -161,7 +167,7 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(lease)),
             ..QueueClientReceiveMessagesOptions::default()
         };
-        let messages = self.call(async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
+        let messages = self.call("receive", async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
         let items = messages.items.unwrap_or_default();
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
@@ -194,7 +200,7 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(hidden)),
             ..QueueClientSendMessageOptions::default()
         };
-        self.call(async { self.client.send_message(message.try_into()?, Some(options)).await }).await?;
+        self.call("put", async { self.client.send_message(message.try_into()?, Some(options)).await }).await?;
         Ok(())
     }
 
@@ -212,7 +218,7 @@ impl RoomQueue {
     }
 
     async fn count(&self, client: &QueueClient) -> Result<usize, QueueError> {
-        let count = self.call(async { client.get_properties(None).await?.approximate_messages_count() }).await?;
+        let count = self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
         // Not 0: an answer without the header would look like an empty pool, and be filled.
         count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
     }
@@ -221,24 +227,31 @@ impl RoomQueue {
     ///
     /// Put first, deleted then: stopped in between it is there twice, and so is noticed; the other way it is lost.
     pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), QueueError> {
-        self.call(self.poison.create(None)).await?;
+        self.call("create_queue", self.poison.create(None)).await?;
         let copy = QueueMessage { message_text: Some(message.text.clone()) };
         // Kept until somebody has looked at it.
         let options = QueueClientSendMessageOptions {
             message_time_to_live: Some(NEVER_EXPIRES),
             ..QueueClientSendMessageOptions::default()
         };
-        self.call(async { self.poison.send_message(copy.try_into()?, Some(options)).await }).await?;
+        self.call("put", async { self.poison.send_message(copy.try_into()?, Some(options)).await }).await?;
         self.delete(message).await?;
         Ok(())
     }
 
-    async fn call<T>(&self, call: impl Future<Output = azure_core::Result<T>>) -> Result<T, QueueError> {
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = azure_core::Result<T>>,
+    ) -> Result<T, QueueError> {
         let admission = self.breaker.admit()?;
-        let result = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(answer) => answer.map_err(QueueError::from),
-            Err(_) => Err(QueueError::Timeout),
+        let work = async {
+            match timeout(CALL_TIMEOUT, call).await {
+                Ok(answer) => answer.map_err(QueueError::from),
+                Err(_) => Err(QueueError::Timeout),
+            }
         };
+        let result = upstream(System::Queue, name, work).await;
         match &result {
             Err(error) if error.is_the_services_trouble() => admission.failed(None),
             Ok(_) | Err(_) => admission.succeeded(),
@@ -247,7 +260,7 @@ impl RoomQueue {
     }
 
     async fn delete(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
-        match self.call(self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None)).await {
+        match self.call("delete", self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None)).await {
             Ok(_) => Ok(Claim::Ours),
             Err(error) if error.says_message_is_not_ours() => Ok(Claim::Lost),
             Err(error) => Err(error),

@@ -13,16 +13,32 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, info, info_span};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use ulid::Ulid;
 
 use crate::api_error::ApiError;
-use crate::telemetry::VERSION;
+use crate::metrics::{HTTP_DURATION, HTTP_REQUESTS, Word};
+use crate::telemetry::{TRACES, VERSION};
+use crate::upstream::TRACEPARENT;
 
 /// The request's id, of the caller's choice or ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
+
+/// Others are told apart by nobody.
+const KNOWN_METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// What proxies write in place of a status where nobody waited for one.
+const CALLER_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => panic!("499 is a status"),
+};
 
 /// Who called, as far as the log may know: a client's or a user's id. Left on the answer by the guards.
 #[derive(Clone, Debug)]
@@ -35,18 +51,10 @@ pub struct RequestId(pub String);
 /// Gives the request its id, runs it, completes and logs the answer.
 pub async fn log_request(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
-    let mut line = Line {
-        started: Instant::now(),
-        method: request.method().clone(),
-        invocation_id: invocation_id(request.headers()),
-        request_id: id.clone(),
-        route,
-        outcome: None,
-    };
+    let mut line = Line::begin(&request, id.clone());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let span = info_span!("request", request_id = id, route = line.route);
-    let mut response = next.run(request).instrument(span).await;
+    let span = info_span!("request", request_id = id, route = line.route());
+    let mut response = next.run(request).instrument(line.trace.clone()).instrument(span).await;
 
     let error = response.extensions_mut().remove::<Arc<ApiError>>();
     if let Some(error) = &error {
@@ -73,9 +81,10 @@ pub async fn log_request(mut request: Request, next: Next) -> Response {
 struct Line {
     started: Instant,
     method: Method,
-    route: String,
+    route: Option<MatchedPath>,
     request_id: String,
     invocation_id: Option<String>,
+    trace: Span,
     outcome: Option<Outcome>,
 }
 
@@ -85,27 +94,102 @@ struct Outcome {
     error: Option<Arc<ApiError>>,
 }
 
+impl Line {
+    fn begin(request: &Request, request_id: String) -> Self {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let mut line = Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            invocation_id: invocation_id(request.headers()),
+            request_id,
+            route,
+            trace: Span::none(),
+            outcome: None,
+        };
+        if !line.is_the_hosts_knock() {
+            line.trace = line.trace(request.headers());
+        }
+        line
+    }
+
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("-", MatchedPath::as_str)
+    }
+
+    /// The Functions host knocks every 25 ms while it starts.
+    fn is_the_hosts_knock(&self) -> bool {
+        self.route() == "/" && self.method == Method::GET
+    }
+
+    /// The request's span, in its caller's trace if there is one.
+    fn trace(&self, headers: &HeaderMap) -> Span {
+        // A method is any word that the caller likes.
+        let method = if KNOWN_METHODS.contains(&self.method) { self.method.as_str() } else { "_OTHER" };
+        let span = info_span!(
+            target: TRACES,
+            "request",
+            otel.name = format!("{method} {}", self.route()),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = method,
+            http.route = self.route(),
+            http.response.status_code = Empty,
+            code = Empty,
+            request_id = self.request_id,
+            invocation_id = self.invocation_id,
+        );
+        // Failing means that nothing is traced.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&Parent(headers)));
+        span
+    }
+
+    fn measure(&self, status: Option<StatusCode>, code: &str) {
+        let status = status.unwrap_or(CALLER_GONE);
+        self.trace.record("http.response.status_code", status.as_u16()).record("code", code);
+        if status.is_server_error() {
+            self.trace.record("otel.status_code", "error");
+        }
+        let route = || self.route.as_ref().map_or("-".into(), Word::from);
+        HTTP_REQUESTS.count([route(), status.into()]);
+        HTTP_DURATION.took(self.started.elapsed(), [route(), status.into()]);
+    }
+}
+
+/// Of a caller's headers `traceparent` alone: `tracestate` may hold anything.
+struct Parent<'a>(&'a HeaderMap);
+
+impl Extractor for Parent<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(TRACEPARENT).filter(|_| key == TRACEPARENT)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
-        // The Functions host knocks here every 25 ms while it starts.
-        if self.route == "/" && self.method == Method::GET {
+        if self.is_the_hosts_knock() {
             return;
         }
         let outcome = self.outcome.as_ref();
         let error = outcome.and_then(|outcome| outcome.error.as_deref());
+        let code = match (outcome, error) {
+            (None, _) => "caller_gone",
+            (Some(_), Some(error)) => error.code().as_str(),
+            (Some(_), None) => "ok",
+        };
+        self.measure(outcome.map(|outcome| outcome.status), code);
         info!(
             method = %self.method,
-            route = self.route,
+            route = self.route(),
             status = outcome.map(|outcome| outcome.status.as_u16()),
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             request_id = self.request_id,
             invocation_id = self.invocation_id,
             caller = outcome.and_then(|outcome| outcome.caller.as_deref()),
-            code = match (outcome, error) {
-                (None, _) => "caller_gone",
-                (Some(_), Some(error)) => error.code().as_str(),
-                (Some(_), None) => "ok",
-            },
+            code,
             cause = error.and_then(ApiError::cause),
             "request"
         );

@@ -26,14 +26,16 @@ use rand::rngs::SysRng;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::audit::{self, Trail};
 use crate::clock::Clock;
 use crate::config::{PoolConfig, RoomConfig};
+use crate::metrics::BURNED;
 use crate::pexip::{Conference, ConferenceId, NewConference, PexipClient, PexipError};
 use crate::queue::RoomQueue;
 use crate::room::{Marks, Pins, RoomName, Tag};
+use crate::upstream::create_split;
 
 pub use census::Census;
 pub use drain::Drained;
@@ -124,11 +126,12 @@ impl RoomPool {
         let deadline = Instant::now() + self.0.request_deadline;
         let (answer, taken) = oneshot::channel();
         let inner = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let result = inner.hand_out_a_room(&tag, deadline, || answer.is_closed()).await;
+        let work = async move {
+            let result = create_split(inner.hand_out_a_room(&tag, deadline, || answer.is_closed())).await;
             // If nobody waits any more, the room in here is dropped, and by that destroyed.
             let _ = answer.send(result.map(|room| Undelivered::new(Arc::clone(&inner), room)));
-        });
+        };
+        tokio::spawn(work.in_current_span());
         // The task ends without an answer only by a panic, which has been reported where it happened.
         taken.await.unwrap_or(Err(TakeRoomError::Interrupted))
     }
@@ -145,7 +148,7 @@ impl RoomPool {
     pub async fn end(&self, name: RoomName, trail: Trail) -> Result<bool, PexipError> {
         let inner = Arc::clone(&self.0);
         // A caller who hangs up after the delete must not leave the call running.
-        let ending = tokio::spawn(async move {
+        let work = async move {
             let Some(conference) = inner.pexip.find_by_name(&name).await? else { return Ok(false) };
             match inner.pexip.delete(conference.id).await {
                 // What a lost answer leaves open, a second look settles; not by the id alone, for the node may have come
@@ -160,8 +163,8 @@ impl RoomPool {
                 warn!(room = %name, %error, "the room is deleted, but its call could not be disconnected");
             }
             Ok(true)
-        });
-        match ending.await {
+        };
+        match tokio::spawn(work.in_current_span()).await {
             Ok(result) => result,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
@@ -177,6 +180,16 @@ impl RoomPool {
     /// Brings the pool up to its target; what the timer calls. One run at a time, the others report `busy`.
     pub async fn maintain(&self) -> MaintenanceReport {
         self.0.maintain().await
+    }
+
+    /// Rooms that this instance keeps leased and checked.
+    pub fn stashed(&self) -> usize {
+        self.0.stash.len()
+    }
+
+    /// Rooms that this instance took and has not made anew yet.
+    pub fn owed(&self) -> usize {
+        self.0.refill.owed()
     }
 
     /// What can be observed of the pool. Changes nothing.
@@ -212,6 +225,7 @@ impl Inner {
     /// even have been made.
     fn burn(&self, id: Option<ConferenceId>, name: RoomName, reason: &'static str) {
         audit::room_burned(&name, reason);
+        BURNED.count([]);
         let Ok(place) = Arc::clone(&self.burning).try_acquire_owned() else { return };
         let pexip = self.pexip.in_background();
         tokio::spawn(async move {

@@ -21,8 +21,9 @@ use axum::{Extension, Router};
 use crate::api_error::{ApiError, Code};
 use crate::app::AppState;
 use crate::audit::{Audit, Caller, Trail};
-use crate::auth::{EventSinkAccount, client_address, entra_bearer, genesys_token};
+use crate::auth::{EventSinkAccount, Reason, client_address, entra_bearer, genesys_token};
 use crate::caller_rates::CallerRates;
+use crate::metrics::AUTH_RESULTS;
 use crate::protection::{Bounds, allow_widget, bound, bound_with_body, contain};
 use crate::request_log::{CallerId, RequestId, log_request};
 
@@ -90,8 +91,11 @@ async fn require_role(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let token = entra_bearer(request.headers(), request.uri().query()).map_err(ApiError::entra_credentials)?;
-    let caller = state.entra.verify(&token, role).await.map_err(|refusal| ApiError::entra(refusal, role))?;
+    let token = judged("entra", entra_bearer(request.headers(), request.uri().query()));
+    let token = token.map_err(ApiError::entra_credentials)?;
+    let caller = judged("entra", state.entra.verify(&token, role).await);
+    let caller = caller.map_err(|refusal| ApiError::entra(refusal, role))?;
+    let_in("entra");
     let id = CallerId(caller.client_id().to_owned());
     Ok(let_through(caller, id, &state.rates, request, next).await)
 }
@@ -102,10 +106,21 @@ async fn require_genesys_user(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let token = genesys_token(request.headers()).map_err(ApiError::genesys_credentials)?;
-    let caller = state.genesys.verify(&token, client_address(request.headers())).await?;
+    let token = judged("genesys", genesys_token(request.headers())).map_err(ApiError::genesys_credentials)?;
+    let caller = judged("genesys", state.genesys.verify(&token, client_address(request.headers())).await)?;
+    let_in("genesys");
     let id = CallerId(caller.user_id().to_owned());
     Ok(let_through(caller, id, &state.rates, request, next).await)
+}
+
+/// Counts what a guard refuses.
+fn judged<T, E: Reason>(guard: &'static str, verdict: Result<T, E>) -> Result<T, E> {
+    verdict.inspect_err(|refusal| AUTH_RESULTS.count([guard.into(), refusal.reason().into()]))
+}
+
+/// Counts whom a guard lets in.
+fn let_in(guard: &'static str) {
+    AUTH_RESULTS.count([guard.into(), "ok".into()]);
 }
 
 /// Leaves the proof of who calls in the request, and goes on while this caller keeps to its rate.
@@ -152,7 +167,8 @@ async fn require_event_sender(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let sender = account.verify(request.headers()).map_err(ApiError::event_sink_credentials)?;
+    let sender = judged("event_sink", account.verify(request.headers())).map_err(ApiError::event_sink_credentials)?;
+    let_in("event_sink");
     request.extensions_mut().insert(sender);
     Ok(next.run(request).await)
 }

@@ -2,6 +2,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use secrecy::SecretString;
 
+use super::Reason;
+
 /// The longest Entra token, in bytes. Checked before anything is decoded: a signature check of megabytes costs
 /// milliseconds.
 const LONGEST_ENTRA_TOKEN: usize = 8 * 1024;
@@ -18,6 +20,16 @@ pub enum InvalidCredentials {
     Repeated,
     #[error("the token has a form that no valid one has")]
     Malformed,
+}
+
+impl Reason for InvalidCredentials {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Repeated => "repeated",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 /// The token in the `Authorization` header, by RFC 6750 §2.1. `query` is the request's, for a token in there as well

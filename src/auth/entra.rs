@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entra_claims::{Claims, Profile};
 use super::entra_keys::{EntraKeys, NoKey};
+use super::Reason;
 use super::jws::UnverifiedJws;
 use crate::clock::Clock;
 use crate::config::EntraConfig;
@@ -68,6 +69,16 @@ pub enum EntraRefusal {
     NoKeys,
 }
 
+impl Reason for EntraRefusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(reason) | Self::NotPermitted(reason) => reason,
+            Self::Expired => "expired",
+            Self::NoKeys => "no keys",
+        }
+    }
+}
+
 /// Verifies Entra access tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct EntraVerifier(Arc<Inner>);
@@ -98,6 +109,16 @@ impl EntraVerifier {
     /// Whether at least one key can verify tokens now.
     pub fn has_usable_key(&self) -> bool {
         self.0.keys.any_usable()
+    }
+
+    /// How long ago the keys of each profile were read, by its name; those that never were are left out.
+    pub fn key_ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.0.keys.ages()
+    }
+
+    /// Whether keys could not be read at the last try.
+    pub fn is_failing(&self) -> bool {
+        self.0.keys.any_failing()
     }
 
     /// Verifies a token and its right to a route. Authentication first, then authorisation.

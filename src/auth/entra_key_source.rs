@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
@@ -10,6 +11,7 @@ use super::entra_claims::Profile;
 use super::entra_key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
 use crate::outbound::{CallFailure, json};
+use crate::upstream::{Outcome, System, upstream};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LARGEST_DOCUMENT: usize = 256 * 1024;
@@ -44,6 +46,17 @@ impl EntraKeysError {
             Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network on the way",
             Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
             Self::KeyAddress | Self::NoKey => "check that ENTRA_AUTHORITY_URL is Entra's own",
+        }
+    }
+}
+
+impl Outcome for EntraKeysError {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Call(failure) => failure.outcome(),
+            Self::Status(429 | 500..) => "busy",
+            Self::Status(_) => "rejected",
+            Self::Issuer | Self::KeyAddress | Self::NoKey => "unreadable",
         }
     }
 }
@@ -90,7 +103,7 @@ impl KeySource {
 
     /// The usable keys, at least one; two calls.
     pub(super) async fn fetch(&self) -> Result<HashMap<String, Arc<SigningKey>>, EntraKeysError> {
-        let metadata: Metadata = self.get(self.metadata.clone()).await?;
+        let metadata: Metadata = self.get("discovery", self.metadata.clone()).await?;
         if !self.is_our_tenants(&metadata.issuer) {
             return Err(EntraKeysError::Issuer);
         }
@@ -98,17 +111,20 @@ impl KeySource {
         if metadata.jwks_uri.scheme() != "https" && self.metadata.scheme() == "https" {
             return Err(EntraKeysError::KeyAddress);
         }
-        let set: KeySet = self.get(metadata.jwks_uri).await?;
+        let set: KeySet = self.get("keys", metadata.jwks_uri).await?;
         let keys = usable_keys(set.keys, &metadata.issuer, &self.tenant_id);
         if keys.is_empty() { Err(EntraKeysError::NoKey) } else { Ok(keys) }
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<T, EntraKeysError> {
-        let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
-        match response.status().as_u16() {
-            200 => Ok(json(response, LARGEST_DOCUMENT).await?),
-            status => Err(EntraKeysError::Status(status)),
-        }
+    async fn get<T: DeserializeOwned>(&self, call: &'static str, url: Url) -> Result<T, EntraKeysError> {
+        let work = async {
+            let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
+            match response.status().as_u16() {
+                200 => Ok(json(response, LARGEST_DOCUMENT).await?),
+                status => Err(EntraKeysError::Status(status)),
+            }
+        };
+        upstream(System::Entra, call, work).await
     }
 
     /// The first segment of an issuer's path is the tenant; `{tenantid}`, as `common` has it, is none. Tokens of v1.0

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -53,6 +54,17 @@ impl EntraKeys {
         self.v1.snapshot().is_usable() || self.v2.snapshot().is_usable()
     }
 
+    /// How long ago the keys of each profile were read, by its name; those that never were are left out.
+    pub(super) fn ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let age = |keys: &ProfileKeys| keys.snapshot().read_at.map(|at| at.elapsed());
+        [("v1", age(&self.v1)), ("v2", age(&self.v2))].into_iter().filter_map(|(name, age)| Some((name, age?)))
+    }
+
+    /// Whether a profile's keys could not be read at the last try.
+    pub(super) fn any_failing(&self) -> bool {
+        [&self.v1, &self.v2].into_iter().any(|keys| keys.failing.load(Ordering::Relaxed))
+    }
+
     pub(super) async fn key(&self, profile: Profile, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
         match profile {
             Profile::V1 => self.v1.key(kid).await,
@@ -65,6 +77,7 @@ impl EntraKeys {
 struct ProfileKeys {
     current: watch::Receiver<Arc<Snapshot>>,
     unknown_kid: mpsc::Sender<UnknownKid>,
+    failing: Arc<AtomicBool>,
 }
 
 /// A request that waits for a refresh which may bring its key.
@@ -93,7 +106,9 @@ impl ProfileKeys {
     fn start(source: KeySource, min_refresh: Duration, stop: CancellationToken) -> Self {
         let (snapshots, current) = watch::channel(Arc::default());
         let (unknown_kid, requests) = mpsc::channel(MOST_WAITING);
+        let failing = Arc::new(AtomicBool::new(false));
         let refresher = Refresher {
+            failing: Arc::clone(&failing),
             source,
             snapshots,
             min_refresh,
@@ -102,7 +117,7 @@ impl ProfileKeys {
             failures: 0,
         };
         tokio::spawn(refresher.run(requests, stop));
-        Self { current, unknown_kid }
+        Self { current, unknown_kid, failing }
     }
 
     async fn key(&self, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
@@ -140,6 +155,8 @@ struct Refresher {
     /// From when on an unknown `kid` may cause a refresh.
     on_demand_from: Instant,
     failures: u32,
+    /// Whether there are any failures, for who looks on.
+    failing: Arc<AtomicBool>,
 }
 
 impl Refresher {
@@ -171,7 +188,9 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) {
-        match self.source.fetch().await {
+        let fetched = self.source.fetch().await;
+        self.failing.store(fetched.is_err(), Ordering::Relaxed);
+        match fetched {
             Ok(keys) => {
                 info!(keys = keys.len(), "Entra keys read");
                 // The set is replaced, so a key that Entra has withdrawn is gone at once.

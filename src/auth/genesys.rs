@@ -11,12 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use super::Reason;
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
 use super::genesys_verdicts::{TokenHash, Verdicts};
 use super::lookup_rate::LookupRate;
 use crate::breaker::{Breaker, Open};
 use crate::clock::Clock;
 use crate::config::{AllowedClients, GenesysConfig};
+use crate::metrics::GENESYS_LOOKUPS;
 
 /// How long a request waits for a place among the look-ups.
 const LONGEST_WAIT_FOR_A_LOOKUP: Duration = Duration::from_secs(1);
@@ -66,6 +68,18 @@ pub enum GenesysRefusal {
     TooManyLookups(Duration),
 }
 
+impl Reason for GenesysRefusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid => "unknown token",
+            Self::NotPermitted(reason) => reason,
+            Self::Unavailable(..) | Self::Busy(_) => "unavailable",
+            Self::Unreadable(_) => "unreadable answer",
+            Self::TooManyLookups(_) => "too many look-ups",
+        }
+    }
+}
+
 /// Verifies Genesys Cloud user tokens by asking Genesys. Cheap to clone.
 #[derive(Clone)]
 pub struct GenesysVerifier(Arc<Inner>);
@@ -113,6 +127,7 @@ impl GenesysVerifier {
     pub async fn verify(&self, token: &SecretString, address: Option<IpAddr>) -> Verdict {
         let hash = self.0.verdicts.hash(token);
         if let Some(verdict) = self.0.verdicts.known(&hash).await {
+            GENESYS_LOOKUPS.count(["cache".into()]);
             return verdict;
         }
         let shared = async { Err(self.look_up(hash, token, address).await) };
@@ -121,10 +136,16 @@ impl GenesysVerifier {
         if let Err(refusal @ (GenesysRefusal::Unavailable(..) | GenesysRefusal::Busy(_))) = &verdict
             && let Some(caller) = self.0.verdicts.last_known(&hash).await
         {
+            GENESYS_LOOKUPS.count(["last_word".into()]);
             warn!(genesys_user = caller.user_id, error = %refusal, "the last word of Genesys is believed once more");
             return Ok(caller);
         }
         verdict
+    }
+
+    /// Whether Genesys is left alone after failures.
+    pub fn is_left_alone(&self) -> bool {
+        self.0.breaker.is_open()
     }
 
     async fn look_up(&self, hash: TokenHash, token: &SecretString, address: Option<IpAddr>) -> Verdict {
@@ -144,6 +165,7 @@ impl GenesysVerifier {
             ));
         };
         let call = self.0.breaker.admit()?;
+        GENESYS_LOOKUPS.count(["genesys".into()]);
         let asked_at = Instant::now();
         let answer = self.ask_genesys(token).await;
         match &answer {

@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
 use crate::outbound::{CallFailure, json, retry_after};
+use crate::upstream::{Outcome, System, upstream};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -119,15 +120,24 @@ impl GenesysApi {
 
     /// Organisation and OAuth client of the token.
     pub(super) async fn token_info(&self, token: &SecretString) -> Result<TokenInfo, GenesysFailure> {
-        self.get(TOKEN_INFO, token).await
+        self.get("token", TOKEN_INFO, token).await
     }
 
     /// The user behind the token.
     pub(super) async fn user(&self, token: &SecretString) -> Result<UserMe, GenesysFailure> {
-        self.get("api/v2/users/me?expand=authorization", token).await
+        self.get("user", "api/v2/users/me?expand=authorization", token).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, token: &SecretString) -> Result<T, GenesysFailure> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+        token: &SecretString,
+    ) -> Result<T, GenesysFailure> {
+        upstream(System::Genesys, call, self.ask(path, token)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str, token: &SecretString) -> Result<T, GenesysFailure> {
         let response = match self.call(path, token).await {
             // Nothing was sent, so asking again is no second call.
             Err(CallFailure::Unreachable) => self.call(path, token).await,
@@ -161,6 +171,17 @@ fn described(response: &Response) -> String {
     match id.filter(is_guid) {
         Some(id) => format!("{}, correlation id {id}", response.status().as_u16()),
         None => response.status().as_u16().to_string(),
+    }
+}
+
+impl Outcome for GenesysFailure {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unauthorized | Self::Forbidden => "ok",
+            Self::Busy(_) => "busy",
+            Self::Unavailable(..) => "unreachable",
+            Self::Invalid(_) => "unreadable",
+        }
     }
 }
 

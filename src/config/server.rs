@@ -42,12 +42,12 @@ static LOG_LEVEL: Setting = Setting {
 static OTLP_ENDPOINT: Setting = Setting {
     name: "OTEL_EXPORTER_OTLP_ENDPOINT",
     default: Default::Described("none"),
-    meaning: "Collector to send traces and metrics to as well.",
+    meaning: "OTLP collector to send traces and metrics to, by HTTP with Protobuf: https://host[:port].",
 };
 static APPLICATION_INSIGHTS: Setting = Setting {
     name: "APPLICATIONINSIGHTS_CONNECTION_STRING",
     default: Default::Described("none"),
-    meaning: "Application Insights resource to send traces and metrics to as well.",
+    meaning: "Application Insights resource to send traces and metrics to, as Azure shows its connection string.",
 };
 static CORS_ORIGINS: Setting = Setting {
     name: "CORS_ALLOWED_ORIGINS",
@@ -182,18 +182,41 @@ impl ServerConfig {
 pub struct TelemetryConfig {
     /// Levels of our own targets. From `LOG_LEVEL`.
     pub log_level: Targets,
-    /// From `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// From `MAXCONF_ENVIRONMENT`.
+    pub environment: Environment,
+    /// From `MAXCONF_SLOT`.
+    pub slot: String,
+    /// From `OTEL_EXPORTER_OTLP_ENDPOINT`, with a slash at its end.
     pub otlp_endpoint: Option<url::Url>,
     /// From `APPLICATIONINSIGHTS_CONNECTION_STRING`. Holds an instrumentation key.
     pub application_insights: Option<SecretString>,
 }
 
 impl TelemetryConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, slot: Option<String>) -> Option<Self> {
         let log_level = reader.value(&LOG_LEVEL, log_level);
         let otlp_endpoint = reader.optional(&OTLP_ENDPOINT, base_url);
-        let application_insights = reader.optional(&APPLICATION_INSIGHTS, |text| Ok(SecretString::from(text)));
-        Some(Self { log_level: log_level?, otlp_endpoint: otlp_endpoint?, application_insights: application_insights? })
+        let application_insights = reader.optional(&APPLICATION_INSIGHTS, connection_string);
+        Some(Self {
+            log_level: log_level?,
+            environment,
+            slot: slot?,
+            otlp_endpoint: otlp_endpoint?,
+            application_insights: application_insights?,
+        })
+    }
+}
+
+/// What Azure shows as the resource's connection string: `Key=value` pairs, one of them the instrumentation key.
+fn connection_string(text: &str) -> Result<SecretString, String> {
+    let pairs: Option<Vec<_>> = text.split(';').map(|pair| pair.split_once('=')).collect();
+    let has_key = |pairs: Vec<(&str, &str)>| {
+        pairs.iter().any(|(key, value)| key.eq_ignore_ascii_case("InstrumentationKey") && !value.is_empty())
+    };
+    if pairs.is_some_and(has_key) {
+        Ok(SecretString::from(text))
+    } else {
+        Err("must be Key=value pairs with an InstrumentationKey, separated by ;".to_owned())
     }
 }
 
@@ -202,7 +225,9 @@ impl TelemetryConfig {
 fn log_level(text: &str) -> Result<Targets, String> {
     // At info the queue's library writes the address of each call that failed, a message's receipt included.
     let libraries =
-        Targets::new().with_default(LevelFilter::INFO).with_target("typespec_client_core", LevelFilter::WARN);
+        Targets::new().with_default(LevelFilter::INFO).with_target("typespec_client_core", LevelFilter::WARN)
+            // What could not be sent is said once a minute, by us.
+            .with_target("opentelemetry", LevelFilter::OFF);
     let text = text.trim();
     let expected =
         || "must be off, error, warn, info, debug or trace, or directives such as maxconf::auth=debug".to_owned();

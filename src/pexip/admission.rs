@@ -116,6 +116,11 @@ impl Admission {
         Ok(self.node.check().and_then(|()| self.tagging.check())?)
     }
 
+    /// Whether one of the breakers is open.
+    pub(super) fn is_closed(&self) -> bool {
+        self.node.is_open() || self.tagging.is_open()
+    }
+
     /// Calls that the budget allows in this minute still.
     pub(super) fn budget_left(&self) -> usize {
         self.budget.left()

@@ -125,7 +125,7 @@ impl PexipClient {
             "aliases": [{ "alias": new.name.as_str() }],
             "automatic_participants": new.automatic_participants.iter().copied().map(automatic_participant).collect::<Vec<_>>(),
         });
-        let response = self.send(permit, self.request(Method::POST, COLLECTION).json(&body), &[201]).await?;
+        let response = self.send("create", permit, self.request(Method::POST, COLLECTION).json(&body), &[201]).await?;
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
 
@@ -133,7 +133,7 @@ impl PexipClient {
     pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str()), ("limit", "2")];
-        let mut found = self.list(permit, &query).await?;
+        let mut found = self.list("find", permit, &query).await?;
         Ok(found.remove(name))
     }
 
@@ -142,14 +142,14 @@ impl PexipClient {
         let permit = self.reserve().await?;
         let all: Vec<&str> = names.iter().map(RoomName::as_str).collect();
         let limit = names.len().to_string();
-        self.list(permit, &[("name__in", all.join(",").as_str()), ("limit", limit.as_str())]).await
+        self.list("find_many", permit, &[("name__in", all.join(",").as_str()), ("limit", limit.as_str())]).await
     }
 
     /// How many conferences have names with our prefix.
     pub async fn count_ours(&self) -> Result<usize, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name__startswith", self.shared.prefix.as_str()), ("limit", "1")];
-        let (page, _): (Page, _) = self.fetch(permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+        let (page, _): (Page, _) = self.fetch("count", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         Ok(page.meta.total_count)
     }
 
@@ -167,7 +167,7 @@ impl PexipClient {
         // twice in this look, which the next one mends.
         let mut offset = Some(0);
         while let Some(from) = offset {
-            let (page, answered): (Page, _) = self.page(COLLECTION, &query, from).await?;
+            let (page, answered): (Page, _) = self.page("list", COLLECTION, &query, from).await?;
             offset = page.meta.next.as_ref().map(|_| from + page.objects.len()).filter(|next| *next > from);
             // The earliest: by the later ones a room is older than it was when it was read.
             node_time = node_time.or(answered);
@@ -179,7 +179,7 @@ impl PexipClient {
     /// The conference with this id as it is now, if it is there and ours.
     pub async fn read(&self, id: ConferenceId) -> Result<Option<Conference>, PexipError> {
         let permit = self.reserve().await?;
-        match self.fetch::<Object>(permit, self.request(Method::GET, &id.path())).await {
+        match self.fetch::<Object>("read", permit, self.request(Method::GET, &id.path())).await {
             Ok((object, _)) => {
                 let name = self.shared.prefix.own(&object.name);
                 Ok(name.map(|name| object.conference(name)))
@@ -196,20 +196,20 @@ impl PexipClient {
             None => self.reserve().await?,
         };
         let body = json!({ "tag": tag.expose(), "description": marks.to_string() });
-        self.send(permit, self.request(Method::PATCH, &id.path()).json(&body), &[202, 204]).await.map(drop)
+        self.send("tag", permit, self.request(Method::PATCH, &id.path()).json(&body), &[202, 204]).await.map(drop)
     }
 
     /// Deletes one conference. Fine, too, if it is gone already.
     pub async fn delete(&self, id: ConferenceId) -> Result<(), PexipError> {
         let permit = self.reserve().await?;
-        match self.send(permit, self.request(Method::DELETE, &id.path()), &[204]).await {
+        match self.send("delete", permit, self.request(Method::DELETE, &id.path()), &[204]).await {
             Ok(_) | Err(PexipError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn list(&self, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
-        let (page, _): (Page, _) = self.fetch(permit, self.request(Method::GET, COLLECTION).query(query)).await?;
+    async fn list(&self, call: &'static str, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
+        let (page, _): (Page, _) = self.fetch(call, permit, self.request(Method::GET, COLLECTION).query(query)).await?;
         Ok(page.ours(&self.shared.prefix).collect())
     }
 }

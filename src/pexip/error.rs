@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::LARGEST_ANSWER;
 use crate::breaker::Open;
 use crate::outbound::{CallFailure, json};
+use crate::upstream::Outcome;
 
 /// What a refusal may name: the fields that are sent, and Django's word for all of them together.
 const FIELDS: [&str; 12] = [
@@ -145,6 +146,19 @@ impl PexipError {
             status,
             fields: fields.join(", "),
             already_exists: body.to_string().contains("already exists"),
+        }
+    }
+}
+
+impl Outcome for PexipError {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::NotFound => "ok",
+            Self::AccountRefused { .. } => "refused",
+            Self::Rejected { .. } => "rejected",
+            // The last three are ours and never a call's.
+            Self::Busy { .. } | Self::Saturated | Self::Suspended { .. } | Self::OverBudget { .. } => "busy",
+            Self::Failed(failure) => failure.outcome(),
         }
     }
 }

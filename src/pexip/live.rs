@@ -49,10 +49,10 @@ impl PexipClient {
     pub async fn presence(&self) -> Result<Presence, PexipError> {
         let mut presence = Presence::default();
         // Conferences first: somebody who comes in between the two looks is seen in the second.
-        for running in self.all::<Running>(RUNNING).await? {
+        for running in self.all::<Running>("running", RUNNING).await? {
             presence.running.insert(running.name);
         }
-        for participant in self.all::<Participant>(PARTICIPANTS).await? {
+        for participant in self.all::<Participant>("participants", PARTICIPANTS).await? {
             let dialled = participant.call_direction.as_deref() == Some("out");
             let counted = if dialled { &mut presence.dialled_legs } else { &mut presence.people };
             counted.insert(participant.conference);
@@ -65,12 +65,12 @@ impl PexipClient {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str())];
         let request = self.request(Method::GET, RUNNING).query(&query);
-        let (running, _): (ListPage<Running>, _) = self.fetch(permit, request).await?;
+        let (running, _): (ListPage<Running>, _) = self.fetch("running", permit, request).await?;
         for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
             let permit = self.reserve().await?;
             let body = json!({ "conference_id": instance.id });
             let request = self.request(Method::POST, "command/v1/conference/disconnect").json(&body);
-            match self.send(permit, request, &[200, 202]).await {
+            match self.send("disconnect", permit, request, &[200, 202]).await {
                 // The command API answers 400 for a conference that has ended meanwhile.
                 Ok(_) | Err(PexipError::Rejected { .. }) => {}
                 Err(error) => return Err(error),
@@ -82,20 +82,21 @@ impl PexipClient {
     /// One page of a list from `offset` on, and the node's clock when it answered.
     pub(super) async fn page<T: DeserializeOwned>(
         &self,
+        call: &'static str,
         path: &str,
         query: &[(&str, &str)],
         offset: usize,
     ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
         let permit = self.reserve().await?;
         let request = self.request(Method::GET, path).query(query).query(&[("limit", PAGE), ("offset", offset)]);
-        self.fetch(permit, request).await
+        self.fetch(call, permit, request).await
     }
 
-    /// Every object of a list, page by page.
-    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PexipError> {
+    /// Every object of a list, page by page. `call` names it in traces and metrics.
+    pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
         let mut all = Vec::new();
         loop {
-            let (page, _): (ListPage<T>, _) = self.page(path, &[], all.len()).await?;
+            let (page, _): (ListPage<T>, _) = self.page(call, path, &[], all.len()).await?;
             let last = page.meta.next.is_none() || page.objects.is_empty();
             all.extend(page.objects);
             if last {

@@ -2,6 +2,7 @@ use azure_core::error::ErrorKind;
 use azure_core::http::StatusCode;
 
 use crate::breaker::Open;
+use crate::upstream::Outcome;
 
 /// Why the queue did not do what it was asked. Holds status and error code, never the service's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,23 @@ impl QueueError {
     /// the error code: 404 is also what a missing queue answers.
     pub(super) fn says_message_is_not_ours(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code == "MessageNotFound" || code == "PopReceiptMismatch")
+    }
+}
+
+impl Outcome for QueueError {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::NoSuchQueue => "ok",
+            _ if self.says_message_is_not_ours() => "ok",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::Credentials(_) => "refused",
+            Self::Answered { status, .. } if *status < 500 => "rejected",
+            // The last is ours and never a call's.
+            Self::Answered { .. } | Self::Suspended => "busy",
+            Self::Unreadable => "unreadable",
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::{Inner, PoolError};
 use crate::config::PoolConfig;
+use crate::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 use crate::pexip::Listing;
 
 /// What can be observed of the pool at one moment.
@@ -33,9 +34,20 @@ impl Census {
         self.messages.min(self.ready + self.warming)
     }
 
+    /// Rooms of ours on Pexip, by what they are.
+    pub fn states(&self) -> [(&'static str, usize); 5] {
+        [
+            ("ready", self.ready),
+            ("warming", self.warming),
+            ("past_age", self.past_age),
+            ("handed_out", self.handed_out),
+            ("unmarked", self.unmarked),
+        ]
+    }
+
     /// All rooms of ours on Pexip.
     pub fn rooms(&self) -> usize {
-        self.ready + self.warming + self.past_age + self.handed_out + self.unmarked
+        self.states().into_iter().map(|(_, rooms)| rooms).sum()
     }
 
     /// Rooms to be made for the pool to reach its target, within what may exist on Pexip.
@@ -68,9 +80,15 @@ impl Inner {
     /// Counts messages and rooms; also tells the rooms that were seen.
     pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
         let messages = self.count_messages().await?;
+        QUEUE_MESSAGES.is(messages, []);
         let listing = self.pexip.in_background().list_ours().await?;
         self.refill.rooms_are(listing.conferences.len());
-        Ok((self.census(messages, &listing), listing))
+        let census = self.census(messages, &listing);
+        MAX_ROOMS.is(self.config.max_rooms, []);
+        for (state, rooms) in census.states() {
+            ROOMS.is(rooms, [state.into()]);
+        }
+        Ok((census, listing))
     }
 
     /// Sorts the rooms that were seen.

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::stash::{NoReadyRoom, ReadyRoom};
 use super::{Inner, Marks};
 use crate::config::WhenEmpty;
+use crate::metrics::{CLAIM_CONFLICTS, DIRECT_CREATES};
 use crate::outbound::CallFailure;
 use crate::pexip::{Conference, NewConference, PexipError, TagSlot};
 use crate::queue::Claim;
@@ -192,7 +193,10 @@ impl Inner {
         // another citizen has. If we stop after this line, the room is untagged and the sweep removes it.
         match self.queue.claim(&room.message).await {
             Ok(Claim::Ours) => {}
-            Ok(Claim::Lost) => return Ok(Attempt::TryNext),
+            Ok(Claim::Lost) => {
+                CLAIM_CONFLICTS.count([]);
+                return Ok(Attempt::TryNext);
+            }
             Err(error) => {
                 warn!(room = %room.conference.name, %error, "claim without a clear answer, room abandoned");
                 return Ok(Attempt::QueueInTrouble);
@@ -287,6 +291,7 @@ impl Inner {
         let new = self.new_conference(Some(tag.clone()), marks);
         match timeout_at(deadline, self.create_and_read(&new)).await {
             Ok(Ok(conference)) => {
+                DIRECT_CREATES.count([]);
                 self.refill.rooms_grew(1);
                 let source = RoomSource::Direct { joinable_after: self.config.ready_delay };
                 Ok(HandedOut { conference, source })

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::Inner;
 use super::census::Census;
 use super::provision::Provisioned;
+use crate::metrics::POISON;
 use crate::pexip::Listing;
 
 /// A run ends by then: the timer comes every minute, and the Functions host kills the process of a function that
@@ -50,6 +51,7 @@ impl Inner {
                 let missing = census.missing(&self.config);
                 let Provisioned { made, failed, .. } = self.provision_many(missing, until).await;
                 let swept = self.sweep_within(&listing, until).await;
+                self.count_poison().await;
                 info!(
                     messages = census.messages,
                     ready = census.ready,
@@ -74,6 +76,14 @@ impl Inner {
                 warn!(error, "maintenance run: the pool could not be counted");
                 MaintenanceReport::Failed(error.to_owned())
             }
+        }
+    }
+
+    /// Only to be told: nothing hangs on it.
+    async fn count_poison(&self) {
+        match self.queue.approximate_poison_count().await {
+            Ok(messages) => POISON.is(messages, []),
+            Err(error) => info!(%error, "messages that were put aside could not be counted"),
         }
     }
 

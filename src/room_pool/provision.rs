@@ -53,6 +53,10 @@ impl Refill {
         self.wake.notify_one();
     }
 
+    pub(super) fn owed(&self) -> usize {
+        self.owed.load(Ordering::Relaxed)
+    }
+
     pub(super) fn rooms_known(&self) -> usize {
         self.rooms_known.load(Ordering::Relaxed)
     }
@@ -85,7 +89,7 @@ impl Inner {
                 () = stop.cancelled() => return,
                 () = self.refill.wake.notified() => {}
             }
-            while self.refill.owed.load(Ordering::Relaxed) > 0 {
+            while self.refill.owed() > 0 {
                 if let Err(error) = self.repay().await {
                     warn!(%error, "the pool could not be refilled yet");
                     tokio::select! {

@@ -152,6 +152,11 @@ impl Stash {
         }
     }
 
+    /// Rooms that are here.
+    pub(super) fn len(&self) -> usize {
+        self.state().rooms.len()
+    }
+
     /// Gives back a room that was not claimed; its lease may still run.
     pub(super) fn give_back(&self, room: ReadyRoom, moment: Moment) {
         if room.is_claimable(moment) {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Inner;
 use super::census::BothClocks;
 use crate::audit;
+use crate::metrics::{SWEEP_CAPPED, SWEPT};
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
 use crate::room::RoomName;
 
@@ -85,6 +86,7 @@ impl Inner {
         let doomed = self.doomed(listing, &presence);
         let cap = self.config.sweep_max_deletions;
         if doomed.len() > cap {
+            SWEEP_CAPPED.count([]);
             warn!(rooms = doomed.len(), cap, "more rooms to sweep than one run may delete");
         }
         let (mut swept, mut failed) = (0, 0);
@@ -169,6 +171,7 @@ impl Inner {
             return Ok(false);
         }
         audit::room_swept(&room.name, reason);
+        SWEPT.count([(*reason).into()]);
         if *running && let Err(error) = self.pexip.in_background().disconnect(&room.name).await {
             warn!(room = %room.name, %error, "the room is swept, but its call could not be disconnected yet");
         }

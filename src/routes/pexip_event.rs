@@ -6,6 +6,7 @@ use tracing::{debug, warn};
 
 use crate::api_error::ApiError;
 use crate::auth::EventSender;
+use crate::metrics::EVENTS;
 use crate::pexip::events;
 use crate::protection::whole_body;
 use crate::room::RoomNamePrefix;
@@ -31,6 +32,7 @@ pub(super) async fn handler(
         warn!(bytes = body.len(), "an event could not be read");
     }
     for event in &events {
+        EVENTS.count([event.kind.as_str().into()]);
         debug!(kind = event.kind.as_str(), "pexip event");
     }
     let ended: BTreeSet<_> = events.into_iter().filter_map(|event| event.ended).collect();

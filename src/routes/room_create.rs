@@ -9,8 +9,9 @@ use super::room_answer::ConstrainedConference;
 use crate::api_error::ApiError;
 use crate::audit::Trail;
 use crate::auth::EntraCaller;
+use crate::metrics::{HANDED_OUT, REFUSALS};
 use crate::room::{InvalidUuiData, TagRule, UuiData};
-use crate::room_pool::{HandedOut, RoomPool, RoomSource};
+use crate::room_pool::{HandedOut, RoomPool, RoomSource, TakeRoomError};
 
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
 
@@ -26,12 +27,13 @@ pub(super) async fn handler(
     let uui_data = uui_data(query.as_deref())?;
     trail.case_is(&uui_data);
     let tag = tag_rule.tag(&uui_data)?;
-    let HandedOut { conference, source } = pool.take(tag).await?.deliver();
+    let HandedOut { conference, source } = pool.take(tag).await.map_err(refused)?.deliver();
     let (source, joinable_after) = match source {
         RoomSource::Pool => ("pool", None),
         RoomSource::Direct { joinable_after } => ("direct", Some(joinable_after)),
     };
     trail.room_handed_out(&conference.name, source);
+    HANDED_OUT.count([source.into()]);
     let mut response = Json(ConstrainedConference::from(&conference)).into_response();
     let headers = response.headers_mut();
     headers.insert(ROOM_SOURCE, HeaderValue::from_static(source));
@@ -39,6 +41,13 @@ pub(super) async fn handler(
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     Ok(response)
+}
+
+/// A citizen whom nobody could be given a room for is counted.
+fn refused(error: TakeRoomError) -> ApiError {
+    let error = ApiError::from(error);
+    REFUSALS.count([error.code().as_str().into()]);
+    error
 }
 
 /// Read by hand: a repeated parameter is an error here, and where the Functions host has joined the two with a comma

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use maxconf::room::Marks;
 use maxconf_simulators::entra::SigningKey;
-use maxconf_simulators::{Fault, StoredRoom, Times};
+use maxconf_simulators::{CollectorSimulator, Fault, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,7 +27,9 @@ use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World,
 const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
 const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
 const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
-const INSIGHTS: &str = "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0";
+/// Nobody listens there.
+const INSIGHTS: &str =
+    "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0;IngestionEndpoint=https://127.0.0.1:1/";
 /// The longest that there are: nothing else in the log looks like one.
 const PINS: [&str; 2] = ["27182818284590452353", "31415926535897932384"];
 const CASE: &str = "citizen-271828,case-314159";
@@ -60,6 +62,8 @@ enum Trouble {
 struct Trap {
     app: TestApp,
     program: Program,
+    /// Where its traces and metrics go.
+    collector: CollectorSimulator,
     secrets: Secrets,
     /// Where TLS keys would be written.
     folder: TempDir,
@@ -110,11 +114,15 @@ impl Trap {
         put_ready_room_into_pool(&world);
 
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = talkative_settings(&world, credential, &folder, log_level);
+        let collector = CollectorSimulator::start().await;
+        let mut settings = talkative_settings(&world, credential, &folder, log_level);
+        settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url().to_string());
+        // With nobody listening there, each stop would wait for as long as it may; `telemetry.rs` has it.
+        settings.remove("APPLICATIONINSIGHTS_CONNECTION_STRING");
         let secrets = known_secrets(&settings["PoolStorage"]);
         let program = Program::start(&["serve"], settings);
         let url = program.url().await;
-        Self { app: TestApp::around(world, url), program, secrets, folder }
+        Self { app: TestApp::around(world, url), program, collector, secrets, folder }
     }
 
     fn entra_token(&mut self) -> String {
@@ -188,6 +196,9 @@ impl Trap {
         let output = [ended.stdout, ended.stderr].concat().join("\n");
         assert!(output.contains(REQUEST_ID), "{case}: there is a log to look through: {output}");
         self.secrets.assert_not_in(case, &output);
+        let exported = self.collector.text();
+        assert!(exported.contains(REQUEST_ID), "{case}: there are traces to look through: {exported}");
+        self.secrets.assert_not_in(case, &exported);
         let files: Vec<_> = std::fs::read_dir(self.folder.path()).expect("a folder").collect();
         assert!(files.is_empty(), "{case}: {files:?}");
     }

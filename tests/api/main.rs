@@ -43,6 +43,7 @@ mod sizing;
 mod smoke;
 mod support;
 mod test_files;
+mod telemetry;
 mod threat_model;
 mod whole_call;
 mod wycheproof;

@@ -54,9 +54,11 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 
     let world = world::start().await;
     let config = read_config(&world, cli.port)?;
-    if cli.command.is_empty() {
-        telemetry::start(&config.telemetry, telemetry::Format::Readable);
-    }
+    let export = if cli.command.is_empty() {
+        telemetry::start(&config.telemetry, telemetry::Format::Readable)
+    } else {
+        None
+    };
     let listener = match server::bind(&config.server).await {
         Ok(listener) => listener,
         Err(_) => server::bind(&read_config(&world, 0)?.server).await?,
@@ -78,6 +80,9 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     guide::print(&world, &node, &url, &reference.url());
 
     serving.await??;
+    if let Some(export) = export {
+        export.finish().await;
+    }
     timer.abort();
     println!("\nThe sandbox has ended; nothing is left behind.");
     Ok(ExitCode::SUCCESS)

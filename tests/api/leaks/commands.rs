@@ -145,8 +145,14 @@ fn a_panic_is_logged_by_its_place_and_never_by_its_text() {
 #[ignore = "the test above runs it, in a process of its own"]
 fn panics_like_the_program() {
     let log_level = Targets::new().with_default(Level::TRACE);
-    let config = TelemetryConfig { log_level, otlp_endpoint: None, application_insights: None };
-    telemetry::start(&config, Format::Json { environment: Environment::Local, slot: "production" });
+    let config = TelemetryConfig {
+        log_level,
+        environment: Environment::Local,
+        slot: "production".to_owned(),
+        otlp_endpoint: None,
+        application_insights: None,
+    };
+    assert!(telemetry::start(&config, Format::Json).is_none(), "nothing is sent anywhere");
     for text in [PASSWORD, PINS[0]] {
         let panicked = std::thread::spawn(move || panic!("{text}")).join();
         assert!(panicked.is_err());

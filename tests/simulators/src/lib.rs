@@ -4,6 +4,7 @@
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
+//! - [`collector`]: a collector of OpenTelemetry's traces and metrics
 //! - [`world`]: all of them at once
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
 //! - [`functions_host`]: Azure Functions' host, which stands between the service and its callers
@@ -12,6 +13,7 @@
 //!
 //! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
 
+pub mod collector;
 pub mod entra;
 pub mod functions_host;
 pub mod genesys;
@@ -27,6 +29,7 @@ pub mod world;
 
 mod identifier;
 
+pub use collector::CollectorSimulator;
 pub use entra::EntraSimulator;
 pub use functions_host::FunctionsHost;
 pub use genesys::{GenesysSimulator, GenesysToken};
