@@ -118,7 +118,8 @@ fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
     metrics::STASHED.by(move || [(stash.stashed() as u64, [])]);
     metrics::OWED.by(move || [(refill.owed() as u64, [])]);
     metrics::BUDGET_LEFT.by(move || [(budget.budget_left() as u64, [])]);
-    metrics::JWKS_AGE.by(move || keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>());
+    metrics::JWKS_AGE
+        .by(move || keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>());
     metrics::BREAKER_OPEN.by(move || {
         [
             (System::Pexip, pexip.is_left_alone()),

@@ -167,7 +167,8 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(lease)),
             ..QueueClientReceiveMessagesOptions::default()
         };
-        let messages = self.call("receive", async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
+        let messages =
+            self.call("receive", async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
         let items = messages.items.unwrap_or_default();
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
@@ -218,7 +219,8 @@ impl RoomQueue {
     }
 
     async fn count(&self, client: &QueueClient) -> Result<usize, QueueError> {
-        let count = self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
+        let count =
+            self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
         // Not 0: an answer without the header would look like an empty pool, and be filled.
         count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
     }
@@ -260,7 +262,10 @@ impl RoomQueue {
     }
 
     async fn delete(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
-        match self.call("delete", self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None)).await {
+        match self
+            .call("delete", self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None))
+            .await
+        {
             Ok(_) => Ok(Claim::Ours),
             Err(error) if error.says_message_is_not_ours() => Ok(Claim::Lost),
             Err(error) => Err(error),

@@ -44,7 +44,10 @@ pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
     let traces = tracer.map(|tracer| {
         // Place and thread of the code say nothing to an operator.
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-        layer.with_target(false).with_level(false).with_tracked_inactivity(false)
+        layer
+            .with_target(false)
+            .with_level(false)
+            .with_tracked_inactivity(false)
             .with_filter(Targets::new().with_target(TRACES, Level::INFO))
     });
     let log_level = config.log_level.clone().with_target(TRACES, LevelFilter::OFF);

@@ -4,9 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use super::Reason;
 use super::entra_claims::{Claims, Profile};
 use super::entra_keys::{EntraKeys, NoKey};
-use super::Reason;
 use super::jws::UnverifiedJws;
 use crate::clock::Clock;
 use crate::config::EntraConfig;

@@ -224,10 +224,11 @@ fn connection_string(text: &str) -> Result<SecretString, String> {
 /// write headers and bodies.
 fn log_level(text: &str) -> Result<Targets, String> {
     // At info the queue's library writes the address of each call that failed, a message's receipt included.
-    let libraries =
-        Targets::new().with_default(LevelFilter::INFO).with_target("typespec_client_core", LevelFilter::WARN)
-            // What could not be sent is said once a minute, by us.
-            .with_target("opentelemetry", LevelFilter::OFF);
+    let libraries = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("typespec_client_core", LevelFilter::WARN)
+        // What could not be sent is said once a minute, by us.
+        .with_target("opentelemetry", LevelFilter::OFF);
     let text = text.trim();
     let expected =
         || "must be off, error, warn, info, debug or trace, or directives such as maxconf::auth=debug".to_owned();

@@ -149,7 +149,8 @@ impl PexipClient {
     pub async fn count_ours(&self) -> Result<usize, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name__startswith", self.shared.prefix.as_str()), ("limit", "1")];
-        let (page, _): (Page, _) = self.fetch("count", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+        let (page, _): (Page, _) =
+            self.fetch("count", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         Ok(page.meta.total_count)
     }
 
@@ -208,7 +209,12 @@ impl PexipClient {
         }
     }
 
-    async fn list(&self, call: &'static str, permit: Permit, query: &[(&str, &str)]) -> Result<HashMap<RoomName, Conference>, PexipError> {
+    async fn list(
+        &self,
+        call: &'static str,
+        permit: Permit,
+        query: &[(&str, &str)],
+    ) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let (page, _): (Page, _) = self.fetch(call, permit, self.request(Method::GET, COLLECTION).query(query)).await?;
         Ok(page.ours(&self.shared.prefix).collect())
     }

@@ -107,9 +107,9 @@ impl Export {
             metrics = send_metrics(metrics, numbers.with_temporality(Temporality::Delta).build()?);
         }
         if let Some(connection) = &config.application_insights {
+            let client = Client::new("Application Insights", &http);
             let exporter = || {
-                let client = Client::new("Application Insights", &http);
-                Exporter::new_from_connection_string(connection.expose_secret(), client)
+                Exporter::new_from_connection_string(connection.expose_secret(), client.clone())
                     .map_err(|_| ExportError::ApplicationInsights)
             };
             traces = send_spans(traces, exporter()?);
@@ -203,9 +203,9 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let call = self.http.execute(reqwest::Request::try_from(request)?);
-        let call = self.runtime.spawn(async {
-            let response = call.await?;
+        let (http, request) = (self.http.clone(), reqwest::Request::try_from(request)?);
+        let call = self.runtime.spawn(async move {
+            let response = http.execute(request).await?;
             let status = response.status();
             Ok::<_, CallFailure>((status, body(response, LARGEST_ANSWER).await?))
         });

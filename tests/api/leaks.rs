@@ -28,8 +28,7 @@ const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
 const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
 const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
 /// Nobody listens there.
-const INSIGHTS: &str =
-    "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0;IngestionEndpoint=https://127.0.0.1:1/";
+const INSIGHTS: &str = "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0;IngestionEndpoint=https://127.0.0.1:1/";
 /// The longest that there are: nothing else in the log looks like one.
 const PINS: [&str; 2] = ["27182818284590452353", "31415926535897932384"];
 const CASE: &str = "citizen-271828,case-314159";

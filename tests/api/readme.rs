@@ -1,10 +1,11 @@
-//! The settings and the audit events in the README are those of the program.
+//! The settings, the audit events and the metrics in the README are those of the program.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use maxconf::audit::{Decision, FIELDS};
 use maxconf::config::{Config, Default};
+use maxconf::metrics::{ALL, About};
 
 #[test]
 fn the_readme_lists_every_setting_with_its_default_and_meaning() {
@@ -32,6 +33,21 @@ fn the_readme_lists_every_audit_event_with_its_fields() {
         writeln!(table, "| `{field}` | {} |", plain(meaning)).expect("text in memory");
     }
     assert_listed("audit", &table);
+}
+
+#[test]
+fn the_readme_lists_every_metric_with_its_labels_and_meaning() {
+    let mut table = "| Metric | Kind | Unit | Labels | Meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for About { name, kind, unit, labels, meaning } in ALL {
+        let labels = labels.iter().map(|label| match label.values {
+            [] => format!("`{}`", label.name),
+            values => format!("`{}`: {}", label.name, values.join(", ")),
+        });
+        let labels = labels.collect::<Vec<_>>().join("; ");
+        writeln!(table, "| `{name}` | {} | `{unit}` | {labels} | {} |", kind.as_str(), plain(meaning))
+            .expect("text in memory");
+    }
+    assert_listed("metrics", &table);
 }
 
 /// Asserts that this stands in the README between the marks of this name.

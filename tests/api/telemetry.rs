@@ -1,0 +1,330 @@
+//! Traces and metrics, as a collector receives them from the real program. That no secret is in them is the subject of
+//! `leaks.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use maxconf::metrics::{ALL, About, SLOT};
+use maxconf_simulators::collector::{ReceivedPoint, ReceivedSpan};
+use maxconf_simulators::{CollectorSimulator, Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::support::{Answer, Call, Program, TAG, TestApp, TestAppBuilder, UUI_DATA, eventually};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+const INVOCATION: &str = "3f2b8c1e-5d4a-4b6f-9e7d-0a1b2c3d4e5f";
+
+/// The program, and whom it tells what it does.
+struct Told {
+    app: TestApp,
+    program: Program,
+    collector: CollectorSimulator,
+}
+
+/// What the collector has, once the program has ended.
+struct Heard {
+    spans: Vec<ReceivedSpan>,
+    points: Vec<ReceivedPoint>,
+}
+
+impl Told {
+    async fn start(settings: impl FnOnce(TestAppBuilder) -> TestAppBuilder) -> Self {
+        let collector = CollectorSimulator::start().await;
+        let builder = TestApp::with().set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).set("MAXCONF_SLOT", "blue-2");
+        let (app, program) = settings(builder).start_program().await;
+        Self { app, program, collector }
+    }
+
+    /// A create within the caller's own trace.
+    async fn create(&self) -> Answer {
+        let create = self.app.request(Method::POST, &format!("room/create?uuiData={UUI_DATA}"));
+        let create = create.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).header("tracestate", "of=theirs");
+        let create = create.header("x-azure-functions-invocationid", INVOCATION).header("x-request-id", "create-1");
+        self.app.send(create.bearer_auth(self.app.entra.token().build())).await
+    }
+
+    /// Stops the program, which sends what is left.
+    async fn heard(self) -> Heard {
+        self.program.signal("TERM");
+        let ended = self.program.ended().await;
+        assert_eq!(ended.code, Some(143), "{ended:?}");
+        Heard { spans: self.collector.spans(), points: self.collector.points() }
+    }
+}
+
+impl Heard {
+    /// The one span of this name.
+    #[track_caller]
+    fn span(&self, name: &str) -> &ReceivedSpan {
+        let found: Vec<_> = self.spans.iter().filter(|span| span.name == name).collect();
+        assert_eq!(found.len(), 1, "{name} in {:#?}", self.spans);
+        found[0]
+    }
+
+    /// Names and outcomes of the calls within a request.
+    fn calls_of(&self, request: &ReceivedSpan) -> Vec<(&str, &str)> {
+        let calls = self.spans.iter().filter(|span| span.parent == request.id);
+        let mut calls: Vec<_> = calls.map(|call| (call.name.as_str(), call.attributes["outcome"].as_str())).collect();
+        calls.sort_unstable();
+        calls
+    }
+
+    /// What a metric came to with these labels, added up; a gauge's last number.
+    fn number(&self, metric: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let points = self.points.iter().filter(|point| {
+            point.metric == metric
+                && labels.iter().all(|(label, value)| point.labels.get(*label).is_some_and(|is| is == value))
+        });
+        points.fold(None, |sum, point| match point.kind {
+            "gauge" => Some(point.value),
+            "histogram" => Some(sum.unwrap_or_default() + f64::from(u32::try_from(point.count).expect("a few"))),
+            _ => Some(sum.unwrap_or_default() + point.value),
+        })
+    }
+
+    #[track_caller]
+    fn assert_numbers(&self, expected: &[(&str, &[(&str, &str)], Option<f64>)]) {
+        for (metric, labels, number) in expected {
+            assert_eq!(self.number(metric, labels), *number, "{metric} {labels:?} in {:#?}", self.points);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_create_is_one_trace_of_the_request_and_its_calls() {
+    let told = Told::start(|builder| builder).await;
+    told.app.warm_up().await;
+    let name = told.create().await.room();
+    assert_eq!(told.app.public_room(&name).await.room(), name);
+    let (tagging, asking) = (told.app.pexip.traffic().log(), told.app.genesys.traffic().log());
+    let heard = told.heard().await;
+
+    let create = heard.span("POST /room/create");
+    let expected = [
+        ("http.request.method", "POST"),
+        ("http.route", "/room/create"),
+        ("http.response.status_code", "200"),
+        ("code", "ok"),
+        ("invocation_id", INVOCATION),
+        ("request_id", "create-1"),
+    ];
+    let expected: BTreeMap<_, _> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    assert_eq!(create.attributes, expected, "and nothing else");
+    assert_eq!((create.trace.as_str(), create.parent.as_str()), (TRACE, PARENT), "in the caller's trace");
+    assert_eq!((create.kind.as_str(), create.failed, create.events), ("server", false, 0));
+    assert_eq!(heard.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok")]);
+
+    let look = heard.span("GET /public/room/{name}");
+    assert!(look.parent.is_empty() && look.trace != TRACE, "a trace of its own: {look:?}");
+    assert_eq!(heard.calls_of(look), [("genesys token", "ok"), ("genesys user", "ok"), ("pexip find", "ok")]);
+
+    let tag = heard.span("pexip tag");
+    assert_eq!((tag.kind.as_str(), tag.trace.as_str()), ("client", TRACE));
+    let known: BTreeSet<_> =
+        heard.spans.iter().filter(|span| span.kind == "client").flat_map(|span| span.attributes.keys()).collect();
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), ["call", "outcome", "system"], "no address, no name");
+    let tagging = tagging.iter().find(|call| call.method == Method::PATCH).expect("the tag");
+    assert_eq!(tagging.headers["traceparent"], format!("00-{TRACE}-{}-01", tag.id), "passed on to Pexip");
+    assert!(!tagging.headers.contains_key("tracestate"), "which may hold anything");
+    assert!(asking.iter().all(|call| !call.headers.contains_key("traceparent")), "Genesys is told nothing of it");
+}
+
+#[tokio::test]
+async fn what_a_create_does_is_counted() {
+    let told = Told::start(|builder| builder).await;
+    told.app.warm_up().await;
+    let name = told.create().await.room();
+    for _ in 0..2 {
+        let look = told.app.request(Method::GET, &format!("public/room/{name}"));
+        told.app.send(look.header("x-auth-token", "a-token-that-genesys-does-not-know")).await;
+    }
+    told.app.send(told.app.request(Method::POST, "room/create")).await.assert_problem(401, "token_missing");
+    told.app.fill_pool().await;
+    let heard = told.heard().await;
+
+    heard.assert_numbers(&[
+        ("maxconf.pool.handed_out", &[("source", "pool")], Some(1.0)),
+        ("maxconf.pool.direct_creates", &[], None),
+        ("maxconf.pool.refusals", &[], None),
+        ("maxconf.pool.burned", &[], None),
+        ("maxconf.create.duration", &[("part", "own")], Some(1.0)),
+        ("maxconf.create.duration", &[("part", "queue")], Some(1.0)),
+        ("maxconf.create.duration", &[("part", "pexip")], Some(1.0)),
+        ("maxconf.http.requests", &[("route", "/room/create"), ("status", "200")], Some(1.0)),
+        ("maxconf.http.requests", &[("route", "/room/create"), ("status", "401")], Some(1.0)),
+        ("maxconf.http.requests", &[("route", "/public/room/{name}")], Some(2.0)),
+        ("maxconf.http.duration", &[("route", "/room/create"), ("status", "200")], Some(1.0)),
+        ("maxconf.auth.results", &[("guard", "entra"), ("reason", "ok")], Some(1.0)),
+        ("maxconf.auth.results", &[("guard", "entra"), ("reason", "missing")], Some(1.0)),
+        ("maxconf.auth.results", &[("guard", "genesys"), ("reason", "unknown token")], Some(2.0)),
+        ("maxconf.genesys.lookups", &[("answered_by", "genesys")], Some(1.0)),
+        ("maxconf.genesys.lookups", &[("answered_by", "cache")], Some(1.0)),
+        ("maxconf.upstream.calls", &[("system", "genesys"), ("outcome", "ok")], Some(1.0)),
+        ("maxconf.pool.rooms", &[("state", "handed_out")], Some(1.0)),
+        ("maxconf.pool.max_rooms", &[], Some(1000.0)),
+        ("maxconf.pool.poison", &[], Some(0.0)),
+        ("maxconf.pool.owed", &[], Some(0.0)),
+        ("maxconf.breaker.open", &[("system", "pexip")], Some(0.0)),
+        ("maxconf.breaker.open", &[("system", "entra")], Some(0.0)),
+        ("maxconf.entra.keys_age", &[("profile", "v1")], Some(0.0)),
+    ]);
+    assert!(heard.number("maxconf.pool.stashed", &[]).is_some_and(|rooms| rooms >= 1.0), "{:#?}", heard.points);
+    assert!(heard.number("maxconf.pool.queue_messages", &[]).is_some_and(|messages| messages >= 3.0));
+    assert!(heard.number("maxconf.pexip.budget_left", &[]).is_some_and(|calls| calls > 1.0));
+    assert_all_as_described(&heard.points);
+}
+
+/// Each metric is in the table as it is sent, with the slot on every point.
+#[track_caller]
+fn assert_all_as_described(points: &[ReceivedPoint]) {
+    for point in points {
+        let about = ALL.iter().find(|about| about.name == point.metric);
+        let about = about.unwrap_or_else(|| panic!("{} is not in the table", point.metric));
+        assert_eq!((point.kind, point.unit.as_str()), (about.kind.as_str(), about.unit), "{}", about.name);
+        let labels: BTreeSet<_> = point.labels.keys().map(String::as_str).collect();
+        assert_eq!(labels, labels_of(about), "{point:?}");
+        assert_eq!(point.labels[SLOT], "blue-2");
+        assert_eq!(point.resource["service.name"], "maxconf");
+        assert_eq!(point.resource["deployment.environment.name"], "local");
+    }
+}
+
+fn labels_of(about: &About) -> BTreeSet<&'static str> {
+    about.labels.iter().map(|label| label.name).chain([SLOT]).collect()
+}
+
+#[tokio::test]
+async fn a_create_that_fails_says_where() {
+    let told = Told::start(|builder| builder).await;
+    told.app.warm_up().await;
+    told.app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(503));
+    let answer = told.create().await;
+    assert!(answer.status.is_server_error(), "{answer:?}");
+    let (status, code) =
+        (answer.status.as_u16().to_string(), answer.json()["code"].as_str().expect("a code").to_owned());
+    let heard = told.heard().await;
+
+    let create = heard.span("POST /room/create");
+    assert!(create.failed);
+    assert_eq!((&create.attributes["http.response.status_code"], &create.attributes["code"]), (&status, &code));
+    let calls = heard.calls_of(create);
+    assert!(calls.contains(&("queue delete", "ok")) && calls.contains(&("pexip tag", "busy")), "{calls:?}");
+    assert!(heard.spans.iter().all(|span| span.failed == (span.name == "pexip tag" || span.id == create.id)));
+    heard.assert_numbers(&[
+        ("maxconf.pool.refusals", &[("code", &code)], Some(1.0)),
+        ("maxconf.pool.burned", &[], Some(1.0)),
+        ("maxconf.pool.handed_out", &[], None),
+        ("maxconf.create.duration", &[], None),
+        ("maxconf.http.requests", &[("route", "/room/create"), ("status", &status)], Some(1.0)),
+    ]);
+    let tags = calls.iter().filter(|call| call.1 == "busy").count();
+    assert_eq!(heard.number("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "busy")]), Some(tags as f64));
+    assert_all_as_described(&heard.points);
+}
+
+#[tokio::test]
+async fn a_sweep_is_counted_by_its_reason_and_where_it_stops() {
+    let settings = |builder: TestAppBuilder| builder.set("POOL_TARGET_SIZE", 0).set("SWEEP_MAX_DELETIONS", 1);
+    let told = Told::start(settings).await;
+    for name in ["vbv-01jd5p3xk8qqqqqqqqqqqqqq01", "vbv-01jd5p3xk8qqqqqqqqqqqqqq02"] {
+        let room = StoredRoom::named(name).tagged(TAG).described("handed-out=2020-01-01T00:00:00Z".to_owned());
+        told.app.pexip.insert(room);
+    }
+    told.app.fill_pool().await;
+    let heard = told.heard().await;
+
+    heard.assert_numbers(&[
+        ("maxconf.pool.swept", &[("reason", "past_absolute_lifetime")], Some(1.0)),
+        ("maxconf.pool.sweep_capped", &[], Some(1.0)),
+        ("maxconf.pool.rooms", &[("state", "handed_out")], Some(2.0)),
+    ]);
+    let run = heard.span("POST /function_pool_maintenance");
+    let calls = heard.calls_of(run);
+    assert!(calls.contains(&("pexip list", "ok")) && calls.contains(&("pexip delete", "ok")), "{calls:?}");
+}
+
+/// The collector is never waited for: while it holds the first report, creates are answered, and the stop goes on
+/// without it.
+#[tokio::test]
+async fn a_collector_that_stalls_holds_up_nothing_but_itself() {
+    let told = Told::start(|builder| builder).await;
+    let traffic = told.collector.traffic().clone();
+    traffic.inject(Matching::any(), Times::Always, Fault::Stall);
+    told.app.warm_up().await;
+    eventually("the collector has a report and keeps quiet", async || traffic.count(&Matching::any()) > 0).await;
+
+    assert_eq!(told.create().await.status, 200);
+
+    assert!(traffic.log().iter().all(|report| report.status.is_none()), "it keeps quiet still");
+    let heard = told.heard().await;
+    assert!(heard.spans.is_empty(), "{:?}", heard.spans);
+}
+
+#[tokio::test]
+async fn collectors_that_are_gone_cost_one_line_of_the_log_each() {
+    let key = "5ca1ab1e-feed-4bad-8bee-decafc0ffee0";
+    let insights = format!("InstrumentationKey={key};IngestionEndpoint=https://127.0.0.1:1/");
+    let told = Told::start(|builder| builder.set("APPLICATIONINSIGHTS_CONNECTION_STRING", insights)).await;
+    told.collector.stop().await;
+    told.app.warm_up().await;
+    for _ in 0..3 {
+        assert_eq!(told.create().await.status, 200);
+    }
+    let complaints = || {
+        let events = told.program.events().into_iter().filter(|event| event["destination"].is_string());
+        events.map(|event| event["destination"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    eventually("both are missed", async || complaints().len() >= 2).await;
+    told.program.signal("TERM");
+    let ended = told.program.ended().await;
+
+    assert_eq!(ended.code, Some(143), "{ended:?}");
+    assert!(ended.stderr.is_empty(), "{ended:?}");
+    for destination in ["OTLP", "Application Insights"] {
+        let lines = ended.stdout.iter().filter(|line| line.contains(&format!(r#""destination":"{destination}""#)));
+        assert_eq!(lines.count(), 1, "{destination}: {:#?}", ended.stdout);
+    }
+    assert!(!ended.stdout.iter().any(|line| line.contains(key)), "{:#?}", ended.stdout);
+    assert!(!ended.stdout.iter().any(|line| line.contains("opentelemetry")), "the libraries keep quiet");
+}
+
+/// A metric that the alerts in `infra/` count on.
+#[derive(Deserialize)]
+struct Counted {
+    kind: String,
+    labels: BTreeSet<String>,
+    #[serde(default)]
+    values: BTreeMap<String, Vec<String>>,
+}
+
+#[test]
+fn the_alerts_count_on_metrics_that_there_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/metrics.json");
+    let text = std::fs::read_to_string(path).expect("infra/metrics.json");
+    let counted: BTreeMap<String, Counted> = serde_json::from_str(&text).expect("metrics by their names");
+    assert!(!counted.is_empty());
+    for (name, Counted { kind, labels, values }) in counted {
+        let about = ALL.iter().find(|about| about.name == name).unwrap_or_else(|| panic!("there is no {name}"));
+        assert_eq!(kind, about.kind.as_str(), "{name}");
+        // An alert need not look at every label.
+        let known = labels_of(about);
+        assert!(
+            labels.iter().all(|label| known.contains(label.as_str())) && labels.contains(SLOT),
+            "{name}: {labels:?}"
+        );
+        for (label, values) in values {
+            let known = about.labels.iter().find(|known| known.name == label);
+            let known = known.unwrap_or_else(|| panic!("{name} has no label {label}")).values;
+            assert!(values.iter().all(|value| known.contains(&value.as_str())), "{name}: {label} is never {values:?}");
+        }
+    }
+}
+
+#[test]
+fn every_metric_has_a_name_of_its_own() {
+    let names: BTreeSet<_> = ALL.iter().map(|about| about.name).collect();
+    assert_eq!(names.len(), ALL.len());
+    assert!(names.iter().all(|name| name.starts_with("maxconf.")), "{names:?}");
+}
