@@ -78,7 +78,6 @@ const STATUS: Label = Label { name: "status", values: &[] };
 macro_rules! metrics {
     ($($id:ident: $instrument:ident = $name:literal, $unit:literal, $labels:expr, $meaning:literal;)+) => {
         $(
-            #[doc = $meaning]
             pub static $id: $instrument =
                 $instrument::new(About { name: $name, kind: $instrument::KIND, unit: $unit, labels: $labels, meaning: $meaning });
         )+

@@ -40,8 +40,8 @@ pub enum Format {
 /// Later calls have no effect.
 pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
     let export = Export::begin(config);
-    let tracer = export.as_ref().ok().and_then(Option::as_ref).map(Export::tracer);
-    let traces = tracer.map(|tracer| {
+    let traced = export.as_ref().ok().and_then(Option::as_ref).map(Export::tracer);
+    let spans = traced.map(|tracer| {
         // Place and thread of the code say nothing to an operator.
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
         layer
@@ -51,7 +51,7 @@ pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
             .with_filter(Targets::new().with_target(TRACES, Level::INFO))
     });
     let log_level = config.log_level.clone().with_target(TRACES, LevelFilter::OFF);
-    let registry = tracing_subscriber::registry().with(traces);
+    let registry = tracing_subscriber::registry().with(spans);
     // Failing means that a test of the same process has started logging before.
     let _ = match format {
         Format::Json => {

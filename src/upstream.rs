@@ -59,7 +59,8 @@ pub async fn upstream<T, E: Outcome>(
         outcome = Empty,
     );
     let mut under_way = UnderWay { system, span, started: Instant::now(), outcome: "given_up" };
-    let result = work.instrument(under_way.span.clone()).await;
+    // Boxed: a call is large, and would be part of whatever makes it several times over.
+    let result = Box::pin(work).instrument(under_way.span.clone()).await;
     under_way.outcome = result.as_ref().err().map_or("ok", Outcome::outcome);
     result
 }

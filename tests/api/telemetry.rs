@@ -23,6 +23,9 @@ struct Told {
     collector: CollectorSimulator,
 }
 
+/// A metric, some of its labels, and what it came to; `None` where nothing was told.
+type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<f64>);
+
 /// What the collector has, once the program has ended.
 struct Heard {
     spans: Vec<ReceivedSpan>,
@@ -79,13 +82,13 @@ impl Heard {
         });
         points.fold(None, |sum, point| match point.kind {
             "gauge" => Some(point.value),
-            "histogram" => Some(sum.unwrap_or_default() + f64::from(u32::try_from(point.count).expect("a few"))),
+            "histogram" => Some(sum.unwrap_or_default() + few(usize::try_from(point.count).expect("a few"))),
             _ => Some(sum.unwrap_or_default() + point.value),
         })
     }
 
     #[track_caller]
-    fn assert_numbers(&self, expected: &[(&str, &[(&str, &str)], Option<f64>)]) {
+    fn assert_numbers(&self, expected: &[Expected<'_>]) {
         for (metric, labels, number) in expected {
             assert_eq!(self.number(metric, labels), *number, "{metric} {labels:?} in {:#?}", self.points);
         }
@@ -191,6 +194,10 @@ fn assert_all_as_described(points: &[ReceivedPoint]) {
     }
 }
 
+fn few(number: usize) -> f64 {
+    f64::from(u32::try_from(number).expect("a few"))
+}
+
 fn labels_of(about: &About) -> BTreeSet<&'static str> {
     about.labels.iter().map(|label| label.name).chain([SLOT]).collect()
 }
@@ -220,7 +227,7 @@ async fn a_create_that_fails_says_where() {
         ("maxconf.http.requests", &[("route", "/room/create"), ("status", &status)], Some(1.0)),
     ]);
     let tags = calls.iter().filter(|call| call.1 == "busy").count();
-    assert_eq!(heard.number("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "busy")]), Some(tags as f64));
+    assert_eq!(heard.number("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "busy")]), Some(few(tags)));
     assert_all_as_described(&heard.points);
 }
 
