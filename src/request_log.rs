@@ -53,7 +53,7 @@ pub async fn log_request(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let mut line = Line::begin(&request, id.clone());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let span = info_span!("request", request_id = id, route = line.route());
+    let span = info_span!("request", request_id = id, route = line.template());
     let mut response = next.run(request).instrument(line.trace.clone()).instrument(span).await;
 
     let error = response.extensions_mut().remove::<Arc<ApiError>>();
@@ -112,13 +112,13 @@ impl Line {
         line
     }
 
-    fn route(&self) -> &str {
+    fn template(&self) -> &str {
         self.route.as_ref().map_or("-", MatchedPath::as_str)
     }
 
     /// The Functions host knocks every 25 ms while it starts.
     fn is_the_hosts_knock(&self) -> bool {
-        self.route() == "/" && self.method == Method::GET
+        self.template() == "/" && self.method == Method::GET
     }
 
     /// The request's span, in its caller's trace if there is one.
@@ -128,11 +128,11 @@ impl Line {
         let span = info_span!(
             target: TRACES,
             "request",
-            otel.name = format!("{method} {}", self.route()),
+            otel.name = format!("{method} {}", self.template()),
             otel.kind = "server",
             otel.status_code = Empty,
             http.request.method = method,
-            http.route = self.route(),
+            http.route = self.template(),
             http.response.status_code = Empty,
             code = Empty,
             request_id = self.request_id,
@@ -183,7 +183,7 @@ impl Drop for Line {
         self.measure(outcome.map(|outcome| outcome.status), code);
         info!(
             method = %self.method,
-            route = self.route(),
+            route = self.template(),
             status = outcome.map(|outcome| outcome.status.as_u16()),
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             request_id = self.request_id,
