@@ -64,7 +64,7 @@ struct Global {
 impl PexipClient {
     /// The least length of a PIN; `None` where the release has no such setting.
     pub async fn min_pin_length(&self) -> Result<Option<usize>, PexipError> {
-        let global = self.all::<Global>(GLOBAL).await?;
+        let global = self.all::<Global>("settings", GLOBAL).await?;
         Ok(global.into_iter().find_map(|global| global.min_pin_length))
     }
 
@@ -72,7 +72,7 @@ impl PexipClient {
     pub async fn has_automatic_participant(&self, id: u64) -> Result<bool, PexipError> {
         let permit = self.reserve().await?;
         let request = self.request(Method::GET, &format!("{AUTOMATIC_PARTICIPANT}/{id}"));
-        match self.fetch::<serde::de::IgnoredAny>(permit, request).await {
+        match self.fetch::<serde::de::IgnoredAny>("automatic_participant", permit, request).await {
             Ok(_) => Ok(true),
             Err(PexipError::NotFound) => Ok(false),
             Err(error) => Err(error),
@@ -81,17 +81,17 @@ impl PexipClient {
 
     /// Where the Conferencing Nodes send events.
     pub async fn event_sinks(&self) -> Result<Vec<EventSinkRecord>, PexipError> {
-        self.all(EVENT_SINKS).await
+        self.all("event_sinks", EVENT_SINKS).await
     }
 
     /// The Conferencing Nodes and what they run.
     pub async fn conferencing_nodes(&self) -> Result<Vec<ConferencingNode>, PexipError> {
-        self.all(CONFERENCING_NODES).await
+        self.all("nodes", CONFERENCING_NODES).await
     }
 
     /// The alarms that are raised now.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, PexipError> {
-        self.all(ALARMS).await
+        self.all("alarms", ALARMS).await
     }
 }
 

@@ -54,11 +54,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 
     let world = world::start().await;
     let config = read_config(&world, cli.port)?;
-    let export = if cli.command.is_empty() {
-        telemetry::start(&config.telemetry, telemetry::Format::Readable)
-    } else {
-        None
-    };
+    let export =
+        if cli.command.is_empty() { telemetry::start(&config.telemetry, telemetry::Format::Readable) } else { None };
     let listener = match server::bind(&config.server).await {
         Ok(listener) => listener,
         Err(_) => server::bind(&read_config(&world, 0)?.server).await?,
