@@ -195,7 +195,7 @@ impl Client {
 
     fn complain(&self, cause: &Undelivered) {
         if self.complaints.check().is_ok() {
-            warn!(destination = self.destination, %cause, "traces or metrics could not be sent and may be lost");
+            warn!(destination = self.destination, error = %cause, "traces or metrics could not be sent and may be lost");
         }
     }
 }
