@@ -4,41 +4,22 @@
 use std::collections::HashSet;
 
 use maxconf::queue::RoomQueue;
-use maxconf_simulators::functions_host::{Level, Mode};
 use reqwest::Method;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, POOL_QUEUE, TestApp, TestAppBuilder, citizen, eventually, room_queue, within};
-
-pub(crate) const MODES: [Mode; 2] = [Mode::Forwarding, Mode::Proxying];
+use crate::support::{Answer, HOSTS, POOL_QUEUE, TestApp, TestAppBuilder, citizen, eventually, room_queue, within};
 
 const POOL: usize = 4;
 const CITIZENS: usize = 24;
 
 #[tokio::test]
 async fn a_pool_of_four_serves_twenty_four_citizens_and_is_filled_again() {
-    let app = service().start().await;
-    let queue = room_queue(&app.queue.connection_string(), POOL_QUEUE);
-
-    citizens_meet_agents_and_the_pool_is_filled_again(&app, &queue).await;
-}
-
-#[tokio::test]
-async fn the_same_holds_on_either_kind_of_functions_host() {
-    for mode in MODES {
-        let app = service().start_on_host(mode).await;
+    for host in HOSTS {
+        let app = service().start_on(host).await;
         let queue = room_queue(&app.queue.connection_string(), POOL_QUEUE);
 
         citizens_meet_agents_and_the_pool_is_filled_again(&app, &queue).await;
-
-        assert_the_host_has_nothing_to_complain_of(&app);
     }
-}
-
-pub(crate) fn assert_the_host_has_nothing_to_complain_of(app: &TestApp) {
-    let complaints: Vec<_> = app.host().log().into_iter().filter(|line| line.level != Level::Information).collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
-    assert_eq!(app.host().starts(), 1, "the handler was started once and for all");
 }
 
 /// The service under this test, but for its queue.
@@ -85,6 +66,7 @@ pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &Test
     })
     .await;
     assert_eq!(app.pexip.rooms().len(), POOL, "nothing is left of the rooms that were handed out");
+    app.assert_no_complaint_of_the_host();
 }
 
 /// All at the same moment, each with the tag that is to be written.

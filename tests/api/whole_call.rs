@@ -11,7 +11,7 @@ use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, eventually, room_queue, time_passes_until,
+    Answer, HOSTS, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, eventually, room_queue, time_passes_until,
 };
 
 const POOL: usize = 2;
@@ -74,11 +74,12 @@ impl<'a> Call<'a> {
 
     async fn pool_is_full_again(&self) {
         eventually("the pool is full again, and nothing else is left", async || {
-            self.app.run_maintenance().await;
+            self.app.maintain().await;
             let rooms = self.app.pexip.rooms();
             rooms.len() == POOL && rooms.iter().all(|room| room.tag.is_empty())
         })
         .await;
+        self.app.assert_no_complaint_of_the_host();
     }
 }
 
@@ -105,8 +106,10 @@ impl Room {
 
 #[tokio::test]
 async fn a_call_from_the_first_token_to_a_full_pool() {
-    let app = service().start().await;
-    a_whole_call(&app, &room_queue(&app.queue.connection_string(), POOL_QUEUE)).await;
+    for host in HOSTS {
+        let app = service().start_on(host).await;
+        a_whole_call(&app, &room_queue(&app.queue.connection_string(), POOL_QUEUE)).await;
+    }
 }
 
 #[tokio::test]
@@ -155,39 +158,43 @@ async fn a_whole_call(app: &TestApp, queue: &RoomQueue) {
 
 #[tokio::test]
 async fn idims_delete_ends_a_call_that_is_going_on() {
-    let app = service().start().await;
-    let call = Call::prepare(&app).await;
-    let room = call.room().await;
-    call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
-    call.agents_node.join(&room.alias, &room.host_pin).expect("the agent is let in");
+    for host in HOSTS {
+        let app = service().start_on(host).await;
+        let call = Call::prepare(&app).await;
+        let room = call.room().await;
+        call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+        call.agents_node.join(&room.alias, &room.host_pin).expect("the agent is let in");
 
-    assert_eq!(app.delete_room(&room.name).await.status, 204);
+        assert_eq!(app.delete_room(&room.name).await.status, 204);
 
-    assert!(!app.pexip.is_running(&room.name), "nobody is left in it");
-    assert_eq!(app.delete_room(&room.name).await.status, 404);
-    // The events of its end find nothing to do.
-    let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
-    eventually("the nodes have told", async || hints.approximate_count().await.is_ok_and(|count| count > 0)).await;
-    time_passes_until("they are dealt with", &app, async || hints.approximate_count().await == Ok(0)).await;
-    call.pool_is_full_again().await;
+        assert!(!app.pexip.is_running(&room.name), "nobody is left in it");
+        assert_eq!(app.delete_room(&room.name).await.status, 404);
+        // The events of its end find nothing to do.
+        let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
+        eventually("the nodes have told", async || hints.approximate_count().await.is_ok_and(|count| count > 0)).await;
+        time_passes_until("they are dealt with", &app, async || hints.approximate_count().await == Ok(0)).await;
+        call.pool_is_full_again().await;
+    }
 }
 
 #[tokio::test]
 async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_grace() {
-    let app = service().set("ROOM_END_GRACE_SECONDS", 300).start().await;
-    let call = Call::prepare(&app).await;
-    let room = call.room().await;
-    let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+    for host in HOSTS {
+        let app = service().set("ROOM_END_GRACE_SECONDS", 300).start_on(host).await;
+        let call = Call::prepare(&app).await;
+        let room = call.room().await;
+        let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
 
-    call.citizens_node.lose(&citizen);
-    let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
-    eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
-    call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
-    app.queue.advance(Duration::from_secs(301));
+        call.citizens_node.lose(&citizen);
+        let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
+        eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
+        call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
+        app.queue.advance(Duration::from_secs(301));
 
-    time_passes_until("the room is looked at", &app, async || hints.approximate_count().await == Ok(0)).await;
-    assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
-    assert_eq!(app.public_room(&room.name).await.status, 200);
+        time_passes_until("the room is looked at", &app, async || hints.approximate_count().await == Ok(0)).await;
+        assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
+        assert_eq!(app.public_room(&room.name).await.status, 200);
+    }
 }
 
 #[tokio::test]
@@ -212,16 +219,18 @@ async fn a_room_that_nobody_ever_joins_is_swept_when_its_lifetime_is_over() {
 
 #[tokio::test]
 async fn a_room_made_directly_can_be_joined_once_the_nodes_know_it() {
-    let app = service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60).start().await;
-    let call = Call::prepare(&app).await;
-    let answer = app.create_room().await;
-    assert_eq!(answer.header("room-source"), "direct");
-    let room = Room::of(&answer);
+    for host in HOSTS {
+        let app = service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60).start_on(host).await;
+        let call = Call::prepare(&app).await;
+        let answer = app.create_room().await;
+        assert_eq!(answer.header("room-source"), "direct");
+        let room = Room::of(&answer);
 
-    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
-    let wait = answer.header("retry-after").parse().expect("seconds");
-    app.pexip.advance(Duration::from_secs(wait));
-    assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
+        assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+        let wait = answer.header("retry-after").parse().expect("seconds");
+        app.pexip.advance(Duration::from_secs(wait));
+        assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
+    }
 }
 
 #[tokio::test]

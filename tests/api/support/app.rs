@@ -7,7 +7,7 @@ use maxconf::app::App;
 use maxconf::clock::Clock;
 use maxconf::config::Config;
 use maxconf::server;
-use maxconf_simulators::functions_host::{Invocation, Mode};
+use maxconf_simulators::functions_host::{Invocation, Level, Mode};
 use maxconf_simulators::{EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 use url::Url;
 
 use super::{Answer, POOL_QUEUE, Program, Promises, UUI_DATA, World, eventually, unpacked, within};
+
+/// What the service runs on in a test: nothing, or a Functions host of either kind.
+pub(crate) const HOSTS: [Option<Mode>; 3] = [None, Some(Mode::Forwarding), Some(Mode::Proxying)];
 
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
@@ -100,8 +103,16 @@ impl TestAppBuilder {
         (TestApp::around(world, url), program)
     }
 
+    /// Starts it on one of [`HOSTS`].
+    pub(crate) async fn start_on(self, host: Option<Mode>) -> TestApp {
+        match host {
+            None => self.start().await,
+            Some(mode) => self.start_on_host(mode).await,
+        }
+    }
+
     /// Starts the real program as the handler behind a Functions host, which requests then go to.
-    pub(crate) async fn start_on_host(self, mode: Mode) -> TestApp {
+    async fn start_on_host(self, mode: Mode) -> TestApp {
         let world = World::start().await;
         let package = unpacked(Path::new(env!("CARGO_BIN_EXE_maxconf")));
         let host = FunctionsHost::start(package.path(), mode, self.program_settings(&world)).await;
@@ -202,10 +213,16 @@ impl TestApp {
         assert!(said.contains("failed 0"), "{said}");
     }
 
-    /// The Functions host that the service was started on.
-    pub(crate) fn host(&self) -> &FunctionsHost {
-        let Runs::OnHost { host, .. } = &self.runs else { panic!("it does not run on a host") };
-        host
+    pub(crate) fn is_in_this_process(&self) -> bool {
+        matches!(self.runs, Runs::InThisProcess { .. })
+    }
+
+    /// The Functions host, if it was started on one, has had no trouble with it.
+    pub(crate) fn assert_no_complaint_of_the_host(&self) {
+        let Runs::OnHost { host, .. } = &self.runs else { return };
+        let complaints: Vec<_> = host.log().into_iter().filter(|line| line.level != Level::Information).collect();
+        assert!(complaints.is_empty(), "{complaints:?}");
+        assert_eq!(host.starts(), 1, "the handler was started once and for all");
     }
 
     /// Fills the pool and waits until this instance keeps one room ready to hand out.

@@ -34,7 +34,8 @@ pub(crate) async fn two_looks_pass() {
 }
 
 /// Lets time pass until `done`: whatever is done now in peace, then half a minute, and again. Where time passes while a
-/// call is under way its limit passes as well; then the lease runs out in the end, and all is done anew.
+/// call is under way its limit passes as well; then the lease runs out in the end, and all is done anew. Another process
+/// has a time of its own, which is waited for.
 pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl AsyncFn() -> bool) {
     for _ in 0..10 {
         let waiting = async {
@@ -42,7 +43,8 @@ pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl Asyn
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        if timeout(Duration::from_secs(2), waiting).await.is_ok() {
+        let patience = if app.is_in_this_process() { 2 } else { 60 };
+        if timeout(Duration::from_secs(patience), waiting).await.is_ok() {
             return;
         }
         two_looks_pass().await;
