@@ -3,23 +3,17 @@
 
 use std::collections::HashSet;
 
-use maxconf::queue::RoomQueue;
 use reqwest::Method;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, HOSTS, POOL_QUEUE, TestApp, TestAppBuilder, citizen, eventually, room_queue, within};
+use crate::support::{Answer, TestApp, TestAppBuilder, citizen, eventually, on_every_host, within};
 
 const POOL: usize = 4;
 const CITIZENS: usize = 24;
 
 #[tokio::test]
 async fn a_pool_of_four_serves_twenty_four_citizens_and_is_filled_again() {
-    for host in HOSTS {
-        let app = service().start_on(host).await;
-        let queue = room_queue(&app.queue.connection_string(), POOL_QUEUE);
-
-        citizens_meet_agents_and_the_pool_is_filled_again(&app, &queue).await;
-    }
+    on_every_host(service, citizens_meet_agents_and_the_pool_is_filled_again).await;
 }
 
 /// The service under this test, but for its queue.
@@ -28,8 +22,8 @@ pub(crate) fn service() -> TestAppBuilder {
     TestApp::with().set("POOL_TARGET_SIZE", POOL).set("PEXIP_REQUESTS_PER_MINUTE", 10_000)
 }
 
-/// `queue` is the service's own.
-pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &TestApp, queue: &RoomQueue) {
+pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &TestApp) {
+    let queue = app.room_queue();
     app.fill_pool().await;
     assert_eq!(queue.approximate_count().await, Ok(POOL));
     assert_eq!(app.pexip.rooms().len(), POOL);
@@ -66,7 +60,6 @@ pub(crate) async fn citizens_meet_agents_and_the_pool_is_filled_again(app: &Test
     })
     .await;
     assert_eq!(app.pexip.rooms().len(), POOL, "nothing is left of the rooms that were handed out");
-    app.assert_no_complaint_of_the_host();
 }
 
 /// All at the same moment, each with the tag that is to be written.

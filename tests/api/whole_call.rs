@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use maxconf::queue::RoomQueue;
 use maxconf_simulators::InfinityApp;
 use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, HOSTS, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, eventually, room_queue, time_passes_until,
+    Answer, Azurite, TestApp, TestAppBuilder, TestQueue, eventually, on_every_host, time_passes_until,
 };
 
 const POOL: usize = 2;
@@ -79,7 +78,6 @@ impl<'a> Call<'a> {
             rooms.len() == POOL && rooms.iter().all(|room| room.tag.is_empty())
         })
         .await;
-        self.app.assert_no_complaint_of_the_host();
     }
 }
 
@@ -106,27 +104,19 @@ impl Room {
 
 #[tokio::test]
 async fn a_call_from_the_first_token_to_a_full_pool() {
-    for host in HOSTS {
-        let app = service().start_on(host).await;
-        a_whole_call(&app, &room_queue(&app.queue.connection_string(), POOL_QUEUE)).await;
-    }
+    on_every_host(service, a_whole_call).await;
 }
 
 #[tokio::test]
 async fn a_call_from_the_first_token_to_a_full_pool_with_the_emulator_as_the_queue() {
-    // Without the emulator there is nothing to run; `TestQueue` has said so.
-    let Some(queue) = TestQueue::on_azurite() else { return };
-    let service = service().set("PoolStorage", &queue.connection_string).set("POOL_QUEUE_NAME", &queue.name);
-    let app = service.start().await;
-
-    a_whole_call(&app, &queue.client()).await;
-
-    assert_eq!(app.queue.traffic().log().len(), 0, "the simulator of the queue was not asked");
-    drop(app);
-    queue.remove().await;
+    // Without the emulator there is nothing to run; that has been said.
+    if Azurite::get().is_none() {
+        return;
+    }
+    on_every_host(|| service().emulated_queue(TestQueue::on_azurite().expect("the emulator")), a_whole_call).await;
 }
 
-async fn a_whole_call(app: &TestApp, queue: &RoomQueue) {
+async fn a_whole_call(app: &TestApp) {
     let call = Call::prepare(app).await;
     let room = call.room().await;
 
@@ -144,7 +134,7 @@ async fn a_whole_call(app: &TestApp, queue: &RoomQueue) {
 
     call.agents_node.leave(&agent);
     call.citizens_node.leave(&citizen);
-    let ended = queue.of_ended_rooms();
+    let ended = app.room_queue().of_ended_rooms();
     eventually("both nodes have told", async || ended.approximate_count().await == Ok(2)).await;
     assert!(app.pexip.room(&room.name).is_some(), "the room outlives its call by the grace");
 
@@ -158,9 +148,8 @@ async fn a_whole_call(app: &TestApp, queue: &RoomQueue) {
 
 #[tokio::test]
 async fn idims_delete_ends_a_call_that_is_going_on() {
-    for host in HOSTS {
-        let app = service().start_on(host).await;
-        let call = Call::prepare(&app).await;
+    on_every_host(service, async |app| {
+        let call = Call::prepare(app).await;
         let room = call.room().await;
         call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
         call.agents_node.join(&room.alias, &room.host_pin).expect("the agent is let in");
@@ -170,31 +159,35 @@ async fn idims_delete_ends_a_call_that_is_going_on() {
         assert!(!app.pexip.is_running(&room.name), "nobody is left in it");
         assert_eq!(app.delete_room(&room.name).await.status, 404);
         // The events of its end find nothing to do.
-        let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
+        let hints = app.room_queue().of_ended_rooms();
         eventually("the nodes have told", async || hints.approximate_count().await.is_ok_and(|count| count > 0)).await;
-        time_passes_until("they are dealt with", &app, async || hints.approximate_count().await == Ok(0)).await;
+        time_passes_until("they are dealt with", app, async || hints.approximate_count().await == Ok(0)).await;
         call.pool_is_full_again().await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_grace() {
-    for host in HOSTS {
-        let app = service().set("ROOM_END_GRACE_SECONDS", 300).start_on(host).await;
-        let call = Call::prepare(&app).await;
-        let room = call.room().await;
-        let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+    on_every_host(
+        || service().set("ROOM_END_GRACE_SECONDS", 300),
+        async |app| {
+            let call = Call::prepare(app).await;
+            let room = call.room().await;
+            let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
 
-        call.citizens_node.lose(&citizen);
-        let hints = room_queue(&app.queue.connection_string(), POOL_QUEUE).of_ended_rooms();
-        eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
-        call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
-        app.queue.advance(Duration::from_secs(301));
+            call.citizens_node.lose(&citizen);
+            let hints = app.room_queue().of_ended_rooms();
+            eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
+            call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
+            app.queue.advance(Duration::from_secs(301));
 
-        time_passes_until("the room is looked at", &app, async || hints.approximate_count().await == Ok(0)).await;
-        assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
-        assert_eq!(app.public_room(&room.name).await.status, 200);
-    }
+            time_passes_until("the room is looked at", app, async || hints.approximate_count().await == Ok(0)).await;
+            assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
+            assert_eq!(app.public_room(&room.name).await.status, 200);
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -219,18 +212,21 @@ async fn a_room_that_nobody_ever_joins_is_swept_when_its_lifetime_is_over() {
 
 #[tokio::test]
 async fn a_room_made_directly_can_be_joined_once_the_nodes_know_it() {
-    for host in HOSTS {
-        let app = service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60).start_on(host).await;
-        let call = Call::prepare(&app).await;
-        let answer = app.create_room().await;
-        assert_eq!(answer.header("room-source"), "direct");
-        let room = Room::of(&answer);
+    on_every_host(
+        || service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60),
+        async |app| {
+            let call = Call::prepare(app).await;
+            let answer = app.create_room().await;
+            assert_eq!(answer.header("room-source"), "direct");
+            let room = Room::of(&answer);
 
-        assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
-        let wait = answer.header("retry-after").parse().expect("seconds");
-        app.pexip.advance(Duration::from_secs(wait));
-        assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
-    }
+            assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+            let wait = answer.header("retry-after").parse().expect("seconds");
+            app.pexip.advance(Duration::from_secs(wait));
+            assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use maxconf::app::App;
 use maxconf::clock::Clock;
 use maxconf::config::Config;
+use maxconf::queue::RoomQueue;
 use maxconf::server;
 use maxconf_simulators::functions_host::{Invocation, Level, Mode};
 use maxconf_simulators::{EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
@@ -15,10 +16,9 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use url::Url;
 
-use super::{Answer, POOL_QUEUE, Program, Promises, UUI_DATA, World, eventually, unpacked, within};
-
-/// What the service runs on in a test: nothing, or a Functions host of either kind.
-pub(crate) const HOSTS: [Option<Mode>; 3] = [None, Some(Mode::Forwarding), Some(Mode::Proxying)];
+use super::{
+    Answer, POOL_QUEUE, Program, Promises, TestQueue, UUI_DATA, World, eventually, room_queue, unpacked, within,
+};
 
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
@@ -28,6 +28,8 @@ pub(crate) struct TestApp {
     pub(crate) genesys: GenesysSimulator,
     pub(crate) url: Url,
     pub(crate) http: Client,
+    /// Its queue, where that is not the simulator's.
+    emulated: Option<TestQueue>,
     promises: Promises,
     runs: Runs,
 }
@@ -48,6 +50,7 @@ enum Runs {
 /// A service to be started, with settings of its own.
 pub(crate) struct TestAppBuilder {
     settings: Vec<(&'static str, String)>,
+    emulated: Option<TestQueue>,
     clock: Clock,
     files: Option<u32>,
 }
@@ -58,6 +61,12 @@ impl TestAppBuilder {
     pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
         self.settings.push((name, value.to_string()));
         self
+    }
+
+    /// Gives the service a queue on the emulator.
+    pub(crate) fn emulated_queue(self, queue: TestQueue) -> Self {
+        let service = self.set("PoolStorage", &queue.connection_string).set("POOL_QUEUE_NAME", &queue.name);
+        Self { emulated: Some(queue), ..service }
     }
 
     /// Lets the service read the time from `now`.
@@ -73,8 +82,9 @@ impl TestAppBuilder {
     }
 
     /// Starts the service as the binary does.
-    pub(crate) async fn start(self) -> TestApp {
+    pub(crate) async fn start(mut self) -> TestApp {
         let world = World::start().await;
+        let emulated = self.emulated.take();
         let mut settings = world.settings();
         settings.extend(self.settings);
         let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
@@ -87,7 +97,7 @@ impl TestAppBuilder {
             let _ = stopped.await;
             0
         }));
-        TestApp::new(world, url.parse().expect("a URL"), Runs::InThisProcess { _stop: stop })
+        TestApp::new(world, url.parse().expect("a URL"), emulated, Runs::InThisProcess { _stop: stop })
     }
 
     /// Starts the real program instead, in a process of its own.
@@ -103,22 +113,15 @@ impl TestAppBuilder {
         (TestApp::around(world, url), program)
     }
 
-    /// Starts it on one of [`HOSTS`].
-    pub(crate) async fn start_on(self, host: Option<Mode>) -> TestApp {
-        match host {
-            None => self.start().await,
-            Some(mode) => self.start_on_host(mode).await,
-        }
-    }
-
     /// Starts the real program as the handler behind a Functions host, which requests then go to.
-    async fn start_on_host(self, mode: Mode) -> TestApp {
+    async fn start_on_host(mut self, mode: Mode) -> TestApp {
         let world = World::start().await;
+        let emulated = self.emulated.take();
         let package = unpacked(Path::new(env!("CARGO_BIN_EXE_maxconf")));
         let host = FunctionsHost::start(package.path(), mode, self.program_settings(&world)).await;
         let host = host.expect("a package without faults");
         let url = host.url();
-        TestApp::new(world, url, Runs::OnHost { host, _package: package })
+        TestApp::new(world, url, emulated, Runs::OnHost { host, _package: package })
     }
 
     fn program_settings(self, world: &World) -> HashMap<&'static str, String> {
@@ -129,6 +132,23 @@ impl TestAppBuilder {
     }
 }
 
+/// Runs `test` with a service in this process, and with one behind a Functions host of either kind, which must not have
+/// anything to complain of.
+pub(crate) async fn on_every_host(service: impl Fn() -> TestAppBuilder, test: impl AsyncFn(&TestApp)) {
+    let on = async |host| {
+        let app = match host {
+            None => service().start().await,
+            Some(mode) => service().start_on_host(mode).await,
+        };
+        test(&app).await;
+        app.assert_no_complaint_of_a_host();
+        app.remove_emulated_queue().await;
+    };
+    Box::pin(on(None)).await;
+    // At once, for the time of another process cannot be made to pass.
+    tokio::join!(Box::pin(on(Some(Mode::Forwarding))), Box::pin(on(Some(Mode::Proxying))));
+}
+
 impl TestApp {
     /// A service with an empty pool of four and no ready delay.
     pub(crate) async fn start() -> Self {
@@ -137,17 +157,25 @@ impl TestApp {
 
     /// A service at `url` that was started in this world by other means.
     pub(crate) fn around(world: World, url: Url) -> Self {
-        Self::new(world, url, Runs::InItsOwn)
+        Self::new(world, url, None, Runs::InItsOwn)
     }
 
-    fn new(world: World, url: Url, runs: Runs) -> Self {
+    fn new(world: World, url: Url, emulated: Option<TestQueue>, runs: Runs) -> Self {
         let World { queue, pexip, entra, genesys } = world;
         let http = Client::builder().no_proxy().build().expect("a client");
-        Self { queue, pexip, entra, genesys, url, http, promises: Promises::default(), runs }
+        Self { queue, pexip, entra, genesys, url, http, emulated, promises: Promises::default(), runs }
     }
 
     pub(crate) fn with() -> TestAppBuilder {
-        TestAppBuilder { settings: Vec::new(), clock: Clock::system(), files: None }
+        TestAppBuilder { settings: Vec::new(), emulated: None, clock: Clock::system(), files: None }
+    }
+
+    /// Its queue, as one more instance has it.
+    pub(crate) fn room_queue(&self) -> RoomQueue {
+        match &self.emulated {
+            Some(queue) => queue.client(),
+            None => room_queue(&self.queue.connection_string(), POOL_QUEUE),
+        }
     }
 
     /// A request to the service, without credentials.
@@ -217,8 +245,18 @@ impl TestApp {
         matches!(self.runs, Runs::InThisProcess { .. })
     }
 
+    /// Stops the service first, which would make the queue anew.
+    async fn remove_emulated_queue(self) {
+        let Self { queue, emulated, runs, .. } = self;
+        drop(runs);
+        if let Some(emulated) = emulated {
+            assert_eq!(queue.traffic().log().len(), 0, "the simulator of the queue was not asked");
+            emulated.remove().await;
+        }
+    }
+
     /// The Functions host, if it was started on one, has had no trouble with it.
-    pub(crate) fn assert_no_complaint_of_the_host(&self) {
+    fn assert_no_complaint_of_a_host(&self) {
         let Runs::OnHost { host, .. } = &self.runs else { return };
         let complaints: Vec<_> = host.log().into_iter().filter(|line| line.level != Level::Information).collect();
         assert!(complaints.is_empty(), "{complaints:?}");
