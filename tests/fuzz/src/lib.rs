@@ -69,6 +69,7 @@ pub fn outside_url() -> &'static str {
 }
 
 /// An input, taken apart: which call is made, and what it is answered.
+#[derive(Debug)]
 pub struct Outside<'a> {
     /// Chooses the call.
     pub call: u8,

@@ -13,14 +13,14 @@ fuzz_target!(|input: &[u8]| {
     let query = lines.next().and_then(|line| std::str::from_utf8(line).ok());
     let values: Vec<_> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
 
-    if let Ok(token) = entra_bearer(&headers(AUTHORIZATION, &values), query) {
+    if let Ok(token) = entra_bearer(&headers(&AUTHORIZATION, &values), query) {
         let token = token.expose_secret();
         assert_eq!(values.len(), 1, "of two tokens neither is taken");
         assert!(is_b64token(token) && token.len() <= 8192, "{token:?}");
         assert!(values[0].as_bytes()[..7].eq_ignore_ascii_case(b"Bearer "), "{:?}", values[0]);
         assert!(!query.unwrap_or_default().starts_with("access_token="), "{query:?}");
     }
-    if let Ok(token) = genesys_token(&headers(HeaderName::from_static("x-auth-token"), &values)) {
+    if let Ok(token) = genesys_token(&headers(&HeaderName::from_static("x-auth-token"), &values)) {
         let token = token.expose_secret();
         assert_eq!(values.len(), 1, "of two tokens neither is taken");
         assert!(is_b64token(token) && (20..=2048).contains(&token.len()), "{token:?}");
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn headers(name: HeaderName, values: &[HeaderValue]) -> HeaderMap {
+fn headers(name: &HeaderName, values: &[HeaderValue]) -> HeaderMap {
     values.iter().map(|value| (name.clone(), value.clone())).collect()
 }
 

@@ -14,7 +14,7 @@ fuzz_target!(|input: &[u8]| {
     // A new one for each input: its caches and its breaker remember.
     let verifier = GenesysVerifier::new(config, http().clone(), Clock::system());
     outside.answers_with("retry-after");
-    match runtime().block_on(verifier.verify(&"a-token-that-genesys-may-know".into())) {
+    match runtime().block_on(verifier.verify(&"a-token-that-genesys-may-know".into(), None)) {
         Ok(caller) => {
             let said = outside.json().expect("an accepted answer is JSON");
             let id = |object: &str| said[object]["id"].as_str().unwrap_or_default().to_lowercase();

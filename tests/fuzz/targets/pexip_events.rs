@@ -1,0 +1,42 @@
+//! What comes to the event sink: a line with the credentials, then the body of a delivery.
+
+#![no_main]
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use libfuzzer_sys::fuzz_target;
+use maxconf::auth::EventSinkAccount;
+use maxconf::config::PexipEventConfig;
+use maxconf::pexip::{EventKind, events};
+use maxconf::room::RoomNamePrefix;
+use serde_json::Value;
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+    let (credentials, body) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+
+    let config = PexipEventConfig { username: "events".to_owned(), password: "p4:ss".into() };
+    if let Ok(value) = HeaderValue::from_bytes(credentials) {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        if EventSinkAccount::new(&config).verify(&headers).is_ok() {
+            let proof = STANDARD.decode(credentials[6..].trim_ascii()).expect("accepted credentials are base64");
+            assert_eq!(proof, b"events:p4:ss");
+        }
+    }
+
+    let prefix = RoomNamePrefix::parse("vbv-").expect("the usual prefix");
+    let said = serde_json::from_slice(body).unwrap_or(Value::Null);
+    for event in events(body, &prefix) {
+        let Some(room) = event.ended else { continue };
+        assert_eq!(event.kind, EventKind::ConferenceEnded);
+        let single = std::slice::from_ref(&said);
+        let told = said["data"]
+            .as_array()
+            .map_or(single, Vec::as_slice)
+            .iter()
+            .any(|one| one["event"] == "conference_ended" && one["data"]["name"] == room.as_str());
+        assert!(told, "nobody said that {room} has ended: {said}");
+    }
+});
