@@ -45,5 +45,6 @@ mod support;
 mod telemetry;
 mod test_files;
 mod threat_model;
+mod uui_data;
 mod whole_call;
 mod wycheproof;
