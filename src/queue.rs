@@ -8,6 +8,8 @@ mod shared_key;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::CONTENT_TYPE;
 use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use azure_storage_queue::models::{
@@ -167,8 +169,16 @@ impl RoomQueue {
             visibility_timeout: Some(whole_seconds(lease)),
             ..QueueClientReceiveMessagesOptions::default()
         };
-        let messages =
-            self.call("receive", async { self.client.receive_messages(Some(options)).await?.into_model() }).await?;
+        let messages = self
+            .call("receive", async {
+                let answer = self.client.receive_messages(Some(options)).await?;
+                // The SDK reads a proxy's page as a list of no messages.
+                match answer.headers().get_optional_str(&CONTENT_TYPE) {
+                    Some(xml) if xml.starts_with("application/xml") => answer.into_model(),
+                    _ => Err(azure_core::Error::with_message(ErrorKind::DataConversion, "not XML")),
+                }
+            })
+            .await?;
         let items = messages.items.unwrap_or_default();
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }

@@ -210,7 +210,20 @@ async fn an_answer_without_a_count_is_unreadable_and_not_an_empty_queue() {
 async fn messages_that_break_off_are_unreadable() {
     let (queue, client, _) = leased().await;
     let body = "<?xml version=\"1.0\"?><QueueMessagesList><QueueMessage><MessageId>7f1a".to_owned();
-    queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers: Vec::new(), body });
+    let headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
+    queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers, body });
 
     assert_eq!(client.receive(1, LEASE).await.expect_err("half a list"), QueueError::Unreadable);
+}
+
+#[tokio::test]
+async fn a_proxys_page_is_unreadable_and_not_an_empty_queue() {
+    for content_type in [Some("text/html; charset=utf-8"), Some("application/xhtml+xml"), None] {
+        let (queue, client, _) = leased().await;
+        let headers = content_type.map(|it| ("content-type".to_owned(), it.to_owned())).into_iter().collect();
+        let body = "<html><body><p>Please log in.</p></body></html>".to_owned();
+        queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers, body });
+
+        assert_eq!(client.receive(1, LEASE).await.expect_err("a page"), QueueError::Unreadable, "{content_type:?}");
+    }
 }
