@@ -1,44 +1,33 @@
-use std::collections::{HashMap, HashSet, VecDeque};
+//! The rooms that an instance keeps ready, and those who wait for one.
+
+mod filling;
+
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio::time::Instant;
 
 use super::{EXPIRY_MARGIN, Inner};
 use crate::config::PoolConfig;
-use crate::pexip::{Conference, PexipClient, PexipError};
+use crate::pexip::{Conference, PexipError};
 use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
 use crate::room::RoomName;
 
 /// How long a caller waits for a room to appear in an empty pool.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Pause after a look at an empty queue: while somebody waits, and while nobody does.
-const PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_millis(200);
-const PAUSE_WHILE_IDLE: Duration = Duration::from_secs(5);
-
-/// Pause after queue or Pexip failed.
-const PAUSE_AFTER_TROUBLE: Duration = Duration::from_secs(1);
-
 /// Dead messages that one instance deletes per minute. One wrong empty answer of Pexip must not drain the pool.
 const MOST_DROPPED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-
-/// Times that a message which is no room name is received before it is put aside.
-const MOST_RECEIVES: i64 = 5;
 
 /// Rooms between claim and tag at a time. A node that stops taking tags costs these, and those that are tried until the
 /// breaker opens.
 const MOST_AT_STAKE: usize = 4;
-
-/// Messages received at least after a batch that gave nothing.
-const BATCH_AFTER_JUNK: usize = 4;
 
 /// From leaving the stash to the tag, a hand-out takes less than this: the longest deadline of a request.
 const LONGEST_HAND_OUT: Duration = Duration::from_secs(200);
@@ -58,6 +47,13 @@ pub(super) struct Moment {
     troubles: u64,
     /// Whatever ends before this ends too early for a hand-out that begins now.
     hand_out_over: OffsetDateTime,
+}
+
+impl Inner {
+    pub(super) fn moment(&self) -> Moment {
+        let hand_out_over = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
+        Moment { troubles: self.pexip.troubles(), hand_out_over }
+    }
 }
 
 impl ReadyRoom {
@@ -201,10 +197,11 @@ impl Stash {
         !state.waiting.is_empty()
     }
 
-    fn until_next_expiry(&self) -> Duration {
+    /// `None` if nothing is here.
+    fn until_next_expiry(&self) -> Option<Duration> {
         let state = self.state();
         let next = state.rooms.iter().map(|room| room.message.lease_ends).min();
-        next.map_or(PAUSE_WHILE_IDLE, |end| end.saturating_duration_since(Instant::now()))
+        next.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -253,164 +250,5 @@ impl State {
             }
         }
         self.rooms.push_back(room);
-    }
-}
-
-impl Inner {
-    pub(super) fn moment(&self) -> Moment {
-        let hand_out_over = self.clock.now_utc() + self.request_deadline + EXPIRY_MARGIN;
-        Moment { troubles: self.pexip.troubles(), hand_out_over }
-    }
-
-    /// Keeps the stash at its prefetch and serves those who wait, until `stop`. Runs once per instance, so that one
-    /// batch is on its way at a time and no request carries the receive.
-    pub(super) async fn keep_stash_filled(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            let wanted = self.stash.wanted(self.moment());
-            let pause = if wanted == 0 { self.stash.until_next_expiry() } else { self.fill_stash(wanted).await };
-            // After an empty or failed look the next one is not hurried by whoever comes: a burst on an empty pool
-            // would be a burst on the queue.
-            let wake = async {
-                if wanted == 0 || pause == PAUSE_WHILE_IDLE {
-                    self.stash.wake.notified().await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = wake => {}
-                () = sleep(pause) => {}
-            }
-        }
-    }
-
-    /// One batch: receive, check, hand over. Returns how long to wait before the next.
-    async fn fill_stash(&self, wanted: usize) -> Duration {
-        // A lease taken while nothing can be checked or tagged would only hide the room from everybody.
-        if let Err(error) = self.pexip.check_can_tag() {
-            self.stash.answer_all(&NoReadyRoom::Pexip(error));
-            return PAUSE_AFTER_TROUBLE;
-        }
-        let mut leased = self.stash.take_unchecked();
-        if leased.len() < wanted {
-            // After a batch of nothing but junk and dead names a larger one, or each of them would cost a look-up; not
-            // the largest, which would lease a small pool behind the junk to one instance.
-            let fruitless = self.stash.fruitless.swap(false, Ordering::Relaxed);
-            let count = if fruitless { wanted.max(BATCH_AFTER_JUNK) } else { wanted };
-            match self.queue.receive(count - leased.len(), self.config.lease).await {
-                Ok(received) => leased.extend(received),
-                Err(error) if leased.is_empty() => return self.queue_trouble(error).await,
-                Err(error) => warn!(%error, "no messages could be received"),
-            }
-        }
-        if leased.is_empty() {
-            return if self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { PAUSE_WHILE_IDLE };
-        }
-        match self.check(leased).await {
-            Ok(ready) => {
-                self.stash.fruitless.store(ready.is_empty(), Ordering::Relaxed);
-                let mut state = self.stash.state();
-                for room in ready {
-                    state.hand_over(room);
-                }
-                drop(state);
-                // A queue of nothing but junk and dead names is no reason to let anybody wait for ever. Nor is it one
-                // for a pause: what was just seen is leased, so that each batch comes nearer to the rooms behind it.
-                self.stash.answer_impatient();
-                Duration::ZERO
-            }
-            Err(error) => {
-                warn!(%error, "leased rooms could not be checked");
-                self.stash.answer_all(&NoReadyRoom::Pexip(error));
-                PAUSE_AFTER_TROUBLE
-            }
-        }
-    }
-
-    async fn queue_trouble(&self, error: QueueError) -> Duration {
-        if error == QueueError::NoSuchQueue {
-            info!(queue = self.queue.name(), "the queue is missing and is made");
-            if self.queue.ensure_exists().await.is_ok() {
-                self.stash.answer_impatient();
-                return PAUSE_WHILE_WAITED_FOR;
-            }
-        }
-        warn!(%error, "no messages could be received");
-        self.stash.answer_all(&NoReadyRoom::Queue(error));
-        PAUSE_AFTER_TROUBLE
-    }
-
-    /// Keeps what can be handed out: named by a message that lasts, there on Pexip, untagged.
-    async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Vec<ReadyRoom>, PexipError> {
-        // Only the first message of a name counts; a second one would hand the room out twice.
-        let mut seen = HashSet::new();
-        let names: Vec<_> =
-            leased.iter().filter_map(|message| message.room.clone()).filter(|name| seen.insert(name.clone())).collect();
-        let seen_at = self.pexip.troubles();
-        let looked_up =
-            if names.is_empty() { Ok(HashMap::new()) } else { self.for_whoever_waits().find_by_names(&names).await };
-        let mut found = match looked_up {
-            Ok(found) => found,
-            Err(error) => {
-                self.stash.state().unchecked.extend(leased);
-                return Err(error);
-            }
-        };
-        let moment = self.moment();
-        let mut ready = Vec::new();
-        for message in leased {
-            let Some(name) = &message.room else {
-                self.set_poison_aside(&message).await;
-                continue;
-            };
-            if self.stash.state().has_by_another(name, &message) {
-                self.drop_message(&message, "its room has another ticket").await;
-                continue;
-            }
-            match found.remove(name) {
-                Some(conference) if conference.is_handed_out() => {
-                    self.drop_message(&message, "its room has a tag").await;
-                }
-                Some(conference) => {
-                    let room = ReadyRoom { message, conference, seen_at };
-                    if room.outlasts(moment) {
-                        ready.push(room);
-                    }
-                }
-                None => self.drop_message(&message, "its room does not exist").await,
-            }
-        }
-        Ok(ready)
-    }
-
-    /// Nobody's look-up leaves its share of the calls to those who wait for something.
-    fn for_whoever_waits(&self) -> PexipClient {
-        if self.stash.state().waiting.is_empty() { self.pexip.in_background() } else { self.pexip.clone() }
-    }
-
-    /// A text that is no name may be another version's, so it gets some tries before it is put aside.
-    async fn set_poison_aside(&self, message: &LeasedMessage) {
-        if message.receives < MOST_RECEIVES {
-            return;
-        }
-        match self.queue.set_aside(message).await {
-            Ok(()) => {
-                warn!(receives = message.receives, "a message that is no room name was moved to the poison queue");
-            }
-            Err(error) => info!(%error, "a poison message could not be moved yet"),
-        }
-    }
-
-    async fn drop_message(&self, message: &LeasedMessage, reason: &'static str) {
-        let room = message.room.as_ref().map(ToString::to_string).unwrap_or_default();
-        if self.stash.drops.check().is_err() {
-            warn!(room, reason, "dead message left in the queue: too many in this minute");
-            return;
-        }
-        info!(room, reason, "dead message dropped");
-        if let Err(error) = self.queue.discard(message).await {
-            info!(room, %error, "dead message could not be deleted");
-        }
     }
 }
