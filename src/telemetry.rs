@@ -3,8 +3,10 @@
 //!
 //! On stdout, because the Functions host logs every line on stderr as an error. `infra/logs.md` lists the events.
 
+mod destination;
 mod export;
 mod labels;
+mod waiting;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, error, warn};

@@ -142,6 +142,7 @@ var stickySettings = [for slot in slots: {
   AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'
   LOG_LEVEL: 'info'
   OTEL_EXPORTER_OTLP_ENDPOINT: ''
+  OTEL_EXPORTER_OTLP_HEADERS: ''
   APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
 }]
 

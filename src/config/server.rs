@@ -1,7 +1,11 @@
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -44,6 +48,11 @@ static OTLP_ENDPOINT: Setting = Setting {
     default: Default::Described("none"),
     meaning: "OTLP collector to send traces and metrics to, by HTTP with Protobuf: https://host[:port].",
 };
+static OTLP_HEADERS: Setting = Setting {
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    default: Default::Described("none"),
+    meaning: "Headers for that collector, its key among them: name=value, comma-separated, values percent-encoded.",
+};
 static APPLICATION_INSIGHTS: Setting = Setting {
     name: "APPLICATIONINSIGHTS_CONNECTION_STRING",
     default: Default::Described("none"),
@@ -79,6 +88,7 @@ pub(super) static PROTECTION_SETTINGS: &[&Setting] = &[
     &AUDIT_HASH_KEY,
     &LOG_LEVEL,
     &OTLP_ENDPOINT,
+    &OTLP_HEADERS,
     &APPLICATION_INSIGHTS,
 ];
 
@@ -188,6 +198,8 @@ pub struct TelemetryConfig {
     pub slot: String,
     /// From `OTEL_EXPORTER_OTLP_ENDPOINT`, with a slash at its end.
     pub otlp_endpoint: Option<url::Url>,
+    /// From `OTEL_EXPORTER_OTLP_HEADERS`; each is marked as sensitive, so none is printed.
+    pub otlp_headers: HeaderMap,
     /// From `APPLICATIONINSIGHTS_CONNECTION_STRING`. Holds an instrumentation key.
     pub application_insights: Option<SecretString>,
 }
@@ -196,28 +208,50 @@ impl TelemetryConfig {
     pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, slot: Option<String>) -> Option<Self> {
         let log_level = reader.value(&LOG_LEVEL, log_level);
         let otlp_endpoint = reader.optional(&OTLP_ENDPOINT, base_url);
+        let otlp_headers = reader.optional(&OTLP_HEADERS, headers);
         let application_insights = reader.optional(&APPLICATION_INSIGHTS, connection_string);
         Some(Self {
             log_level: log_level?,
             environment,
             slot: slot?,
             otlp_endpoint: otlp_endpoint?,
+            otlp_headers: otlp_headers?.unwrap_or_default(),
             application_insights: application_insights?,
         })
     }
 }
 
+/// `name=value` pairs, as OpenTelemetry has them.
+fn headers(text: &str) -> Result<HeaderMap, String> {
+    let header = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+        let mut value = HeaderValue::from_str(&value).ok().filter(|value| !value.is_empty())?;
+        value.set_sensitive(true);
+        Some((HeaderName::from_str(name.trim()).ok()?, value))
+    };
+    let headers: Option<HeaderMap> = list(text)?.iter().map(|pair| header(pair)).collect();
+    headers.ok_or_else(|| "must be name=value pairs, comma-separated, their values percent-encoded".to_owned())
+}
+
 /// What Azure shows as the resource's connection string: `Key=value` pairs, one of them the instrumentation key.
 fn connection_string(text: &str) -> Result<SecretString, String> {
-    let pairs: Option<Vec<_>> = text.split(';').map(|pair| pair.split_once('=')).collect();
-    let has_key = |pairs: Vec<(&str, &str)>| {
-        pairs.iter().any(|(key, value)| key.eq_ignore_ascii_case("InstrumentationKey") && !value.is_empty())
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=')?;
+        (!value.contains('=')).then(|| (key.to_ascii_lowercase(), value.to_owned()))
     };
-    if pairs.is_some_and(has_key) {
-        Ok(SecretString::from(text))
-    } else {
-        Err("must be Key=value pairs with an InstrumentationKey, separated by ;".to_owned())
+    let pairs: Option<HashMap<String, String>> = text.trim_end_matches(';').split(';').map(pair).collect();
+    let pairs = pairs.unwrap_or_default();
+    if pairs.get("instrumentationkey").is_none_or(String::is_empty) {
+        return Err("must be Key=value pairs with an InstrumentationKey, separated by ;".to_owned());
     }
+    if let Some(Err(reason)) = pairs.get("ingestionendpoint").map(|endpoint| base_url(endpoint)) {
+        return Err(format!("has an IngestionEndpoint that {reason}"));
+    }
+    if pairs.get("authorization").is_some_and(|way| !way.eq_ignore_ascii_case("ikey")) {
+        return Err("asks for an Authorization other than ikey, which is the only one that there is".to_owned());
+    }
+    Ok(SecretString::from(text.trim_end_matches(';')))
 }
 
 /// A level for all of `maxconf`, or directives for its modules. Libraries get no say here: at `debug` some of them

@@ -1,46 +1,37 @@
 //! Traces and metrics on their way to a collector and to Application Insights.
 //!
 //! Threads of their own collect and send; a request never waits for them. What a destination does not take in time is
-//! dropped, and the log is told once a minute.
+//! dropped, and the log is told once a minute. What the libraries would read from the environment by themselves is set
+//! here, so that it comes from the settings or not at all.
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{KeyValue, global};
 use opentelemetry_application_insights::Exporter;
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider, Temporality};
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanLimits, TracerProviderBuilder,
-};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanLimits};
 use secrecy::ExposeSecret;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::VERSION;
+use super::destination::Destination;
+use super::waiting::Waiting;
 use crate::config::TelemetryConfig;
 use crate::metrics;
-use crate::outbound::{CallFailure, body, client_builder};
+use crate::outbound::client_builder;
 
 /// How often metrics are sent. The alerts look at minutes.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(60);
-
-/// How long spans wait for others to be sent with.
-const BETWEEN_BATCHES: Duration = Duration::from_secs(5);
-
-/// Spans that wait; more are dropped. Each has a kilobyte or two.
-const MOST_SPANS_WAITING: usize = 2048;
 
 /// Attributes of a span; ours have fewer.
 const MOST_ATTRIBUTES: u32 = 16;
@@ -51,8 +42,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time that a stop waits for what has not been sent yet.
 const LONGEST_FLUSH: Duration = Duration::from_secs(3);
 
-const LARGEST_ANSWER: usize = 64 * 1024;
-const MOST_COMPLAINTS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN;
+/// What the libraries send in their bodies.
+const PROTOBUF: &[(HeaderName, &str)] = &[(CONTENT_TYPE, "application/x-protobuf")];
+const PACKED_JSON: &[(HeaderName, &str)] = &[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")];
 
 /// What sends traces and metrics until the process ends.
 #[derive(Debug)]
@@ -60,6 +52,7 @@ const MOST_COMPLAINTS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN;
 pub struct Export {
     traces: SdkTracerProvider,
     metrics: SdkMeterProvider,
+    destinations: Vec<Destination>,
 }
 
 /// Why nothing can be sent to a destination. Holds no address or key.
@@ -86,36 +79,44 @@ impl Export {
             return Ok(None);
         }
         let resource = resource(config);
-        let mut traces = SdkTracerProvider::builder().with_resource(resource.clone()).with_span_limits(SpanLimits {
+        let traces = SdkTracerProvider::builder().with_resource(resource.clone());
+        // A caller that traces decides whether its trace is kept.
+        let traces = traces.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+        let mut traces = traces.with_span_limits(SpanLimits {
             max_attributes_per_span: MOST_ATTRIBUTES,
             // Lines of the log are for the log.
             max_events_per_span: 0,
             ..SpanLimits::default()
         });
         let mut metrics = SdkMeterProvider::builder().with_resource(resource);
+        let mut destinations = Vec::new();
         let http = client_builder(Duration::from_secs(2)).timeout(CALL_TIMEOUT).build();
         let http = http.map_err(|_| ExportError::HttpClient)?;
         if let Some(endpoint) = &config.otlp_endpoint {
-            let client = Client::new("OTLP", &http);
+            let collector = Destination::new("OTLP", &http, with_body(&config.otlp_headers, PROTOBUF));
             let url = |signal: &str| format!("{endpoint}v1/{signal}");
-            let spans = SpanExporter::builder().with_http().with_http_client(client.clone());
-            let spans = spans.with_endpoint(url("traces")).with_protocol(Protocol::HttpBinary).build()?;
-            traces = send_spans(traces, spans);
-            // What alerts add up is what happened since the last report.
-            let numbers = MetricExporter::builder().with_http().with_http_client(client);
+            let spans = SpanExporter::builder().with_http().with_http_client(collector.clone());
+            let spans = spans.with_endpoint(url("traces")).with_protocol(Protocol::HttpBinary);
+            traces =
+                traces.with_span_processor(Waiting::new(spans.with_timeout(CALL_TIMEOUT).build()?, collector.clone()));
+            let numbers = MetricExporter::builder().with_http().with_http_client(collector.clone());
             let numbers = numbers.with_endpoint(url("metrics")).with_protocol(Protocol::HttpBinary);
-            metrics = send_metrics(metrics, numbers.with_temporality(Temporality::Delta).build()?);
+            // What alerts add up is what happened since the last report.
+            let numbers = numbers.with_timeout(CALL_TIMEOUT).with_temporality(Temporality::Delta).build()?;
+            metrics = send_metrics(metrics, numbers);
+            destinations.push(collector);
         }
         if let Some(connection) = &config.application_insights {
-            let client = Client::new("Application Insights", &http);
+            let resource = Destination::new("Application Insights", &http, with_body(&HeaderMap::new(), PACKED_JSON));
             let exporter = || {
-                Exporter::new_from_connection_string(connection.expose_secret(), client.clone())
+                Exporter::new_from_connection_string(connection.expose_secret(), resource.clone())
                     .map_err(|_| ExportError::ApplicationInsights)
             };
-            traces = send_spans(traces, exporter()?);
+            traces = traces.with_span_processor(Waiting::new(exporter()?, resource.clone()));
             metrics = send_metrics(metrics, exporter()?);
+            destinations.push(resource);
         }
-        let export = Self { traces: traces.build(), metrics: metrics.build() };
+        let export = Self { traces: traces.build(), metrics: metrics.build(), destinations };
         metrics::start(&config.slot);
         global::set_meter_provider(export.metrics.clone());
         Ok(Some(export))
@@ -128,7 +129,7 @@ impl Export {
 
     /// Sends what has not been sent yet, as far as that works in time.
     pub async fn finish(self) {
-        let Self { traces, metrics } = self;
+        let Self { traces, metrics, destinations } = self;
         let (done, is_done) = oneshot::channel();
         // Not on the runtime, whose end would wait for it.
         thread::spawn(move || {
@@ -140,6 +141,7 @@ impl Export {
         if tokio::time::timeout(LONGEST_FLUSH, is_done).await.is_err() {
             warn!("the last traces and metrics could not be sent in time");
         }
+        destinations.iter().for_each(Destination::settle);
     }
 }
 
@@ -154,69 +156,16 @@ fn resource(config: &TelemetryConfig) -> Resource {
     Resource::builder_empty().with_service_name("maxconf").with_attributes(attributes).build()
 }
 
-fn send_spans(
-    traces: TracerProviderBuilder,
-    exporter: impl opentelemetry_sdk::trace::SpanExporter + 'static,
-) -> TracerProviderBuilder {
-    let batches = BatchConfigBuilder::default()
-        .with_max_queue_size(MOST_SPANS_WAITING)
-        .with_scheduled_delay(BETWEEN_BATCHES)
-        .build();
-    traces.with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+/// What a destination is called with: what is set for it, and what its body is.
+fn with_body(set: &HeaderMap, body: &[(HeaderName, &'static str)]) -> HeaderMap {
+    let mut headers = set.clone();
+    for of_the_body in [CONTENT_TYPE, CONTENT_ENCODING] {
+        headers.remove(of_the_body);
+    }
+    headers.extend(body.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+    headers
 }
 
 fn send_metrics(metrics: MeterProviderBuilder, exporter: impl PushMetricExporter) -> MeterProviderBuilder {
     metrics.with_reader(PeriodicReader::builder(exporter).with_interval(BETWEEN_REPORTS).build())
-}
-
-/// The way to one destination. The threads that collect are no runtime's, so the calls are made on the service's.
-#[derive(Clone, Debug)]
-struct Client {
-    destination: &'static str,
-    http: reqwest::Client,
-    runtime: Handle,
-    complaints: Arc<DefaultDirectRateLimiter>,
-}
-
-/// Why a destination did not take something.
-#[derive(Debug, thiserror::Error)]
-enum Undelivered {
-    #[error("it {0}")]
-    Call(#[from] CallFailure),
-    #[error("it answered {0}")]
-    Answered(u16),
-}
-
-impl Client {
-    fn new(destination: &'static str, http: &reqwest::Client) -> Self {
-        let complaints = Arc::new(RateLimiter::direct(Quota::per_minute(MOST_COMPLAINTS_PER_MINUTE)));
-        Self { destination, http: http.clone(), runtime: Handle::current(), complaints }
-    }
-
-    fn complain(&self, cause: &Undelivered) {
-        if self.complaints.check().is_ok() {
-            warn!(destination = self.destination, error = %cause, "traces or metrics could not be sent and may be lost");
-        }
-    }
-}
-
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (http, request) = (self.http.clone(), reqwest::Request::try_from(request)?);
-        let call = self.runtime.spawn(async move {
-            let response = http.execute(request).await?;
-            let status = response.status();
-            Ok::<_, CallFailure>((status, body(response, LARGEST_ANSWER).await?))
-        });
-        let (status, body) = call.await?.map_err(|failure| {
-            let cause = Undelivered::Call(failure);
-            self.complain(&cause);
-            cause
-        })?;
-        if !status.is_success() {
-            self.complain(&Undelivered::Answered(status.as_u16()));
-        }
-        Ok(Response::builder().status(status).body(body.into())?)
-    }
 }

@@ -95,6 +95,9 @@ async fn all_faulty_settings_are_reported_together_and_none_of_their_values() {
         ("GENESYS_API_URL", "leaked-genesys"),
         ("CORS_ALLOWED_ORIGINS", "https://leaked.example.org/path"),
         ("AUDIT_HASH_KEY", "leaked-short"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://leaked.example.org"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=leaked,leaked header=leaked"),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=leaked;IngestionEndpoint=leaked.example.org"),
     ]);
     // What is at fault is that the account to this password is missing.
     let names = faulty.keys().map(|name| if *name == "PEXIP_EVENT_PASSWORD" { "PEXIP_EVENT_USERNAME" } else { *name });

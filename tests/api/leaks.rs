@@ -27,6 +27,7 @@ use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World,
 const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
 const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
 const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
+const COLLECTOR_KEY: &str = "key of the collector";
 /// Nobody listens there.
 const INSIGHTS: &str = "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0;IngestionEndpoint=https://127.0.0.1:1/";
 /// The longest that there are: nothing else in the log looks like one.
@@ -82,6 +83,7 @@ fn known_secrets(connection: &str) -> Secrets {
         ("the password for Pexip", PASSWORD),
         ("the Conferencing Nodes' password", EVENT_PASSWORD),
         ("the audit trail's key", AUDIT_HASH_KEY),
+        ("the collector's key", COLLECTOR_KEY),
         ("the instrumentation key", "5ca1ab1e-feed-4bad-8bee-decafc0ffee0"),
         ("the host PIN", PINS[0]),
         ("a guest PIN", PINS[1]),
@@ -236,6 +238,7 @@ fn talkative_settings(
         ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD),
         ("AUDIT_HASH_KEY", AUDIT_HASH_KEY),
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=key%20of%20the%20collector"),
         ("ROOM_HOST_PIN", PINS[0]),
         // Nothing is leased in advance, so that a create makes every call itself.
         ("POOL_PREFETCH", "0"),

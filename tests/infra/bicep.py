@@ -16,8 +16,6 @@ import yaml
 from tree_sitter import Language, Parser
 
 PARSER = Parser(Language(tree_sitter_bicep.language()))
-# Files that are made from the code, and need not be there for the templates to be worked out.
-GENERATED = ("openapi.json",)
 COMMENTS = ("comment", "diagnostic_comment")
 
 
@@ -345,11 +343,9 @@ class File:
 
     def call_loadTextContent(self, name):
         path = self.path.parent / name
-        if path.exists():
-            return path.read_text()
-        if path.name in GENERATED:
-            return Runtime(f"<{path.name}>")
-        raise BicepError(f"{self.path.name}: there is no {name}")
+        if not path.exists():
+            raise BicepError(f"{self.path.name}: there is no {name}")
+        return path.read_text()
 
     def call_loadJsonContent(self, name):
         return json.loads(self.call_loadTextContent(name))

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use maxconf::config::{Environment, TelemetryConfig};
 use maxconf::telemetry::{self, Format};
 use maxconf_simulators::{Fault, Times};
+use reqwest::header::HeaderMap;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
@@ -150,6 +151,7 @@ fn panics_like_the_program() {
         environment: Environment::Local,
         slot: "production".to_owned(),
         otlp_endpoint: None,
+        otlp_headers: HeaderMap::new(),
         application_insights: None,
     };
     assert!(telemetry::start(&config, Format::Json).is_none(), "nothing is sent anywhere");

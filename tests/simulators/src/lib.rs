@@ -4,6 +4,7 @@
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
+//! - [`application_insights`]: a resource of Application Insights, as far as it takes traces and metrics
 //! - [`collector`]: a collector of OpenTelemetry's traces and metrics
 //! - [`world`]: all of them at once
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
@@ -13,6 +14,7 @@
 //!
 //! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
 
+pub mod application_insights;
 pub mod collector;
 pub mod entra;
 pub mod functions_host;
@@ -29,6 +31,7 @@ pub mod world;
 
 mod identifier;
 
+pub use application_insights::ApplicationInsightsSimulator;
 pub use collector::CollectorSimulator;
 pub use entra::EntraSimulator;
 pub use functions_host::FunctionsHost;

@@ -1,0 +1,266 @@
+//! What a resource of Application Insights receives from the real program, and what becomes of the program where the
+//! resource does not answer as it should. The library takes https only, so the resource has a certificate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use maxconf::metrics::{ALL, SLOT};
+use maxconf::telemetry::VERSION;
+use maxconf_simulators::application_insights::TrackedItem;
+use maxconf_simulators::{ApplicationInsightsSimulator, Fault, Matching, SelfSigned, Times};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{INVOCATION, PARENT, TRACE, create, labels_of};
+use crate::support::{Call, Ended, Program, Secrets, TAG, TestApp, UUI_DATA, eventually};
+
+/// Programs that run at the same time: most of them wait for a time limit.
+const AT_A_TIME: usize = 6;
+
+/// The program, and the resource that it sends to.
+struct Told {
+    app: TestApp,
+    /// Until it is stopped.
+    program: Option<Program>,
+    insights: ApplicationInsightsSimulator,
+    _folder: TempDir,
+}
+
+impl Told {
+    async fn start() -> Self {
+        let certificate = SelfSigned::new();
+        let insights = ApplicationInsightsSimulator::start(&certificate).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, certificate.pem()).expect("a file");
+        let builder = TestApp::with()
+            .set("APPLICATIONINSIGHTS_CONNECTION_STRING", insights.connection_string())
+            .set("SSL_CERT_FILE", path.display())
+            .set("MAXCONF_SLOT", "blue-2");
+        let (app, program) = builder.start_program().await;
+        Self { app, program: Some(program), insights, _folder: folder }
+    }
+
+    /// Stops the program, which sends what is left. What the program said.
+    async fn stop(&mut self) -> Ended {
+        let program = self.program.take().expect("a program that was not stopped before");
+        program.signal("TERM");
+        let ended = program.ended().await;
+        assert_eq!(ended.code, Some(143), "{ended:?}");
+        assert!(ended.stderr.is_empty(), "{ended:?}");
+        let key = self.insights.instrumentation_key();
+        assert!(!ended.stdout.iter().any(|line| line.contains(key)), "{:#?}", ended.stdout);
+        ended
+    }
+}
+
+/// The one request of this name.
+#[track_caller]
+fn request<'a>(items: &'a [TrackedItem], name: &str) -> &'a TrackedItem {
+    let found: Vec<_> = items.iter().filter(|item| item.kind == "RequestData" && item.data["name"] == name).collect();
+    assert_eq!(found.len(), 1, "{name} in {items:#?}");
+    found[0]
+}
+
+/// Names and success of the calls that a request made, which must be in its operation.
+fn dependencies<'a>(items: &'a [TrackedItem], request: &TrackedItem) -> Vec<(&'a str, &'a str, bool)> {
+    let of_it = |item: &&TrackedItem| {
+        item.kind == "RemoteDependencyData"
+            && item.tags.get("ai.operation.parentId").map(String::as_str) == request.data["id"].as_str()
+    };
+    let calls = items.iter().filter(of_it).map(|call| {
+        assert_eq!(call.tags["ai.operation.id"], request.tags["ai.operation.id"], "{call:?}");
+        // Left out where nothing is said of it, which the table takes for a success.
+        let success = call.data["success"].as_bool().unwrap_or(true);
+        (call.data["name"].as_str().expect("a name"), call.properties["outcome"].as_str(), success)
+    });
+    let mut calls: Vec<_> = calls.collect();
+    calls.sort_unstable();
+    calls
+}
+
+#[tokio::test]
+async fn a_create_is_a_request_with_its_calls_and_the_metrics_by_their_names() {
+    let mut told = Told::start().await;
+    told.app.warm_up().await;
+    let (token, agent) = (told.app.entra.token().build(), told.app.genesys.issue_token());
+    let room = create(&told.app, &token).await.room();
+    let look = told.app.request(reqwest::Method::GET, &format!("public/room/{room}")).header("x-auth-token", &agent);
+    assert_eq!(told.app.send(look).await.room(), room);
+    let mut secrets = Secrets::default();
+    for (what, secret) in
+        [("Entra's token", &*token), ("Genesys' token", &agent), ("the case", UUI_DATA), ("its tag", TAG)]
+    {
+        secrets.plant(what, secret);
+    }
+    for room in told.app.pexip.rooms() {
+        secrets.plant("a room", &room.name);
+    }
+    told.stop().await;
+    let (items, sent) = (told.insights.items(), told.insights.traffic().log());
+
+    assert!(sent.iter().all(|call| call.path == "/v2/track" && call.headers["content-encoding"] == "gzip"));
+    let create = request(&items, "POST /room/create");
+    let expected = [
+        ("ai.application.ver", VERSION),
+        ("ai.cloud.role", "maxconf"),
+        ("ai.operation.id", TRACE),
+        ("ai.operation.name", "POST /room/create"),
+        ("ai.operation.parentId", PARENT),
+    ];
+    assert_eq!(create.tags, owned(&expected));
+    assert_eq!((&create.data["responseCode"], &create.data["success"]), (&Value::from("200"), &Value::from(true)));
+    let expected = [
+        ("http.request.method", "POST"),
+        ("http.route", "/room/create"),
+        ("http.response.status_code", "200"),
+        ("code", "ok"),
+        ("invocation_id", INVOCATION),
+        ("request_id", "create-1"),
+    ];
+    assert_eq!(create.properties, with_resource(&expected), "and nothing else");
+    assert_eq!(dependencies(&items, create), [("pexip tag", "ok", true), ("queue delete", "ok", true)]);
+    let look = request(&items, "GET /public/room/{name}");
+    assert_ne!(look.tags["ai.operation.id"], TRACE, "an operation of its own");
+    assert_eq!(dependencies(&items, look).len(), 3, "{items:#?}");
+
+    assert_metrics_as_described(&items);
+    for (metric, labels, value, count) in [
+        ("maxconf.pool.handed_out", &[("source", "pool")][..], Some(1.0), None),
+        ("maxconf.http.requests", &[("route", "/room/create"), ("status", "200")], Some(1.0), None),
+        ("maxconf.pool.max_rooms", &[], Some(1000.0), None),
+        ("maxconf.http.duration", &[("route", "/room/create")], None, Some(1)),
+        ("maxconf.create.duration", &[("part", "pexip")], None, Some(1)),
+    ] {
+        let found = metric_data(&items, metric, labels);
+        assert!(value.is_none_or(|value| found["value"] == value), "{metric}: {found}");
+        assert!(count.is_none_or(|count| found["count"] == count), "{metric}: {found}");
+    }
+    secrets.assert_not_in("what is sent to Application Insights", &told.insights.text());
+}
+
+/// The number of the one report of a metric with these labels.
+#[track_caller]
+fn metric_data<'a>(items: &'a [TrackedItem], metric: &str, labels: &[(&str, &str)]) -> &'a Value {
+    let found = items.iter().find(|item| {
+        item.kind == "MetricData"
+            && item.data["metrics"][0]["name"] == metric
+            && labels.iter().all(|(label, value)| item.properties.get(*label).is_some_and(|is| is == value))
+    });
+    &found.unwrap_or_else(|| panic!("no {metric} {labels:?} in {items:#?}")).data["metrics"][0]
+}
+
+/// Each metric is one of the table, with its labels and nothing else, and in the form that makes its column of the
+/// resource's table mean something.
+#[track_caller]
+fn assert_metrics_as_described(items: &[TrackedItem]) {
+    let metrics: Vec<_> = items.iter().filter(|item| item.kind == "MetricData").collect();
+    assert!(!metrics.is_empty(), "{items:#?}");
+    for item in metrics {
+        let number = &item.data["metrics"][0];
+        let about = ALL.iter().find(|about| number["name"] == about.name);
+        let about = about.unwrap_or_else(|| panic!("{number} is not in the table"));
+        let expected: BTreeSet<_> = with_resource(&[]).into_keys().collect();
+        let expected: BTreeSet<_> = labels_of(about).into_iter().map(str::to_owned).chain(expected).collect();
+        assert_eq!(item.properties.keys().cloned().collect::<BTreeSet<_>>(), expected, "{item:?}");
+        assert_eq!(item.properties[SLOT], "blue-2");
+        let (kind, counts) = match about.kind.as_str() {
+            "gauge" => ("Measurement", false),
+            "counter" => ("Aggregation", false),
+            _ => ("Aggregation", true),
+        };
+        assert_eq!(number["kind"], kind, "{item:?}");
+        assert_eq!(number["count"].is_u64() && number["min"].is_f64() && number["max"].is_f64(), counts, "{item:?}");
+    }
+}
+
+fn owned(words: &[(&str, &str)]) -> BTreeMap<String, String> {
+    words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// These properties, and those of the process.
+fn with_resource(words: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let resource = [
+        ("service.name", "maxconf"),
+        ("service.version", VERSION),
+        ("deployment.environment.name", "local"),
+        ("maxconf.slot", "blue-2"),
+    ];
+    owned(&[words, &resource].concat())
+}
+
+#[tokio::test]
+async fn a_create_that_fails_is_a_failed_request_with_the_call_that_failed() {
+    let mut told = Told::start().await;
+    told.app.warm_up().await;
+    told.app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(503));
+    let answer = create(&told.app, &told.app.entra.token().build()).await;
+    assert!(answer.status.is_server_error(), "{answer:?}");
+    told.stop().await;
+    let items = told.insights.items();
+
+    let create = request(&items, "POST /room/create");
+    assert_eq!(create.data["success"], false, "{create:?}");
+    assert_eq!(create.data["responseCode"], answer.status.as_str());
+    let calls = dependencies(&items, create);
+    assert!(
+        calls.contains(&("queue delete", "ok", true)) && calls.contains(&("pexip tag", "busy", false)),
+        "{calls:?}"
+    );
+}
+
+/// How the resource does not take what it is sent.
+#[derive(Clone, Debug)]
+enum Trouble {
+    Showing(Fault),
+    /// Connections are refused.
+    Down,
+}
+
+fn partial(items: &str) -> Fault {
+    Fault::StatusWith { status: 206, headers: vec![], body: items.to_owned() }
+}
+
+/// With each of them creates are answered, the process goes on, its log has one complaint at most and one account at
+/// the end, and the stop comes in time.
+#[tokio::test]
+async fn a_resource_in_trouble_costs_the_service_nothing() {
+    let statuses = [302, 308, 400, 402, 403, 404, 408, 413, 429, 439, 500, 502, 503].map(Fault::Status);
+    let others = [
+        Fault::Stall,
+        Fault::HangUpBefore,
+        Fault::HangUpAfter,
+        Fault::Rubbish,
+        Fault::HugeBody(1024 * 1024),
+        partial("neither JSON nor anything else"),
+        partial(r#"{"itemsReceived":9,"itemsAccepted":0,"errors":[{"index":99999999,"statusCode":500}]}"#),
+        partial(r#"{"itemsReceived":2,"itemsAccepted":1,"errors":[{"index":0,"statusCode":503}]}"#),
+        partial(r#"{"itemsReceived":2,"itemsAccepted":1,"errors":[{"index":0,"statusCode":400}]}"#),
+    ];
+    let troubles = statuses.into_iter().chain(others).map(Trouble::Showing).chain([Trouble::Down]);
+    stream::iter(troubles).map(in_trouble).buffer_unordered(AT_A_TIME).collect::<()>().await;
+}
+
+async fn in_trouble(trouble: Trouble) {
+    let mut told = Told::start().await;
+    let traffic = told.insights.traffic().clone();
+    match trouble.clone() {
+        Trouble::Showing(fault) => traffic.inject(Matching::any(), Times::Always, fault),
+        Trouble::Down => told.insights.stop().await,
+    }
+    told.app.warm_up().await;
+    let events = || told.program.as_ref().map(Program::events).unwrap_or_default();
+    let complaints = || events().iter().filter(|event| event["destination"].is_string()).count();
+    eventually(&format!("{trouble:?} is met"), async || traffic.count(&Matching::any()) + complaints() > 0).await;
+
+    for _ in 0..3 {
+        let answer = create(&told.app, &told.app.entra.token().build()).await;
+        assert_eq!(answer.status, 200, "{trouble:?}: {answer:?}");
+    }
+
+    let ended = told.stop().await;
+    let said = |message: &str| ended.stdout.iter().filter(|line| line.contains(message)).count();
+    assert!(said("traces or metrics could not be sent") <= 1, "{trouble:?}: {:#?}", ended.stdout);
+    assert!(said("traces were lost") <= 1, "{trouble:?}: {:#?}", ended.stdout);
+    assert_eq!(said(r#""message":"panic""#), 0, "{trouble:?}: {:#?}", ended.stdout);
+}

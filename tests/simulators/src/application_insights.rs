@@ -1,0 +1,160 @@
+//! The ingestion endpoint of an Application Insights resource: takes what is tracked, and keeps it.
+//!
+//! Source: Azure Monitor, the schema of `v2/track`. JSON behind gzip, and an answer that says how much was taken.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+use crate::collector::Words;
+use crate::server::Server;
+use crate::tls::SelfSigned;
+use crate::traffic::Traffic;
+
+/// More than a whole batch takes; what would be larger is no telemetry.
+const LARGEST_BATCH: u64 = 16 * 1024 * 1024;
+
+/// A resource's endpoint on loopback, by https as the real one, that keeps what it is sent.
+#[derive(Debug)]
+pub struct ApplicationInsightsSimulator {
+    resource: Arc<Resource>,
+    traffic: Traffic,
+    server: Server,
+}
+
+#[derive(Debug)]
+struct Resource {
+    key: &'static str,
+    received: Mutex<Received>,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    items: Vec<TrackedItem>,
+    /// Every body as it was before gzip, one after the other.
+    text: String,
+}
+
+/// One envelope as it was sent.
+#[derive(Clone, Debug)]
+pub struct TrackedItem {
+    /// `RequestData`, `RemoteDependencyData` or `MetricData`.
+    pub kind: String,
+    /// Who sent it, and to which operation it belongs.
+    pub tags: Words,
+    /// What the resource's tables have as `Properties`.
+    pub properties: Words,
+    /// All of its data.
+    pub data: Value,
+}
+
+impl ApplicationInsightsSimulator {
+    /// Starts with nothing received, on a port that the system chooses.
+    pub async fn start(certificate: &SelfSigned) -> Self {
+        let resource = Arc::new(Resource { key: "5ca1ab1e-feed-4bad-8bee-decafc0ffee0", received: Mutex::default() });
+        let traffic = Traffic::default();
+        let router = Router::new().route("/v2/track", post(track)).with_state(Arc::clone(&resource));
+        let server = Server::start_tls(traffic.watch(router), certificate).await;
+        Self { resource, traffic, server }
+    }
+
+    /// As Azure shows it, and `APPLICATIONINSIGHTS_CONNECTION_STRING` takes it.
+    pub fn connection_string(&self) -> String {
+        let (key, url) = (self.resource.key, self.server.url());
+        let application = "8d1c9b53-2f6e-4a70-b1a4-6f0a5f2d3c4e";
+        format!("InstrumentationKey={key};IngestionEndpoint={url};LiveEndpoint={url};ApplicationId={application}")
+    }
+
+    /// What names the resource, and lets anybody send to it.
+    pub fn instrumentation_key(&self) -> &'static str {
+        self.resource.key
+    }
+
+    /// What it was sent, and how to make it fail.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Closes the listener and every connection; from then on connections are refused.
+    pub async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// The items so far.
+    pub fn items(&self) -> Vec<TrackedItem> {
+        self.resource.received().items.clone()
+    }
+
+    /// Everything it was sent, as text.
+    pub fn text(&self) -> String {
+        self.resource.received().text.clone()
+    }
+}
+
+impl Resource {
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All of a batch is taken, or nothing if one envelope is not for this resource.
+async fn track(State(resource): State<Arc<Resource>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(text) = unpacked(&headers, &body) else { return answer(StatusCode::BAD_REQUEST, 0, 0) };
+    let envelopes: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+    let items: Option<Vec<_>> = envelopes.iter().map(|envelope| item(envelope, resource.key)).collect();
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        return answer(StatusCode::BAD_REQUEST, envelopes.len(), 0);
+    };
+    let count = items.len();
+    let mut received = resource.received();
+    received.items.extend(items);
+    received.text += &text;
+    answer(StatusCode::OK, count, count)
+}
+
+fn answer(status: StatusCode, received: usize, accepted: usize) -> Response {
+    let refused = json!({ "index": 0, "statusCode": status.as_u16(), "message": "Invalid instrumentation key" });
+    let errors = if accepted < received { vec![refused] } else { vec![] };
+    (status, Json(json!({ "itemsReceived": received, "itemsAccepted": accepted, "errors": errors }))).into_response()
+}
+
+/// Anything but JSON behind gzip is refused.
+fn unpacked(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let is = |name, value| headers.get(name).is_some_and(|given| given == value);
+    if !is(header::CONTENT_TYPE, "application/json") || !is(header::CONTENT_ENCODING, "gzip") {
+        return None;
+    }
+    let mut text = String::new();
+    GzDecoder::new(body).take(LARGEST_BATCH).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// An envelope for the resource with this key, with all that the schema requires.
+fn item(envelope: &Value, key: &str) -> Option<TrackedItem> {
+    let data = &envelope["data"];
+    let is_whole = envelope["iKey"] == key
+        && envelope["name"].as_str()?.starts_with("Microsoft.ApplicationInsights.")
+        && envelope["time"].as_str()?.ends_with('Z')
+        && data["baseData"]["ver"] == 2;
+    is_whole.then(|| TrackedItem {
+        kind: data["baseType"].as_str().unwrap_or_default().to_owned(),
+        tags: words(&envelope["tags"]),
+        properties: words(&data["baseData"]["properties"]),
+        data: data["baseData"].clone(),
+    })
+}
+
+fn words(object: &Value) -> Words {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let entries = object.as_object().into_iter().flatten();
+    entries.map(|(name, value)| (name.clone(), text(value))).collect::<BTreeMap<_, _>>()
+}
