@@ -8,8 +8,6 @@ import yaml
 from checks.slots import settings_of
 from harness import Mistake, check
 
-# Values of these are not for the alerts to choose: they are read from the row.
-FREE_LABELS = ("route", "status")
 TABLES = ("AppMetrics", "AppRequests", "FunctionAppLogs")
 
 
@@ -91,11 +89,13 @@ def panels(tree):
     "the dashboard asks for metrics, tables, labels and fields of the log that there are",
     Mistake("infra/workbook.json", "maxconf.pool.swept", "maxconf.pool.sweeped", "maxconf.pool.sweeped is no metric"),
     Mistake("infra/workbook.json", "AppRequests", "AppReqests", "asks no table that there is"),
+    Mistake("infra/workbook.json", " / sum(ItemCount)", "", "is a histogram, to be shown by sum(Sum) / sum(ItemCount)"),
+    Mistake("infra/metrics.json", '.owed": { "kind": "gauge"', '.owed": { "kind": "histogram"', "maxconf.pool.owed is a histogram"),
     Mistake("infra/workbook.json", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
     Mistake("infra/workbook.json", "max(Max)", "sum(Sum)", "maxconf.pool.queue_messages is a gauge"),
-    Mistake("infra/workbook.json", "function_pexip_event", "function_pexip_news", "function_pexip_news is no function"),
-    Mistake("infra/workbook.json", "Line.duration_ms", "Line.duration", "duration is no field of the log"),
-    Mistake("infra/workbook.json", "maintenance run ended", "maintenance ended", "maintenance ended is no event of the log"),
+    Mistake("infra/workbook.json", "function_room_create", "function_room_make", "function_room_make is no function"),
+    Mistake("infra/workbook.json", "Line.cause", "Line.causes", "causes is no field of the log"),
+    Mistake("infra/workbook.json", '== \\"request\\"', '== \\"requests\\"', "requests is no event of the log"),
     Mistake("infra/workbook.json", '\\"{Slot}\\"', '\\"production\\"', "does not look at the chosen slot"),
     Mistake("infra/workbook.json", "{Time:grain}", "{Range:grain}", "Range is no parameter"),
     Mistake("infra/logs.md", "| `cause` |", "| `causes` |", "cause is no field of the log"),
@@ -109,8 +109,8 @@ def dashboard(tree):
         yield from (f"{name}: {fault}" for fault in faults_of(query, tree))
         for metric in sorted(metrics_in(query) & known.keys()):
             kind = known[metric]["kind"]
-            if SHOWN_BY.get(kind, "") not in query:
-                yield f"{name}: {metric} is a {kind}, to be shown by {SHOWN_BY[kind]}"
+            if not any(shown in query for shown in SHOWN_BY[kind]):
+                yield f"{name}: {metric} is a {kind}, to be shown by {' or '.join(SHOWN_BY[kind])}"
         if not re.search(r'slot\) == "{Slot}"|AppRoleName endswith "-{Slot}"', query):
             yield f"{name} does not look at the chosen slot"
         yield from (f"{name}: {one} is no parameter" for one in set(re.findall(r"{(\w+)", query)) - declared)
@@ -124,8 +124,12 @@ def dashboard(tree):
             yield f"{environment}: the dashboard is not bound to the workspace"
 
 
-# The column of AppMetrics that means something, by the kind of metric.
-SHOWN_BY = {"gauge": "max(Max)", "counter": "sum(Sum)"}
+# The columns of AppMetrics that mean something, by the kind of metric. A histogram comes without its classes.
+SHOWN_BY = {
+    "gauge": ("max(Max)", "min(Min)"),
+    "counter": ("sum(Sum)",),
+    "histogram": ("sum(Sum) / sum(ItemCount)",),
+}
 
 
 def told_of_the_log(tree):
