@@ -181,6 +181,7 @@ async fn what_a_create_does_is_counted() {
         ("maxconf.breaker.open", &[("system", "pexip")], Some(0.0)),
         ("maxconf.breaker.open", &[("system", "entra")], Some(0.0)),
         ("maxconf.entra.keys_age", &[("profile", "v1")], Some(0.0)),
+        ("maxconf.entra.keys_age", &[("profile", "v2")], Some(0.0)),
     ]);
     assert!(heard.number("maxconf.pool.stashed", &[]).is_some_and(|rooms| rooms >= 1.0), "{:#?}", heard.points);
     assert!(heard.number("maxconf.pool.queue_messages", &[]).is_some_and(|messages| messages >= 3.0));
