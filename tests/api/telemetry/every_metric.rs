@@ -114,9 +114,9 @@ async fn events_are_counted_by_their_kind_and_rooms_that_end_by_the_reason() {
         // Older than a call may last, and younger than any room may be.
         StoredRoom::named(name(3)).tagged(TAG).described(mark("handed-out", -6 * 3_600)),
     ];
-    rooms.into_iter().for_each(|room| {
+    for room in rooms {
         told.app.pexip.insert(room);
-    });
+    }
     let kinds = [
         ("eventsink_started", "sink"),
         ("conference_started", "conference_started"),
