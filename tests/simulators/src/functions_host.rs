@@ -179,7 +179,7 @@ impl Host {
         let Some(limit) = self.package.function_timeout else { return Some(invocation.await) };
         let result = tokio::time::timeout(limit, invocation).await.ok();
         if result.is_none() {
-            process.kill();
+            process.kill().await;
         }
         result
     }

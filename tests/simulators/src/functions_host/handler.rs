@@ -56,6 +56,7 @@ pub(super) struct Process {
     pub(super) address: SocketAddr,
     pub(super) id: u32,
     kill: CancellationToken,
+    is_gone: CancellationToken,
 }
 
 /// How a process came to its end.
@@ -108,10 +109,7 @@ impl Handler {
     /// Kills the process and lets another one be started, as after a swap.
     pub(super) async fn restart(&self) {
         if let Some(process) = self.process().await {
-            process.kill();
-            let mut status = self.status.clone();
-            let is_another = |status: &Status| !matches!(status, Status::Up(up) if up.id == process.id);
-            let _ended = status.wait_for(is_another).await;
+            process.kill().await;
         }
     }
 
@@ -145,9 +143,11 @@ impl Handler {
 }
 
 impl Process {
-    /// SIGKILL, for this process only: the host gives no warning and waits for nobody.
-    pub(super) fn kill(&self) {
+    /// SIGKILL, for this process only: the host gives no warning. Returns once it is dead; from before that on, requests
+    /// wait for the next one.
+    pub(super) async fn kill(&self) {
         self.kill.cancel();
+        self.is_gone.cancelled().await;
     }
 }
 
@@ -194,8 +194,10 @@ impl Supervisor {
             Err(error) => return Ending::CannotStart(error),
         };
         self.starts.fetch_add(1, Ordering::Relaxed);
-        let kill = CancellationToken::new();
-        let process = Process { address, id: child.id().expect("it is not waited for yet"), kill: kill.clone() };
+        let (kill, is_gone) = (CancellationToken::new(), CancellationToken::new());
+        let _tells = is_gone.clone().drop_guard();
+        let id = child.id().expect("it is not waited for yet");
+        let process = Process { address, id, kill: kill.clone(), is_gone };
         let early = tokio::select! {
             exit = child.wait() => Some(match exit.ok().and_then(|status| status.code()) {
                 // The host would go on knocking at a door that nobody is behind.
@@ -213,6 +215,10 @@ impl Supervisor {
             self.status.send_replace(Status::Up(process));
             self.end_of(&mut child, &kill).await
         };
+        // Before its connections break: whoever asks again at once is not to be sent to it.
+        if matches!(ending, Ending::Killed) {
+            self.status.send_replace(Status::Starting);
+        }
         // Nothing is left to kill of a process that has exited.
         let _killed = child.kill().await;
         ending
