@@ -1,6 +1,7 @@
 //! Microsoft Entra ID: one tenant with one API, its clients, its tokens and its signing keys.
 
 mod endpoints;
+mod federation;
 mod signing_key;
 mod token;
 
@@ -75,6 +76,8 @@ struct Client {
     id: String,
     secret: String,
     roles: Vec<String>,
+    /// Of whom GitHub's word is taken for the secret: the subject of a federated credential.
+    trusted_subject: Option<String>,
 }
 
 impl EntraSimulator {
@@ -132,6 +135,14 @@ impl EntraSimulator {
         let mut directory = self.tenant.directory();
         directory.clients.retain(|client| client.id != client_id);
         directory.clients.push(Client::new(client_id, secret, roles));
+    }
+
+    /// Gives a client a federated credential: GitHub's jobs with this subject need no secret.
+    pub fn trust_github(&self, client_id: &str, subject: &str) {
+        let mut directory = self.tenant.directory();
+        for client in directory.clients.iter_mut().filter(|client| client.id == client_id) {
+            client.trusted_subject = Some(subject.to_owned());
+        }
     }
 
     /// Which version of tokens the token endpoint issues, v2.0 by default.
@@ -218,6 +229,7 @@ impl Client {
             id: id.to_owned(),
             secret: secret.to_owned(),
             roles: roles.iter().map(|&role| role.to_owned()).collect(),
+            trusted_subject: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
 //! - [`application_insights`]: a resource of Application Insights, as far as it takes traces and metrics
+//! - [`github`]: GitHub, as far as it says to Entra who a job is
 //! - [`collector`]: a collector of OpenTelemetry's traces and metrics
 //! - [`world`]: all of them at once
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
@@ -19,6 +20,7 @@ pub mod collector;
 pub mod entra;
 pub mod functions_host;
 pub mod genesys;
+pub mod github;
 pub mod infinity_app;
 pub mod machine;
 pub mod npm;
@@ -36,6 +38,7 @@ pub use collector::CollectorSimulator;
 pub use entra::EntraSimulator;
 pub use functions_host::FunctionsHost;
 pub use genesys::{GenesysSimulator, GenesysToken};
+pub use github::GitHubSimulator;
 pub use infinity_app::InfinityApp;
 pub use pexip::{PexipSimulator, StoredRoom};
 pub use queue::{QueueSimulator, StoredMessage};

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use url::form_urlencoded;
 
+use super::federation::{self, is_trusted};
 use super::token::LIFETIME_SECONDS;
 use super::{API_CLIENT_ID, APP_ID_URI, Client, RESOURCE_MANAGER, TENANT_ID, Tenant, TokenBuilder, Version};
 use crate::identifier::guid;
@@ -45,7 +46,7 @@ async fn v2_keys(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>) -> R
     key_set(&tenant, &id, Some(&tenant.issuer_template()))
 }
 
-/// Client credentials with a secret in the form.
+/// Client credentials with a secret or an assertion in the form.
 async fn token(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>, body: String) -> Result<Response, Refusal> {
     check_tenant(&id)?;
     let form: HashMap<_, _> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
@@ -53,7 +54,11 @@ async fn token(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>, body: 
     if field("grant_type") != "client_credentials" {
         return Err(Refusal::UNSUPPORTED_GRANT_TYPE);
     }
-    let client = authenticate(&tenant, field("client_id"), field("client_secret"))?;
+    let client = match (field("client_assertion"), field("client_assertion_type")) {
+        ("", _) => authenticate(&tenant, field("client_id"), field("client_secret"))?,
+        (assertion, federation::JWT_BEARER) => authenticate_by_word(&tenant, field("client_id"), assertion)?,
+        _ => return Err(Refusal::WRONG_ASSERTION_TYPE),
+    };
     let resource = field("scope").strip_suffix("/.default").ok_or(Refusal::INVALID_SCOPE)?;
     if ![API_CLIENT_ID, APP_ID_URI, RESOURCE_MANAGER].contains(&resource) {
         return Err(Refusal::INVALID_RESOURCE);
@@ -101,16 +106,25 @@ fn key_set(tenant: &Tenant, id: &str, issuer: Option<&str>) -> Result<Response, 
     Ok(cacheable(&json!({ "keys": keys })))
 }
 
+fn client(tenant: &Tenant, id: &str) -> Result<Client, Refusal> {
+    tenant.directory().clients.iter().find(|client| client.id == id).cloned().ok_or(Refusal::UNKNOWN_CLIENT)
+}
+
+fn authenticate_by_word(tenant: &Tenant, id: &str, assertion: &str) -> Result<Client, Refusal> {
+    let client = client(tenant, id)?;
+    let is_trusted = client.trusted_subject.as_deref().is_some_and(|subject| is_trusted(assertion, subject));
+    if is_trusted { Ok(client) } else { Err(Refusal::NO_FEDERATION) }
+}
+
 fn authenticate(tenant: &Tenant, id: &str, secret: &str) -> Result<Client, Refusal> {
-    let directory = tenant.directory();
-    let client = directory.clients.iter().find(|client| client.id == id).ok_or(Refusal::UNKNOWN_CLIENT)?;
+    let client = client(tenant, id)?;
     if secret.is_empty() {
         return Err(Refusal::MISSING_SECRET);
     }
     if client.secret != secret {
         return Err(Refusal::WRONG_SECRET);
     }
-    Ok(client.clone())
+    Ok(client)
 }
 
 fn check_tenant(id: &str) -> Result<(), Refusal> {
@@ -156,6 +170,10 @@ impl Refusal {
         7_000_216,
         "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
     );
+    const WRONG_ASSERTION_TYPE: Self =
+        Self::bad_request("invalid_request", 900_023, "The client assertion type is not supported.");
+    const NO_FEDERATION: Self =
+        Self::unauthorized(700_213, "No matching federated identity record found for presented assertion.");
     const WRONG_SECRET: Self = Self::unauthorized(7_000_215, "Invalid client secret provided.");
 
     const fn bad_request(error: &'static str, code: u32, description: &'static str) -> Self {

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 static PUBLISHED: Mutex<Vec<SigningKey>> = Mutex::new(Vec::new());
 static STRANGER: OnceLock<SigningKey> = OnceLock::new();
+static GITHUB: OnceLock<SigningKey> = OnceLock::new();
 
 /// `RSAPublicKey` of 2048 bits in DER (RFC 8017, A.1.1): two headers and a zero, the modulus, the exponent 65537.
 const MODULUS: std::ops::Range<usize> = 9..265;
@@ -31,6 +32,11 @@ impl SigningKey {
         STRANGER.get_or_init(Self::generate).clone()
     }
 
+    /// The one that signs what GitHub says of jobs.
+    pub(crate) fn of_github() -> Self {
+        GITHUB.get_or_init(Self::generate).clone()
+    }
+
     /// An RS256 signature.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -38,6 +44,12 @@ impl SigningKey {
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
             .expect("a key of 2048 bits can sign with SHA-256");
         signature
+    }
+
+    /// Whether it has signed this with RS256.
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
+        public.verify(message, signature).is_ok()
     }
 
     /// The public key in DER, as `RSAPublicKey` (RFC 8017).

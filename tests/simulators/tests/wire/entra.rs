@@ -1,7 +1,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use maxconf_simulators::EntraSimulator;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET, SigningKey, Version};
+use maxconf_simulators::github::{self, SUBJECT};
+use maxconf_simulators::{EntraSimulator, GitHubSimulator};
 use serde_json::{Value, json};
 
 use crate::client;
@@ -66,6 +67,44 @@ async fn the_token_endpoint_issues_both_versions_and_refuses() {
 
     assert_eq!(ask(&entra, "wrong", &scope).await.1["error"], "invalid_client");
     assert_eq!(ask(&entra, CLIENT_SECRET, entra.app_id_uri()).await.1["error"], "invalid_scope");
+}
+
+#[tokio::test]
+async fn githubs_word_on_a_job_is_taken_where_the_client_trusts_it() {
+    const AUDIENCE: &str = "api://AzureADTokenExchange";
+    const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let github = GitHubSimulator::start().await;
+    let [(_, url), (_, token)] = github.environment();
+    let asked = client().get(format!("{url}&audience={AUDIENCE}"));
+    assert_eq!(asked.try_clone().expect("no body").send().await.expect("an answer").status(), 401);
+    let word: Value = asked.bearer_auth(token).send().await.expect("an answer").json().await.expect("JSON");
+    let word = word["value"].as_str().expect("a token");
+    let (signed, signature) = word.rsplit_once('.').expect("three parts");
+    let altered = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+
+    for (trusted, kind, assertion, error) in [
+        (Some(SUBJECT), JWT_BEARER, word, None),
+        (Some("repo:example/maxconf-api:environment:prod"), JWT_BEARER, word, Some("invalid_client")),
+        (None, JWT_BEARER, word, Some("invalid_client")),
+        (Some(SUBJECT), "saml2-bearer", word, Some("invalid_request")),
+        (Some(SUBJECT), JWT_BEARER, &altered, Some("invalid_client")),
+        (Some(SUBJECT), JWT_BEARER, &github::assertion("https://github.com/example", 300), Some("invalid_client")),
+        (Some(SUBJECT), JWT_BEARER, &github::assertion(AUDIENCE, -1), Some("invalid_client")),
+    ] {
+        let entra = EntraSimulator::start().await;
+        if let Some(subject) = trusted {
+            entra.trust_github(CLIENT_ID, subject);
+        }
+        let scope = format!("{}/.default", entra.app_id_uri());
+        let body = format!(
+            "grant_type=client_credentials&client_id={CLIENT_ID}&scope={scope}&client_assertion_type={kind}&client_assertion={assertion}"
+        );
+        let answer = client().post(entra.token_url()).body(body).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+
+        assert_eq!(answer["error"].as_str(), error, "{trusted:?} {kind} {assertion}: {answer}");
+        assert_eq!(answer["access_token"].is_string(), error.is_none(), "{answer}");
+    }
 }
 
 #[tokio::test]
