@@ -37,7 +37,7 @@ enum Command {
     /// Find out what is wrong: settings, network, certificates, clocks, accounts, Pexip, the pool. Changes nothing.
     Doctor(Output),
     /// Test a service that runs somewhere, as its callers use it. Needs none of its settings.
-    Smoke(SmokeCommand),
+    Smoke(Box<SmokeCommand>),
 }
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         }
         Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
         Command::Doctor(output) => ExitCode::from(examine(ConfigParts::from_env(), output)),
-        Command::Smoke(command) => match test(command) {
+        Command::Smoke(command) => match test(*command) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
                 eprintln!("maxconf: {error}");
@@ -115,7 +115,7 @@ fn examine(settings: ConfigParts, output: Output) -> u8 {
 
 #[tokio::main]
 async fn test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Error>> {
-    Ok(smoke::run(command, Access::from_env()?, server::stop_signal()).await?)
+    Ok(smoke::run(command, Access::from_env()?, server::stop_signal).await?)
 }
 
 fn settings_help() -> String {

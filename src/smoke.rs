@@ -8,6 +8,7 @@ mod arrival;
 mod check;
 mod comparison;
 mod examination;
+mod github_job;
 mod refusals;
 mod report;
 mod rooms;
@@ -26,8 +27,13 @@ use crate::progress_bar::ProgressBar;
 use comparison::Earlier;
 use examination::Examination;
 use report::Report;
+use rooms::Rooms;
 
 pub use access::{Access, InvalidAccess};
+
+/// After a stop: how long a create that is under way is waited for, and then the deletes. GitHub sends a second signal
+/// after 7.5 s.
+const IN_HASTE: Duration = Duration::from_secs(3);
 
 /// What to test, and how to tell the result.
 #[derive(Args, Debug)]
@@ -42,6 +48,10 @@ pub struct SmokeCommand {
     /// The longest wait for the version.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
+    /// The longest wait for one answer; above the service's own deadline, so that it can say what went wrong. The
+    /// whole test takes --wait and six times this at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
     /// No room from the pool is a fault of ours: for deployments whose pool has been filled.
     #[arg(long)]
     expect_pool: bool,
@@ -68,7 +78,7 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command or the environment cannot be used; nothing was tested
   3  something that the service depends on is down, or refuses it
   4  could not tell
-  130, 143  stopped by a signal, after cleaning up";
+  130, 143  stopped by a signal, after cleaning up; a second signal ends it at once";
 
 fn long_help() -> String {
     let mut help = format!("{EXIT_CODES}\n\nCredentials, from the environment:\n");
@@ -89,10 +99,12 @@ pub enum SmokeError {
     HttpClient(#[from] reqwest::Error),
 }
 
-/// Tests until all is known or `stop` comes. Returns the exit code: the verdict, or that of `stop`.
-pub async fn run(command: SmokeCommand, access: Access, stop: impl Future<Output = u8>) -> Result<u8, SmokeError> {
+/// Tests until all is known or `stop` comes. Returns the exit code: the verdict, or that of `stop`. Another `stop` ends
+/// the cleaning up as well.
+pub async fn run(command: SmokeCommand, access: Access, stop: impl AsyncFn() -> u8) -> Result<u8, SmokeError> {
     // What is wrong with the files is said before anything is waited for.
-    let earlier = command.compare.as_deref().map(Earlier::read).transpose().map_err(SmokeError::Earlier)?;
+    let earlier = command.compare.as_deref().map(|file| Earlier::read(file, &command.url));
+    let earlier = earlier.transpose().map_err(SmokeError::Earlier)?;
     write_junit(&command, &[])?;
     let http = client_builder(Duration::from_secs(5)).build()?;
     let rooms = OnceLock::new();
@@ -102,17 +114,12 @@ pub async fn run(command: SmokeCommand, access: Access, stop: impl Future<Output
     let mut examination = Examination::new(&command, &access, http, &rooms, &progress);
     let stopped = tokio::select! {
         () = examination.run() => None,
-        code = stop => Some(code),
+        code = stop() => Some(code),
     };
     let (version, checked) = (examination.version, examination.checked);
     drop(progress);
     if let Some(code) = stopped {
-        let left = match rooms.get() {
-            Some(rooms) => rooms.clean_up_in_haste().await,
-            None => None,
-        };
-        eprintln!("maxconf: stopped; {}", left.unwrap_or_else(|| "no room of this test is left behind".to_owned()));
-        return Ok(code);
+        return Ok(clean_up_in_haste(rooms.get(), code, stop).await);
     }
 
     let report = Report {
@@ -131,6 +138,19 @@ pub async fn run(command: SmokeCommand, access: Access, stop: impl Future<Output
     let junit = report.junit().map_err(|source| junit_error(&command, source))?;
     write_junit(&command, &junit)?;
     Ok(report.judgement().exit_code())
+}
+
+/// After a stop, which had this exit code.
+async fn clean_up_in_haste(rooms: Option<&Rooms>, code: u8, stop: impl AsyncFn() -> u8) -> u8 {
+    let (left, code) = match rooms {
+        None => (None, code),
+        Some(rooms) => tokio::select! {
+            _ = rooms.delete_all(IN_HASTE) => (rooms.leftovers(), code),
+            code = stop() => (rooms.leftovers(), code),
+        },
+    };
+    eprintln!("maxconf: stopped; {}", left.unwrap_or_else(|| "no room of this test is left behind".to_owned()));
+    code
 }
 
 fn write_junit(command: &SmokeCommand, report: &[u8]) -> Result<(), SmokeError> {

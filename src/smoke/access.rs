@@ -8,6 +8,7 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::check::{Dependency, Finding};
+use super::github_job::{self, GitHubJob};
 use crate::config::secure_url;
 use crate::outbound::{CallFailure, json};
 
@@ -19,6 +20,9 @@ const FOREIGN_SCOPE: &str = "https://management.azure.com/.default";
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 const LARGEST_ANSWER: usize = 64 * 1024;
+
+/// RFC 7523 §2.2: an assertion proves who the client is.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What RFC 6749 §5.2 lets a token endpoint say; anything else is not repeated.
 const OAUTH_ERRORS: [&str; 6] = [
@@ -37,7 +41,11 @@ pub(super) const VARIABLES: [(&str, &str); 7] = [
         "Where Entra gives tokens: https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token.",
     ),
     ("SMOKE_ENTRA_CLIENT_ID", "Client id of an application that may create and delete rooms."),
-    ("SMOKE_ENTRA_CLIENT_SECRET", "Secret of that application."),
+    (
+        "SMOKE_ENTRA_CLIENT_SECRET",
+        "Secret of that application; not needed in a GitHub job with the permission id-token: write, which the application \
+         trusts by a federated credential.",
+    ),
     ("SMOKE_ENTRA_SCOPE", "Scope of the room API: <App ID URI>/.default."),
     ("SMOKE_ENTRA_FOREIGN_SCOPE", "Scope of any other API; Azure Resource Manager's by default."),
     ("SMOKE_GENESYS_TOKEN", "Token of an agent; without it the public read is reported as not checked."),
@@ -57,9 +65,16 @@ pub struct Access {
 pub(super) struct EntraClient {
     token_url: Url,
     client_id: String,
-    secret: SecretString,
+    proof: Proof,
     scope: String,
     foreign_scope: String,
+}
+
+/// How the application shows that it is the one.
+#[derive(Debug)]
+enum Proof {
+    Secret(SecretString),
+    Job(GitHubJob),
 }
 
 /// The environment cannot be used. Names variables, never values.
@@ -101,8 +116,8 @@ impl EntraClient {
     fn read(
         value: impl Fn(&'static str) -> Result<Option<String>, InvalidAccess>,
     ) -> Result<Option<Self>, InvalidAccess> {
-        const TOGETHER: [&str; 4] =
-            ["SMOKE_ENTRA_TOKEN_URL", "SMOKE_ENTRA_CLIENT_ID", "SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_ENTRA_SCOPE"];
+        const SECRET: &str = "SMOKE_ENTRA_CLIENT_SECRET";
+        const TOGETHER: [&str; 3] = ["SMOKE_ENTRA_TOKEN_URL", "SMOKE_ENTRA_CLIENT_ID", "SMOKE_ENTRA_SCOPE"];
 
         let mut given = Vec::new();
         let mut missing = None;
@@ -112,16 +127,25 @@ impl EntraClient {
                 None => missing = missing.or(Some(name)),
             }
         }
-        if given.is_empty() {
+        let secret = value(SECRET)?;
+        if given.is_empty() && secret.is_none() {
             return Ok(None);
         }
-        let Ok([token_url, client_id, secret, scope]) = <[String; 4]>::try_from(given) else {
+        let Ok([token_url, client_id, scope]) = <[String; 3]>::try_from(given) else {
             return Err(InvalidAccess::Missing(missing.unwrap_or(TOGETHER[0])));
+        };
+        let [request_url, request_token] = github_job::VARIABLES;
+        let proof = match (secret, value(request_url)?, value(request_token)?) {
+            (Some(secret), _, _) => Proof::Secret(secret.into()),
+            (None, Some(url), Some(token)) => {
+                Proof::Job(GitHubJob::new(&url, token).map_err(|fault| InvalidAccess::Unusable(request_url, fault))?)
+            }
+            (None, _, _) => return Err(InvalidAccess::Missing(SECRET)),
         };
         Ok(Some(Self {
             token_url: secure_url(&token_url).map_err(|fault| InvalidAccess::Unusable(TOGETHER[0], fault))?,
             client_id,
-            secret: secret.into(),
+            proof,
             scope,
             foreign_scope: value("SMOKE_ENTRA_FOREIGN_SCOPE")?.unwrap_or_else(|| FOREIGN_SCOPE.to_owned()),
         }))
@@ -139,15 +163,21 @@ impl EntraClient {
 
     /// Client credentials, as the Microsoft identity platform takes them.
     async fn token_for(&self, scope: &str, http: &Client) -> Result<SecretString, Finding> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials")
             .append_pair("client_id", &self.client_id)
-            .append_pair("client_secret", self.secret.expose_secret())
-            .append_pair("scope", scope)
-            .finish();
+            .append_pair("scope", scope);
+        match &self.proof {
+            Proof::Secret(secret) => form.append_pair("client_secret", secret.expose_secret()),
+            Proof::Job(job) => {
+                let assertion = job.assertion(http).await?;
+                form.append_pair("client_assertion_type", JWT_BEARER)
+                    .append_pair("client_assertion", assertion.expose_secret())
+            }
+        };
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         let request = http.post(self.token_url.clone()).timeout(TOKEN_TIMEOUT).header(CONTENT_TYPE, form_type);
-        let response = request.body(form).send().await.map_err(|error| {
+        let response = request.body(form.finish()).send().await.map_err(|error| {
             let failure = CallFailure::from(error);
             Finding::unclear(format!("Entra {failure}, seen from here"))
         })?;
@@ -214,16 +244,41 @@ mod tests {
         }
     }
 
+    const GITHUB: [(&str, &str); 2] = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example.org/token?api-version=2.0"),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a token that nobody sees"),
+    ];
+
+    #[test]
+    fn in_a_github_job_no_secret_is_needed_and_one_that_is_given_is_used() {
+        let without_secret: Vec<_> = ENTRA.into_iter().filter(|(name, _)| !name.ends_with("SECRET")).collect();
+        let proof = |values: &[_]| read(values).expect("all is there").entra.expect("a client").proof;
+        assert!(matches!(proof(&[&without_secret[..], &GITHUB].concat()), Proof::Job(_)));
+        assert!(matches!(proof(&[&ENTRA[..], &GITHUB].concat()), Proof::Secret(_)));
+        for half in GITHUB {
+            let some = [&without_secret[..], &[half]].concat();
+            assert_eq!(read(&some).err(), Some(InvalidAccess::Missing("SMOKE_ENTRA_CLIENT_SECRET")));
+        }
+        // Every job of a pipeline may have them.
+        assert!(read(&GITHUB).expect("nothing of ours is set").entra.is_none());
+    }
+
     #[test]
     fn a_secret_travels_by_https_only() {
         let mut plain = ENTRA;
         plain[0].1 = "http://login.example.org/tenant/oauth2/v2.0/token";
         assert!(matches!(read(&plain), Err(InvalidAccess::Unusable("SMOKE_ENTRA_TOKEN_URL", _))));
+        let mut plain = [&ENTRA[..2], &ENTRA[3..], &GITHUB].concat();
+        plain[3].1 = "http://actions.example.org/token";
+        assert!(matches!(read(&plain), Err(InvalidAccess::Unusable("ACTIONS_ID_TOKEN_REQUEST_URL", _))));
     }
 
     #[test]
     fn debug_output_shows_no_secret() {
-        let shown = format!("{:?}", read(&[&ENTRA[..], &[("SMOKE_GENESYS_TOKEN", "nobody sees")]].concat()));
-        assert!(!shown.contains("nobody sees"), "{shown}");
+        let job = [&ENTRA[..2], &ENTRA[3..], &GITHUB].concat();
+        for values in [&ENTRA[..], &job] {
+            let shown = format!("{:?}", read(&[values, &[("SMOKE_GENESYS_TOKEN", "nobody sees")]].concat()));
+            assert!(shown.contains("client") && !shown.contains("nobody sees"), "{shown}");
+        }
     }
 }

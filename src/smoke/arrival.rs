@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use tokio::time::{Instant, sleep};
 
 use super::check::{Dependency, Finding};
 use super::rooms::NOBODYS_ROOM;
-use super::service::{Readiness, Service};
-use crate::outbound::CallFailure;
+use super::service::{Readiness, Service, Unanswered};
 use crate::progress_bar::ProgressBar;
-
-/// One look takes at most this long.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +25,7 @@ enum Sighting {
     Version(String),
     /// What stands before the service, in its place.
     Other(String),
-    Failed(CallFailure),
+    Failed(Unanswered),
 }
 
 /// Waits at most `limit` for the expected version, or for any. Returns the one that answers.
@@ -67,7 +62,7 @@ async fn look(service: &Service) -> Sighting {
     // A gateway publishes no probes. Of what it does publish, this needs no dependency.
     let path: &[&str] =
         if service.is_behind_gateway() { &["public", "room", NOBODYS_ROOM] } else { &["health", "live"] };
-    match service.send(service.request(Method::GET, path).timeout(LOOK_TIMEOUT)).await {
+    match service.send(service.look(path)).await {
         Ok(answer) => match answer.version() {
             Some(version) if answer.status == 200 || service.is_behind_gateway() => {
                 Sighting::Version(version.to_owned())
@@ -84,13 +79,13 @@ impl Sighting {
             (Self::Version(version), Some(expected)) => format!("version {version} answers instead of {expected}"),
             (Self::Version(version), None) => format!("version {version} answers"),
             (Self::Other(said), _) => format!("the answer is {said}"),
-            (Self::Failed(failure), _) => format!("the service {failure}"),
+            (Self::Failed(unanswered), _) => unanswered.to_string(),
         }
     }
 
-    fn found(&self, expected: Option<&str>) -> Finding {
+    fn found(self, expected: Option<&str>) -> Finding {
         match self {
-            Self::Failed(failure) => (*failure).into(),
+            Self::Failed(unanswered) => unanswered.into(),
             Self::Version(_) | Self::Other(_) => Finding::ours(self.words(expected)),
         }
     }
@@ -101,21 +96,23 @@ pub(super) async fn readiness(service: &Service, limit: Duration, progress: &Pro
     let limit = limit.min(LONGEST_WAIT_FOR_READINESS);
     let start = Instant::now();
     loop {
-        let readiness = service.readiness().await?;
+        let readiness = service.readiness().await;
         let overdue = start.elapsed() >= limit;
         match readiness {
-            Readiness::Ready => return Ok(()),
-            Readiness::Unknown(_) if service.is_behind_gateway() => {
+            Err(unanswered) if overdue => return Err(unanswered.into()),
+            Err(unanswered) => progress.say(&format!("{unanswered}; waiting")),
+            Ok(Readiness::Ready) => return Ok(()),
+            Ok(Readiness::Unknown(_)) if service.is_behind_gateway() => {
                 return Err(Finding::not_checked("/health/ready is not published"));
             }
-            Readiness::Failing(failing) if overdue => {
+            Ok(Readiness::Failing(failing)) if overdue => {
                 return Err(Finding::dependency(failing[0], format!("not ready: {}", names(&failing))));
             }
-            Readiness::Unknown(status) if overdue => {
+            Ok(Readiness::Unknown(status)) if overdue => {
                 return Err(Finding::ours(format!("/health/ready answered {status}")));
             }
-            Readiness::Failing(failing) => progress.say(&format!("not ready: {}; waiting", names(&failing))),
-            Readiness::Unknown(_) => progress.say("/health/ready gives no readiness; waiting"),
+            Ok(Readiness::Failing(failing)) => progress.say(&format!("not ready: {}; waiting", names(&failing))),
+            Ok(Readiness::Unknown(_)) => progress.say("/health/ready gives no readiness; waiting"),
         }
         sleep(PAUSE).await;
     }

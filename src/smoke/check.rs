@@ -1,8 +1,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::outbound::CallFailure;
-
 /// Declares the checks once, in the order in which they are reported: variant, its name for programs, its words for
 /// people. The names stay as they are: results of different versions are compared by them.
 macro_rules! checks {
@@ -121,18 +119,6 @@ impl Finding {
 
     pub(super) fn of(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Fault { fault, detail: detail.into() }
-    }
-}
-
-/// A service that cannot be reached at all says nothing about the service: before a handler that is dead its host
-/// answers. One that is reached and does not answer is at fault.
-impl From<CallFailure> for Finding {
-    fn from(failure: CallFailure) -> Self {
-        let fault = match failure {
-            CallFailure::Unreachable => Fault::Unclear,
-            CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => Fault::Ours,
-        };
-        Self::of(fault, format!("the service {failure}"))
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use secrecy::SecretString;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::SmokeCommand;
 use super::access::Access;
@@ -24,6 +24,7 @@ pub(super) struct Examination<'a> {
     rooms: &'a OnceLock<Rooms>,
     progress: &'a ProgressBar,
     pub(super) checked: Vec<Checked>,
+    under_way: Option<(Check, Instant)>,
     /// The version that answers.
     pub(super) version: Option<String>,
 }
@@ -36,33 +37,54 @@ impl<'a> Examination<'a> {
         rooms: &'a OnceLock<Rooms>,
         progress: &'a ProgressBar,
     ) -> Self {
-        Self { command, access, http, rooms, progress, checked: Vec::new(), version: None }
+        Self { command, access, http, rooms, progress, checked: Vec::new(), under_way: None, version: None }
     }
 
     pub(super) async fn run(&mut self) {
         self.progress.plan(Check::ALL.len());
         let run = format!("{:016x}", rand::random::<u64>());
-        let service = Service::new(self.command.url.clone(), self.http.clone(), self.command.behind_gateway, run);
-        let limit = Duration::from_secs(self.command.wait);
+        let (wait, one_answer) = (Duration::from_secs(self.command.wait), Duration::from_secs(self.command.timeout));
+        let (url, http, gateway) = (self.command.url.clone(), self.http.clone(), self.command.behind_gateway);
+        let service = Service::new(url, http, gateway, one_answer, run);
 
+        // However slowly the service answers, there is a verdict before whoever waits for it gives up.
+        let limit = wait + 4 * one_answer;
+        if timeout(limit, self.examine(&service, wait)).await.is_err() {
+            self.cut_off(limit);
+        }
+        if let Some(rooms) = self.rooms.get() {
+            self.check(Check::CleanUp, rooms.clean_up(one_answer / 2)).await;
+        }
+        if self.version.is_some() {
+            self.check(Check::AnswerHeaders, async { service.answer_headers() }).await;
+        }
+    }
+
+    async fn examine(&mut self, service: &Service, wait: Duration) {
         let expected = self.command.expect_version.as_deref();
-        let arrival = arrival::version(&service, expected, limit, self.progress);
+        let arrival = arrival::version(service, expected, wait, self.progress);
         let Some(version) = self.check(Check::Version, arrival).await else { return };
         service.is_version(&version);
         self.version = Some(version);
-        self.check(Check::Ready, arrival::readiness(&service, limit, self.progress)).await;
+        self.check(Check::Ready, arrival::readiness(service, wait, self.progress)).await;
 
         let (access, http) = (self.access, self.http.clone());
         let token = self.check(Check::EntraToken, entra_token(access, &http)).await;
-        self.refusals_without_token(&service).await;
+        self.refusals_without_token(service).await;
         if let Some(token) = token {
-            self.refusals_with_token(&service, &token).await;
+            self.refusals_with_token(service, &token).await;
             let rooms = Rooms::new(service.clone(), token, self.command.tag_url.clone());
-            let rooms = self.rooms.get_or_init(|| rooms);
-            self.whole_life(rooms).await;
-            self.check(Check::CleanUp, rooms.clean_up()).await;
+            self.whole_life(self.rooms.get_or_init(|| rooms)).await;
         }
-        self.check(Check::AnswerHeaders, async { service.answer_headers() }).await;
+    }
+
+    /// Of a check that was under way nothing is known.
+    fn cut_off(&mut self, limit: Duration) {
+        if let Some((check, start)) = self.under_way.take() {
+            let detail = format!("cut off: {} s were over, for this check and those before it", limit.as_secs());
+            let outcome = Outcome::Found(Finding::unclear(detail));
+            self.checked.push(Checked { check, outcome, took: start.elapsed() });
+        }
     }
 
     async fn refusals_without_token(&mut self, service: &Service) {
@@ -115,7 +137,9 @@ impl<'a> Examination<'a> {
     /// Makes one check and keeps what comes of it; its value, if it passed.
     async fn check<T>(&mut self, check: Check, work: impl Future<Output = Result<T, Finding>>) -> Option<T> {
         let start = Instant::now();
+        self.under_way = Some((check, start));
         let result = work.await;
+        self.under_way = None;
         let took = start.elapsed();
         let (outcome, value) = match result {
             Ok(value) => (Outcome::Passed, Some(value)),

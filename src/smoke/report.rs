@@ -100,7 +100,7 @@ impl Report<'_> {
     }
 
     fn novelty(&self, checked: &Checked) -> Option<Novelty> {
-        Some(self.earlier?.novelty(checked.check, checked.outcome.fault()?))
+        self.earlier?.novelty(checked.check, &checked.outcome)
     }
 
     pub(super) fn text(&self) -> String {
@@ -115,7 +115,7 @@ impl Report<'_> {
                 text += match novelty {
                     Novelty::New => " (new)",
                     Novelty::Old => " (as before)",
-                    Novelty::Unknown => " (not known before)",
+                    Novelty::Unknown => " (not so before, or not known)",
                 };
             }
             text.push('\n');

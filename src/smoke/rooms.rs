@@ -1,5 +1,6 @@
 //! The rooms of a test: made, read, deleted, and not forgotten.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,13 +9,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::check::Finding;
 use super::refusals::{bearer, secret_header};
-use super::service::{Answer, Service};
+use super::service::{Answer, Service, Unanswered};
 use crate::auth::GENESYS_TOKEN;
+use crate::outbound::CallFailure;
 
 /// A name of no form that the service gives: no room can have it, and Pexip is not asked.
 pub(super) const NOBODYS_ROOM: &str = "maxconf-smoke-nobodys-room";
@@ -22,9 +25,6 @@ pub(super) const NOBODYS_ROOM: &str = "maxconf-smoke-nobodys-room";
 /// The start of what a test's `uuiData` decodes to. A multiple of three bytes, so that in base64url too the start is
 /// always the same, and of characters that `UUI_DATA_FORMAT=segment` takes.
 const CASE_MARK: &str = "maxconf-smoke--";
-
-/// How long a stop waits for a create that is under way, and for the deletes. A pipeline kills after about 10 s.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(4);
 
 /// How a deleted room is called that is gone already.
 const GONE: (u16, &str) = (404, "room_not_found");
@@ -78,6 +78,8 @@ pub(super) struct Rooms {
     /// Never held across an await.
     given: Arc<Mutex<Vec<Given>>>,
     creates: TaskTracker,
+    /// A create was sent and has had no answer: there may be a room whose name nobody was told.
+    has_lost_one: Arc<AtomicBool>,
 }
 
 /// A room that this test has been given.
@@ -91,7 +93,8 @@ struct Given {
 
 impl Rooms {
     pub(super) fn new(service: Service, token: SecretString, tag_start: Option<String>) -> Self {
-        Self { service, token, tag_start, given: Arc::default(), creates: TaskTracker::new() }
+        let (given, creates, has_lost_one) = (Arc::default(), TaskTracker::new(), Arc::default());
+        Self { service, token, tag_start, given, creates, has_lost_one }
     }
 
     /// Creates a room. Runs in a task of its own: a stop must not forget a room whose name is on its way.
@@ -99,7 +102,11 @@ impl Rooms {
         let rooms = self.clone();
         let created = self.creates.spawn(async move {
             let case = CaseOfTest::new();
-            let answer = rooms.service.send(bearer(case.create(&rooms.service), &rooms.token)).await?;
+            let sent = rooms.service.send(bearer(case.create(&rooms.service), &rooms.token)).await;
+            let answer = sent.inspect_err(|unanswered| {
+                let is_lost = unanswered.failure != CallFailure::Unreachable;
+                rooms.has_lost_one.fetch_or(is_lost, Ordering::Relaxed);
+            })?;
             rooms.read(&answer, case).await
         });
         created.await.unwrap_or_else(|_| Err(Finding::unclear("the create was broken off")))
@@ -167,11 +174,11 @@ impl Rooms {
         if !self.given().iter().any(|given| given.name == room.name && given.is_ours) {
             return Err(Finding::not_checked("the room may be somebody else's"));
         }
-        let answer = self.send_delete(&room.name).await?;
+        let answer = self.service.send(self.delete_request(&room.name)).await?;
         if answer.status != 204 {
             return Err(self.service.judge(&answer, "204").await);
         }
-        let again = self.send_delete(&room.name).await?;
+        let again = self.service.send(self.delete_request(&room.name)).await?;
         self.service.expect_problem(&again, GONE.0, GONE.1).await?;
         self.note_deleted(&room.name);
         if let Some(genesys_token) = genesys_token {
@@ -188,47 +195,55 @@ impl Rooms {
         Ok(self.service.send(request.header(GENESYS_TOKEN, secret_header(genesys_token.expose_secret()))).await?)
     }
 
-    async fn send_delete(&self, name: &str) -> Result<Answer, Finding> {
-        let request = self.service.request(Method::DELETE, &["room", name]);
-        Ok(self.service.send(bearer(request, &self.token)).await?)
+    fn delete_request(&self, name: &str) -> RequestBuilder {
+        bearer(self.service.request(Method::DELETE, &["room", name]), &self.token)
     }
 
-    /// Deletes what is left.
-    pub(super) async fn clean_up(&self) -> Result<(), Finding> {
-        let given = self.given().clone();
-        if given.is_empty() {
-            return Err(Finding::not_checked("no room was made"));
-        }
-        let mut cause = None;
-        for room in given.into_iter().filter(|room| room.is_ours && !room.is_deleted) {
-            match self.send_delete(&room.name).await {
-                Ok(answer) if answer.status == 204 || (answer.status, answer.code()) == GONE => {
-                    self.note_deleted(&room.name);
-                }
-                Ok(answer) => cause = Some(self.service.judge(&answer, "204").await),
-                Err(finding) => cause = Some(finding),
-            }
-        }
-        match (self.leftovers(), cause) {
-            (None, _) => Ok(()),
-            (Some(left), Some(Finding::Fault { fault, detail })) => {
-                Err(Finding::of(fault, format!("{left}; {detail}")))
-            }
-            (Some(left), _) => Err(Finding::ours(left)),
-        }
+    /// Deletes what is left. Takes at most four times as long as `patience`.
+    pub(super) async fn clean_up(&self, patience: Duration) -> Result<(), Finding> {
+        let undone = self.delete_all(patience).await;
+        let is_any_left = self.given().iter().any(|room| !room.is_deleted);
+        let Some(left) = self.leftovers() else {
+            let was_any_made = !self.given().is_empty();
+            return if was_any_made { Ok(()) } else { Err(Finding::not_checked("no room was made")) };
+        };
+        let cause = match undone {
+            Some(Ok(answer)) => timeout(2 * patience, self.service.judge(&answer, "204")).await.ok(),
+            Some(Err(unanswered)) => Some(unanswered.into()),
+            None => None,
+        };
+        Err(match cause {
+            Some(Finding::Fault { fault, detail }) => Finding::of(fault, format!("{left}; {detail}")),
+            _ if is_any_left => Finding::ours(left),
+            _ => Finding::unclear(left),
+        })
     }
 
-    /// The same when this test is stopped: bounded, and with the creates that are under way. Says what it could not do.
-    pub(super) async fn clean_up_in_haste(&self) -> Option<String> {
+    /// Deletes every room that is ours, all at the same time. Waits at most this long for creates that are under way,
+    /// and then for the deletes. Returns what was said to a delete that did not succeed.
+    pub(super) async fn delete_all(&self, patience: Duration) -> Option<Result<Answer, Unanswered>> {
         self.creates.close();
-        let all_known = timeout(LONGEST_GOODBYE, self.creates.wait()).await.is_ok();
-        // What is left is said below, with or without a cause.
-        let _ = timeout(LONGEST_GOODBYE, self.clean_up()).await;
-        let unknown = (!all_known).then(|| "a create had no answer yet; its room is ended by the sweep".to_owned());
-        self.leftovers().or(unknown)
+        // Whether it was in vain `leftovers` tells.
+        let _ = timeout(patience, self.creates.wait()).await;
+        let given = self.given().clone();
+        let left = given.into_iter().filter(|room| room.is_ours && !room.is_deleted);
+        let deletes: JoinSet<_> = left.map(|room| self.clone().delete_for_good(room.name, patience)).collect();
+        deletes.join_all().await.into_iter().flatten().next()
     }
 
-    fn leftovers(&self) -> Option<String> {
+    /// `None` if it worked.
+    async fn delete_for_good(self, name: String, patience: Duration) -> Option<Result<Answer, Unanswered>> {
+        let told = self.service.send(self.delete_request(&name).timeout(patience)).await;
+        let is_gone = |answer: &Answer| answer.status == 204 || (answer.status, answer.code()) == GONE;
+        if told.as_ref().is_ok_and(is_gone) {
+            self.note_deleted(&name);
+            return None;
+        }
+        Some(told)
+    }
+
+    /// What stays, and why; `None` if nothing does.
+    pub(super) fn leftovers(&self) -> Option<String> {
         let given = self.given();
         let left = given.iter().filter(|room| !room.is_deleted).map(|room| {
             let fate = if room.is_ours {
@@ -238,7 +253,9 @@ impl Rooms {
             };
             format!("{} {fate}", room.name)
         });
-        let left = left.collect::<Vec<_>>().join("; ");
+        let has_lost_one = self.has_lost_one.load(Ordering::Relaxed) || !self.creates.is_empty();
+        let unknown = has_lost_one.then(|| "a create had no answer; if it made a room, the sweep ends it".to_owned());
+        let left = left.chain(unknown).collect::<Vec<_>>().join("; ");
         (!left.is_empty()).then_some(left)
     }
 
@@ -266,7 +283,7 @@ impl Rooms {
 
 /// A prefix of `[a-z0-9-]`, at most 20, then a ULID in lower case. Own words, and not the service's code: a mistake in
 /// there must show.
-fn is_room_name(name: &str) -> bool {
+pub(super) fn is_room_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_crockford = |byte: u8| byte.is_ascii_alphanumeric() && !b"ilou".contains(&byte);
     (27..=46).contains(&name.len()) && name.bytes().all(is_plain) && name.bytes().rev().take(26).all(is_crockford)

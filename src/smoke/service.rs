@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use crate::request_log::REQUEST_ID;
 
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
 
-/// Above the service's own deadline, so that it can say what went wrong.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+/// The longest for what is answered without asking anybody, or out of what is remembered.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LARGEST_ANSWER: usize = 64 * 1024;
 
@@ -30,6 +31,8 @@ struct Shared {
     url: Url,
     http: Client,
     gateway: bool,
+    /// The longest wait for one answer.
+    timeout: Duration,
     /// Starts the id of every request, so that the service's log shows this test's.
     run: String,
     sent: AtomicU32,
@@ -52,6 +55,14 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
+/// A call without an answer that could be read to its end.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// Method and path. No query: it holds `uuiData`.
+    call: String,
+    pub(super) failure: CallFailure,
+}
+
 /// What the service says about one of its dependencies.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
@@ -63,8 +74,9 @@ pub(super) enum Readiness {
 
 impl Service {
     /// `gateway`: something stands before it that answers some requests itself.
-    pub(super) fn new(url: Url, http: Client, gateway: bool, run: String) -> Self {
-        Self(Arc::new(Shared { url, http, gateway, run, sent: AtomicU32::new(0), answers: Mutex::default() }))
+    pub(super) fn new(url: Url, http: Client, gateway: bool, timeout: Duration, run: String) -> Self {
+        let (sent, answers) = (AtomicU32::new(0), Mutex::default());
+        Self(Arc::new(Shared { url, http, gateway, timeout, run, sent, answers }))
     }
 
     pub(super) fn is_behind_gateway(&self) -> bool {
@@ -79,12 +91,29 @@ impl Service {
         }
         let number = self.0.sent.fetch_add(1, Ordering::Relaxed);
         let id = format!("smoke-{}-{number}", self.0.run);
-        self.0.http.request(method, url).header(REQUEST_ID, id).timeout(ANSWER_TIMEOUT)
+        self.0.http.request(method, url).header(REQUEST_ID, id).timeout(self.0.timeout)
     }
 
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, CallFailure> {
-        let request = request.build()?;
+    /// A request for what is known without asking anybody.
+    pub(super) fn look(&self, path: &[&str]) -> RequestBuilder {
+        self.request(Method::GET, path).timeout(LOOK_TIMEOUT.min(self.0.timeout))
+    }
+
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, Unanswered> {
+        let nothing_to_send =
+            |error: reqwest::Error| Unanswered { call: "a request".to_owned(), failure: error.into() };
+        let request = request.build().map_err(nothing_to_send)?;
         let id = request.headers().get(REQUEST_ID).cloned();
+        let call = format!("{} {}", request.method(), request.url().path());
+        let answer = self.answer(request).await.map_err(|failure| Unanswered { call, failure })?;
+        if answer.version().is_some() || !self.0.gateway {
+            let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.note(&answer, answer.headers.get(REQUEST_ID) == id.as_ref());
+        }
+        Ok(answer)
+    }
+
+    async fn answer(&self, request: reqwest::Request) -> Result<Answer, CallFailure> {
         let response = self.0.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = match json(response, LARGEST_ANSWER).await {
@@ -92,12 +121,7 @@ impl Service {
             Err(CallFailure::Unreadable) => Value::Null,
             Err(failure) => return Err(failure),
         };
-        let answer = Answer { status, headers, body };
-        if answer.version().is_some() || !self.0.gateway {
-            let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.note(&answer, answer.headers.get(REQUEST_ID) == id.as_ref());
-        }
-        Ok(answer)
+        Ok(Answer { status, headers, body })
     }
 
     /// From now on every answer must come from this version.
@@ -113,8 +137,8 @@ impl Service {
     }
 
     /// What `/health/ready` says.
-    pub(super) async fn readiness(&self) -> Result<Readiness, CallFailure> {
-        let answer = self.send(self.request(Method::GET, &["health", "ready"])).await?;
+    pub(super) async fn readiness(&self) -> Result<Readiness, Unanswered> {
+        let answer = self.send(self.look(&["health", "ready"])).await?;
         let dependencies = [Dependency::Entra, Dependency::Queue, Dependency::Pexip];
         let is_failing = |dependency: &Dependency| answer.body["checks"][dependency.to_string()] == "failing";
         let failing: Vec<_> = dependencies.into_iter().filter(is_failing).collect();
@@ -178,6 +202,24 @@ impl Service {
         let refused = answer.status == status && answer.code() == code;
         let by_gateway = self.0.gateway && answer.version().is_none() && answer.status == status;
         if refused || by_gateway { Ok(()) } else { Err(self.judge(answer, &format!("{status} {code}")).await) }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the service {}, at {}", self.failure, self.call)
+    }
+}
+
+/// A service that cannot be reached at all says nothing about the service: before a handler that is dead its host
+/// answers. One that is reached and does not answer is at fault.
+impl From<Unanswered> for Finding {
+    fn from(unanswered: Unanswered) -> Self {
+        let fault = match unanswered.failure {
+            CallFailure::Unreachable => Fault::Unclear,
+            CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => Fault::Ours,
+        };
+        Self::of(fault, unanswered.to_string())
     }
 }
 

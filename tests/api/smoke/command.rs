@@ -9,13 +9,22 @@ use crate::support::Program;
 async fn what_cannot_be_used_is_said_before_anything_is_asked() {
     let app = healthy_service().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let no_result = folder.path().join("before.json");
-    std::fs::write(&no_result, "{}").expect("a file");
-    let no_result = no_result.to_str().expect("a path");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.to_str().expect("a path").to_owned()
+    };
+    let of_another = Smoke::of(&app).at("https://maxconf.example.org/".parse().expect("a URL"));
+    let whole = format!(r#"{{"url":"{}","checks":[{{"name":"tag","outcome":"passed"}}]}}"#, of_another.url);
+    let (empty, no_result) = (file("empty", ""), file("none", "{}"));
+    let (half, elsewhere) = (file("half", &whole[..whole.len() / 2]), file("elsewhere", &whole));
     let before = app.entra.traffic().count(&Matching::any());
 
     for (smoke, words) in [
-        (Smoke::of(&app).with(&["--compare", no_result]), "is not what `maxconf smoke --json` writes"),
+        (Smoke::of(&app).with(&["--compare", &no_result]), "is not what `maxconf smoke --json` writes"),
+        (Smoke::of(&app).with(&["--compare", &empty]), "is not what `maxconf smoke --json` writes"),
+        (Smoke::of(&app).with(&["--compare", &half]), "is not what `maxconf smoke --json` writes"),
+        (Smoke::of(&app).with(&["--compare", &elsewhere]), "is of another address, https://maxconf.example.org/"),
         (Smoke::of(&app).with(&["--compare", "/there/is/no/such/file"]), "cannot be read"),
         (Smoke::of(&app).with(&["--junit", "/there/is/no/such/folder/x.xml"]), "cannot be written"),
         (Smoke::of(&app).with(&["--no-such-option"]), "--no-such-option"),

@@ -20,7 +20,8 @@ enum State {
     GenesysDown,
 }
 
-async fn run(app: &TestApp, state: State, arguments: &[&str]) -> Ended {
+/// A run against a service in this state, compared with what an earlier run has written.
+async fn run(app: &TestApp, state: State, before: Option<&Ended>) -> Ended {
     let proxy = Proxy::tampering(app, move |asked, told| match state {
         State::WrongTag if asked.is(&Method::POST, "/room/create") && told.status == 200 => {
             told.set_member("tag", "https://id.gov.bc.ca/idcheck/another");
@@ -34,18 +35,25 @@ async fn run(app: &TestApp, state: State, arguments: &[&str]) -> Ended {
             call.traffic(app).inject(call.matching(), Times::Always, Fault::Status(503));
         }
     }
-    let ended = Smoke::of(app).at(proxy.url()).with(arguments).run().await;
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("before.json");
+    let mut smoke = Smoke::of(app).at(proxy.url());
+    if let Some(before) = before {
+        // The service of before has an address of its own here.
+        let mut result = result(before);
+        result["url"] = proxy.url().as_str().into();
+        std::fs::write(&file, result.to_string()).expect("a file");
+        smoke = smoke.with(&["--compare", file.to_str().expect("a path")]);
+    }
+    let ended = smoke.run().await;
     app.genesys.traffic().heal();
     ended
 }
 
 /// Both runs, each against a service of its own: what one knows of Genesys does not reach the other.
 async fn change(before: State, now: State) -> (Ended, Ended) {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("before.json");
-    let earlier = run(&healthy_service().await, before, &[]).await;
-    std::fs::write(&file, earlier.stdout.join("\n")).expect("a file");
-    let later = run(&healthy_service().await, now, &["--compare", file.to_str().expect("a path")]).await;
+    let earlier = run(&healthy_service().await, before, None).await;
+    let later = run(&healthy_service().await, now, Some(&earlier)).await;
     (earlier, later)
 }
 
@@ -85,18 +93,15 @@ async fn the_exit_code_counts_new_faults_of_ours_only() {
 
 #[tokio::test]
 async fn a_fault_that_could_not_be_seen_before_is_not_known_to_be_new() {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("before.json");
     let app = healthy_service().await;
     app.pexip.stop().await;
     let earlier = Smoke::of(&app).run().await;
     assert_eq!(earlier.code, Some(DEPENDENCY_DOWN), "{earlier:#?}");
-    std::fs::write(&file, earlier.stdout.join("\n")).expect("a file");
     app.pexip.restart().await;
     let ready = async || app.send(app.request(Method::GET, "health/ready")).await.status == 200;
     eventually("the service is ready again", ready).await;
 
-    let later = run(&app, State::WrongTag, &["--compare", file.to_str().expect("a path")]).await;
+    let later = run(&app, State::WrongTag, Some(&earlier)).await;
 
     assert_eq!(later.code, Some(COULD_NOT_TELL), "{later:#?}");
     assert_eq!(novelty(&later, "tag"), "unknown");

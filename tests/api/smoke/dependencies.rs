@@ -1,8 +1,9 @@
 //! Each thing that the service depends on, broken: the test must not call that a fault of the service.
 
-use maxconf_simulators::{Fault, Matching, Times};
+use maxconf_simulators::entra::CLIENT_ID;
+use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
 
-use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, Smoke, handed_out, healthy_service, outcomes, service};
+use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, HEALTHY, Smoke, handed_out, healthy_service, outcomes, service};
 use crate::support::{Call, Program, TestApp, World};
 
 /// Runs against a service for which something has just broken. It says that it is `dependency`'s fault.
@@ -67,6 +68,31 @@ async fn entra_gives_no_tokens() {
     app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Status(503));
 
     assert_blamed(&app, "entra", &["entra_token"]).await;
+}
+
+/// A job of a pipeline, in whose place a secret would have to be kept.
+#[tokio::test]
+async fn a_github_job_needs_no_secret_where_entra_trusts_it() {
+    for (subject, faults, code, outcome) in [
+        (github::SUBJECT, None, HEALTHY, "passed"),
+        ("repo:example/maxconf-api:environment:prod", None, COULD_NOT_TELL, "unclear"),
+        (github::SUBJECT, Some(Fault::Status(403)), COULD_NOT_TELL, "unclear"),
+        (github::SUBJECT, Some(Fault::Rubbish), COULD_NOT_TELL, "unclear"),
+        (github::SUBJECT, Some(Fault::HangUpBefore), COULD_NOT_TELL, "unclear"),
+        (github::SUBJECT, Some(Fault::Echo(200)), COULD_NOT_TELL, "unclear"),
+    ] {
+        let (app, github) = (healthy_service().await, GitHubSimulator::start().await);
+        app.entra.trust_github(CLIENT_ID, subject);
+        if let Some(fault) = faults.clone() {
+            github.traffic().inject(Matching::any(), Times::Always, fault);
+        }
+
+        let ended = Smoke::of(&app).in_job(&github).run().await;
+
+        assert_eq!(ended.code, Some(code), "{subject} {faults:?}: {ended:#?}");
+        assert_eq!(outcomes(&ended)["entra_token"], outcome, "{subject} {faults:?}: {ended:#?}");
+        assert_eq!(handed_out(&app), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use futures_util::stream::{self, StreamExt};
 use maxconf_simulators::Server;
 use reqwest::{Client, Method};
 use serde_json::Value;
+use tokio::time::sleep;
 use url::Url;
 
 use crate::support::TestApp;
@@ -26,6 +30,44 @@ pub(super) struct Told {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    pub(super) delivery: Delivery,
+}
+
+/// How an answer gets to its caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Delivery {
+    #[default]
+    AtOnce,
+    After(Duration),
+    /// Not even its status.
+    Never,
+    /// Up to the middle of its body, or of what would be one.
+    Half,
+    /// A byte at a time, without end in any time that somebody waits.
+    Drip,
+}
+
+impl Delivery {
+    async fn body(self, body: Vec<u8>) -> Body {
+        let bytes = |part: &[u8]| Ok::<_, Infallible>(Bytes::copy_from_slice(part));
+        match self {
+            Self::AtOnce => return Body::from(body),
+            Self::After(delay) => sleep(delay).await,
+            Self::Never => std::future::pending().await,
+            Self::Half => {
+                let half = stream::iter([bytes(&body[..body.len() / 2])]);
+                return Body::from_stream(half.chain(stream::pending()));
+            }
+            Self::Drip => {
+                let drip = stream::repeat(()).then(move |()| async move {
+                    sleep(Duration::from_millis(200)).await;
+                    bytes(b" ")
+                });
+                return Body::from_stream(drip);
+            }
+        }
+        Body::from(body)
+    }
 }
 
 impl Asked {
@@ -42,7 +84,7 @@ impl Told {
     /// An answer of something that stands before the service.
     pub(super) fn bare(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
-        Self { status, headers: HeaderMap::new(), body: Vec::new() }
+        Self { status, headers: HeaderMap::new(), body: Vec::new(), delivery: Delivery::AtOnce }
     }
 
     pub(super) fn set(&mut self, header: &'static str, value: &str) {
@@ -106,7 +148,7 @@ impl Proxy {
                     tamper(&asked, &mut told);
                     told
                 };
-                let mut response = Response::new(Body::from(told.body));
+                let mut response = Response::new(told.delivery.body(told.body).await);
                 *response.status_mut() = told.status;
                 *response.headers_mut() = told.headers;
                 response
@@ -133,7 +175,7 @@ async fn forward(service: &Url, http: &Client, request: Request) -> Told {
             headers.remove("content-length");
             headers.remove("transfer-encoding");
             let body = response.bytes().await.map(|body| body.to_vec()).unwrap_or_default();
-            Told { status, headers, body }
+            Told { status, headers, body, delivery: Delivery::AtOnce }
         }
         Err(_) => Told::bare(502),
     }

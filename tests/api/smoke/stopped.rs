@@ -1,54 +1,172 @@
 //! A test that is stopped on its way forgets no room.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use maxconf_simulators::{Fault, Times};
+use futures_util::{StreamExt, stream};
+use maxconf::telemetry::VERSION;
+use maxconf_simulators::{Fault, Matching, Times};
+use reqwest::{Method, StatusCode};
 
-use reqwest::Method;
-
-use super::proxy::Proxy;
+use super::proxy::{Asked, Delivery, Proxy, Told};
 use super::{Smoke, handed_out, healthy_service};
-use crate::support::{Call, eventually};
+use crate::support::{Call, TestApp, eventually};
+
+const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
+
+const NOTHING_LEFT: &str = "maxconf: stopped; no room of this test is left behind";
+
+/// Slower than a signal, and quicker than a test that is stopped waits for a create.
+const SLOWLY: Delivery = Delivery::After(Duration::from_secs(1));
+
+/// What the service is made to do, and what tells that it has come to that.
+type Phase = (&'static str, fn(&Asked, &mut Told) -> bool);
+
+const PHASES: [Phase; 9] = [
+    ("it waits for the version", |asked, told| {
+        let now = asked.path == "/health/live";
+        if now {
+            told.set("maxconf-version", "0.0.0");
+        }
+        now
+    }),
+    ("it waits for what the service needs", |asked, told| {
+        let now = asked.path == "/health/ready";
+        if now {
+            told.status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        now
+    }),
+    ("it tries what is refused", |asked, told| slowly(asked.method == Method::PUT, told)),
+    ("it tries what is refused by its token", |asked, told| {
+        slowly(asked.method == Method::POST && told.status == 400, told)
+    }),
+    ("it creates a room", |asked, told| slowly(asked.method == Method::POST && told.status == 200, told)),
+    ("it reads the room", |asked, told| slowly(asked.is(&Method::GET, "/public/room/vbv-"), told)),
+    ("it deletes the room", |asked, told| slowly(asked.is(&Method::DELETE, "/room/vbv-"), told)),
+    ("it looks whether the room is gone", |asked, told| {
+        slowly(asked.is(&Method::GET, "/public/room/vbv-") && told.status == 404, told)
+    }),
+    ("it waits for the readiness after a failure", |asked, told| {
+        let now = asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200;
+        if now {
+            told.status = StatusCode::GATEWAY_TIMEOUT;
+            told.set_member("code", "deadline_exceeded");
+        }
+        now
+    }),
+];
+
+fn slowly(now: bool, told: &mut Told) -> bool {
+    if now {
+        told.delivery = SLOWLY;
+    }
+    now
+}
+
+/// A service behind a host that counts how often it came to something. The host goes on when its caller has gone.
+async fn counting(
+    app: &TestApp,
+    happens: impl Fn(&Asked, &mut Told) -> bool + Send + Sync + 'static,
+) -> (Proxy, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&count);
+    let proxy = Proxy::tampering(app, move |asked, told| {
+        seen.fetch_add(usize::from(happens(asked, told)), Ordering::Relaxed);
+    })
+    .await;
+    (proxy, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_deletes_what_was_made_whenever_it_comes() {
+    let rows = PHASES.into_iter().flat_map(|phase| SIGNALS.map(|signal| (phase, signal)));
+    stream::iter(rows)
+        .map(|(phase, signal)| assert_nothing_stays(phase, signal))
+        .buffer_unordered(4)
+        .collect::<()>()
+        .await;
+}
+
+async fn assert_nothing_stays((phase, happens): Phase, (signal, code): (&str, i32)) {
+    let app = healthy_service().await;
+    let (host, count) = counting(&app, happens).await;
+    let mut smoke = Smoke::of(&app).at(host.url());
+    smoke.arguments = ["--json", "--wait", "600", "--expect-version", VERSION].map(str::to_owned).into();
+    let program = smoke.start();
+    eventually(phase, async || count.load(Ordering::Relaxed) > 0).await;
+
+    program.signal(signal);
+    let ended = program.ended().await;
+
+    assert_eq!(ended.code, Some(code), "{signal} while {phase}: {ended:#?}");
+    assert_eq!(ended.stderr.last().map(String::as_str), Some(NOTHING_LEFT), "{signal} while {phase}: {ended:#?}");
+    assert!(ended.stdout.is_empty(), "{ended:#?}");
+    smoke.assert_tells_no_secret(&ended);
+    assert_eq!(handed_out(&app), Vec::<String>::new(), "{signal} while {phase}");
+}
 
 #[tokio::test]
-async fn a_stop_deletes_what_was_made() {
-    let slow = Fault::Slow(Duration::from_secs(1));
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        // While the room's name is on its way, and while it is looked at.
-        for call in [Call::PexipTag, Call::GenesysUser] {
-            let app = healthy_service().await;
-            call.traffic(&app).inject(call.matching(), Times::Always, slow.clone());
-            // Behind a host the service does not notice that its caller has gone, and does not burn the room.
-            let host = Proxy::tampering(&app, |_, _| {}).await;
-            let smoke = Smoke::of(&app).at(host.url());
-            let program = smoke.start();
-            eventually("the call", async || call.traffic(&app).count(&call.matching()) > 0).await;
+async fn a_stop_while_entra_is_asked_ends_at_once() {
+    for (signal, code) in SIGNALS {
+        let app = healthy_service().await;
+        let token = Matching::any().path_contains("/token");
+        app.entra.traffic().inject(token.clone(), Times::Always, Fault::Stall);
+        let program = Smoke::of(&app).start();
+        eventually("Entra is asked", async || app.entra.traffic().count(&token) > 0).await;
 
-            program.signal(signal);
-            let ended = program.ended().await;
+        program.signal(signal);
+        let ended = program.ended().await;
 
-            assert_eq!(ended.code, Some(code), "{signal} at {call:?}: {ended:#?}");
-            assert_eq!(ended.stderr, ["maxconf: stopped; no room of this test is left behind"], "{signal} at {call:?}");
-            assert!(ended.stdout.is_empty(), "{ended:#?}");
-            smoke.assert_tells_no_secret(&ended);
-            let tags = || app.pexip.traffic().log().into_iter().filter(|call| call.method == Method::PATCH);
-            eventually("every tag is written", async || tags().all(|call| call.status.is_some())).await;
-            assert!(tags().count() > 0, "a room was handed out");
-            assert_eq!(handed_out(&app), Vec::<String>::new(), "{signal} at {call:?}");
-        }
+        assert_eq!((ended.code, &*ended.stderr), (Some(code), &[NOTHING_LEFT.to_owned()][..]), "{ended:#?}");
+    }
+}
+
+/// Pexip is slow, and the service is at it when the stop comes.
+#[tokio::test]
+async fn a_room_whose_name_is_on_its_way_is_waited_for() {
+    for (signal, code) in SIGNALS {
+        let app = healthy_service().await;
+        let tag = Call::PexipTag.matching();
+        app.pexip.traffic().inject(tag.clone(), Times::Always, Fault::Slow(Duration::from_secs(1)));
+        // Behind a host the service does not notice that its caller has gone, and does not burn the room.
+        let (host, _) = counting(&app, |_, _| false).await;
+        let program = Smoke::of(&app).at(host.url()).start();
+        eventually("the tag is on its way", async || app.pexip.traffic().count(&tag) > 0).await;
+
+        program.signal(signal);
+        let ended = program.ended().await;
+
+        assert_eq!((ended.code, &*ended.stderr), (Some(code), &[NOTHING_LEFT.to_owned()][..]), "{ended:#?}");
+        let tags = || app.pexip.traffic().log().into_iter().filter(|call| call.method == Method::PATCH);
+        eventually("every tag is written", async || tags().all(|call| call.status.is_some())).await;
+        assert!(tags().count() > 0, "a room was handed out");
+        assert_eq!(handed_out(&app), Vec::<String>::new(), "{signal}");
     }
 }
 
 #[tokio::test]
-async fn a_stop_while_waiting_for_the_version_ends_at_once() {
+async fn a_second_signal_ends_the_cleaning_up_as_well_and_what_is_left_is_named() {
     let app = healthy_service().await;
-    let mut smoke = Smoke::of(&app);
-    smoke.arguments = ["--wait", "600", "--expect-version", "0.0.0"].map(str::to_owned).into();
-    let program = smoke.start();
-    eventually("it says what it waits for", async || !program.stderr().is_empty()).await;
+    let (host, deletes) = counting(&app, |asked, told| {
+        let is_delete = asked.is(&Method::DELETE, "/room/vbv-");
+        if is_delete || asked.is(&Method::GET, "/public/room/vbv-") {
+            told.delivery = Delivery::Never;
+        }
+        is_delete
+    })
+    .await;
+    let reads = Call::GenesysUser;
+    let program = Smoke::of(&app).at(host.url()).start();
+    eventually("the room is read", async || reads.traffic(&app).count(&reads.matching()) > 0).await;
 
+    program.signal("INT");
+    eventually("the room is deleted", async || deletes.load(Ordering::Relaxed) > 0).await;
     program.signal("TERM");
     let ended = program.ended().await;
 
-    assert_eq!(ended.code, Some(143), "{ended:#?}");
+    assert_eq!(ended.code, Some(143), "the second one's: {ended:#?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("vbv-") && said.contains("is left behind, until the sweep ends it"), "{ended:#?}");
 }

@@ -1,0 +1,147 @@
+//! The test holds credentials and is shown PINs and tags: nothing of that is in what it writes, whatever goes wrong.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::{StreamExt, stream};
+use maxconf_simulators::entra::CLIENT_ID;
+use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value};
+
+use super::proxy::{Asked, Proxy, Told};
+use super::{Smoke, healthy_service};
+use crate::support::{Secrets, TestApp};
+
+/// Tests at a time; they wait for the readiness to be asked anew.
+const AT_A_TIME: usize = 4;
+
+/// Which calls fail.
+type Which = (&'static str, fn(&Asked, &Told) -> bool);
+
+const CALLS: [Which; 6] = [
+    ("nothing", |_, _| false),
+    ("readiness", |asked, _| asked.path == "/health/ready"),
+    ("create", |asked, told| asked.method == Method::POST && told.status == 200),
+    ("refused create", |asked, told| asked.method == Method::POST && told.status != 200),
+    ("public read", |asked, _| asked.is(&Method::GET, "/public/room/vbv-")),
+    ("delete", |asked, _| asked.is(&Method::DELETE, "/room/vbv-")),
+];
+
+/// What a run sends and is shown.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Secrets>>);
+
+impl Shown {
+    fn note(&self, asked: &Asked, told: &Told) {
+        let mut secrets = self.0.lock().expect("no panic while locked");
+        for name in ["authorization", "x-auth-token"] {
+            let value = asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            // Each part of a token by itself.
+            for part in value.split(['.', ' ']).filter(|part| part.len() >= 16) {
+                secrets.plant(name, part);
+            }
+        }
+        if let Some(uui_data) = asked.query.strip_prefix("uuiData=").filter(|value| value.len() >= 32) {
+            secrets.plant("uuiData", uui_data);
+        }
+        let body: Value = serde_json::from_slice(&told.body).unwrap_or_default();
+        for name in ["pin", "guest_pin", "tag"] {
+            if let Some(value) = body[name].as_str().filter(|value| value.len() >= 8) {
+                secrets.plant(name, value.trim_end_matches('#'));
+            }
+        }
+    }
+
+    fn secrets(&self) -> Secrets {
+        self.0.lock().expect("no panic while locked").clone()
+    }
+}
+
+/// All that was asked and told, wherever a client might look for words.
+fn repeat_everything(asked: &Asked, told: &mut Told, status: u16) {
+    let body = String::from_utf8_lossy(&told.body).into_owned();
+    let mut said = format!("{} {} {}", asked.path, asked.query, body);
+    for value in asked.headers.values() {
+        said += &format!(" {}", value.to_str().unwrap_or_default().trim_start_matches("Bearer "));
+    }
+    let bare = said.split(' ').rfind(|word| word.len() >= 16).unwrap_or_default().to_owned();
+    told.status = StatusCode::from_u16(status).expect("a status");
+    for header in ["maxconf-version", "room-source", "www-authenticate", "location", "retry-after", "x-request-id"] {
+        told.set(header, &bare);
+    }
+    let members = ["code", "status", "name", "title", "detail", "tag", "pin", "version", "access_token", "error"];
+    let body: Map<String, Value> = members.into_iter().map(|name| (name.to_owned(), said.as_str().into())).collect();
+    told.body = Value::Object(body).to_string().into_bytes();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_what_a_test_writes_whatever_fails() {
+    let statuses = [200, 302, 401, 500];
+    let rows = CALLS.into_iter().flat_map(|call| {
+        let some = if call.0 == "nothing" { &statuses[..1] } else { &statuses };
+        some.iter().map(move |&status| (call, status))
+    });
+    stream::iter(rows)
+        .map(|(call, status)| assert_kept(call, status))
+        .buffer_unordered(AT_A_TIME)
+        .collect::<()>()
+        .await;
+}
+
+async fn assert_kept((what, fails): Which, status: u16) {
+    let app = healthy_service().await;
+    let shown = Shown::default();
+    let seen = shown.clone();
+    let proxy = Proxy::tampering(&app, move |asked, told| {
+        seen.note(asked, told);
+        if fails(asked, told) {
+            repeat_everything(asked, told, status);
+        }
+    })
+    .await;
+
+    let smoke = Smoke::of(&app).at(proxy.url());
+    assert_writes_none_of(&shown, &smoke, &format!("{what}, answered with {status}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_what_a_test_writes_whatever_gives_it_its_token() {
+    for status in [200, 302, 400, 500] {
+        let (app, github) = (healthy_service().await, GitHubSimulator::start().await);
+        app.entra.trust_github(CLIENT_ID, github::SUBJECT);
+        for traffic in [app.entra.traffic(), github.traffic()] {
+            let token = Matching::any().path_contains("token");
+            traffic.inject(token, Times::Always, Fault::Echo(status));
+            for smoke in [Smoke::of(&app), Smoke::of(&app).in_job(&github)] {
+                let (shown, proxy) = watched(&app).await;
+                let case = format!("a token's endpoint repeats all with {status}");
+                assert_writes_none_of(&shown, &smoke.at(proxy.url()), &case).await;
+            }
+            traffic.heal();
+        }
+    }
+}
+
+async fn watched(app: &TestApp) -> (Shown, Proxy) {
+    let shown = Shown::default();
+    let seen = shown.clone();
+    (shown, Proxy::tampering(app, move |asked, told| seen.note(asked, told)).await)
+}
+
+/// Neither its table nor its JSON, its JUnit report nor its errors.
+async fn assert_writes_none_of(shown: &Shown, smoke: &Smoke, case: &str) {
+    for readable in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let junit = folder.path().join("smoke.xml");
+        let smoke = smoke.clone().with(&["--junit", junit.to_str().expect("a path")]);
+        let smoke = if readable { smoke.readable() } else { smoke };
+
+        let ended = smoke.run().await;
+
+        let report = std::fs::read_to_string(&junit).expect("a report");
+        assert!(report.contains("<testsuite") && !ended.stdout.is_empty(), "{case}: {ended:#?}");
+        let all = [&ended.stdout[..], &ended.stderr, &[report]].concat().join("\n");
+        smoke.secrets().assert_not_in(case, &all);
+        shown.secrets().assert_not_in(case, &all);
+    }
+}
