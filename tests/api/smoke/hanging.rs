@@ -1,6 +1,7 @@
 //! A service that takes a request and leaves its caller waiting: the test has an end, and says where it waited.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -8,7 +9,7 @@ use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
 use super::proxy::{Asked, Delivery, Proxy, Told};
-use super::{BROKEN, COULD_NOT_TELL, Smoke, handed_out, healthy_service, outcomes, result, those};
+use super::{BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, handed_out, healthy_service, outcomes, result, those};
 use crate::support::Ended;
 
 /// Seconds for one answer; and for the version, as everywhere here.
@@ -97,6 +98,26 @@ async fn assert_noticed((hangs, check, call): Hang, how: Delivery) {
         "delete" => assert!(detail_of("clean_up").contains("is left behind"), "{what}"),
         _ => assert_eq!(handed_out(&app), Vec::<String>::new(), "{what}"),
     }
+}
+
+/// After a swap an instance may take its time once.
+#[tokio::test]
+async fn a_readiness_that_does_not_come_at_first_is_asked_again() {
+    let app = healthy_service().await;
+    let looks = AtomicUsize::new(0);
+    let proxy = Proxy::tampering(&app, move |asked, told| {
+        if asked.path == "/health/ready" && looks.fetch_add(1, Ordering::Relaxed) == 0 {
+            told.delivery = Delivery::Never;
+        }
+    })
+    .await;
+    let mut smoke = Smoke::of(&app).at(proxy.url());
+    smoke.arguments = ["--json", "--wait", "15", "--timeout", TIMEOUT].map(str::to_owned).into();
+
+    let ended = timed(&smoke).await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    assert_eq!(ended.stderr, ["maxconf: the service did not answer in time, at GET /health/ready; waiting"]);
 }
 
 /// As a process that is stopped, or a machine whose memory is at its end.

@@ -146,27 +146,32 @@ async fn a_room_whose_name_is_on_its_way_is_waited_for() {
     }
 }
 
+/// Where nothing can be deleted any more.
 #[tokio::test]
-async fn a_second_signal_ends_the_cleaning_up_as_well_and_what_is_left_is_named() {
-    let app = healthy_service().await;
-    let (host, deletes) = counting(&app, |asked, told| {
-        let is_delete = asked.is(&Method::DELETE, "/room/vbv-");
-        if is_delete || asked.is(&Method::GET, "/public/room/vbv-") {
-            told.delivery = Delivery::Never;
+async fn the_cleaning_up_has_an_end_or_is_ended_by_a_second_signal_and_what_is_left_is_named() {
+    for (second, code) in [(None, 130), (Some("TERM"), 143)] {
+        let app = healthy_service().await;
+        let (host, deletes) = counting(&app, |asked, told| {
+            let is_delete = asked.is(&Method::DELETE, "/room/vbv-");
+            if is_delete || asked.is(&Method::GET, "/public/room/vbv-") {
+                told.delivery = Delivery::Never;
+            }
+            is_delete
+        })
+        .await;
+        let reads = Call::GenesysUser;
+        let program = Smoke::of(&app).at(host.url()).start();
+        eventually("the room is read", async || reads.traffic(&app).count(&reads.matching()) > 0).await;
+
+        program.signal("INT");
+        eventually("the room is deleted", async || deletes.load(Ordering::Relaxed) > 0).await;
+        if let Some(second) = second {
+            program.signal(second);
         }
-        is_delete
-    })
-    .await;
-    let reads = Call::GenesysUser;
-    let program = Smoke::of(&app).at(host.url()).start();
-    eventually("the room is read", async || reads.traffic(&app).count(&reads.matching()) > 0).await;
+        let ended = program.ended().await;
 
-    program.signal("INT");
-    eventually("the room is deleted", async || deletes.load(Ordering::Relaxed) > 0).await;
-    program.signal("TERM");
-    let ended = program.ended().await;
-
-    assert_eq!(ended.code, Some(143), "the second one's: {ended:#?}");
-    let said = ended.stderr.join("\n");
-    assert!(said.contains("vbv-") && said.contains("is left behind, until the sweep ends it"), "{ended:#?}");
+        assert_eq!(ended.code, Some(code), "{second:?}: {ended:#?}");
+        let said = ended.stderr.join("\n");
+        assert!(said.contains("vbv-") && said.contains("is left behind, until the sweep ends it"), "{ended:#?}");
+    }
 }
