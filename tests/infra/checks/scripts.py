@@ -68,6 +68,7 @@ SWAPS = (
     ("smoke was called wrongly", 0, 2, True, 1, False),
     ("smoke crashes", 0, 101, True, 1, False),
     ("the swap fails", 0, 0, False, 1, False),
+    ("smoke cannot be used before", 2, 0, True, 0, False),
 )
 
 
@@ -89,6 +90,7 @@ SWAPS = (
     ),
     Mistake("infra/swap", "rollback) swap ;;", "rollback) release ;;", "a rollback needs more than Azure"),
     Mistake("infra/swap", " --compare before.json", "", "does not compare"),
+    Mistake("infra/swap", "Nothing was swapped\"\n        return 1", "\"", "smoke cannot be used before"),
 )
 def swap(tree):
     for what, before, after, swaps, expected, succeeds in SWAPS:
@@ -113,12 +115,13 @@ def swap(tree):
         )
         (package / "maxconf").chmod(0o755)
         output, code = tree.run(tree.path("infra/swap"), "release", cwd=folder, env=environment)
-        made = (folder / "swaps").read_text().splitlines()
+        swaps_made = folder / "swaps"
+        made = swaps_made.read_text().splitlines() if swaps_made.exists() else []
         if len(made) != expected or (code == 0) != succeeds:
             yield f"infra/swap: {what}: {len(made)} swaps and exit code {code}: {output}"
         if any("--slot staging --target-slot production" not in one for one in made):
             yield f"infra/swap swaps something else: {made}"
-        if swaps and "--expect-version 9.9.9 --compare before.json" not in (folder / "calls").read_text():
+        if swaps and made and "--expect-version 9.9.9 --compare before.json" not in (folder / "calls").read_text():
             yield "infra/swap does not compare with before, or does not expect the new version"
 
     folder = tree.scratch()
