@@ -1,6 +1,8 @@
 //! The API's document, as it is served, kept for API Management, and held against what the service really answers. The
 //! last is done for every answer that any test gets: see `support/promises.rs`.
 
+mod kept;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -25,8 +25,10 @@ const OF_EVERY_ANSWER: [&str; 8] = [
 /// The bounds of every request.
 pub(super) const BOUNDS: [Code; 4] = [Code::BodyTooLarge, Code::Overloaded, Code::DeadlineExceeded, Code::Internal];
 
-/// The bounds of a probe, which must be answered by an instance that is busy.
-pub(super) const BOUNDS_OF_A_PROBE: [Code; 2] = [Code::BodyTooLarge, Code::Internal];
+/// The bounds of a probe, which must be answered by an instance that is busy. The first two are of its body: the host
+/// passes one on with a GET as well.
+pub(super) const BOUNDS_OF_A_PROBE: [Code; 4] =
+    [Code::RequestInvalid, Code::DeadlineExceeded, Code::BodyTooLarge, Code::Internal];
 
 /// The guard of IDIM's routes.
 pub(super) const ENTRA: [Code; 6] = [
@@ -85,7 +87,8 @@ pub(super) fn headers() -> Value {
         },
         "WWW-Authenticate": text(
             "The challenge (RFC 6750 §3, RFC 7617): `Bearer` with the realm `maxconf` or `genesys`, or `Basic`. With \
-            `error` only where a token was sent; `error_description` says no more than whether it has expired.",
+            `error` only where a token was sent; `error_description` says no more than whether it has expired, `scope` \
+            which app role is wanted.",
             "Bearer realm=\"maxconf\", error=\"invalid_token\", error_description=\"token validation failed\"",
         ),
         "Room-Source": {
@@ -99,6 +102,7 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "integer", "minimum": 0 },
             "example": 90,
         },
+        "Allow": text("The methods of this address.", "GET,HEAD"),
         "Vary": text("What the CORS headers depend on.", "origin, access-control-request-method, access-control-request-headers"),
         "Access-Control-Allow-Origin": {
             "description": "The page's origin, if it is on the list of the deployment. For any other origin, and for \
@@ -130,6 +134,8 @@ pub(super) struct Answers {
     by_status: Map<String, Value>,
     /// Of every answer of this operation, besides those of every answer.
     headers: &'static [&'static str],
+    /// Whether a refused token is told which role it lacks.
+    wants_role: bool,
 }
 
 impl Answers {
@@ -139,7 +145,7 @@ impl Answers {
             "description": "The headers are too large. Answered before a route is found: without body and headers.",
         });
         let by_status = Map::from_iter([("431".to_owned(), too_large)]);
-        Self { by_status, headers }
+        Self { by_status, headers, wants_role: false }
     }
 
     /// Adds an answer that is no problem. `body` is its schema and an example, null for none.
@@ -158,11 +164,17 @@ impl Answers {
         self
     }
 
-    /// Lets every status that is not listed be a problem.
-    pub(super) fn or_any_problem(mut self, description: &str) -> Self {
+    /// Says that there is no success. In the form of a default answer, for linters want an operation to have one.
+    pub(super) fn without_success(mut self, why: &str) -> Self {
         let content = json!({ "application/problem+json": { "schema": schema_of::<Problem<'_>>() } });
-        let answer = json!({ "description": description, "headers": self.refer_to(&[]), "content": content });
+        let answer = json!({ "description": why, "headers": self.refer_to(&[]), "content": content });
         self.by_status.insert("default".to_owned(), answer);
+        self
+    }
+
+    /// Has 403 name the role that the operation wants (RFC 6750 §3.1).
+    pub(super) fn for_a_role(mut self) -> Self {
+        self.wants_role = true;
         self
     }
 
@@ -188,7 +200,8 @@ impl Answers {
 
     fn problem(&self, status: StatusCode, codes: &[Code]) -> Value {
         let headers: &[_] = match status {
-            StatusCode::UNAUTHORIZED => &[("WWW-Authenticate", "WWW-Authenticate")],
+            StatusCode::FORBIDDEN if !self.wants_role => &[],
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => &[("WWW-Authenticate", "WWW-Authenticate")],
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => &[("Retry-After", "Retry-After")],
             _ => &[],
         };

@@ -14,11 +14,11 @@ const CORS: &[&str] = &["Vary", "Access-Control-Allow-Origin", "Access-Control-E
 
 /// On the answer to a preflight.
 const CORS_PREFLIGHT: &[&str] = &[
+    "Allow",
     "Vary",
     "Access-Control-Allow-Origin",
     "Access-Control-Allow-Methods",
     "Access-Control-Allow-Headers",
-    "Access-Control-Expose-Headers",
     "Access-Control-Max-Age",
 ];
 
@@ -59,6 +59,7 @@ fn room_create() -> Value {
     });
     let headers = [("Room-Source", "Room-Source"), ("Retry-After", "Joinable-After")];
     let answers = Answers::with_headers(&[])
+        .for_a_role()
         .and(StatusCode::OK, "The room. Pexip has its tag by now.", &headers, &room())
         .linked(StatusCode::OK, links)
         .or(&[
@@ -82,6 +83,7 @@ fn room_create() -> Value {
 
 fn room_delete() -> Value {
     let answers = Answers::with_headers(&[])
+        .for_a_role()
         .and(StatusCode::NO_CONTENT, "The room is deleted, and whoever was in it is disconnected.", &[], &Value::Null)
         .or(&[&[Code::RoomNotFound], &ENTRA, &PEXIP, &BOUNDS]);
     json!({
@@ -98,7 +100,10 @@ fn room_delete() -> Value {
 
 /// A room cannot have this name, but its path can be asked for.
 fn room_delete_create() -> Value {
-    let answers = Answers::with_headers(&[]).or_any_problem("As of `room_delete`.").or(&[&[Code::RoomNotFound]]);
+    let answers = Answers::with_headers(&[])
+        .for_a_role()
+        .without_success("Nothing else is answered: there is no success.")
+        .or(&[&[Code::RoomNotFound], &ENTRA, &BOUNDS]);
     json!({
         "operationId": "room_delete_create",
         "tags": ["IDIM"],

@@ -1,0 +1,294 @@
+//! Each promise of the API's document, got over the wire. That nothing else is answered is seen to by all tests: see
+//! `support/promises.rs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use futures_util::{StreamExt, stream};
+use maxconf_simulators::{Fault, GenesysToken, Matching, Times};
+use reqwest::{Method, RequestBuilder};
+
+use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually};
+
+/// Services that run at the same time.
+const AT_A_TIME: usize = 8;
+
+const NODES: (&str, &str) = ("conferencing-nodes", "password-of-the-nodes");
+const NOWHERE: &str = "http://127.0.0.1:1/";
+const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
+
+/// A panic is what is told as `internal`, and these come upon nothing that could panic. A unit test of
+/// `src/protection.rs` has a route that does.
+const WITHOUT_ANYTHING_TO_PANIC: [&str; 4] = ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500"];
+
+/// One operation, as its caller uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Create,
+    Delete,
+    DeleteCreate,
+    Look,
+    Preflight,
+    Event,
+    Live,
+    Ready,
+    Document,
+}
+
+use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Look, Preflight, Ready};
+
+const ALL: &[Operation] = &[Create, Delete, DeleteCreate, Look, Preflight, Event, Live, Ready, Document];
+/// A preflight is answered before anything else of it is looked at.
+const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, Look, Event, Live, Ready, Document];
+const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, Look, Event];
+const GUARDED: &[Operation] = BOUNDED;
+const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, Look];
+const RATED: &[Operation] = &[Create, Delete, DeleteCreate, Look];
+const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate];
+const OF_PEXIP: &[Operation] = &[Create, Delete, Look];
+const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, Look];
+
+/// How a request comes to its answer.
+#[derive(Clone, Copy)]
+enum Way {
+    /// There is a room, and nothing is wrong.
+    Properly,
+    /// Without its credentials.
+    Anonymously,
+    /// With credentials that are none.
+    WithRubbish,
+    /// By somebody who may do something else.
+    ByAStranger,
+    /// With this query instead.
+    WithQuery(fn() -> String),
+    /// With this behind its headers.
+    Ending(fn() -> String),
+    /// The second time within a moment.
+    Again,
+    /// While all places are taken.
+    WhileBusy,
+    /// While the service cannot tell the time.
+    WithoutAClock,
+    /// After this has happened.
+    After(fn(&TestApp)),
+}
+
+/// Operations, what each of them answers, and how that is got.
+struct Row {
+    /// A code, the type of another body, or nothing.
+    told: &'static str,
+    operations: &'static [Operation],
+    settings: &'static [(&'static str, &'static str)],
+    way: Way,
+}
+
+const fn row(
+    told: &'static str,
+    operations: &'static [Operation],
+    settings: &'static [(&'static str, &'static str)],
+    way: Way,
+) -> Row {
+    Row { told, operations, settings, way }
+}
+
+const ROWS: &[Row] = &[
+    row("application/json", &[Create, Look, Live, Ready, Document], &[], Way::Properly),
+    row("", &[Delete, Event, Preflight], &[], Way::Properly),
+    // Only such a room has to be waited for.
+    row("application/json", &[Create], &[("POOL_TARGET_SIZE", "0")], Way::Properly),
+    row("application/json", &[Ready], &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
+    row("uui_data_missing", &[Create], &[], Way::WithQuery(String::new)),
+    row("uui_data_invalid", &[Create], &[], Way::WithQuery(|| "uuiData=3".into())),
+    row("uui_data_too_long", &[Create], &[], Way::WithQuery(|| format!("uuiData={}", "31".repeat(129)))),
+    row("token_missing", GUARDED, &[], Way::Anonymously),
+    row("token_invalid", GUARDED, &[], Way::WithRubbish),
+    row("not_permitted", RATED, &[], Way::ByAStranger),
+    row("rate_limited", RATED, &[("RATE_LIMIT_PER_MINUTE", "1")], Way::Again),
+    row("room_not_found", OF_A_ROOM, &[], Way::After(|app| drop(app.pexip.remove(HANDED_OUT)))),
+    row("not_found", &[Event], &[("PEXIP_EVENT_USERNAME", ""), ("PEXIP_EVENT_PASSWORD", "")], Way::Properly),
+    row("no_room", &[Create], &[("POOL_TARGET_SIZE", "0"), ("POOL_EMPTY", "refuse")], Way::Properly),
+    row("pexip_refused", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(401)))),
+    row("pexip_invalid", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Rubbish))),
+    row("pexip_unavailable", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
+    row("pexip_timeout", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Stall))),
+    row("entra_unavailable", OF_IDIM, &[("ENTRA_AUTHORITY_URL", NOWHERE)], Way::Properly),
+    row("genesys_unavailable", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
+    row("genesys_invalid", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Rubbish))),
+    row("overloaded", BOUNDED, &[("MAX_CONCURRENT_REQUESTS", "1")], Way::WhileBusy),
+    row("internal", WITH_A_CLOCK, &[], Way::WithoutAClock),
+    row("request_invalid", WITH_A_BODY, &[], Way::Ending(|| "transfer-encoding: chunked\r\n\r\nx\r\n".into())),
+    row("body_too_large", WITH_A_BODY, &[], Way::Ending(|| "content-length: 9999999\r\n\r\n".into())),
+    row("deadline_exceeded", WITH_A_BODY, &[], Way::Ending(|| "content-length: 5\r\n\r\nabc".into())),
+    row("", ALL, &[], Way::Ending(|| "x-one-of-many: 1\r\n".repeat(101) + "\r\n")),
+];
+
+fn pexip_shows(app: &TestApp, fault: Fault) {
+    app.pexip.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+fn genesys_shows(app: &TestApp, fault: Fault) {
+    app.genesys.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+impl Operation {
+    fn address(self) -> (Method, String) {
+        match self {
+            Create => (Method::POST, "/room/create".to_owned()),
+            Delete => (Method::DELETE, format!("/room/{HANDED_OUT}")),
+            DeleteCreate => (Method::DELETE, "/room/create".to_owned()),
+            Look => (Method::GET, format!("/public/room/{HANDED_OUT}")),
+            Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
+            Event => (Method::POST, "/pexip/events".to_owned()),
+            Live => (Method::GET, "/health/live".to_owned()),
+            Ready => (Method::GET, "/health/ready".to_owned()),
+            Document => (Method::GET, "/openapi.json".to_owned()),
+        }
+    }
+
+    /// A request without credentials, from the widget's page.
+    fn request(self, app: &TestApp) -> RequestBuilder {
+        let (method, path) = self.address();
+        let request = app.request(method, &path).header("origin", "https://agent.example.org");
+        match self {
+            Create => request.query(&[("uuiData", UUI_DATA)]),
+            Preflight => request.header("access-control-request-method", "GET"),
+            _ => request,
+        }
+    }
+
+    fn by_its_caller(self, app: &TestApp) -> RequestBuilder {
+        let request = self.request(app);
+        match self {
+            Create | Delete | DeleteCreate => request.bearer_auth(app.entra.token().build()),
+            Look => {
+                let token = GenesysToken::default().idles_in(Duration::from_secs(3600));
+                request.header("x-auth-token", app.genesys.issue(token))
+            }
+            Event => request.basic_auth(NODES.0, Some(NODES.1)),
+            Preflight | Live | Ready | Document => request,
+        }
+    }
+
+    fn by_a_stranger(self, app: &TestApp) -> RequestBuilder {
+        let request = self.request(app);
+        match self {
+            Look => {
+                let token = GenesysToken::default().organization_id(STRANGER);
+                request.header("x-auth-token", app.genesys.issue(token))
+            }
+            _ => request.bearer_auth(app.entra.token().roles([]).build()),
+        }
+    }
+
+    fn with_rubbish(self, app: &TestApp) -> RequestBuilder {
+        let request = self.request(app);
+        match self {
+            Look => request.header("x-auth-token", "nobody's"),
+            Event => request.basic_auth(NODES.0, Some("another")),
+            _ => request.bearer_auth("a.b.c"),
+        }
+    }
+}
+
+/// A service with a pool and a room of a citizen, and whether it cannot tell the time.
+async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<AtomicBool>) {
+    let clock_is_broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&clock_is_broken);
+    let mut service = TestApp::with()
+        .clock(move || if is_broken.load(Ordering::Relaxed) { panic!("no clock") } else { SystemTime::now() })
+        // Each request makes its calls itself.
+        .set("POOL_PREFETCH", 0)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
+        .set("REQUEST_DEADLINE_SECONDS", 3)
+        .set("PEXIP_EVENT_USERNAME", NODES.0)
+        .set("PEXIP_EVENT_PASSWORD", NODES.1);
+    for (name, value) in settings {
+        service = service.set(name, value);
+    }
+    let app = service.start().await;
+    app.has_handed_out_a_room();
+    app.fill_pool().await;
+    (app, clock_is_broken)
+}
+
+/// The answer to an operation that is used in this way.
+async fn answer(operation: Operation, row: &Row) -> Answer {
+    let (app, clock_is_broken) = start(row.settings).await;
+    let properly = || operation.by_its_caller(&app);
+    let request = match row.way {
+        Way::Properly => properly(),
+        Way::Anonymously => operation.request(&app),
+        Way::WithRubbish => operation.with_rubbish(&app),
+        Way::ByAStranger => operation.by_a_stranger(&app),
+        Way::WithQuery(query) => {
+            let request = properly().build().expect("a request");
+            let mut url = request.url().clone();
+            url.set_query(Some(&query()));
+            app.http.request(request.method().clone(), url).headers(request.headers().clone())
+        }
+        Way::Ending(ending) => return app.send_raw(written(properly(), &ending())).await,
+        Way::Again => {
+            let request = properly();
+            app.send(request.try_clone().expect("a request without a body")).await;
+            request
+        }
+        Way::WhileBusy => {
+            app.pexip.traffic().clear();
+            pexip_shows(&app, Fault::Stall);
+            tokio::spawn(Create.by_its_caller(&app).send());
+            eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+            properly()
+        }
+        Way::WithoutAClock => {
+            clock_is_broken.store(true, Ordering::Relaxed);
+            properly()
+        }
+        Way::After(cause) => {
+            cause(&app);
+            properly()
+        }
+    };
+    app.send(request).await
+}
+
+/// The request as it goes over the wire, with this behind its headers.
+fn written(request: RequestBuilder, ending: &str) -> String {
+    let request = request.build().expect("a request");
+    let url = request.url();
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut head = format!("{} {}{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n", request.method(), url.path());
+    for (name, value) in request.headers() {
+        head += &format!("{name}: {}\r\n", value.to_str().expect("text"));
+    }
+    head + ending
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_answer_that_is_promised_can_be_got() {
+    let promises = Promises::default();
+    let rows = ROWS.iter().flat_map(|row| row.operations.iter().map(move |operation| (*operation, row)));
+    let kept: Vec<_> = stream::iter(rows)
+        .map(async |(operation, row)| {
+            let answer = answer(operation, row).await;
+            let (method, path) = operation.address();
+            assert_eq!(promises.broken_by(&method, &path, &answer), None, "{operation:?}");
+            let kept = promises.kept_by(&method, &path, &answer);
+            let told = kept.iter().any(|one| one.split(' ').nth(2) == Some(row.told));
+            assert!(told, "{operation:?} did not tell {:?}: {answer:?}", row.told);
+            kept
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    let kept: BTreeSet<_> = kept.into_iter().flatten().collect();
+
+    let is_never_got = |one: &&String| NEVER_GOT.iter().any(|answer| one.starts_with(answer));
+    let all = promises.all();
+    let missing: Vec<_> = all.difference(&kept).filter(|one| !is_never_got(one)).collect();
+    assert!(missing.is_empty(), "the document promises what no request gets:\n{missing:#?}");
+    let got: Vec<_> = all.intersection(&kept).filter(is_never_got).collect();
+    assert!(got.is_empty(), "these can be got after all: {got:?}");
+    assert!(all.len() > 500, "the promises were found: {}", all.len());
+}
