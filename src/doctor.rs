@@ -9,6 +9,7 @@ mod pexip;
 mod pool;
 mod report;
 mod storage;
+mod tls;
 
 use std::time::Duration;
 

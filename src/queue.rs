@@ -3,6 +3,7 @@
 //! The only module that uses the Storage Queue library.
 
 mod error;
+mod identity;
 mod shared_key;
 
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::CONTENT_TYPE;
 use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use azure_storage_queue::models::{
     QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions,
     QueueMessage, ReceivedMessage,
@@ -27,9 +27,11 @@ use crate::breaker::Breaker;
 use crate::config::{QueueConfig, StorageAccess};
 use crate::room::{RoomName, RoomNamePrefix};
 use crate::upstream::{System, upstream};
+use identity::managed_identity;
 use shared_key::SharedKey;
 
 pub use error::QueueError;
+pub use identity::{IdentityError, find_identity};
 
 /// The most messages that one receive gives.
 pub const LARGEST_BATCH: usize = 32;
@@ -108,16 +110,8 @@ impl RoomQueue {
                 (service, None)
             }
             StorageAccess::ManagedIdentity { service, client_id } => {
-                let identity = ManagedIdentityCredentialOptions {
-                    user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                    client_options: ClientOptions {
-                        transport: options.transport.clone(),
-                        retry: RetryOptions::none(),
-                        ..ClientOptions::default()
-                    },
-                };
-                let credential = ManagedIdentityCredential::new(Some(identity))?;
-                (service.clone(), Some(credential as _))
+                let identity = managed_identity(client_id.clone(), options.transport.clone())?;
+                (service.clone(), Some(identity as _))
             }
         };
         let options = QueueClientOptions { client_options: options, ..QueueClientOptions::default() };

@@ -4,7 +4,7 @@ use super::jws::{json_object, present};
 
 /// The two forms of Entra's access tokens. The API's own registration decides which one callers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Profile {
+pub enum Profile {
     V1,
     V2,
 }

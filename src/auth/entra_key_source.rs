@@ -61,20 +61,14 @@ impl Outcome for EntraKeysError {
     }
 }
 
-/// How many keys can verify tokens of each form, read now and for nobody's use: for an operator.
-#[derive(Debug)]
-pub struct PublishedKeys {
-    pub v1: Result<usize, EntraKeysError>,
-    pub v2: Result<usize, EntraKeysError>,
-}
-
-impl PublishedKeys {
-    /// Four calls. `http` follows no redirects.
-    pub async fn read(config: &EntraConfig, http: &reqwest::Client) -> Self {
-        let count = async |profile| KeySource::new(profile, config, http.clone()).fetch().await.map(|keys| keys.len());
-        let (v1, v2) = tokio::join!(count(Profile::V1), count(Profile::V2));
-        Self { v1, v2 }
-    }
+/// How many keys can verify tokens of one form, read now and for nobody's use: for an operator. Two calls; `http` follows
+/// no redirects.
+pub async fn published_keys(
+    profile: Profile,
+    config: &EntraConfig,
+    http: &reqwest::Client,
+) -> Result<usize, EntraKeysError> {
+    Ok(KeySource::new(profile, config, http.clone()).fetch().await?.len())
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,8 @@
 use super::finding::{Finding, Section};
+use super::tls::Trust;
 use super::{CALL, NO_ANSWER, SETTINGS_AT_FAULT, host, in_time};
 use crate::app;
-use crate::auth::{EntraKeysError, PublishedKeys};
+use crate::auth::{Profile, published_keys};
 use crate::clock::Clock;
 use crate::config::{ConfigParts, EntraConfig};
 
@@ -18,23 +19,21 @@ pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
 }
 
 async fn look(config: &EntraConfig, clock: &Clock, findings: &mut Vec<Finding>) -> Result<(), Finding> {
-    host::reach(&config.authority_url, &[], clock, findings).await?;
+    host::reach(&config.authority_url, Trust::OF_THIS_MACHINE, clock, findings).await?;
     let http = app::entra_http().map_err(|_| Finding::could_not_tell("keys_v1", "no client could be made"))?;
-    let (clock, keys) = tokio::join!(
+    let (clock, v1, v2) = tokio::join!(
         host::clock(&config.authority_url, &http, clock),
-        in_time(CALL, PublishedKeys::read(config, &http))
+        keys("keys_v1", Profile::V1, config, &http),
+        keys("keys_v2", Profile::V2, config, &http),
     );
-    findings.push(clock);
-    match keys {
-        Some(keys) => findings.extend([judge("keys_v1", keys.v1), judge("keys_v2", keys.v2)]),
-        None => findings.extend(["keys_v1", "keys_v2"].map(|check| Finding::not_fine(check, NO_ANSWER, "try again"))),
-    }
+    findings.extend([clock, v1, v2]);
     Ok(())
 }
 
-fn judge(check: &'static str, keys: Result<usize, EntraKeysError>) -> Finding {
-    match keys {
-        Ok(keys) => Finding::fine(check, format!("{keys} usable, and the issuer is our tenant's")),
-        Err(error) => Finding::not_fine(check, error.to_string(), error.way_out()),
+async fn keys(check: &'static str, profile: Profile, config: &EntraConfig, http: &reqwest::Client) -> Finding {
+    match in_time(CALL, published_keys(profile, config, http)).await {
+        Some(Ok(keys)) => Finding::fine(check, format!("{keys} usable, and the issuer is our tenant's")),
+        Some(Err(error)) => Finding::not_fine(check, error.to_string(), error.way_out()),
+        None => Finding::not_fine(check, NO_ANSWER, "look at the state of Microsoft Entra ID, and try again"),
     }
 }

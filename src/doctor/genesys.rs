@@ -1,4 +1,5 @@
 use super::finding::{Finding, Section};
+use super::tls::Trust;
 use super::{CALL, NO_ANSWER, SETTINGS_AT_FAULT, host, in_time};
 use crate::app;
 use crate::auth::find_genesys;
@@ -18,7 +19,7 @@ pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
 }
 
 async fn look(config: &GenesysConfig, clock: &Clock, findings: &mut Vec<Finding>) -> Result<(), Finding> {
-    host::reach(&config.api_url, &[], clock, findings).await?;
+    host::reach(&config.api_url, Trust::OF_THIS_MACHINE, clock, findings).await?;
     let http = app::genesys_http().map_err(|_| Finding::could_not_tell("api", "no client could be made"))?;
     let (clock, api) =
         tokio::join!(host::clock(&config.api_url, &http, clock), in_time(CALL, find_genesys(&config.api_url, &http)));

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::{Finding, Section};
+use super::tls::Trust;
 use super::{CALL, NO_ANSWER, SETTINGS_AT_FAULT, host, in_time};
 use crate::app;
 use crate::clock::Clock;
@@ -44,7 +45,8 @@ async fn look(
     clock: &Clock,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Finding> {
-    host::reach(&config.management_url, &config.trusted_certificates, clock, findings).await?;
+    let trust = Trust { certificates: &config.trusted_certificates, setting: "PEXIP_CA_FILE" };
+    host::reach(&config.management_url, trust, clock, findings).await?;
     let no_client = |_| Finding::could_not_tell("account", "no client could be made");
     let http = app::pexip_http(config).map_err(no_client)?;
     let Some(rooms) = &settings.room else {
@@ -79,14 +81,16 @@ async fn account(pexip: &PexipClient) -> Result<Finding, Finding> {
 
 /// What was read; else the finding that it could not be.
 async fn read<T>(check: &'static str, call: impl Future<Output = Result<T, PexipError>>) -> Result<T, Finding> {
-    let reason = match in_time(CALL, call).await {
-        Some(Ok(found)) => return Ok(found),
-        Some(Err(PexipError::AccountRefused { .. })) => "the account may not read it".to_owned(),
-        Some(Err(PexipError::NotFound)) => "this release does not tell".to_owned(),
-        Some(Err(error)) => error.to_string(),
-        None => NO_ANSWER.to_owned(),
-    };
-    Err(Finding::could_not_tell(check, reason))
+    match in_time(CALL, call).await {
+        Some(Ok(found)) => Ok(found),
+        // The service itself does not ask this.
+        Some(Err(PexipError::AccountRefused { .. })) => {
+            Err(Finding::could_not_tell(check, "the account may not read it"))
+        }
+        Some(Err(PexipError::NotFound)) => Err(Finding::could_not_tell(check, "this release does not tell")),
+        Some(Err(error)) => Err(Finding::not_fine(check, error.to_string(), error.way_out())),
+        None => Err(Finding::not_fine(check, NO_ANSWER, "look at the load of the management node")),
+    }
 }
 
 async fn release(pexip: &PexipClient) -> Finding {

@@ -3,11 +3,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::finding::{Finding, Section};
+use super::tls::Trust;
 use super::{CALL, NO_ANSWER, SETTINGS_AT_FAULT, host, in_time};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{ConfigParts, QueueConfig, StorageAccess};
-use crate::queue::{QueueError, RoomQueue};
+use crate::queue::{QueueError, RoomQueue, find_identity};
 
 const CHECKS: [&str; 8] = ["name", "connection", "certificate", "clock", "access", "queue", "other_queues", "writing"];
 
@@ -35,9 +36,22 @@ async fn look(
     findings: &mut Vec<Finding>,
 ) -> Result<(), Finding> {
     let service = config.access.service();
-    host::reach(service, &[], clock, findings).await?;
     let no_client = |_| Finding::could_not_tell("access", "no client could be made");
     let http = app::queue_http(config).map_err(no_client)?;
+    let (reached, identity) =
+        tokio::join!(host::reach(service, Trust::OF_THIS_MACHINE, clock, findings), identity(&config.access, &http));
+    match (reached, identity) {
+        (Ok(()), Ok(())) => {}
+        (Ok(()), Err(no_token)) => {
+            findings.push(host::clock(service, &http, clock).await);
+            return Err(no_token);
+        }
+        // Worth knowing wherever else the way ends.
+        (Err(step), identity) => {
+            findings.extend(identity.err());
+            return Err(step);
+        }
+    }
     let Some(rooms) = &settings.room else {
         findings.push(host::clock(service, &http, clock).await);
         return Err(Finding::could_not_tell("access", SETTINGS_AT_FAULT));
@@ -45,13 +59,42 @@ async fn look(
     let queue = app::queue_client(config, &rooms.prefix).map_err(no_client)?;
     let (clocks, messages) = tokio::join!(host::clock(service, &http, clock), count(&queue));
     findings.push(clocks);
-    let messages = messages.map_err(|error| Finding::not_fine("access", error.to_string(), error.way_out()))?;
+    let messages =
+        messages.map_err(|error| Finding::not_fine("access", error.to_string(), way_out(&config.access, &error)))?;
     findings.push(access(&config.access, clock.now_utc()));
     let is_wanted = settings.pool.as_ref().is_none_or(|pool| pool.target > 0);
     findings.push(judge_queue(&config.name, messages, is_wanted));
     findings.push(other_queues(&queue).await);
     findings.push(writing(&config.access));
     Ok(())
+}
+
+/// Where the queue is used by managed identity: whether it gives a token.
+async fn identity(access: &StorageAccess, http: &reqwest::Client) -> Result<(), Finding> {
+    let StorageAccess::ManagedIdentity { client_id, .. } = access else { return Ok(()) };
+    let found = find_identity(client_id.as_deref(), http, CALL).await;
+    found.map_err(|error| Finding::not_fine("access", error.to_string(), error.way_out()))
+}
+
+/// What to do about storage that does not let us read, by what we show it.
+/// Source: Azure Storage, "Status and error codes" and "Authorize access to queues using Microsoft Entra ID".
+fn way_out(access: &StorageAccess, error: &QueueError) -> &'static str {
+    let QueueError::Credentials(code) = error else { return error.way_out() };
+    match (access, code.as_str()) {
+        (_, "AuthorizationFailure") => "let this network through the storage account's firewall",
+        (StorageAccess::AccountKey { .. }, "KeyBasedAuthenticationNotPermitted") => {
+            "the account takes no keys any more: use PoolStorage__accountName and a managed identity"
+        }
+        (StorageAccess::AccountKey { .. }, _) => {
+            "put the account's name and one of its present keys into PoolStorage; see that the clocks agree"
+        }
+        (StorageAccess::SharedAccessSignature { .. }, _) => {
+            "put a new signature into PoolStorage: this one has ended, is for something else, or its key was replaced"
+        }
+        (StorageAccess::ManagedIdentity { .. }, _) => {
+            "give the app's identity the role Storage Queue Data Contributor; that takes some minutes to work"
+        }
+    }
 }
 
 /// Messages in the queue; `None` if it does not exist.
@@ -99,7 +142,7 @@ async fn other_queues(queue: &RoomQueue) -> Finding {
     let Some((poison, ended)) =
         in_time(CALL, async { tokio::join!(queue.approximate_poison_count(), count(&ended)) }).await
     else {
-        return Finding::could_not_tell(check, NO_ANSWER);
+        return Finding::not_fine(check, NO_ANSWER, "look at the state of the storage account, and try again");
     };
     match (poison, ended) {
         (Ok(0), Ok(ended)) => {

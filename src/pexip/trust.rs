@@ -11,9 +11,19 @@ use rustls_platform_verifier::Verifier;
 /// after installation: a certificate that vouches for itself, often marked as an authority, which the usual
 /// verification accepts from no server.
 pub fn trusting(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
+    tls_with(verifier(certificates)?)
+}
+
+/// Who decides that.
+pub fn verifier(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let usual = Verifier::new_with_extra_roots(certificates.clone(), Arc::clone(&provider))?;
-    let verifier = Arc::new(OwnOrUsual { own: certificates, usual });
+    let usual = Verifier::new_with_extra_roots(certificates.clone(), provider)?;
+    Ok(Arc::new(OwnOrUsual { own: certificates, usual }))
+}
+
+/// TLS in which `verifier` decides.
+pub fn tls_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()

@@ -19,9 +19,10 @@ const NODES: (&str, &str) = ("conferencing-nodes", "password-of-the-nodes");
 const NOWHERE: &str = "http://127.0.0.1:1/";
 const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 
-/// A panic is what is told as `internal`, and these come upon nothing that could panic. A unit test of
-/// `src/protection.rs` has a route that does.
-const WITHOUT_ANYTHING_TO_PANIC: [&str; 4] = ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500"];
+/// What no request gets. A panic is what is told as `internal`, and the first four come upon nothing that could panic;
+/// a unit test of `src/protection.rs` has a route that does. The last one says that there is nothing more.
+const NEVER_GOT: [&str; 5] =
+    ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500", "room_delete_create default"];
 
 /// One operation, as its caller uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,9 @@ mod token;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use axum::Router;
 use serde_json::Value;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::server::Server;
@@ -88,6 +90,23 @@ impl EntraSimulator {
 
     /// Starts a tenant on the given port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
+        let (tenant, traffic, router) = Self::new_tenant();
+        let server = Server::start_on(router, port).await?;
+        Ok(Self::known_at(server, tenant, traffic))
+    }
+
+    /// Starts a tenant that is called by https.
+    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
+        let (tenant, traffic, router) = Self::new_tenant();
+        Self::known_at(Server::start_tls(router, certificate).await, tenant, traffic)
+    }
+
+    fn known_at(server: Server, tenant: Arc<Tenant>, traffic: Traffic) -> Self {
+        tenant.authority.get_or_init(|| server.url().as_str().trim_end_matches('/').to_owned());
+        Self { tenant, traffic, server }
+    }
+
+    fn new_tenant() -> (Arc<Tenant>, Traffic, Router) {
         let tenant = Arc::new(Tenant {
             authority: OnceLock::new(),
             directory: Mutex::new(Directory {
@@ -100,9 +119,7 @@ impl EntraSimulator {
         });
         let traffic = Traffic::default();
         let router = traffic.watch(endpoints::router(Arc::clone(&tenant)));
-        let server = Server::start_on(router, port).await?;
-        tenant.authority.get_or_init(|| server.url().as_str().trim_end_matches('/').to_owned());
-        Ok(Self { tenant, traffic, server })
+        (tenant, traffic, router)
     }
 
     /// Where discovery starts, as `ENTRA_AUTHORITY_URL` takes it.

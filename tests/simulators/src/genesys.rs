@@ -8,8 +8,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use axum::Router;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::identifier::random;
@@ -52,11 +54,22 @@ impl GenesysSimulator {
 
     /// Starts a region without tokens on the given port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
+        let (region, traffic, router) = Self::new_region();
+        let server = Server::start_on(router, port).await?;
+        Ok(Self { region, traffic, server })
+    }
+
+    /// Starts a region without tokens that is called by https.
+    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
+        let (region, traffic, router) = Self::new_region();
+        Self { region, traffic, server: Server::start_tls(router, certificate).await }
+    }
+
+    fn new_region() -> (Arc<Region>, Traffic, Router) {
         let region = Arc::<Region>::default();
         let traffic = Traffic::default();
         let router = traffic.watch(endpoints::router(Arc::clone(&region)));
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { region, traffic, server })
+        (region, traffic, router)
     }
 
     /// Address of the platform API, as `GENESYS_API_URL` takes it.

@@ -43,6 +43,6 @@ pub use infinity_app::InfinityApp;
 pub use pexip::{PexipSimulator, StoredRoom};
 pub use queue::{QueueSimulator, StoredMessage};
 pub use server::Server;
-pub use tls::SelfSigned;
+pub use tls::{Authority, Issued, Order, SelfSigned};
 pub use traffic::{Exchange, Fault, Matching, Times, Traffic};
 pub use world::World;

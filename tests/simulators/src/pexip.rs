@@ -28,10 +28,10 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use time::OffsetDateTime;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::server::Server;
-use crate::tls::SelfSigned;
 use crate::traffic::Traffic;
 
 use live::Participant;
@@ -76,7 +76,7 @@ impl PexipSimulator {
     }
 
     /// Starts a node without rooms that is called by https.
-    pub async fn start_tls(certificate: &SelfSigned) -> Self {
+    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
         let (platform, traffic, router) = Self::new_platform();
         Self { platform, traffic, server: Server::start_tls(router, certificate).await }
     }

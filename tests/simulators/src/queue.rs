@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use axum::Router;
 use time::OffsetDateTime;
+use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::server::Server;
-use crate::tls::SelfSigned;
 use crate::traffic::Traffic;
 
 use shared_key::AccountKey;
@@ -85,7 +85,7 @@ impl QueueSimulator {
     }
 
     /// Starts an empty account that is called by https.
-    pub async fn start_tls(certificate: &SelfSigned) -> Self {
+    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
         let (account, traffic, router) = Self::new_account();
         Self { account, traffic, server: Server::start_tls(router, certificate).await }
     }

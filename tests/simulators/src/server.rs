@@ -23,8 +23,6 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use url::Url;
 
-use crate::tls::SelfSigned;
-
 /// Serves a router on 127.0.0.1 until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -63,8 +61,8 @@ impl Server {
     }
 
     /// Starts with https on a port that the system chooses.
-    pub async fn start_tls(router: Router, certificate: &SelfSigned) -> Self {
-        let site = Site { router, tls: Some(certificate.acceptor()) };
+    pub async fn start_tls(router: Router, certificate: impl Into<TlsAcceptor>) -> Self {
+        let site = Site { router, tls: Some(certificate.into()) };
         Self::start_site(site, 0).await.expect("the system has a free port on loopback")
     }
 

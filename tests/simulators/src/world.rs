@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tokio_rustls::TlsAcceptor;
+
 use crate::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
 
 /// The queue that the service uses on the simulator.
@@ -28,6 +30,18 @@ impl World {
             PexipSimulator::start(),
             EntraSimulator::start(),
             GenesysSimulator::start()
+        );
+        Self { queue, pexip, entra, genesys }
+    }
+
+    /// Every simulator, called by https, with one certificate for all.
+    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
+        let certificate: TlsAcceptor = certificate.into();
+        let (queue, pexip, entra, genesys) = tokio::join!(
+            QueueSimulator::start_tls(certificate.clone()),
+            PexipSimulator::start_tls(certificate.clone()),
+            EntraSimulator::start_tls(certificate.clone()),
+            GenesysSimulator::start_tls(certificate.clone())
         );
         Self { queue, pexip, entra, genesys }
     }

@@ -1,0 +1,149 @@
+//! A queue that is used by managed identity: as App Service has it, refused, without a role, and nowhere at all.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use maxconf_simulators::{Fault, Matching, QueueSimulator, SelfSigned, Server, StoredRoom, Times, Traffic};
+use serde_json::json;
+
+use super::{Settings, a_healthy_world, assert_found, examine, lines};
+use crate::support::{POOL_QUEUE, Secrets};
+
+/// What App Service gives to an app beside its endpoint.
+const HEADER: &str = "header-of-this-instance";
+const TOKEN: &str = "token-of-the-managed-identity";
+
+/// What is wrong, and what is said of it.
+struct Row {
+    what: &'static str,
+    endpoint: Option<Fault>,
+    storage: Option<Fault>,
+    changes: fn(&mut Settings),
+    says: &'static str,
+    to_do: &'static str,
+}
+
+const FINE: Row = Row { what: "nothing", endpoint: None, storage: None, changes: |_| (), says: "may read", to_do: "" };
+
+fn rows() -> [Row; 9] {
+    let refusal = |code: &str| {
+        let headers = vec![("x-ms-error-code".to_owned(), code.to_owned())];
+        Some(Fault::StatusWith { status: 403, headers, body: String::new() })
+    };
+    [
+        FINE,
+        Row {
+            what: "no identity in the app",
+            endpoint: Some(Fault::Status(400)),
+            says: "the managed identity's endpoint gives no token (400)",
+            to_do: "see that the app has this identity",
+            ..FINE
+        },
+        Row {
+            what: "the header of another instance",
+            changes: |settings| drop(settings.insert("IDENTITY_HEADER", "another".to_owned())),
+            says: "gives no token (401)",
+            to_do: "see that the app has this identity",
+            ..FINE
+        },
+        Row {
+            what: "an endpoint that is silent",
+            endpoint: Some(Fault::Stall),
+            says: "the managed identity's endpoint (IDENTITY_ENDPOINT) did not answer in time",
+            to_do: "restart the app",
+            ..FINE
+        },
+        Row {
+            what: "an endpoint that is not there",
+            changes: |settings| drop(settings.insert("IDENTITY_ENDPOINT", "http://127.0.0.1:1/".to_owned())),
+            says: "(IDENTITY_ENDPOINT) cannot be reached",
+            to_do: "restart the app",
+            ..FINE
+        },
+        Row {
+            what: "something else at the endpoint",
+            endpoint: Some(Fault::Rubbish),
+            says: "the managed identity's endpoint gave an answer that cannot be read",
+            to_do: "see that IDENTITY_ENDPOINT is what App Service has set",
+            ..FINE
+        },
+        Row {
+            what: "no endpoint",
+            changes: |settings| {
+                settings.remove("IDENTITY_ENDPOINT");
+                settings.remove("IDENTITY_HEADER");
+            },
+            says: "there is no managed identity here",
+            to_do: "run this in the app itself",
+            ..FINE
+        },
+        Row {
+            what: "no role",
+            storage: refusal("AuthorizationPermissionMismatch"),
+            says: "refuses our credentials (AuthorizationPermissionMismatch)",
+            to_do: "the role Storage Queue Data Contributor",
+            ..FINE
+        },
+        Row {
+            what: "a firewall",
+            storage: refusal("AuthorizationFailure"),
+            says: "refuses our credentials (AuthorizationFailure)",
+            to_do: "the storage account's firewall",
+            ..FINE
+        },
+    ]
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_identity_is_told_apart() {
+    for row in rows() {
+        let (world, mut settings) = a_healthy_world().await;
+        let certificate = SelfSigned::new();
+        let queue = QueueSimulator::start_tls(&certificate).await;
+        queue.accept_bearer_tokens(true);
+        for room in world.pexip.rooms().iter().filter(|room: &&StoredRoom| room.tag.is_empty()) {
+            queue.put(POOL_QUEUE, &room.name);
+        }
+        let traffic = Traffic::default();
+        let endpoint = Server::start(traffic.watch(Router::new().fallback(give_token))).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, certificate.pem()).expect("a file");
+        settings.remove("PoolStorage");
+        settings.extend([
+            ("PoolStorage__queueServiceUri", queue.url().to_string()),
+            ("IDENTITY_ENDPOINT", format!("{}msi/token", endpoint.url())),
+            ("IDENTITY_HEADER", HEADER.to_owned()),
+            ("SSL_CERT_FILE", path.display().to_string()),
+        ]);
+        (row.changes)(&mut settings);
+        for (traffic, fault) in [(&traffic, row.endpoint), (queue.traffic(), row.storage)] {
+            if let Some(fault) = fault {
+                traffic.inject(Matching::any(), Times::Always, fault);
+            }
+        }
+
+        let found = examine(&settings).await;
+
+        let not_fine: &[&str] = if row.to_do.is_empty() { &[] } else { &["storage/access"] };
+        assert_found(row.what, &found, not_fine, &[]);
+        let (says, to_do) = lines(&found.0, "storage/access");
+        assert!(says.contains(row.says) && to_do.contains(row.to_do), "{}: {says:?}, {to_do:?}", row.what);
+        let mut secrets = Secrets::default();
+        secrets.plant("the identity's token", TOKEN);
+        secrets.plant("the instance's header", HEADER);
+        secrets.assert_not_in(row.what, &found.0.to_string());
+    }
+}
+
+async fn give_token(request: axum::extract::Request) -> Response {
+    if request.headers().get("x-identity-header").is_none_or(|header| header != HEADER) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let expires = time::OffsetDateTime::now_utc().unix_timestamp() + 86_400;
+    let answer = json!({
+        "access_token": TOKEN, "expires_on": expires.to_string(),
+        "resource": "https://storage.azure.com", "token_type": "Bearer",
+    });
+    Json(answer).into_response()
+}
