@@ -35,6 +35,8 @@ enum Command {
     #[command(subcommand)]
     Pool(PoolCommand),
     /// Find out what is wrong: settings, network, certificates, clocks, accounts, Pexip, the pool. Changes nothing.
+    ///
+    /// Exits with 0 where nothing is not fine, with 1 otherwise, with 78 where settings are at fault.
     Doctor(Output),
     /// Test a service that runs somewhere, as its callers use it. Needs none of its settings.
     Smoke(Box<SmokeCommand>),

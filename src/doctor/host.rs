@@ -1,6 +1,7 @@
 //! From here to a host: its name, the way, its certificates, its clock.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::DATE;
@@ -42,6 +43,9 @@ pub(super) async fn reach(
 }
 
 async fn name(host: &str, port: u16) -> Result<Finding, Finding> {
+    if host.parse::<IpAddr>().is_ok() {
+        return Ok(Finding::fine("name", format!("none is needed: {host} is an address")));
+    }
     let unknown = |reason: &str| {
         let to_do = "check the address in the settings, the DNS servers and private DNS zones of this network";
         Finding::not_fine("name", format!("{host} {reason}"), to_do)

@@ -74,6 +74,12 @@ async fn look(
 async fn account(pexip: &PexipClient) -> Result<Finding, Finding> {
     match in_time(CALL, pexip.count_ours()).await {
         Some(Ok(rooms)) => Ok(Finding::fine("account", format!("it may read; {rooms} rooms of ours are there"))),
+        // There are always conferences to list, be it none.
+        Some(Err(error @ PexipError::NotFound)) => Err(Finding::not_fine(
+            "account",
+            "something else than Pexip's management node answers (404)",
+            error.way_out(),
+        )),
         Some(Err(error)) => Err(Finding::not_fine("account", error.to_string(), error.way_out())),
         None => Err(Finding::not_fine("account", NO_ANSWER, "look at the load of the management node")),
     }
@@ -193,7 +199,9 @@ async fn event_sink(pexip: &PexipClient, events: Option<&Option<PexipEventConfig
         let to_do = "see that the service can be reached from the Conferencing Nodes, then restart the sink on Pexip";
         return Finding::not_fine(check, "an alarm says that an event sink has stopped", to_do);
     }
-    Finding::fine(check, format!("one posts to {EVENTS_PATH} with our account, and no alarm says that it has stopped"))
+    let says =
+        format!("one posts to {EVENTS_PATH} with our account, and no alarm is raised; locations are not looked at");
+    Finding::fine(check, says)
 }
 
 /// What is wrong with every sink that could be ours. Other environments may have theirs on the same platform.

@@ -41,6 +41,12 @@ fn judge(status: &PoolStatus) -> Finding {
         Finding::fine("stock", says)
     } else if census.rooms() >= *max_rooms {
         Finding::warning("stock", says, "find out why so many rooms are left over, or raise POOL_MAX_ROOMS")
+    } else if census.messages >= *target {
+        Finding::warning(
+            "stock",
+            format!("{says}, but about {} messages in the queue: most of them for no room of ours", census.messages),
+            "see that POOL_QUEUE_NAME, ROOM_NAME_PREFIX and PEXIP_MANAGEMENT_URL are of one environment",
+        )
     } else {
         Finding::warning(
             "stock",

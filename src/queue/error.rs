@@ -17,13 +17,13 @@ pub enum QueueError {
     #[error("the connection to the queue service broke")]
     ConnectionLost,
     /// Our credentials are wrong, or no token could be had for them.
-    #[error("the queue service refuses our credentials ({0})")]
+    #[error("the queue service refuses our credentials{}", told(.0))]
     Credentials(String),
     /// The queue does not exist.
     #[error("the queue does not exist")]
     NoSuchQueue,
     /// Any other answer, as status and error code.
-    #[error("the queue service answered {status} {code}")]
+    #[error("the queue service answered {status}{}", told(code))]
     Answered { status: u16, code: String },
     /// It has failed and is left alone for now.
     #[error("the queue service is left alone for now, after it failed")]
@@ -31,6 +31,11 @@ pub enum QueueError {
     /// The answer, or our configuration, cannot be read.
     #[error("the queue service's answer cannot be read")]
     Unreadable,
+}
+
+/// The error code in brackets. Whatever answers in the service's place has none.
+fn told(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!(" ({code})") }
 }
 
 impl QueueError {

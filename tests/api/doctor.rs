@@ -4,6 +4,7 @@ mod certificates;
 mod faults;
 mod identity;
 mod silence;
+mod words;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -37,7 +37,8 @@ struct Cli {
     /// of local.settings.json.
     #[arg(long)]
     simulators_only: bool,
-    /// Command to run against the service instead of waiting for Ctrl-C; its environment says what it needs to call it.
+    /// Command to run against the service instead of waiting for Ctrl-C; its environment says what it needs to call it,
+    /// and has the service's settings.
     #[arg(trailing_var_arg = true, conflicts_with = "simulators_only")]
     command: Vec<OsString>,
 }
@@ -67,6 +68,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let timer = tokio::spawn(drive_timer(url.clone()));
     if let Some((program, arguments)) = cli.command.split_first() {
         wait_for_a_full_pool(&world).await?;
+        let _node = world::conferencing_node(&world, &url).await;
         let ended = Command::new(program).args(arguments).envs(world::environment(&world, &url)).status().await?;
         return Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
     }

@@ -68,15 +68,15 @@ pub(crate) async fn conferencing_node(world: &World, service: &Url) -> Conferenc
     world.pexip.conferencing_node("10.0.0.21").await
 }
 
-/// What a command needs to call the service, as variables of its environment.
-pub(crate) fn environment(world: &World, service: &Url) -> [(&'static str, String); 5] {
-    [
+/// What a command needs to call the service, and the service's settings, as variables of its environment.
+pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str, String> {
+    let mut variables = settings(world, 0);
+    variables.extend([
         ("MAXCONF_URL", service.to_string()),
         ("ENTRA_TOKEN", world.entra.token().build()),
         ("GENESYS_TOKEN", world.genesys.issue_token()),
-        ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
-        ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
-    ]
+    ]);
+    variables
 }
 
 /// Messages that can be received now or are leased by the service.

@@ -11,13 +11,16 @@ use super::{AT_A_TIME, a_healthy_world, assert_found, difference, examine, lines
 /// As long as it may take, whoever is silent.
 const BOUND: Duration = Duration::from_secs(20);
 
-const PEXIP: fn(&World) -> &Traffic = |world| world.pexip.traffic();
-const STORAGE: fn(&World) -> &Traffic = |world| world.queue.traffic();
-const ENTRA: fn(&World) -> &Traffic = |world| world.entra.traffic();
-const GENESYS: fn(&World) -> &Traffic = |world| world.genesys.traffic();
+/// Whose traffic.
+type Of = fn(&World) -> &Traffic;
+
+const PEXIP: Of = |world| world.pexip.traffic();
+const STORAGE: Of = |world| world.queue.traffic();
+const ENTRA: Of = |world| world.entra.traffic();
+const GENESYS: Of = |world| world.genesys.traffic();
 
 /// Each call, by whom it asks and a part of its path or query, and the check that must say so.
-const CALLS: [(fn(&World) -> &Traffic, &str, &str); 14] = [
+const CALLS: [(Of, &str, &str); 14] = [
     (PEXIP, "/configuration/v1/conference", "pexip/account"),
     (PEXIP, "/worker_vm", "pexip/release"),
     (PEXIP, "/configuration/v1/global", "pexip/pins"),
