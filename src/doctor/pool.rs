@@ -1,6 +1,6 @@
 use super::finding::{Finding, Section};
-use super::{POOL, SETTINGS_AT_FAULT, in_time};
-use crate::app::{pexip_client, queue_client};
+use super::{POOL, SETTINGS_AT_FAULT, in_time, storage};
+use crate::app::{pexip_client, queue_client, queue_http};
 use crate::clock::Clock;
 use crate::config::ConfigParts;
 use crate::room_pool::{PoolStatus, RoomPool};
@@ -9,9 +9,14 @@ const CHECKS: [&str; 1] = ["stock"];
 
 /// Looks at the pool, in one line: `maxconf pool status` tells more.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let Some(pool) = pool(settings, clock) else {
+    let (Some(pool), Some(queue)) = (pool(settings, clock), &settings.queue) else {
         return Section::unexamined("pool", &CHECKS, SETTINGS_AT_FAULT);
     };
+    if let Ok(http) = queue_http(queue)
+        && let Err(no_token) = storage::identity(&queue.access, &http).await
+    {
+        return Section::unexamined("pool", &CHECKS, &no_token.says);
+    }
     let stock = match in_time(POOL, pool.status(&|_| ())).await {
         Some(Ok(status)) => judge(&status),
         Some(Err(error)) => Finding::could_not_tell("stock", error.to_string()),

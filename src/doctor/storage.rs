@@ -70,7 +70,7 @@ async fn look(
 }
 
 /// Where the queue is used by managed identity: whether it gives a token.
-async fn identity(access: &StorageAccess, http: &reqwest::Client) -> Result<(), Finding> {
+pub(super) async fn identity(access: &StorageAccess, http: &reqwest::Client) -> Result<(), Finding> {
     let StorageAccess::ManagedIdentity { client_id, .. } = access else { return Ok(()) };
     let found = find_identity(client_id.as_deref(), http, CALL).await;
     found.map_err(|error| Finding::not_fine("access", error.to_string(), error.way_out()))

@@ -10,14 +10,14 @@ use tokio::time::timeout;
 /// What tokens for storage are asked for.
 const SCOPE: &str = "https://storage.azure.com/.default";
 
-/// Where App Service says that its identities answer. The library reads it itself, and without it asks an address that
-/// only Azure's virtual machines know.
+/// Where App Service says that its identities answer. The library reads it itself, and without it asks, for more than a
+/// minute, an address that only Azure's virtual machines know.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
 /// Why there is no token of the app's managed identity. Holds nothing of what was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// Nobody has told where to ask, and nobody answers where it is usual.
+    /// This is no App Service: nobody has told where to ask.
     #[error("there is no managed identity here: IDENTITY_ENDPOINT is not set")]
     NoEndpoint,
     #[error("the managed identity's endpoint (IDENTITY_ENDPOINT) cannot be reached")]
@@ -61,18 +61,19 @@ pub async fn find_identity(
     http: &reqwest::Client,
     limit: Duration,
 ) -> Result<(), IdentityError> {
+    #[expect(clippy::disallowed_methods, reason = "no setting of ours: the library reads it itself")]
+    if std::env::var_os(ENDPOINT).is_none() {
+        return Err(IdentityError::NoEndpoint);
+    }
     let work = async {
         let transport = Transport::new(Arc::new(http.clone()));
         managed_identity(client_id.map(ToOwned::to_owned), Some(transport))?.get_token(&[SCOPE], None).await
     };
-    let error = match timeout(limit, work).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => reason(&error),
-        Err(_) => IdentityError::Timeout,
-    };
-    #[expect(clippy::disallowed_methods, reason = "no setting of ours: the library reads it itself")]
-    let is_told = std::env::var_os(ENDPOINT).is_some();
-    Err(if is_told { error } else { IdentityError::NoEndpoint })
+    match timeout(limit, work).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => Err(IdentityError::Timeout),
+    }
 }
 
 /// The library hides why under "no token".
