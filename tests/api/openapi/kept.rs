@@ -51,6 +51,10 @@ const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate];
 const OF_PEXIP: &[Operation] = &[Create, Delete, Look];
 const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, Look];
 
+/// One place, and what has it keeps it for as long as a slow machine needs to send another request.
+const BUSY: &[(&str, &str)] =
+    &[("MAX_CONCURRENT_REQUESTS", "1"), ("PEXIP_REQUEST_TIMEOUT_SECONDS", "20"), ("REQUEST_DEADLINE_SECONDS", "25")];
+
 /// How a request comes to its answer.
 #[derive(Clone, Copy)]
 enum Way {
@@ -117,7 +121,7 @@ const ROWS: &[Row] = &[
     row("entra_unavailable", OF_IDIM, &[("ENTRA_AUTHORITY_URL", NOWHERE)], Way::Properly),
     row("genesys_unavailable", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
     row("genesys_invalid", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Rubbish))),
-    row("overloaded", BOUNDED, &[("MAX_CONCURRENT_REQUESTS", "1")], Way::WhileBusy),
+    row("overloaded", BOUNDED, BUSY, Way::WhileBusy),
     row("internal", WITH_A_CLOCK, &[], Way::WithoutAClock),
     row("request_invalid", WITH_A_BODY, &[], Way::Ending(|| "transfer-encoding: chunked\r\n\r\nx\r\n".into())),
     row("body_too_large", WITH_A_BODY, &[], Way::Ending(|| "content-length: 9999999\r\n\r\n".into())),
