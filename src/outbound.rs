@@ -1,21 +1,49 @@
 //! What the calls to Pexip, Entra and Genesys have in common: no redirects, no proxy, deadlines, bounded answers.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use reqwest::{ClientBuilder, Response, redirect};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls_platform_verifier::Verifier;
 use serde::de::DeserializeOwned;
 
 use crate::upstream::Outcome;
 
 /// A client for one outside system. The caller adds what is special, and a deadline to each call.
 pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    // Where there is none the client reads the certificates itself, and says what is wrong with them.
+    let builder = match MACHINES_TLS.as_ref() {
+        Ok(tls) => builder.tls_backend_preconfigured(tls.clone()),
+        Err(_) => builder,
+    };
+    builder
         .user_agent(concat!("maxconf/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
         // A followed redirect could carry a credential elsewhere, and at Pexip it means that the account is refused.
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_proxy()
+}
+
+/// TLS by the machine's own certificates. To read them is most of what a cold start takes, so all clients share them.
+static MACHINES_TLS: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    tls_with(Arc::new(Verifier::new(provider)?))
+});
+
+/// TLS in which `verifier` decides who is trusted.
+pub fn tls_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// Why there is no usable answer. Holds no address, header or body.

@@ -35,7 +35,7 @@ pub use error::PexipError;
 pub use event::{Event, EventKind, events};
 pub use live::Presence;
 pub use platform::{Alarm, ConferencingNode, EventName, EventSinkRecord};
-pub use trust::{tls_with, trusting, verifier};
+pub use trust::{trusting, verifier};
 
 /// The longest answer that is read: a page of the largest lists has about 1 MB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;

@@ -13,7 +13,8 @@ use x509_parser::parse_x509_certificate;
 
 use super::finding::Finding;
 use super::in_time;
-use crate::pexip::{tls_with, verifier};
+use crate::outbound::tls_with;
+use crate::pexip::verifier;
 
 const HANDSHAKE: Duration = Duration::from_secs(3);
 

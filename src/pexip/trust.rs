@@ -5,6 +5,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use crate::outbound::tls_with;
+
 /// TLS for a node that is trusted by `PEXIP_CA_FILE` as well as by the machine's own certificates.
 ///
 /// A certificate in the file is trusted both as an authority and as the node's own. The second is what a node has
@@ -19,16 +21,6 @@ pub fn verifier(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<dyn Se
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let usual = Verifier::new_with_extra_roots(certificates.clone(), provider)?;
     Ok(Arc::new(OwnOrUsual { own: certificates, usual }))
-}
-
-/// TLS in which `verifier` decides.
-pub fn tls_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
 }
 
 #[derive(Debug)]
