@@ -1,19 +1,8 @@
 //! A management node whose certificate vouches for itself, as it does after installation.
 
-use std::path::PathBuf;
-
 use maxconf_simulators::{PexipSimulator, SelfSigned};
-use tempfile::TempDir;
 
-use crate::support::{TestApp, TestAppBuilder, eventually};
-
-/// The certificate in a file, which lasts as long as its folder.
-fn file(certificate: &SelfSigned) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("ca.pem");
-    std::fs::write(&path, certificate.pem()).expect("a file");
-    (folder, path)
-}
+use crate::support::{PemFile, TestApp, TestAppBuilder, eventually};
 
 fn service_at(node: &PexipSimulator) -> TestAppBuilder {
     TestApp::with().set("PEXIP_MANAGEMENT_URL", node.management_url())
@@ -31,8 +20,8 @@ async fn a_self_signed_certificate_that_is_marked_as_an_authority_is_the_nodes_o
 
 async fn is_trusted_by_the_ca_file(certificate: SelfSigned) {
     let node = PexipSimulator::start_tls(&certificate).await;
-    let (_folder, path) = file(&certificate);
-    let app = service_at(&node).set("PEXIP_CA_FILE", path.display()).start().await;
+    let file = PemFile::of(certificate.pem());
+    let app = service_at(&node).set("PEXIP_CA_FILE", file.path()).start().await;
 
     app.fill_pool().await;
     let answer = app.create_room().await;
@@ -48,9 +37,8 @@ async fn is_trusted_by_the_ca_file(certificate: SelfSigned) {
 async fn several_certificates_may_stand_in_the_ca_file() {
     let (older, newer) = (SelfSigned::new(), SelfSigned::new());
     let node = PexipSimulator::start_tls(&newer).await;
-    let (_folder, path) = file(&older);
-    std::fs::write(&path, format!("{}{}", older.pem(), newer.pem())).expect("a file");
-    let app = service_at(&node).set("PEXIP_CA_FILE", path.display()).start().await;
+    let file = PemFile::of(&[older.pem(), newer.pem()].concat());
+    let app = service_at(&node).set("PEXIP_CA_FILE", file.path()).start().await;
 
     app.fill_pool().await;
 }
@@ -58,8 +46,8 @@ async fn several_certificates_may_stand_in_the_ca_file() {
 #[tokio::test]
 async fn a_self_signed_node_is_not_trusted_otherwise_and_gets_no_password() {
     let node = PexipSimulator::start_tls(&SelfSigned::new()).await;
-    let (_folder, path_of_another) = file(&SelfSigned::new());
-    for ca_file in [String::new(), path_of_another.display().to_string()] {
+    let another = PemFile::of(SelfSigned::new().pem());
+    for ca_file in [String::new(), another.path()] {
         let app = service_at(&node).set("PEXIP_CA_FILE", ca_file).start().await;
 
         assert_eq!(app.create_room().await.status, 503);

@@ -7,9 +7,11 @@ mod azurite;
 mod browser;
 mod call;
 mod companion;
+mod identity;
 mod idim;
 mod log;
 mod package;
+mod pem_file;
 mod program;
 mod promises;
 mod queue;
@@ -25,12 +27,14 @@ pub(crate) use app::{TestApp, TestAppBuilder, on_every_host};
 pub(crate) use azurite::Azurite;
 pub(crate) use browser::Browser;
 pub(crate) use call::Call;
+pub(crate) use identity::Identity;
 pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
     v2_key_fetches,
 };
 pub(crate) use log::CapturedLog;
 pub(crate) use package::unpacked;
+pub(crate) use pem_file::PemFile;
 pub(crate) use program::{Ended, Program};
 pub(crate) use promises::Promises;
 pub(crate) use queue::{TestQueue, a_name, room_queue};

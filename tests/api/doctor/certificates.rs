@@ -1,28 +1,18 @@
 //! Certificates of every kind, at each system.
 
-use std::path::PathBuf;
-
 use maxconf_simulators::{Authority, Order, PexipSimulator, SelfSigned, World};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::{a_healthy_world, assert_found, examine, lines, made_healthy};
+use crate::support::PemFile;
 
 const SYSTEMS: [&str; 4] = ["pexip", "storage", "entra", "genesys"];
-
-/// A certificate in a file, which lasts as long as its folder.
-fn file(pem: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("ca.pem");
-    std::fs::write(&path, pem).expect("a file");
-    (folder, path)
-}
 
 /// What is found where each system shows a certificate, and this machine trusts another one.
 async fn found(world: World, trusted: &str) -> (Value, Option<i32>) {
     let (_world, mut settings) = made_healthy(world);
-    let (_folder, path) = file(trusted);
-    settings.insert("SSL_CERT_FILE", path.display().to_string());
+    let file = PemFile::of(trusted);
+    settings.insert("SSL_CERT_FILE", file.path());
     examine(&settings).await
 }
 
@@ -127,14 +117,14 @@ async fn a_management_node_may_vouch_for_itself_as_long_as_its_certificate_lasts
     ] {
         let (_world, mut settings) = a_healthy_world().await;
         let node = PexipSimulator::start_tls(&certificate).await;
-        let (_folder, path) = file(certificate.pem());
+        let file = PemFile::of(certificate.pem());
         settings.insert("PEXIP_MANAGEMENT_URL", node.management_url().to_string());
         settings.insert("POOL_TARGET_SIZE", "0".to_owned());
         for off in ["ROOM_AUTOMATIC_PARTICIPANTS", "PEXIP_EVENT_USERNAME", "PEXIP_EVENT_PASSWORD"] {
             settings.remove(off);
         }
         if is_trusted {
-            settings.insert("PEXIP_CA_FILE", path.display().to_string());
+            settings.insert("PEXIP_CA_FILE", file.path());
         }
 
         let found = examine(&settings).await;

@@ -1,17 +1,9 @@
 //! A queue that is used by managed identity: as App Service has it, refused, without a role, and nowhere at all.
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
-use maxconf_simulators::{Fault, Matching, QueueSimulator, SelfSigned, Server, StoredRoom, Times, Traffic};
-use serde_json::json;
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 
 use super::{Settings, a_healthy_world, assert_found, examine, lines};
-use crate::support::{POOL_QUEUE, Secrets};
-
-/// What App Service gives to an app beside its endpoint.
-const HEADER: &str = "header-of-this-instance";
-const TOKEN: &str = "token-of-the-managed-identity";
+use crate::support::{Identity, POOL_QUEUE};
 
 /// What is wrong, and what is said of it.
 struct Row {
@@ -98,26 +90,14 @@ fn rows() -> [Row; 9] {
 async fn what_is_wrong_with_the_identity_is_told_apart() {
     for row in rows() {
         let (world, mut settings) = a_healthy_world().await;
-        let certificate = SelfSigned::new();
-        let queue = QueueSimulator::start_tls(&certificate).await;
-        queue.accept_bearer_tokens(true);
+        let identity = Identity::start().await;
         for room in world.pexip.rooms().iter().filter(|room: &&StoredRoom| room.tag.is_empty()) {
-            queue.put(POOL_QUEUE, &room.name);
+            identity.queue.put(POOL_QUEUE, &room.name);
         }
-        let traffic = Traffic::default();
-        let endpoint = Server::start(traffic.watch(Router::new().fallback(give_token))).await;
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, certificate.pem()).expect("a file");
         settings.remove("PoolStorage");
-        settings.extend([
-            ("PoolStorage__queueServiceUri", queue.url().to_string()),
-            ("IDENTITY_ENDPOINT", format!("{}msi/token", endpoint.url())),
-            ("IDENTITY_HEADER", HEADER.to_owned()),
-            ("SSL_CERT_FILE", path.display().to_string()),
-        ]);
+        settings.extend(identity.settings());
         (row.changes)(&mut settings);
-        for (traffic, fault) in [(&traffic, row.endpoint), (queue.traffic(), row.storage)] {
+        for (traffic, fault) in [(&identity.traffic, row.endpoint), (identity.queue.traffic(), row.storage)] {
             if let Some(fault) = fault {
                 traffic.inject(Matching::any(), Times::Always, fault);
             }
@@ -129,21 +109,6 @@ async fn what_is_wrong_with_the_identity_is_told_apart() {
         assert_found(row.what, &found, not_fine, &[]);
         let (says, to_do) = lines(&found.0, "storage/access");
         assert!(says.contains(row.says) && to_do.contains(row.to_do), "{}: {says:?}, {to_do:?}", row.what);
-        let mut secrets = Secrets::default();
-        secrets.plant("the identity's token", TOKEN);
-        secrets.plant("the instance's header", HEADER);
-        secrets.assert_not_in(row.what, &found.0.to_string());
+        Identity::secrets().assert_not_in(row.what, &found.0.to_string());
     }
-}
-
-async fn give_token(request: axum::extract::Request) -> Response {
-    if request.headers().get("x-identity-header").is_none_or(|header| header != HEADER) {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    let expires = time::OffsetDateTime::now_utc().unix_timestamp() + 86_400;
-    let answer = json!({
-        "access_token": TOKEN, "expires_on": expires.to_string(),
-        "resource": "https://storage.azure.com", "token_type": "Bearer",
-    });
-    Json(answer).into_response()
 }

@@ -9,10 +9,9 @@ use maxconf::telemetry::VERSION;
 use maxconf_simulators::application_insights::TrackedItem;
 use maxconf_simulators::{ApplicationInsightsSimulator, Fault, Matching, SelfSigned, Times};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::{INVOCATION, PARENT, TRACE, create, labels_of};
-use crate::support::{Call, Ended, Program, Secrets, TAG, TestApp, UUI_DATA, eventually};
+use crate::support::{Call, Ended, PemFile, Program, Secrets, TAG, TestApp, UUI_DATA, eventually};
 
 /// Programs that run at the same time: most of them wait for a time limit.
 const AT_A_TIME: usize = 6;
@@ -23,22 +22,20 @@ struct Told {
     /// Until it is stopped.
     program: Option<Program>,
     insights: ApplicationInsightsSimulator,
-    _folder: TempDir,
+    _trusted: PemFile,
 }
 
 impl Told {
     async fn start() -> Self {
         let certificate = SelfSigned::new();
         let insights = ApplicationInsightsSimulator::start(&certificate).await;
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, certificate.pem()).expect("a file");
+        let trusted = PemFile::of(certificate.pem());
         let builder = TestApp::with()
             .set("APPLICATIONINSIGHTS_CONNECTION_STRING", insights.connection_string())
-            .set("SSL_CERT_FILE", path.display())
+            .set("SSL_CERT_FILE", trusted.path())
             .set("MAXCONF_SLOT", "blue-2");
         let (app, program) = builder.start_program().await;
-        Self { app, program: Some(program), insights, _folder: folder }
+        Self { app, program: Some(program), insights, _trusted: trusted }
     }
 
     /// Stops the program, which sends what is left. What the program said.
