@@ -14,7 +14,7 @@ use super::{INVOCATION, PARENT, TRACE, create, labels_of};
 use crate::support::{Call, Ended, PemFile, Program, Secrets, TAG, TestApp, UUI_DATA, eventually};
 
 /// Programs that run at the same time: most of them wait for a time limit.
-const AT_A_TIME: usize = 6;
+const AT_A_TIME: usize = 12;
 
 /// The program, and the resource that it sends to.
 struct Told {
