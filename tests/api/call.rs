@@ -1,5 +1,8 @@
 //! One call from end to end: IDIM's create, the citizen and the agent on Conferencing Nodes, the events that tell of its
 //! end, and the pool as it was before.
+//!
+//! At a host half a minute of it is a real one. Tests start by their names; under a late one these would be waited for
+//! when all others are done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

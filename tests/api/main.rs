@@ -4,6 +4,7 @@
 mod answers;
 mod audit;
 mod binary;
+mod call;
 mod caller_rates;
 mod connections;
 mod cors;
@@ -46,5 +47,4 @@ mod telemetry;
 mod test_files;
 mod threat_model;
 mod uui_data;
-mod whole_call;
 mod wycheproof;
