@@ -45,15 +45,16 @@ pub(super) async fn certificate(
     trust: Trust<'_>,
     now: OffsetDateTime,
 ) -> Result<Finding, Finding> {
-    let own_fault = |what: &str| {
-        let to_do = "check the certificates of this machine (SSL_CERT_FILE) and PEXIP_CA_FILE";
-        Finding::not_fine(CHECK, what, to_do)
+    let no_roots = |_| {
+        let to_do = format!("check the certificates of this machine, and the file that {} names", trust.setting);
+        Finding::not_fine(CHECK, "no trusted certificates can be used here", to_do)
     };
-    let no_roots = |_| own_fault("no trusted certificates can be used here");
     let shown =
         Arc::new(Shown { verifier: verifier(trust.certificates.to_vec()).map_err(no_roots)?, chain: Mutex::default() });
     let config = tls_with(Arc::clone(&shown) as _).map_err(no_roots)?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| own_fault("the host's name fits no certificate"))?;
+    let no_name =
+        |_| Finding::not_fine(CHECK, "the host's name fits no certificate", "check the address in the settings");
+    let name = ServerName::try_from(host.to_owned()).map_err(no_name)?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let no_tls = "check that the address and its port are those of an https service";
     let Some(ended) = in_time(HANDSHAKE, handshake).await else {
