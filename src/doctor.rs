@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config::{self, ConfigParts};
-use crate::pool_command::Output;
+use crate::output::{Output, Unwritten};
 use finding::{Finding, Section, Verdict};
 use report::Report;
 
@@ -31,7 +31,7 @@ const NO_ANSWER: &str = "no answer in time";
 const SETTINGS_AT_FAULT: &str = "not tried, because of the settings at fault";
 
 /// Examines everything at the same time and writes what it finds to stdout. Returns the exit code.
-pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> u8 {
+pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> Result<u8, Unwritten> {
     let (pexip, storage, entra, genesys, pool) = tokio::join!(
         pexip::examine(&settings, &clock),
         storage::examine(&settings, &clock),
@@ -40,16 +40,12 @@ pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> u8 {
         pool::examine(&settings, &clock),
     );
     let report = Report::of(vec![examine_settings(&settings), pexip, storage, entra, genesys, pool]);
-    if output.json {
-        println!("{:#}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    match report.count(Verdict::NotFine) {
+    output.write(&report.text(), &report.json())?;
+    Ok(match report.count(Verdict::NotFine) {
         _ if !settings.faults.is_empty() => config::FAULTY,
         0 => 0,
         _ => 1,
-    }
+    })
 }
 
 fn examine_settings(settings: &ConfigParts) -> Section {

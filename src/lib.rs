@@ -8,13 +8,15 @@
 //! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget; [`caller_rates`] how often they may;
 //! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
 //! - [`pool_command`] is the operator's way to the same pool, beside the routes; [`doctor`] finds out what is wrong;
-//! - [`smoke`] is a caller of the service, and knows nothing of its inside;
+//! - [`smoke`] is a caller of the service, and knows nothing of its inside; [`output`] is how commands write;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;
 //! - [`upstream`] sees each call to an outside system, and [`metrics`] has the names of all that is counted;
 //! - [`api_error`] is the only place that chooses statuses; [`health`], [`telemetry`] and [`audit`] are for operators.
 //!
 //! Data flows one way: `main → app → routes → auth | room_pool → queue | pexip`; `pool_command` and
 //! `doctor` stand where `routes` stands.
+
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod api_error;
 pub mod app;
@@ -28,6 +30,7 @@ pub mod doctor;
 pub mod health;
 pub mod metrics;
 pub mod outbound;
+pub mod output;
 pub mod pexip;
 pub mod pool_command;
 mod progress_bar;

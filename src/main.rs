@@ -1,13 +1,16 @@
 //! `maxconf serve` is what `host.json` starts; `maxconf check-config` only looks at the settings; `maxconf pool` and
 //! `maxconf doctor` are the operator's; `maxconf smoke` tests a service from outside.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use maxconf::app::{self, App};
 use maxconf::clock::Clock;
 use maxconf::config::{self, Config, ConfigParts};
-use maxconf::pool_command::{self, Output, PoolCommand};
+use maxconf::output::{Output, Unwritten, say, write};
+use maxconf::pool_command::{self, PoolCommand};
 use maxconf::routes::openapi;
 use maxconf::smoke::{self, Access, SmokeCommand};
 use maxconf::{doctor, server, telemetry};
@@ -47,20 +50,16 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
     match cli.command {
         Command::Serve => configured(|config| exit_code(serve(config))),
-        Command::CheckConfig => configured(|_| {
-            println!("The settings are complete and can be used.");
-            ExitCode::SUCCESS
-        }),
-        Command::Openapi => {
-            println!("{:#}", openapi::document());
-            ExitCode::SUCCESS
+        Command::CheckConfig => {
+            configured(|_| exit_code(write("The settings are complete and can be used.\n").map(|()| 0)))
         }
+        Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
         Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
-        Command::Doctor(output) => ExitCode::from(examine(ConfigParts::from_env(), output)),
+        Command::Doctor(output) => exit_code(examine(ConfigParts::from_env(), output)),
         Command::Smoke(command) => match test(*command) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
-                eprintln!("maxconf: {error}");
+                say(error);
                 ExitCode::from(FAULTY_USAGE)
             }
         },
@@ -72,7 +71,7 @@ fn configured(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match ConfigParts::from_env().complete() {
         Ok(config) => run(config),
         Err(invalid) => {
-            eprintln!("maxconf: {invalid}");
+            say(invalid);
             ExitCode::from(config::FAULTY)
         }
     }
@@ -82,7 +81,7 @@ fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("maxconf: {error}");
+            say(error);
             ExitCode::FAILURE
         }
     }
@@ -107,7 +106,7 @@ async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dy
     Ok(pool_command::run(command, pool, server::stop_signal()).await?)
 }
 
-fn examine(settings: ConfigParts, output: Output) -> u8 {
+fn examine(settings: ConfigParts, output: Output) -> Result<u8, Unwritten> {
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let code = runtime.block_on(doctor::run(settings, Clock::system(), output));
     // The look-up of a name that nobody answers cannot be called off; it is not waited for.

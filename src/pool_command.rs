@@ -4,8 +4,9 @@ mod report;
 
 use std::io::{IsTerminal, Write};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
+use crate::output::{Output, Unwritten, say};
 use crate::progress_bar::ProgressBar;
 use crate::room_pool::{PoolError, PoolStatus, Progress, RoomPool};
 use report::Report;
@@ -40,14 +41,6 @@ pub enum PoolCommand {
     },
 }
 
-/// How a result is written.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Output {
-    /// Write one JSON object instead of text.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolCommandError {
@@ -62,8 +55,10 @@ pub enum PoolCommandError {
     NobodyToAsk,
     #[error("nothing was deleted")]
     Declined,
-    #[error("the answer could not be read: {0}")]
+    #[error("nothing was deleted: the question had no answer: {0}")]
     Unanswered(#[from] std::io::Error),
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
 }
 
 /// Runs a command, until `stop` comes. Returns the exit code where nothing went wrong: 0, or that of `stop`.
@@ -75,7 +70,7 @@ pub async fn run(command: PoolCommand, pool: RoomPool, stop: impl Future<Output 
     tokio::select! {
         done = carry_out(command, &pool) => done.map(|()| 0),
         code = stop => {
-            eprintln!("maxconf: stopped; run it again to go on. The sweep removes the rooms that were being worked on.");
+            say("stopped; run it again to go on. The sweep removes the rooms that were being worked on.");
             Ok(code)
         }
     }
@@ -84,16 +79,16 @@ pub async fn run(command: PoolCommand, pool: RoomPool, stop: impl Future<Output 
 async fn carry_out(command: PoolCommand, pool: &RoomPool) -> Result<(), PoolCommandError> {
     match command {
         PoolCommand::Status { output } => {
-            output.write(&Report::of_status(&status(pool).await?));
+            Report::of_status(&status(pool).await?).write(output)?;
             Ok(())
         }
         PoolCommand::Fill { dry_run: true, output } => {
-            output.write(&Report::of_missing(&status(pool).await?));
+            Report::of_missing(&status(pool).await?).write(output)?;
             Ok(())
         }
         PoolCommand::Fill { dry_run: false, output } => fill(pool, output).await,
         PoolCommand::Drain { dry_run: true, output, .. } => {
-            output.write(&Report::of_drainable(&status(pool).await?));
+            Report::of_drainable(&status(pool).await?).write(output)?;
             Ok(())
         }
         PoolCommand::Drain { dry_run: false, output, .. } => drain(pool, output).await,
@@ -109,7 +104,7 @@ async fn fill(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> {
     let progress = ProgressBar::begin();
     let filled = pool.fill(&|now| show(&progress, now)).await?;
     drop(progress);
-    output.write(&Report::of_fill(&filled));
+    Report::of_fill(&filled).write(output)?;
     filled.stopped_by.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -117,7 +112,7 @@ async fn drain(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> 
     let progress = ProgressBar::begin();
     let drained = pool.drain(&|now| show(&progress, now)).await;
     drop(progress);
-    output.write(&Report::of_drain(&drained));
+    Report::of_drain(&drained).write(output)?;
     match drained.stopped_by {
         Some(error) => Err(error.into()),
         None if drained.out_of_sight > 0 => Err(PoolCommandError::OutOfSight { messages: drained.out_of_sight }),
@@ -140,25 +135,16 @@ async fn confirm(pool: &RoomPool) -> Result<(), PoolCommandError> {
     }
     let status = status(pool).await?;
     let PoolStatus { queue, prefix, census, .. } = &status;
-    eprint!(
+    write!(
+        std::io::stderr(),
         "This deletes up to {} rooms named {prefix}… and empties the queue {queue}. Go on? [y/N] ",
         census.in_pool()
-    );
+    )?;
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(PoolCommandError::Declined),
-    }
-}
-
-impl Output {
-    fn write(self, report: &Report) {
-        if self.json {
-            println!("{:#}", report.json);
-        } else {
-            print!("{}", report.text);
-        }
     }
 }

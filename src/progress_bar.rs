@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
+use crate::output::say;
+
 /// Gone when dropped.
 #[derive(Debug)]
 pub(crate) struct ProgressBar {
@@ -38,7 +40,7 @@ impl ProgressBar {
         }
         let mut last = self.last_said.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != wait {
-            eprintln!("maxconf: {wait}");
+            say(wait);
             wait.clone_into(&mut last);
         }
     }

@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::config::base_url;
 use crate::outbound::client_builder;
+use crate::output::{Output, Unwritten, say};
 use crate::progress_bar::ProgressBar;
 use comparison::Earlier;
 use examination::Examination;
@@ -61,9 +62,8 @@ pub struct SmokeCommand {
     /// A gateway stands before the service: it may refuse in its place, and publishes no probes.
     #[arg(long)]
     behind_gateway: bool,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
     /// Write a JUnit report as well.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub struct SmokeCommand {
 const EXIT_CODES: &str = "Exit codes:
   0  healthy; with --compare: no fault of ours is new
   1  we are broken; with --compare: a fault of ours is new
-  2  the command or the environment cannot be used; nothing was tested
+  2  the command or the environment cannot be used, so that nothing was tested, or the result cannot be written
   3  something that the service depends on is down, or refuses it
   4  could not tell
   130, 143  stopped by a signal, after cleaning up; a second signal ends it at once";
@@ -95,6 +95,8 @@ pub enum SmokeError {
     Earlier(String),
     #[error("{file} cannot be written: {source}")]
     Junit { file: String, source: std::io::Error },
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
     #[error("an HTTP client could not be made: {0}")]
     HttpClient(#[from] reqwest::Error),
 }
@@ -130,11 +132,7 @@ pub async fn run(command: SmokeCommand, access: Access, stop: impl AsyncFn() -> 
         checked: report::complete(checked),
         earlier: earlier.as_ref(),
     };
-    if command.json {
-        println!("{:#}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
+    command.output.write(&report.text(), &report.json())?;
     let junit = report.junit().map_err(|source| junit_error(&command, source))?;
     write_junit(&command, &junit)?;
     Ok(report.judgement().exit_code())
@@ -149,7 +147,8 @@ async fn clean_up_in_haste(rooms: Option<&Rooms>, code: u8, stop: impl AsyncFn()
             code = stop() => (rooms.leftovers(), code),
         },
     };
-    eprintln!("maxconf: stopped; {}", left.unwrap_or_else(|| "no room of this test is left behind".to_owned()));
+    let left = left.unwrap_or_else(|| "no room of this test is left behind".to_owned());
+    say(format!("stopped; {left}"));
     code
 }
 

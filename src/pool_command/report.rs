@@ -1,15 +1,20 @@
 use serde_json::{Value, json};
 
+use crate::output::{Output, Unwritten};
 use crate::room_pool::{Drained, Filled, PoolStatus};
 
 /// A result, for people and for programs. The names in the JSON stay as they are.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) text: String,
-    pub(super) json: Value,
+    text: String,
+    json: Value,
 }
 
 impl Report {
+    pub(super) fn write(&self, output: Output) -> Result<(), Unwritten> {
+        output.write(&self.text, &self.json)
+    }
+
     pub(super) fn of_status(status: &PoolStatus) -> Self {
         let PoolStatus { queue, prefix, census, poison_messages, target, max_rooms, missing, sweep } = status;
         let mut text = format!("Pool of {queue}, rooms named {prefix}…\n\n");

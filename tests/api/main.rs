@@ -46,5 +46,6 @@ mod support;
 mod telemetry;
 mod test_files;
 mod threat_model;
+mod unheard;
 mod uui_data;
 mod wycheproof;
