@@ -47,7 +47,7 @@ pub struct SmokeCommand {
     #[arg(long, value_name = "VERSION")]
     expect_version: Option<String>,
     /// The longest wait for the version.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     wait: u64,
     /// The longest wait for one answer; above the service's own deadline, so that it can say what went wrong. The
     /// whole test takes --wait and six times this at most.

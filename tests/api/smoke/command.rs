@@ -18,6 +18,7 @@ async fn what_cannot_be_used_is_said_before_anything_is_asked() {
     let whole = format!(r#"{{"url":"{}","checks":[{{"name":"tag","outcome":"passed"}}]}}"#, of_another.url);
     let (empty, no_result) = (file("empty", ""), file("none", "{}"));
     let (half, elsewhere) = (file("half", &whole[..whole.len() / 2]), file("elsewhere", &whole));
+    let endless = Smoke { arguments: ["--wait", "18446744073709551615"].map(str::to_owned).into(), ..Smoke::of(&app) };
     let before = app.entra.traffic().count(&Matching::any());
 
     for (smoke, words) in [
@@ -28,6 +29,7 @@ async fn what_cannot_be_used_is_said_before_anything_is_asked() {
         (Smoke::of(&app).with(&["--compare", "/there/is/no/such/file"]), "cannot be read"),
         (Smoke::of(&app).with(&["--junit", "/there/is/no/such/folder/x.xml"]), "cannot be written"),
         (Smoke::of(&app).with(&["--no-such-option"]), "--no-such-option"),
+        (endless, "is not in 0..=86400"),
         (Smoke::of(&app).at("http://maxconf.example.org/".parse().expect("a URL")), "must start with https://"),
         (Smoke::of(&app).without(&["SMOKE_ENTRA_SCOPE"]), "SMOKE_ENTRA_SCOPE is missing"),
         (Smoke::of(&app).set("SMOKE_ENTRA_TOKEN_URL", "http://entra.example.org/"), "SMOKE_ENTRA_TOKEN_URL"),
