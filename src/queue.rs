@@ -5,13 +5,14 @@
 mod error;
 mod identity;
 mod shared_key;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::CONTENT_TYPE;
-use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
+use azure_core::http::{ClientOptions, RetryOptions, Url};
 use azure_storage_queue::models::{
     QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions,
     QueueMessage, ReceivedMessage,
@@ -29,6 +30,7 @@ use crate::room::{RoomName, RoomNamePrefix};
 use crate::upstream::{System, upstream};
 use identity::managed_identity;
 use shared_key::SharedKey;
+use transport::transport;
 
 pub use error::QueueError;
 pub use identity::{IdentityError, find_identity};
@@ -96,7 +98,7 @@ impl RoomQueue {
         let mut options = ClientOptions {
             // A repeated Put makes two messages with one name, a repeated Delete hides who won: never by itself.
             retry: RetryOptions::none(),
-            transport: Some(Transport::new(Arc::new(http))),
+            transport: Some(transport(http)),
             ..ClientOptions::default()
         };
         let (service, credential) = match &config.access {

@@ -7,6 +7,8 @@ use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use tokio::time::timeout;
 
+use super::transport::transport;
+
 /// What tokens for storage are asked for.
 const SCOPE: &str = "https://storage.azure.com/.default";
 
@@ -66,8 +68,9 @@ pub async fn find_identity(
         return Err(IdentityError::NoEndpoint);
     }
     let work = async {
-        let transport = Transport::new(Arc::new(http.clone()));
-        managed_identity(client_id.map(ToOwned::to_owned), Some(transport))?.get_token(&[SCOPE], None).await
+        managed_identity(client_id.map(ToOwned::to_owned), Some(transport(http.clone())))?
+            .get_token(&[SCOPE], None)
+            .await
     };
     match timeout(limit, work).await {
         Ok(Ok(_)) => Ok(()),

@@ -216,6 +216,30 @@ async fn messages_that_break_off_are_unreadable() {
     assert_eq!(client.receive(1, LEASE).await.expect_err("half a list"), QueueError::Unreadable);
 }
 
+/// The libraries would keep whatever comes, as fast as it comes, until the call's time is over.
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_given_up_and_not_kept() {
+    let (queue, client, message) = leased().await;
+    let answers = |method, status| {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = vec![
+            header("content-type", "application/xml"),
+            header("x-ms-approximate-messages-count", "1"),
+            header("x-ms-error-code", "MessageNotFound"),
+        ];
+        let body = format!("<QueueMessagesList>{}</QueueMessagesList>", " ".repeat(17 * 1024 * 1024));
+        queue.fail(method, Times::Always, Fault::StatusWith { status, headers, body });
+    };
+    answers(Method::GET, 200);
+    answers(Method::POST, 201);
+    answers(Method::DELETE, 404);
+
+    assert_eq!(client.receive(1, LEASE).await.expect_err("too much"), QueueError::Unreadable);
+    assert_eq!(client.approximate_count().await, Err(QueueError::Unreadable));
+    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreadable));
+    assert_eq!(client.claim(&message).await, Err(QueueError::Unreadable));
+}
+
 #[tokio::test]
 async fn a_proxys_page_is_unreadable_and_not_an_empty_queue() {
     for content_type in [Some("text/html; charset=utf-8"), Some("application/xhtml+xml"), None] {
