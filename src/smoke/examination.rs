@@ -70,12 +70,13 @@ impl<'a> Examination<'a> {
 
         let (access, http) = (self.access, self.http.clone());
         let token = self.check(Check::EntraToken, entra_token(access, &http)).await;
-        self.refusals_without_token(service).await;
-        if let Some(token) = token {
-            self.refusals_with_token(service, &token).await;
-            let rooms = Rooms::new(service.clone(), token, self.command.tag_url.clone());
-            self.whole_life(self.rooms.get_or_init(|| rooms)).await;
-        }
+        let Some(token) = token else { return self.refusals_without_token(&Refusals::of(service, None)).await };
+        let rooms = Rooms::new(service.clone(), token.clone(), self.command.tag_url.clone());
+        let rooms = self.rooms.get_or_init(|| rooms);
+        let refusals = Refusals::of(service, Some(rooms));
+        self.refusals_without_token(&refusals).await;
+        self.refusals_with_token(&refusals, &token).await;
+        self.whole_life(rooms).await;
     }
 
     /// Of a check that was under way nothing is known.
@@ -87,8 +88,7 @@ impl<'a> Examination<'a> {
         }
     }
 
-    async fn refusals_without_token(&mut self, service: &Service) {
-        let refusals = Refusals::of(service);
+    async fn refusals_without_token(&mut self, refusals: &Refusals<'_>) {
         self.check(Check::CreateWithoutToken, refusals.create_without_token()).await;
         self.check(Check::DeleteWithoutToken, refusals.delete_without_token()).await;
         self.check(Check::PublicWithoutToken, refusals.public_without_token()).await;
@@ -103,8 +103,7 @@ impl<'a> Examination<'a> {
         self.check(Check::WrongMethod, refusals.wrong_method()).await;
     }
 
-    async fn refusals_with_token(&mut self, service: &Service, token: &SecretString) {
-        let refusals = Refusals::of(service);
+    async fn refusals_with_token(&mut self, refusals: &Refusals<'_>, token: &SecretString) {
         let altered = altered(token);
         self.check(Check::CreateWithAlteredToken, refusals.create_with_refused_token(&altered)).await;
         let (access, http) = (self.access, self.http.clone());

@@ -1,4 +1,4 @@
-//! What must be refused. None of these requests may touch a room.
+//! What must be refused. None of these requests may touch a room; one that was made all the same is not forgotten.
 
 use reqwest::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Finding;
-use super::rooms::{CaseOfTest, NOBODYS_ROOM};
+use super::rooms::{CaseOfTest, NOBODYS_ROOM, Rooms};
 use super::service::{Answer, Service};
 use crate::auth::GENESYS_TOKEN;
 
@@ -25,16 +25,17 @@ const BYTES_TOO_MANY: usize = 129;
 #[derive(Debug)]
 pub(super) struct Refusals<'a> {
     service: &'a Service,
+    /// `None` where there is no token, with which nothing could be deleted.
+    rooms: Option<&'a Rooms>,
 }
 
 impl<'a> Refusals<'a> {
-    pub(super) fn of(service: &'a Service) -> Self {
-        Self { service }
+    pub(super) fn of(service: &'a Service, rooms: Option<&'a Rooms>) -> Self {
+        Self { service, rooms }
     }
 
     pub(super) async fn create_without_token(&self) -> Result<(), Finding> {
-        let answer = self.service.send(self.good_create()).await?;
-        self.expect_challenge(&answer, "token_missing", "maxconf").await
+        self.refused_caller(|create| create, "token_missing").await
     }
 
     pub(super) async fn delete_without_token(&self) -> Result<(), Finding> {
@@ -44,8 +45,7 @@ impl<'a> Refusals<'a> {
 
     /// A token that does not permit it, for whatever reason.
     pub(super) async fn create_with_refused_token(&self, token: &SecretString) -> Result<(), Finding> {
-        let answer = self.service.send(bearer(self.good_create(), token)).await?;
-        self.expect_challenge(&answer, "token_invalid", "maxconf").await
+        self.refused_caller(|create| bearer(create, token), "token_invalid").await
     }
 
     pub(super) async fn public_without_token(&self) -> Result<(), Finding> {
@@ -122,6 +122,20 @@ impl<'a> Refusals<'a> {
         self.service.expect_problem(&answer, 404, "room_not_found").await
     }
 
+    /// A create of which everything is right, but for the token that it is given.
+    async fn refused_caller(
+        &self,
+        with_token: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        code: &str,
+    ) -> Result<(), Finding> {
+        let case = CaseOfTest::new();
+        let answer = self.service.send(with_token(case.create(self.service))).await?;
+        if let Some(rooms) = self.rooms {
+            rooms.keep(&answer, &case);
+        }
+        self.expect_challenge(&answer, code, "maxconf").await
+    }
+
     async fn refused_create(&self, token: &SecretString, uui_data: Option<&str>, code: &str) -> Result<(), Finding> {
         let query: Vec<_> = uui_data.map(|value| ("uuiData", value)).into_iter().collect();
         let request = self.service.request(Method::POST, &["room", "create"]).query(&query);
@@ -139,11 +153,6 @@ impl<'a> Refusals<'a> {
         let right = challenge.starts_with(&format!("Bearer realm=\"{realm}\""))
             && challenge.contains("error=") == (code == "token_invalid");
         if right { Ok(()) } else { Err(Finding::ours("the challenge in WWW-Authenticate is not as it should be")) }
-    }
-
-    /// Everything about it is right, but for the token.
-    fn good_create(&self) -> RequestBuilder {
-        CaseOfTest::new().create(self.service)
     }
 
     fn delete(&self) -> RequestBuilder {

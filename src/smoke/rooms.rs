@@ -123,7 +123,7 @@ impl Rooms {
                 "the room's name is no name that the service gives; such a room cannot be deleted, the sweep ends it",
             ));
         }
-        self.note_given(&name, case.has_tag(text("tag"), None));
+        self.keep(answer, &case);
         if let Some(fault) = fault_of_form(&answer.body) {
             return Err(Finding::ours(fault));
         }
@@ -133,6 +133,14 @@ impl Rooms {
         }
         let has_right_tag = case.has_tag(text("tag"), self.tag_start.as_deref());
         Ok(Room { name, from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
+    }
+
+    /// Keeps the room that an answer to this case's create names, if it does, so that it is deleted in the end.
+    pub(super) fn keep(&self, answer: &Answer, case: &CaseOfTest) {
+        let text = |field: &str| answer.body[field].as_str().unwrap_or_default();
+        if answer.status == 200 && is_room_name(text("name")) {
+            self.note_given(text("name"), case.has_tag(text("tag"), None));
+        }
     }
 
     /// Whether the room belongs to whom it was given.

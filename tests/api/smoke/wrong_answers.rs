@@ -283,6 +283,7 @@ async fn tokens_for_another_api_that_are_accepted_are_noticed() {
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
     assert_eq!(those(&ended, "ours"), ["create_with_foreign_audience"]);
+    assert_eq!(handed_out(&app), Vec::<String>::new(), "what should not have been made is deleted too");
 }
 
 #[tokio::test]
