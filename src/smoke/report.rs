@@ -23,6 +23,9 @@ pub(super) struct Report<'a> {
     pub(super) earlier: Option<&'a Earlier>,
 }
 
+/// What is said of a check to which a test has not come.
+const NOT_REACHED: &str = "an earlier check did not pass";
+
 /// What it comes to. Its exit codes leave out 2, which says that the command was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -106,8 +109,13 @@ impl Report<'_> {
     pub(super) fn text(&self) -> String {
         let version = self.version.as_deref().unwrap_or("unknown");
         let mut text = format!("Smoke test of {}, version {version}\n\n", self.url);
-        for checked in &self.checked {
-            text += &format!("{:<12} {}", state(&checked.outcome), checked.check.words());
+        for alike in self.checked.chunk_by(|one, next| not_reached(one) && not_reached(next)) {
+            let checked = &alike[0];
+            let what = match alike {
+                [one] => one.check.words().to_owned(),
+                more => format!("{} more", more.len()),
+            };
+            text += &format!("{:<12} {what}", state(&checked.outcome));
             if let Some(detail) = checked.outcome.detail() {
                 text += &format!(": {detail}");
             }
@@ -198,6 +206,10 @@ fn write_case(suite: &mut Writer<Vec<u8>>, checked: &Checked) -> io::Result<()> 
     Ok(())
 }
 
+fn not_reached(checked: &Checked) -> bool {
+    checked.outcome.detail() == Some(NOT_REACHED)
+}
+
 /// The word for people.
 fn state(outcome: &Outcome) -> String {
     match (outcome, outcome.fault()) {
@@ -221,7 +233,7 @@ fn seconds(time: Duration) -> String {
 pub(super) fn complete(mut checked: Vec<Checked>) -> Vec<Checked> {
     for check in Check::ALL {
         if !checked.iter().any(|done| done.check == *check) {
-            let outcome = Outcome::Found(Finding::not_checked("an earlier check did not pass"));
+            let outcome = Outcome::Found(Finding::not_checked(NOT_REACHED));
             checked.push(Checked { check: *check, outcome, took: Duration::ZERO });
         }
     }

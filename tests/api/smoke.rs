@@ -224,6 +224,18 @@ async fn people_get_a_table() {
     }
 }
 
+/// What is wrong stands out: what was not reached after it shares a line.
+#[tokio::test]
+async fn a_table_lists_nothing_that_was_not_reached() {
+    let app = healthy_service().await;
+
+    let ended = Smoke::of(&app).at("http://127.0.0.1:1/".parse().expect("a URL")).readable().run().await;
+
+    assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
+    let text = ended.stdout.join("\n");
+    assert!(text.contains("\nnot checked  23 more: an earlier check did not pass\n"), "{text}");
+}
+
 #[tokio::test]
 async fn what_there_are_no_means_for_is_reported_as_not_checked() {
     let app = service().set("POOL_TARGET_SIZE", 0).start().await;
