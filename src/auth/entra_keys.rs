@@ -201,7 +201,9 @@ impl Refresher {
             Err(error) => {
                 let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(6)).min(LONGEST_BACK_OFF);
                 let back_off = back_off.mul_f64(rand::rng().random_range(0.8..1.2));
-                warn!(%error, retry_in_ms = back_off.as_millis(), "Entra keys could not be read; the known ones stay");
+                // A number of 128 bits would be a text in JSON.
+                let retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX);
+                warn!(%error, retry_in_ms, "Entra keys could not be read; the known ones stay");
                 self.failures = self.failures.saturating_add(1);
                 self.scheduled = Instant::now() + back_off;
                 // Without a gate of its own, a failing endpoint would be asked for every made-up kid.

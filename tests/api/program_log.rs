@@ -5,7 +5,7 @@ use maxconf_simulators::{GenesysToken, entra};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Program, TestApp, UUI_DATA, eventually};
+use crate::support::{Program, TestApp, UUI_DATA, World, eventually};
 
 /// The lines about requests, once there are so many.
 async fn request_lines(program: &Program, count: usize) -> Vec<Value> {
@@ -90,4 +90,19 @@ async fn every_line_says_once_which_build_wrote_it_and_where() {
             assert_eq!(line.matches(&format!("\"{label}\":")).count(), 1, "{label} in {line}");
         }
     }
+}
+
+/// A text that looks like a number cannot be compared with one.
+#[tokio::test]
+async fn the_time_until_the_next_try_is_a_number() {
+    let world = World::start().await;
+    let nobody = ("ENTRA_AUTHORITY_URL", "http://127.0.0.1:1/".to_owned());
+    let settings = world.settings().into_iter().chain([nobody, ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned())]);
+    // What comes later replaces what came before.
+    let program = Program::start(&["serve"], settings);
+    let tries = || program.events().into_iter().filter(|event| !event["retry_in_ms"].is_null()).collect::<Vec<_>>();
+
+    eventually("Entra's keys cannot be read", async || !tries().is_empty()).await;
+
+    assert!(tries().iter().all(|event| event["retry_in_ms"].is_u64()), "{:#?}", tries());
 }
