@@ -3,12 +3,12 @@ use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use maxconf_simulators::pexip::ConferencingNode;
 use url::Url;
 
-use crate::world::POOL_SIZE;
+use crate::world::{POOL_SIZE, scope};
 
 /// Says what runs where, and gives commands to copy.
 pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url, reference: &Url) {
     let token_url = world.entra.token_url();
-    let scope = format!("{}/.default", world.entra.app_id_uri());
+    let scope = scope(world);
     let genesys_token = world.genesys.issue_token();
     println!(
         r#"
@@ -39,8 +39,9 @@ Copy into another terminal:
   # 5. or IDIM ends it
   curl -si -X DELETE {service}room/$ROOM -H "Authorization: Bearer $TOKEN" | head -n 1
 
-  # what the Pexip simulator holds, and whether everything is well
-  curl -s -u {user}:{password} "{pexip}api/admin/configuration/v1/conference/?limit=100"; echo
+  # the rooms that the Pexip simulator holds, and whether everything is well
+  curl -s -u {user}:{password} "{pexip}api/admin/configuration/v1/conference/?limit=100" |
+    grep -oE '"(name|description|tag)":"[^"]+"'
   curl -s {service}health/ready; echo
 "#,
         user = world.pexip.username(),

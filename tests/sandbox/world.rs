@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
+use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::{POOL_QUEUE, World};
 use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, Traffic};
@@ -17,6 +18,9 @@ const DIAL_OUT_ID: u64 = 1;
 
 /// The account with which Conferencing Nodes report events.
 const EVENT_ACCOUNT: (&str, &str) = ("nodes", "sandbox-event-password");
+
+/// Origin of the widget's page.
+const WIDGET: &str = "http://localhost:5173";
 
 /// Where `local.settings.json` looks for Pexip, Entra and Genesys.
 const LOCAL_PORTS: [u16; 3] = [7101, 7102, 7103];
@@ -48,7 +52,7 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
         // Nothing is replicated here, so nobody has to wait the 90 seconds that a real deployment needs.
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
-        ("CORS_ALLOWED_ORIGINS", "http://localhost:5173".to_owned()),
+        ("CORS_ALLOWED_ORIGINS", WIDGET.to_owned()),
         ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
         ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
         // Nobody shares the simulators, and a command may ask much of them.
@@ -68,15 +72,27 @@ pub(crate) async fn conferencing_node(world: &World, service: &Url) -> Conferenc
     world.pexip.conferencing_node("10.0.0.21").await
 }
 
-/// What a command needs to call the service, and the service's settings, as variables of its environment.
+/// What a command needs to call the service and to smoke-test it, and the service's settings, as variables of its
+/// environment.
 pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str, String> {
     let mut variables = settings(world, 0);
     variables.extend([
         ("MAXCONF_URL", service.to_string()),
         ("ENTRA_TOKEN", world.entra.token().build()),
         ("GENESYS_TOKEN", world.genesys.issue_token()),
+        ("SMOKE_ENTRA_TOKEN_URL", world.entra.token_url().to_string()),
+        ("SMOKE_ENTRA_CLIENT_ID", CLIENT_ID.to_owned()),
+        ("SMOKE_ENTRA_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ("SMOKE_ENTRA_SCOPE", scope(world)),
+        ("SMOKE_GENESYS_TOKEN", world.genesys.issue_token()),
+        ("SMOKE_ORIGIN", WIDGET.to_owned()),
     ]);
     variables
+}
+
+/// What IDIM asks Entra a token for.
+pub(crate) fn scope(world: &World) -> String {
+    format!("{}/.default", world.entra.app_id_uri())
 }
 
 /// Messages that can be received now or are leased by the service.
