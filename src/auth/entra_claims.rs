@@ -10,6 +10,14 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// The word for it in the log and in labels.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+
     /// The form that a payload says it has; the keys of that form then prove it or not.
     pub(super) fn of(payload: &[u8]) -> Result<Self, &'static str> {
         let version: Version = json_object(payload).ok_or("no readable version")?;

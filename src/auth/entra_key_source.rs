@@ -18,7 +18,7 @@ const LARGEST_DOCUMENT: usize = 256 * 1024;
 
 /// Where the keys of one profile are published.
 pub(super) struct KeySource {
-    profile: Profile,
+    pub(super) profile: Profile,
     metadata: Url,
     tenant_id: String,
     http: reqwest::Client,

@@ -57,7 +57,9 @@ impl EntraKeys {
     /// How long ago the keys of each profile were read, by its name; those that never were are left out.
     pub(super) fn ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let age = |keys: &ProfileKeys| keys.snapshot().read_at.map(|at| at.elapsed());
-        [("v1", age(&self.v1)), ("v2", age(&self.v2))].into_iter().filter_map(|(name, age)| Some((name, age?)))
+        [(Profile::V1.name(), age(&self.v1)), (Profile::V2.name(), age(&self.v2))]
+            .into_iter()
+            .filter_map(|(name, age)| Some((name, age?)))
     }
 
     /// Whether a profile's keys could not be read at the last try.
@@ -189,10 +191,11 @@ impl Refresher {
 
     async fn refresh(&mut self) {
         let fetched = self.source.fetch().await;
+        let profile = self.source.profile.name();
         self.failing.store(fetched.is_err(), Ordering::Relaxed);
         match fetched {
             Ok(keys) => {
-                info!(keys = keys.len(), "Entra keys read");
+                info!(profile, keys = keys.len(), "Entra keys read");
                 // The set is replaced, so a key that Entra has withdrawn is gone at once.
                 self.snapshots.send_replace(Arc::new(Snapshot { keys, read_at: Some(Instant::now()) }));
                 self.failures = 0;
@@ -203,7 +206,7 @@ impl Refresher {
                 let back_off = back_off.mul_f64(rand::rng().random_range(0.8..1.2));
                 // A number of 128 bits would be a text in JSON.
                 let retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX);
-                warn!(%error, retry_in_ms, "Entra keys could not be read; the known ones stay");
+                warn!(profile, %error, retry_in_ms, "Entra keys could not be read; the known ones stay");
                 self.failures = self.failures.saturating_add(1);
                 self.scheduled = Instant::now() + back_off;
                 // Without a gate of its own, a failing endpoint would be asked for every made-up kid.

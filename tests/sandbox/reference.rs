@@ -1,5 +1,6 @@
 //! The API's document as one page to read: made here, without a script, so that nothing has to be installed or fetched.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use axum::Router;
@@ -36,8 +37,11 @@ fn page(document: &Value) -> String {
         page += &format!("<a href=\"#{id}\"><code>{method} {}</code> {summary}</a>", escape(path));
     }
     page += "</nav>";
+    let common = common_headers(document);
+    let listed: Vec<_> = common.iter().map(|name| format!("<code>{}</code>", escape(name))).collect();
+    page += &format!("<p>Each answer has these headers, unless it says that it has none: {}.</p>", listed.join(", "));
     for (path, method, operation) in operations(document) {
-        page += &section(path, &method, operation);
+        page += &section(path, &method, operation, &common);
     }
     page += "<h2>How callers prove who they are</h2>";
     page += &table(["Scheme", "Type", ""], entries(&document["components"]["securitySchemes"]), |scheme| {
@@ -62,7 +66,19 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, String, &Value)> 
     })
 }
 
-fn section(path: &str, method: &str, operation: &Value) -> String {
+/// Headers of every answer that has headers at all.
+fn common_headers(document: &Value) -> BTreeSet<&str> {
+    let answers = operations(document).flat_map(|(.., operation)| entries(&operation["responses"]));
+    let headers = answers.map(|(_, answer)| headers(answer).collect::<BTreeSet<_>>());
+    let promised = headers.filter(|headers| !headers.is_empty());
+    promised.reduce(|common, headers| common.intersection(&headers).copied().collect()).unwrap_or_default()
+}
+
+fn headers(answer: &Value) -> impl Iterator<Item = &str> {
+    entries(&answer["headers"]).map(|(name, _)| name.as_str())
+}
+
+fn section(path: &str, method: &str, operation: &Value, common: &BTreeSet<&str>) -> String {
     let id = text(&operation["operationId"]);
     let mut section =
         format!("<h2 id=\"{id}\"><code>{method} {}</code>{}</h2>", escape(path), text(&operation["summary"]));
@@ -77,7 +93,7 @@ fn section(path: &str, method: &str, operation: &Value) -> String {
         [text(&parameter["in"]), format!("{}{}", paragraph(&parameter["description"]), example(parameter))]
     });
     section += &table(["Status", "Headers", ""], entries(&operation["responses"]), |answer| {
-        let headers: Vec<_> = entries(&answer["headers"]).map(|(name, _)| escape(name)).collect();
+        let headers: Vec<_> = headers(answer).filter(|name| !common.contains(name)).map(escape).collect();
         let body = &answer["content"]["application/json"]["example"];
         [headers.join("<br>"), format!("{}{}", paragraph(&answer["description"]), block(body))]
     });
