@@ -61,6 +61,9 @@ impl Report {
 }
 
 fn line(verdict: &str, checks: &str, says: &str) -> String {
+    if checks.len() > 22 {
+        return format!("  {verdict:<14} {checks}\n{}", line("", "", says));
+    }
     format!("  {verdict:<14} {checks:<22} {says}\n")
 }
 

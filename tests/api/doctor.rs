@@ -206,6 +206,19 @@ async fn people_get_a_line_for_each_check_and_what_to_do_below_it() {
     assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 29 fine");
 }
 
+/// Its column would be too narrow.
+#[tokio::test]
+async fn what_is_said_of_a_long_name_stands_below_it() {
+    let (_world, mut settings) = a_healthy_world().await;
+    settings.remove("GENESYS_ORGANIZATION_ID");
+
+    let ended = run(&settings, &[]).await;
+
+    let lines: Vec<_> = ended.stdout.iter().map(|line| line.trim()).collect();
+    let fault = lines.iter().position(|line| line.contains("GENESYS_ORGANIZATION_ID")).expect("the fault");
+    assert_eq!(lines[fault..fault + 2], ["not fine       GENESYS_ORGANIZATION_ID", "is not set"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_found_by_its_own_check() {
     let missed: Vec<_> = stream::iter(faults::FAULTS)
