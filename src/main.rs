@@ -35,6 +35,9 @@ enum Command {
     /// Write the OpenAPI document of the HTTP API. Needs no settings.
     Openapi,
     /// Look at the pool, fill it or empty it.
+    ///
+    /// Exits with 0, with 1 where something failed, with 78 where settings are at fault, with 130 or 143 where a signal
+    /// ended it.
     #[command(subcommand)]
     Pool(PoolCommand),
     /// Find out what is wrong: settings, network, certificates, clocks, accounts, Pexip, the pool. Changes nothing.
