@@ -142,6 +142,6 @@ impl Caller {
 }
 
 /// A full run takes longer than an ordinary token lives.
-pub(super) fn long_token(entra: &EntraSimulator) -> String {
+fn long_token(entra: &EntraSimulator) -> String {
     entra.token().expires_in(24 * 3600).build()
 }

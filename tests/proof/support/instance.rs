@@ -15,7 +15,6 @@ use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 use url::Url;
 
-use super::caller::long_token;
 use super::{Case, Outcome, World};
 
 /// Settings of an instance by their names.
@@ -72,16 +71,16 @@ impl Settings {
 /// The service in this process, asked without a network in between.
 pub(crate) struct Instance {
     router: Router,
-    token: String,
+    tokens: Tokens,
     /// Dropped, its background work stops.
     _background: DropGuard,
 }
 
 impl Instance {
     pub(crate) fn start(world: &World, settings: &Settings, clock: Clock) -> Self {
-        let app = App::build(settings.config(), clock).expect("a service that can be built");
+        let app = App::build(settings.config(), clock.clone()).expect("a service that can be built");
         let (router, background) = app.into_parts();
-        Self { router, token: long_token(&world.entra), _background: background }
+        Self { router, tokens: Tokens::issue(world, clock), _background: background }
     }
 
     pub(crate) async fn create(&self, case: Case) -> Outcome {
@@ -97,13 +96,41 @@ impl Instance {
     }
 
     async fn post(&self, path: &str) -> (u16, String, Vec<u8>) {
-        let authorization = format!("Bearer {}", self.token);
+        let authorization = format!("Bearer {}", self.tokens.of_today());
         let request = Request::post(path).header(AUTHORIZATION, authorization).body(Body::empty()).expect("a request");
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let source = head.headers.get("room-source").map_or("", |value| value.to_str().unwrap_or_default());
         let body = to_bytes(body, usize::MAX).await.expect("a body that can be read");
         (head.status.as_u16(), source.to_owned(), body.into())
+    }
+}
+
+/// A day of the instance's clock, which leaps through many of them in a full run.
+const DAY: i64 = 24 * 3600;
+
+/// A token for each day, for no token lives much longer.
+struct Tokens {
+    clock: Clock,
+    first_day: i64,
+    by_day: Vec<String>,
+}
+
+impl Tokens {
+    /// For more days than the longest run leaps through.
+    fn issue(world: &World, clock: Clock) -> Self {
+        let first_day = clock.now_utc().unix_timestamp();
+        let token = |day: i64| {
+            let begins = first_day + day * DAY;
+            let token = world.entra.token().claim("iat", begins).claim("nbf", begins);
+            token.claim("exp", begins + DAY + 3600).build()
+        };
+        Self { clock, first_day, by_day: (0..20).map(token).collect() }
+    }
+
+    fn of_today(&self) -> &str {
+        let day = (self.clock.now_utc().unix_timestamp() - self.first_day) / DAY;
+        &self.by_day[usize::try_from(day).expect("clocks go forward")]
     }
 }
 
