@@ -9,11 +9,12 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use maxconf::app::{self, App};
 use maxconf::clock::Clock;
 use maxconf::config::{self, Config, ConfigParts};
-use maxconf::output::{Output, Unwritten, say, write};
+use maxconf::output::{Output, say, write};
 use maxconf::pool_command::{self, PoolCommand};
 use maxconf::routes::openapi;
 use maxconf::smoke::{self, Access, SmokeCommand};
 use maxconf::{doctor, server, telemetry};
+use tokio::runtime::Runtime;
 
 /// What clap exits with where it does not understand a command. A smoke test's 1 says that the service is broken.
 const FAULTY_USAGE: u8 = 2;
@@ -52,14 +53,14 @@ fn main() -> ExitCode {
     let command = Cli::command().after_long_help(settings_help()).get_matches();
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
     match cli.command {
-        Command::Serve => configured(|config| exit_code(serve(config))),
+        Command::Serve => configured(|config| exit_code(run(serve(config)))),
         Command::CheckConfig => {
             configured(|_| exit_code(write("The settings are complete and can be used.\n").map(|()| 0)))
         }
         Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
-        Command::Pool(command) => configured(|config| exit_code(operate_pool(command, config))),
-        Command::Doctor(output) => exit_code(examine(ConfigParts::from_env(), output)),
-        Command::Smoke(command) => match test(*command) {
+        Command::Pool(command) => configured(|config| exit_code(run(operate_pool(command, config)))),
+        Command::Doctor(output) => exit_code(run(doctor::run(ConfigParts::from_env(), Clock::system(), output))),
+        Command::Smoke(command) => match run(test(*command)) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
                 say(error);
@@ -90,7 +91,14 @@ fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// Runs a command to its end. What cannot be called off, the look-up of a name that nobody answers, is not waited for.
+fn run<T>(command: impl Future<Output = T>) -> T {
+    let runtime = Runtime::new().expect("threads can be started");
+    let ended = runtime.block_on(command);
+    runtime.shutdown_background();
+    ended
+}
+
 async fn serve(config: Config) -> Result<u8, server::ServeError> {
     let export = telemetry::start(&config.telemetry, telemetry::Format::Json);
     // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
@@ -103,21 +111,11 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
     stopped
 }
 
-#[tokio::main]
 async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {
     let pool = app::pool_alone(config, Clock::system())?;
     Ok(pool_command::run(command, pool, server::stop_signal()).await?)
 }
 
-fn examine(settings: ConfigParts, output: Output) -> Result<u8, Unwritten> {
-    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
-    let code = runtime.block_on(doctor::run(settings, Clock::system(), output));
-    // The look-up of a name that nobody answers cannot be called off; it is not waited for.
-    runtime.shutdown_background();
-    code
-}
-
-#[tokio::main]
 async fn test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Error>> {
     Ok(smoke::run(command, Access::from_env()?, server::stop_signal).await?)
 }
