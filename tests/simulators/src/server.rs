@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub struct Server {
     address: SocketAddr,
     site: Site,
     running: Mutex<Option<Running>>,
+    /// Keeps the port while the server is stopped, without listening: the system would lend it to others, who answer.
+    kept: Mutex<Option<TcpSocket>>,
 }
 
 /// What is served, and how.
@@ -71,6 +73,7 @@ impl Server {
         Ok(Self {
             address: listener.local_addr()?,
             running: Mutex::new(Some(Running::start(listener, site.clone()))),
+            kept: Mutex::default(),
             site,
         })
     }
@@ -92,22 +95,26 @@ impl Server {
             running.stop.cancel();
             // An accept loop that panicked has closed its listener as well.
             let _ended = running.accepting.await;
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.take_port().await);
         }
     }
 
     /// Starts again on the same port, stopping first where necessary.
     pub async fn restart(&self) {
         self.stop().await;
-        let listener = self.bind_again().await;
-        let running = Running::start(listener, self.site.clone());
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take().expect("a stopped server's port");
+        let running = Running::start(kept.listen(1024).expect("a port of ours"), self.site.clone());
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
     }
 
-    /// While the server was down the system may have lent its port to an outgoing connection.
-    async fn bind_again(&self) -> TcpListener {
+    /// In the instant since it was free the system may have lent the port.
+    async fn take_port(&self) -> TcpSocket {
         for _ in 0..100 {
-            if let Ok(listener) = TcpListener::bind(self.address).await {
-                return listener;
+            let socket = TcpSocket::new_v4().expect("a socket");
+            // Connections that have just ended are no hindrance.
+            socket.set_reuseaddr(true).expect("an option of sockets");
+            if socket.bind(self.address).is_ok() {
+                return socket;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
