@@ -192,17 +192,17 @@ impl ApiError {
 
     /// A token that Entra's keys or our rules refuse for this role. One description for all causes but expiry, so
     /// that nobody learns how far a forged token came.
-    pub fn entra(refusal: EntraRefusal, role: &str) -> Self {
+    pub fn entra(refusal: &EntraRefusal, role: &str) -> Self {
         match refusal {
             EntraRefusal::Invalid(_) => Self::new(Code::TokenInvalid).challenge(invalid_token("maxconf")),
             EntraRefusal::Expired => Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
                 "Bearer realm=\"maxconf\", error=\"invalid_token\", error_description=\"the token has expired\"",
             ),
-            EntraRefusal::NotPermitted(_) => Self::new(Code::NotPermitted)
+            EntraRefusal::NotPermitted(..) => Self::new(Code::NotPermitted)
                 .challenge(format!("Bearer realm=\"maxconf\", error=\"insufficient_scope\", scope=\"{role}\"")),
             EntraRefusal::NoKeys => Self::new(Code::EntraUnavailable),
         }
-        .cause_of(&refusal)
+        .cause_of(refusal)
     }
 
     /// The body that goes out, with the request's id in it.
@@ -279,7 +279,7 @@ impl From<GenesysRefusal> for ApiError {
     fn from(refusal: GenesysRefusal) -> Self {
         match &refusal {
             GenesysRefusal::Invalid => Self::new(Code::TokenInvalid).challenge(invalid_token("genesys")),
-            GenesysRefusal::NotPermitted(_) => Self::new(Code::NotPermitted),
+            GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_) => Self::new(Code::NotPermitted),
             GenesysRefusal::Unavailable(_, wait) | GenesysRefusal::Busy(wait) => {
                 Self::new(Code::GenesysUnavailable).retry_after(Some(*wait))
             }

@@ -11,7 +11,7 @@ use rand::rngs::SysRng;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::info;
 
-use crate::auth::{EntraCaller, GenesysCaller};
+use crate::auth::{EntraCaller, EntraClient, GenesysCaller};
 use crate::room::{RoomName, UuiData};
 
 /// Where the events go.
@@ -123,29 +123,47 @@ struct Known {
     uui_data_hash: Option<String>,
 }
 
-/// Who proved to be calling.
+/// Who proved to be calling, be it that they are refused for it.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    Entra(EntraCaller),
-    Genesys(GenesysCaller),
+    /// A client of Entra.
+    Entra(EntraClient),
+    /// A Genesys user, by id.
+    Genesys(String),
+}
+
+impl Caller {
+    /// What tells one caller from another: the client's or the user's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Entra(client) => client.client_id(),
+            Self::Genesys(user_id) => user_id,
+        }
+    }
+}
+
+impl From<EntraClient> for Caller {
+    fn from(client: EntraClient) -> Self {
+        Self::Entra(client)
+    }
 }
 
 impl From<EntraCaller> for Caller {
     fn from(caller: EntraCaller) -> Self {
-        Self::Entra(caller)
+        EntraClient::from(caller).into()
     }
 }
 
 impl From<GenesysCaller> for Caller {
     fn from(caller: GenesysCaller) -> Self {
-        Self::Genesys(caller)
+        Self::Genesys(caller.user_id().to_owned())
     }
 }
 
 impl Trail {
     /// It is known who calls.
-    pub fn caller_is(&self, caller: impl Into<Caller>) {
-        self.known().caller = Some(caller.into());
+    pub fn caller_is(&self, caller: Caller) {
+        self.known().caller = Some(caller);
     }
 
     /// It is known which room is asked for: one of ours by its name.
@@ -183,19 +201,19 @@ impl Trail {
     fn record(&self, decision: Decision, source: Option<&str>, reason: Option<&str>) {
         let Known { caller, room, uui_data_hash } = self.known().clone();
         let (entra, genesys) = match &caller {
-            Some(Caller::Entra(caller)) => (Some(caller), None),
-            Some(Caller::Genesys(caller)) => (None, Some(caller)),
+            Some(Caller::Entra(client)) => (Some(client), None),
+            Some(Caller::Genesys(user_id)) => (None, Some(user_id)),
             None => (None, None),
         };
         info!(
             target: TARGET,
             event = decision.as_str(),
             request_id = self.0.request_id,
-            tid = entra.map(EntraCaller::tenant_id),
-            azp = entra.map(EntraCaller::client_id),
-            oid = entra.and_then(EntraCaller::object_id),
-            uti = entra.and_then(EntraCaller::token_id),
-            genesys_user = genesys.map(GenesysCaller::user_id),
+            tid = entra.map(EntraClient::tenant_id),
+            azp = entra.map(EntraClient::client_id),
+            oid = entra.and_then(EntraClient::object_id),
+            uti = entra.and_then(EntraClient::token_id),
+            genesys_user = genesys.map(String::as_str),
             room = room.as_ref().map(RoomName::as_str),
             source,
             reason,

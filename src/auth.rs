@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 
 pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use client_address::client_address;
-pub use entra::{EntraCaller, EntraRefusal, EntraVerifier};
+pub use entra::{EntraCaller, EntraClient, EntraRefusal, EntraVerifier};
 pub use entra_claims::Profile;
 pub use entra_key_set::{SigningKey, usable_keys};
 pub use entra_key_source::{EntraKeysError, published_keys};

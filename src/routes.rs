@@ -93,11 +93,13 @@ async fn require_role(
 ) -> Result<Response, ApiError> {
     let token = judged("entra", entra_bearer(request.headers(), request.uri().query()));
     let token = token.map_err(ApiError::entra_credentials)?;
-    let caller = judged("entra", state.entra.verify(&token, role).await);
-    let caller = caller.map_err(|refusal| ApiError::entra(refusal, role))?;
-    let_in("entra");
-    let id = CallerId(caller.client_id().to_owned());
-    Ok(let_through(caller, id, &state.rates, request, next).await)
+    match judged("entra", state.entra.verify(&token, role).await) {
+        Ok(caller) => Ok(let_through("entra", caller, &state.rates, request, next).await),
+        Err(refusal) => {
+            let known = refusal.client().map(|client| note(client.clone().into(), &request));
+            Ok((known, ApiError::entra(&refusal, role)).into_response())
+        }
+    }
 }
 
 /// Lets an active user of our Genesys organisation through and leaves the proof in the request.
@@ -107,10 +109,13 @@ async fn require_genesys_user(
     next: Next,
 ) -> Result<Response, ApiError> {
     let token = judged("genesys", genesys_token(request.headers())).map_err(ApiError::genesys_credentials)?;
-    let caller = judged("genesys", state.genesys.verify(&token, client_address(request.headers())).await)?;
-    let_in("genesys");
-    let id = CallerId(caller.user_id().to_owned());
-    Ok(let_through(caller, id, &state.rates, request, next).await)
+    match judged("genesys", state.genesys.verify(&token, client_address(request.headers())).await) {
+        Ok(caller) => Ok(let_through("genesys", caller, &state.rates, request, next).await),
+        Err(refusal) => {
+            let known = refusal.user_id().map(|id| note(Caller::Genesys(id.to_owned()), &request));
+            Ok((known, ApiError::from(refusal)).into_response())
+        }
+    }
 }
 
 /// Counts what a guard refuses.
@@ -123,22 +128,36 @@ fn let_in(guard: &'static str) {
     AUTH_RESULTS.count([guard.into(), "ok".into()]);
 }
 
+/// Notes who calls, whether let in or not: for the trail, and on the answer for the line of the log.
+fn note(caller: Caller, request: &Request) -> Extension<CallerId> {
+    let id = CallerId(caller.id().to_owned());
+    if let Some(trail) = request.extensions().get::<Trail>() {
+        trail.caller_is(caller);
+    }
+    Extension(id)
+}
+
 /// Leaves the proof of who calls in the request, and goes on while this caller keeps to its rate.
-async fn let_through<C>(caller: C, id: CallerId, rates: &CallerRates, mut request: Request, next: Next) -> Response
+async fn let_through<C>(
+    guard: &'static str,
+    caller: C,
+    rates: &CallerRates,
+    mut request: Request,
+    next: Next,
+) -> Response
 where
     C: Clone + Send + Sync + Into<Caller> + 'static,
 {
-    if let Some(trail) = request.extensions().get::<Trail>() {
-        trail.caller_is(caller.clone());
-    }
-    let answer = match rates.admit(&id.0).await {
+    let_in(guard);
+    let known = note(caller.clone().into(), &request);
+    let answer = match rates.admit(&known.0.0).await {
         Ok(()) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(over) => ApiError::from(over).into_response(),
     };
-    (Extension(id), answer).into_response()
+    (known, answer).into_response()
 }
 
 /// Begins the trail of a request about a room, and records it where the answer is a problem.

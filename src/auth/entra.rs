@@ -20,17 +20,23 @@ const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
 /// How far in the future a token may say it was issued, in seconds.
 const LATEST_ISSUE_SECONDS: u64 = 300;
 
-/// An application that Entra vouches for and that holds the route's role.
-#[derive(Clone, Debug)]
+/// An application that Entra vouches for, whatever it may do here.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "they are four ids, named as Entra's documentation names them")]
-pub struct EntraCaller {
+pub struct EntraClient {
     tenant_id: String,
     client_id: String,
     object_id: Option<String>,
     token_id: Option<String>,
 }
 
-impl EntraCaller {
+impl EntraClient {
+    /// The one that a verified token was issued to.
+    fn of(claims: Claims, profile: Profile) -> Option<Self> {
+        let client_id = claims.client(profile)?.to_owned();
+        Some(Self { tenant_id: claims.tid, client_id, object_id: claims.oid, token_id: claims.uti })
+    }
+
     /// `tid`.
     pub fn tenant_id(&self) -> &str {
         &self.tenant_id
@@ -52,8 +58,18 @@ impl EntraCaller {
     }
 }
 
+/// A client that holds the route's role.
+#[derive(Clone, Debug)]
+pub struct EntraCaller(EntraClient);
+
+impl From<EntraCaller> for EntraClient {
+    fn from(caller: EntraCaller) -> Self {
+        caller.0
+    }
+}
+
 /// Why a token does not open the route. The reason is for the log; callers are told the kind only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntraRefusal {
     /// Not proven: 401.
     #[error("{0}")]
@@ -61,18 +77,28 @@ pub enum EntraRefusal {
     /// Proven, but its time is over: 401, the one cause that callers are told.
     #[error("expired")]
     Expired,
-    /// Proven, but not allowed here: 403.
+    /// Proven, but not allowed here: 403. With the client, if the token names one.
     #[error("{0}")]
-    NotPermitted(&'static str),
+    NotPermitted(&'static str, Option<Box<EntraClient>>),
     /// Cannot be told now: 503.
     #[error("no usable Entra key")]
     NoKeys,
 }
 
+impl EntraRefusal {
+    /// Who is refused, if it is proven.
+    pub fn client(&self) -> Option<&EntraClient> {
+        match self {
+            Self::NotPermitted(_, client) => client.as_deref(),
+            Self::Invalid(_) | Self::Expired | Self::NoKeys => None,
+        }
+    }
+}
+
 impl Reason for EntraRefusal {
     fn reason(&self) -> &'static str {
         match self {
-            Self::Invalid(reason) | Self::NotPermitted(reason) => reason,
+            Self::Invalid(reason) | Self::NotPermitted(reason, _) => reason,
             Self::Expired => "expired",
             Self::NoKeys => "no keys",
         }
@@ -133,7 +159,13 @@ impl EntraVerifier {
         let claims = Claims::read(&payload).map_err(EntraRefusal::Invalid)?;
         self.check_issue(&claims, key.issuer())?;
         self.check_times(&claims)?;
-        self.authorize(claims, profile, role)
+        let objection = self.objection(&claims, profile, role);
+        match (EntraClient::of(claims, profile), objection) {
+            (Some(client), None) => Ok(EntraCaller(client)),
+            (client, objection) => {
+                Err(EntraRefusal::NotPermitted(objection.unwrap_or("no client id"), client.map(Box::new)))
+            }
+        }
     }
 
     /// Whether our tenant issued it, for us.
@@ -169,21 +201,21 @@ impl EntraVerifier {
         Ok(())
     }
 
-    fn authorize(&self, claims: Claims, profile: Profile, role: &str) -> Result<EntraCaller, EntraRefusal> {
+    /// What speaks against letting this client do what the role permits.
+    fn objection(&self, claims: &Claims, profile: Profile, role: &str) -> Option<&'static str> {
         if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
-            return Err(EntraRefusal::NotPermitted("a delegated token"));
+            return Some("a delegated token");
         }
         if claims.client_is_public(profile) {
-            return Err(EntraRefusal::NotPermitted("a public client"));
+            return Some("a public client");
         }
-        let client = claims.client(profile).ok_or(EntraRefusal::NotPermitted("no client id"))?.to_owned();
-        if !self.0.config.allowed_clients.allows(&client) {
-            return Err(EntraRefusal::NotPermitted("client not on the list"));
+        if claims.client(profile).is_some_and(|client| !self.0.config.allowed_clients.allows(client)) {
+            return Some("client not on the list");
         }
         if !claims.roles.iter().any(|held| held == role) {
-            return Err(EntraRefusal::NotPermitted("role missing"));
+            return Some("role missing");
         }
-        Ok(EntraCaller { tenant_id: claims.tid, client_id: client, object_id: claims.oid, token_id: claims.uti })
+        None
     }
 }
 

@@ -30,18 +30,12 @@ const MOST_LOOKUPS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct GenesysCaller {
     pub(super) user_id: String,
-    pub(super) organization_id: String,
 }
 
 impl GenesysCaller {
     /// The user's id.
     pub fn user_id(&self) -> &str {
         &self.user_id
-    }
-
-    /// The organisation's id.
-    pub fn organization_id(&self) -> &str {
-        &self.organization_id
     }
 }
 
@@ -51,9 +45,12 @@ pub enum GenesysRefusal {
     /// Genesys does not know it: 401.
     #[error("Genesys does not know the token")]
     Invalid,
-    /// Another organisation, another client, an inactive user: 403.
+    /// Another organisation, another client: 403.
     #[error("{0}")]
     NotPermitted(&'static str),
+    /// A user of ours, with this id, who is inactive: 403.
+    #[error("user not active")]
+    Inactive(String),
     /// Nothing can be said now: 503, after which time to try again.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
@@ -68,11 +65,22 @@ pub enum GenesysRefusal {
     TooManyLookups(Duration),
 }
 
+impl GenesysRefusal {
+    /// Who is refused, if Genesys has said it.
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Inactive(user_id) => Some(user_id),
+            _ => None,
+        }
+    }
+}
+
 impl Reason for GenesysRefusal {
     fn reason(&self) -> &'static str {
         match self {
             Self::Invalid => "unknown token",
             Self::NotPermitted(reason) => reason,
+            Self::Inactive(_) => "user not active",
             Self::Unavailable(..) | Self::Busy(_) => "unavailable",
             Self::Unreadable(_) => "unreadable answer",
             Self::TooManyLookups(_) => "too many look-ups",
@@ -178,7 +186,9 @@ impl GenesysVerifier {
                 self.0.verdicts.accept(hash, caller.clone(), asked_at, self.0.config.cache, left).await;
                 Ok(caller)
             }
-            Err(refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_))) => {
+            Err(
+                refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_)),
+            ) => {
                 self.0.verdicts.refuse(hash, refusal.clone()).await;
                 Err(refusal)
             }
@@ -188,15 +198,15 @@ impl GenesysVerifier {
 
     async fn ask_genesys(&self, token: &SecretString) -> Result<Accepted, GenesysRefusal> {
         let info = self.0.api.token_info(token).await?;
-        let organization_id = self.check_token(&info)?;
+        self.check_token(&info)?;
         let user = self.0.api.user(token).await?;
         let user_id = check_user(user)?;
-        Ok(Accepted { caller: GenesysCaller { user_id, organization_id }, left: self.time_left(&info) })
+        Ok(Accepted { caller: GenesysCaller { user_id }, left: self.time_left(&info) })
     }
 
     /// Organisation first: development and production organisation share one API host, so a token of the other one
     /// is as valid there.
-    fn check_token(&self, info: &TokenInfo) -> Result<String, GenesysRefusal> {
+    fn check_token(&self, info: &TokenInfo) -> Result<(), GenesysRefusal> {
         let missing = |member: &str| GenesysRefusal::Unreadable(format!("{member} is missing"));
         let organization = info.organization.as_ref().and_then(|organization| organization.id.as_deref());
         let organization = organization.ok_or_else(|| missing("organization.id"))?;
@@ -215,7 +225,7 @@ impl GenesysVerifier {
         if info.cloned_user.is_some() || !home.eq_ignore_ascii_case(organization) {
             return Err(GenesysRefusal::NotPermitted("a user of a partner organisation"));
         }
-        Ok(organization.to_owned())
+        Ok(())
     }
 
     /// How long it is until the token idles out.
@@ -228,7 +238,7 @@ impl GenesysVerifier {
 fn check_user(user: UserMe) -> Result<String, GenesysRefusal> {
     match (user.id, user.state.as_deref()) {
         (Some(id), Some("active")) => Ok(id),
-        (_, Some(state)) if state != "active" => Err(GenesysRefusal::NotPermitted("user not active")),
+        (Some(id), Some(_)) => Err(GenesysRefusal::Inactive(id)),
         _ => Err(GenesysRefusal::Unreadable("id or state of the user is missing".to_owned())),
     }
 }

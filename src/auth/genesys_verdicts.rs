@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn caller() -> GenesysCaller {
-        GenesysCaller { user_id: "a user".to_owned(), organization_id: "an organisation".to_owned() }
+        GenesysCaller { user_id: "a user".to_owned() }
     }
 
     fn token(number: u64) -> SecretString {

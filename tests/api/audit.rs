@@ -106,6 +106,8 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
     let look = |token: GenesysToken, name: &str| {
         ask(Method::GET, &format!("public/room/{name}")).header("x-auth-token", app.genesys.issue(token))
     };
+    let inactive = agent.clone().state("inactive");
+    let guest = app.entra.token().claim("oid", "oid-1").claim("uti", "uti-1").roles(["Room.Read"]);
     let delete = |name: &str| idim(&app, ask(Method::DELETE, &format!("room/{name}")));
     let create = |uui_data: &str| create(&app, uui_data, "-");
     let large = "a".repeat(20_000);
@@ -115,6 +117,12 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
         (ask(Method::POST, "room/create").bearer_auth("a.b.c"), 401, json!({ "reason": "token_invalid" })),
         (ask(Method::GET, "public/room/x"), 401, json!({ "reason": "token_missing" })),
         (look(stranger, ROOM), 403, json!({ "reason": "not_permitted" })),
+        (look(inactive, ROOM), 403, json!({ "reason": "not_permitted", "genesys_user": user })),
+        (
+            ask(Method::POST, "room/create").bearer_auth(guest.build()),
+            403,
+            by_idim(json!({ "reason": "not_permitted" })),
+        ),
         (ask(Method::PUT, "room/create"), 405, json!({ "reason": "method_not_allowed" })),
         (create(UUI_DATA).body(large), 413, json!({ "reason": "body_too_large" })),
         (create("7e1"), 400, by_idim(json!({ "reason": "uui_data_invalid" }))),

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use maxconf::auth::EntraVerifier;
+use maxconf::auth::{EntraClient, EntraVerifier};
 use maxconf::clock::Clock;
 use maxconf::config::EntraConfig;
 use maxconf_fuzz::{config, http, runtime};
@@ -43,7 +43,7 @@ fuzz_target!(|input: &[u8]| {
         let header: Value = serde_json::from_str(header).expect("an accepted header is JSON");
         let claims: Value = serde_json::from_str(claims).expect("accepted claims are JSON");
         assert_acceptable(&header, &claims, now);
-        assert_eq!(caller.tenant_id().to_lowercase(), TENANT_ID);
+        assert_eq!(EntraClient::from(caller).tenant_id().to_lowercase(), TENANT_ID);
     }
 });
 
