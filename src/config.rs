@@ -9,9 +9,13 @@ mod queue;
 mod reader;
 mod room;
 mod server;
+mod telemetry;
+mod unknown;
 
 use std::ffi::OsString;
 use std::fmt;
+
+use tracing::warn;
 
 pub use allowed_clients::AllowedClients;
 pub use entra::EntraConfig;
@@ -22,7 +26,9 @@ pub use queue::{QueueConfig, StorageAccess};
 pub use reader::{Default, FaultySetting, Setting};
 pub(crate) use reader::{base_url, secure_url};
 pub use room::RoomConfig;
-pub use server::{Environment, ServerConfig, TelemetryConfig};
+pub use server::{Environment, ServerConfig};
+pub use telemetry::TelemetryConfig;
+pub use unknown::UnknownVariable;
 
 use reader::Reader;
 
@@ -74,6 +80,7 @@ impl Config {
             entra::SETTINGS,
             genesys::SETTINGS,
             server::PROTECTION_SETTINGS,
+            telemetry::SETTINGS,
         ]
         .into_iter()
         .flatten()
@@ -83,6 +90,20 @@ impl Config {
     /// Reads the settings from `source`, which gives the value of a variable. All faults are reported at once.
     pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidConfig> {
         ConfigParts::read(source).complete()
+    }
+}
+
+/// The variables in the process's environment that are no settings and look like some.
+pub fn unknown_variables() -> Vec<UnknownVariable> {
+    #[expect(clippy::disallowed_methods, reason = "the names alone are looked at")]
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter_map(|name| UnknownVariable::of(name, Config::settings())).collect()
+}
+
+/// Says them in the log, of a service that runs all the same.
+pub fn log_unknown_variables() {
+    for unknown in unknown_variables() {
+        warn!(variable = unknown.name, setting = unknown.meant, "no setting has the name of this variable");
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::config::{self, ConfigParts};
+use crate::config::{self, ConfigParts, UnknownVariable};
 use crate::output::{Output, Unwritten};
 use finding::{Finding, Section, Verdict};
 use report::Report;
@@ -31,7 +31,12 @@ const NO_ANSWER: &str = "no answer in time";
 const SETTINGS_AT_FAULT: &str = "not tried, because of the settings at fault";
 
 /// Examines everything at the same time and writes what it finds to stdout. Returns the exit code.
-pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> Result<u8, Unwritten> {
+pub async fn run(
+    settings: ConfigParts,
+    unknown_variables: &[UnknownVariable],
+    clock: Clock,
+    output: Output,
+) -> Result<u8, Unwritten> {
     let (pexip, storage, entra, genesys, pool) = tokio::join!(
         pexip::examine(&settings, &clock),
         storage::examine(&settings, &clock),
@@ -39,7 +44,7 @@ pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> Result<
         genesys::examine(&settings, &clock),
         pool::examine(&settings, &clock),
     );
-    let report = Report::of(vec![examine_settings(&settings), pexip, storage, entra, genesys, pool]);
+    let report = Report::of(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
     output.write(&report.text(), &report.json())?;
     Ok(match report.count(Verdict::NotFine) {
         _ if !settings.faults.is_empty() => config::FAULTY,
@@ -48,7 +53,7 @@ pub async fn run(settings: ConfigParts, clock: Clock, output: Output) -> Result<
     })
 }
 
-fn examine_settings(settings: &ConfigParts) -> Section {
+fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable]) -> Section {
     let fault = |fault: &config::FaultySetting| {
         Finding::not_fine(fault.setting, fault.reason.clone(), "correct it; maxconf --help explains every setting")
     };
@@ -56,6 +61,10 @@ fn examine_settings(settings: &ConfigParts) -> Section {
     if findings.is_empty() {
         findings.push(Finding::fine("all", "complete, and can be used"));
     }
+    let unknown = |variable: &UnknownVariable| {
+        Finding::warning("unknown", variable.to_string(), "correct its name, or take it away")
+    };
+    findings.extend(unknown_variables.iter().map(unknown));
     Section { system: "settings", findings }
 }
 

@@ -55,11 +55,15 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Serve => configured(|config| exit_code(run(serve(config)))),
         Command::CheckConfig => {
+            config::unknown_variables().iter().for_each(say);
             configured(|_| exit_code(write("The settings are complete and can be used.\n").map(|()| 0)))
         }
         Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
         Command::Pool(command) => configured(|config| exit_code(run(operate_pool(command, config)))),
-        Command::Doctor(output) => exit_code(run(doctor::run(ConfigParts::from_env(), Clock::system(), output))),
+        Command::Doctor(output) => {
+            let (settings, unknown) = (ConfigParts::from_env(), config::unknown_variables());
+            exit_code(run(doctor::run(settings, &unknown, Clock::system(), output)))
+        }
         Command::Smoke(command) => match run(test(*command)) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
@@ -103,6 +107,7 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
     let export = telemetry::start(&config.telemetry, telemetry::Format::Json);
     // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
     let listener = server::bind(&config.server).await?;
+    config::log_unknown_variables();
     let app = App::build(config, Clock::system())?;
     let stopped = server::serve(listener, app, server::stop_signal()).await;
     if let Some(export) = export {

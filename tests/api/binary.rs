@@ -9,6 +9,7 @@ use maxconf::config::{Config, Default};
 use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Client, Method};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{Answer, Ended, Program, TestApp, World, eventually, within};
@@ -58,6 +59,33 @@ async fn settings_that_can_be_used_are_said_to_be_complete() {
 
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_variable_that_looks_like_a_misspelt_setting_is_named_and_keeps_nothing_from_starting() {
+    let misspelt = [("POOL_TARGET_SIZ", "a-value"), ("PEXIP_VERIFY_TLS", "a-value"), ("PATH", "a-value")];
+    let mut settings = World::start().await.settings();
+    settings.extend(misspelt.map(|(name, value)| (name, value.to_owned())));
+
+    let mut checked = Program::run(&["check-config"], settings.clone()).await;
+
+    checked.stderr.sort();
+    let expected = [
+        "maxconf: PEXIP_VERIFY_TLS is no setting and has no effect",
+        "maxconf: POOL_TARGET_SIZ is no setting and has no effect; is POOL_TARGET_SIZE meant?",
+    ];
+    assert_eq!((checked.code, &checked.stderr[..]), (Some(0), &expected.map(str::to_owned)[..]));
+
+    let program = Program::start(&["serve"], settings);
+    let unknown = || {
+        let mut events = program.events();
+        events.retain(|event| event["message"] == "no setting has the name of this variable");
+        events.into_iter().map(|event| (event["variable"].clone(), event["setting"].clone())).collect::<HashMap<_, _>>()
+    };
+    eventually("both are in the log", async || unknown().len() == 2).await;
+    assert_eq!(unknown()[&json!("POOL_TARGET_SIZ")], json!("POOL_TARGET_SIZE"));
+    assert_eq!(unknown()[&json!("PEXIP_VERIFY_TLS")], Value::Null);
+    assert!(!program.stdout().join("\n").contains("a-value"));
 }
 
 #[tokio::test]

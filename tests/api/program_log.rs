@@ -36,11 +36,14 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     app.send(below_public).await.assert_problem(404, "not_found");
     let wrong_method = app.request(Method::PUT, "room/create").header("x-request-id", "put-7");
     app.send(wrong_method).await.assert_problem(405, "method_not_allowed");
+    let guest = app.entra.token().roles(["Room.Read"]).build();
+    let not_permitted = app.request(Method::POST, "room/create").header("x-request-id", "create-8");
+    app.send(not_permitted.bearer_auth(guest)).await.assert_problem(403, "not_permitted");
     // The host asks this every 25 ms, so it has no line.
     app.send(app.request(Method::GET, "")).await;
-    app.send(app.request(Method::GET, "health/live").header("x-request-id", "health-8")).await;
+    app.send(app.request(Method::GET, "health/live").header("x-request-id", "health-9")).await;
 
-    let lines = request_lines(&program, 8).await;
+    let lines = request_lines(&program, 9).await;
     let idim = entra::CLIENT_ID;
     let expected = [
         ("POST", "/room/create", 200, "create-1", json!(idim), "ok"),
@@ -50,7 +53,8 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
         ("GET", "-", 404, "nowhere-5", Value::Null, "not_found"),
         ("GET", "/public/{*unknown}", 404, "nowhere-6", Value::Null, "not_found"),
         ("PUT", "/room/create", 405, "put-7", Value::Null, "method_not_allowed"),
-        ("GET", "/health/{probe}", 200, "health-8", Value::Null, "ok"),
+        ("POST", "/room/create", 403, "create-8", json!(idim), "not_permitted"),
+        ("GET", "/health/{probe}", 200, "health-9", Value::Null, "ok"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (method, route, status, request_id, caller, code)) in lines.iter().zip(expected) {

@@ -24,7 +24,10 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 37] = [
+pub(super) const FAULTS: [OneFault; 38] = [
+    warns("a misspelt setting", &["settings/unknown"], |_, settings| {
+        settings.insert("POOL_SIZE", "4".to_owned());
+    }),
     fails("Pexip's name is unknown", &["pexip/name"], |_, settings| {
         settings.insert("PEXIP_MANAGEMENT_URL", "https://pexip.invalid".to_owned());
     }),
