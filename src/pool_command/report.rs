@@ -16,12 +16,18 @@ impl Report {
     }
 
     pub(super) fn of_status(status: &PoolStatus) -> Self {
-        let PoolStatus { queue, prefix, census, poison_messages, target, max_rooms, missing, sweep } = status;
+        let PoolStatus { queue, queue_exists, prefix, census, poison_messages, target, max_rooms, missing, sweep } =
+            status;
         let mut text = format!("Pool of {queue}, rooms named {prefix}…\n\n");
+        let messages = if *queue_exists {
+            "approximately; leased and hidden ones count"
+        } else {
+            "there is no such queue yet; the timer's run or a fill makes it"
+        };
         for (label, number, remark) in [
             ("In the pool", census.in_pool(), format!("of {target} wanted")),
             ("Missing", *missing, "a fill would make them".to_owned()),
-            ("Messages in the queue", census.messages, "approximately; leased and hidden ones count".to_owned()),
+            ("Messages in the queue", census.messages, messages.to_owned()),
             ("Poison messages", *poison_messages, "approximately; no room names".to_owned()),
             ("Rooms on Pexip", census.rooms(), format!("of {max_rooms} at most")),
             ("  ready", census.ready, "untagged, replicated".to_owned()),
@@ -38,7 +44,7 @@ impl Report {
             text.push('\n');
         }
         let json = json!({
-            "queue": { "name": queue, "messages": census.messages, "poison_messages": poison_messages },
+            "queue": { "name": queue, "exists": queue_exists, "messages": census.messages, "poison_messages": poison_messages },
             "rooms": {
                 "prefix": prefix,
                 "total": census.rooms(),

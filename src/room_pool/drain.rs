@@ -73,10 +73,10 @@ impl Inner {
 impl Drain<'_> {
     async fn run(&mut self) -> Result<(), PoolError> {
         // Before anything is leased: where Pexip cannot be used, a lease would only hide the room from everybody.
-        let (census, _) = self.pool.observe(&mut self.patience).await?;
+        let census = self.pool.observe(&mut self.patience).await?.census;
         self.patience.tell(Progress::Planned(census.messages));
         self.take_all_apart().await?;
-        let (census, _) = self.pool.observe(&mut self.patience).await?;
+        let census = self.pool.observe(&mut self.patience).await?.census;
         self.drained.left_to_sweep = Some(census.ready + census.warming + census.past_age);
         Ok(())
     }
@@ -98,7 +98,8 @@ impl Drain<'_> {
                 self.take_apart(batch).await?;
                 continue;
             }
-            self.drained.out_of_sight = self.pool.look_at_messages().await?.saturating_sub(self.left.len());
+            let messages = self.pool.look_at_messages().await?.unwrap_or(0);
+            self.drained.out_of_sight = messages.saturating_sub(self.left.len());
             if self.drained.out_of_sight == 0 || last_seen.elapsed() > longest_hidden {
                 return Ok(());
             }

@@ -26,7 +26,7 @@ impl Inner {
     /// Tops up to the target as a maintenance run does, without its sweep and with patience for Pexip's limits.
     pub(super) async fn fill(self: &Arc<Self>, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
         let mut patience = Patience::new(on_progress);
-        let (census, _) = self.observe(&mut patience).await?;
+        let census = self.observe(&mut patience).await?.census;
         let to_make = census.missing(&self.config);
         let mut filled = Filled { in_pool_before: census.in_pool(), to_make, made: 0, stopped_by: None };
         patience.tell(Progress::Planned(to_make));

@@ -10,6 +10,8 @@ use crate::queue::QueueError;
 pub struct PoolStatus {
     /// The queue's name.
     pub queue: String,
+    /// False before the first maintenance run or fill, which makes it; or where the name is a wrong one.
+    pub queue_exists: bool,
     /// What the names of our rooms begin with.
     pub prefix: String,
     pub census: Census,
@@ -34,7 +36,7 @@ pub struct SweepDue {
 
 impl Inner {
     pub(super) async fn status(&self, on_progress: OnProgress<'_>) -> Result<PoolStatus, PoolError> {
-        let (census, listing) = self.observe(&mut Patience::new(on_progress)).await?;
+        let Observed { queue_exists, census, listing } = self.observe(&mut Patience::new(on_progress)).await?;
         let poison_messages = self.queue.approximate_poison_count().await?;
         let mut sweep = SweepDue::default();
         for (_, reason) in self.sweepable(&listing) {
@@ -46,6 +48,7 @@ impl Inner {
         }
         Ok(PoolStatus {
             queue: self.queue.name().to_owned(),
+            queue_exists,
             prefix: self.rooms.prefix.as_str().to_owned(),
             census,
             poison_messages,
@@ -57,17 +60,25 @@ impl Inner {
     }
 
     /// A census that changes nothing, for which it is waited where Pexip asks for it.
-    pub(super) async fn observe(&self, patience: &mut Patience<'_>) -> Result<(Census, Listing), PoolError> {
+    pub(super) async fn observe(&self, patience: &mut Patience<'_>) -> Result<Observed, PoolError> {
         let messages = self.look_at_messages().await?;
         let listing = patience.call(async || self.pexip.in_background().list_ours().await).await?;
-        Ok((self.census(messages, &listing), listing))
+        let census = self.census(messages.unwrap_or(0), &listing);
+        Ok(Observed { queue_exists: messages.is_some(), census, listing })
     }
 
-    /// Messages in the queue, as far as is known; none if there is no queue.
-    pub(super) async fn look_at_messages(&self) -> Result<usize, QueueError> {
+    /// Messages in the queue, as far as is known; `None` if there is no queue.
+    pub(super) async fn look_at_messages(&self) -> Result<Option<usize>, QueueError> {
         match self.queue.approximate_count().await {
-            Err(QueueError::NoSuchQueue) => Ok(0),
-            counted => counted,
+            Err(QueueError::NoSuchQueue) => Ok(None),
+            counted => counted.map(Some),
         }
     }
+}
+
+/// What was found by reading only.
+pub(super) struct Observed {
+    pub(super) queue_exists: bool,
+    pub(super) census: Census,
+    pub(super) listing: Listing,
 }

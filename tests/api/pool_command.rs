@@ -136,7 +136,7 @@ async fn status_tells_what_is_there_and_changes_nothing() {
     assert_eq!(
         result(&ended),
         json!({
-            "queue": { "name": POOL_QUEUE, "messages": 4, "poison_messages": 1 },
+            "queue": { "name": POOL_QUEUE, "exists": true, "messages": 4, "poison_messages": 1 },
             "rooms": {
                 "prefix": "vbv-", "total": 9, "max": 500,
                 "ready": 2, "warming": 1, "past_age": 2, "handed_out": 3, "unmarked": 1,
@@ -179,8 +179,11 @@ async fn status_of_a_deployment_that_has_never_run_is_empty_and_makes_no_queue()
 
     assert_succeeded(&ended);
     let status = result(&ended);
-    assert_eq!(status["queue"], json!({ "name": POOL_QUEUE, "messages": 0, "poison_messages": 0 }));
+    let queue = json!({ "name": POOL_QUEUE, "exists": false, "messages": 0, "poison_messages": 0 });
+    assert_eq!(status["queue"], queue);
     assert_eq!(status["pool"], json!({ "in_pool": 0, "target": 4, "missing": 4 }));
+    let readable = run(&world, "status").await;
+    assert!(readable.stdout.iter().any(|line| line.contains("no such queue yet")), "{readable:#?}");
     assert_only_read(world.queue.traffic());
 }
 
