@@ -1,7 +1,7 @@
 //! What the program writes while it runs: on stdout one JSON object a line, on stderr nothing, for the Functions host
 //! logs every line there as an error. That no secret is in it is the subject of `leaks.rs`.
 
-use maxconf_simulators::{GenesysToken, entra};
+use maxconf_simulators::{Fault, GenesysToken, Matching, Times, entra};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -109,4 +109,20 @@ async fn the_time_until_the_next_try_is_a_number() {
     eventually("Entra's keys cannot be read", async || !tries().is_empty()).await;
 
     assert!(tries().iter().all(|event| event["retry_in_ms"].is_u64()), "{:#?}", tries());
+}
+
+#[tokio::test]
+async fn an_outage_of_the_queue_is_told_as_often_as_the_queue_is_asked() {
+    let (app, program) = TestApp::with().set("POOL_PREFETCH", 1).start_program().await;
+    app.queue.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+    let told = || {
+        let mut events = program.events();
+        events.retain(|event| event["message"] == "no messages could be received");
+        events.into_iter().map(|event| event["error"].to_string()).collect::<Vec<_>>()
+    };
+
+    // After five the queue is left alone for a while; the sixth comes when it is asked again.
+    eventually("it has been left alone and asked again", async || told().len() > 5).await;
+
+    assert!(told().iter().all(|error| error.contains("503")), "{:#?}", told());
 }

@@ -70,7 +70,7 @@ impl Inner {
             match self.queue.receive(count - leased.len(), self.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.queue_trouble(error).await,
-                Err(error) => warn!(%error, "no messages could be received"),
+                Err(error) => log(&error),
             }
         }
         if leased.is_empty() {
@@ -105,7 +105,7 @@ impl Inner {
                 return PAUSE_WHILE_WAITED_FOR;
             }
         }
-        warn!(%error, "no messages could be received");
+        log(&error);
         self.stash.answer_all(&NoReadyRoom::Queue(error));
         PAUSE_AFTER_TROUBLE
     }
@@ -181,5 +181,12 @@ impl Inner {
         if let Err(error) = self.queue.discard(message).await {
             info!(room, %error, "dead message could not be deleted");
         }
+    }
+}
+
+/// Once for each time that the queue was asked: through an outage it would be said every second that it is not.
+fn log(error: &QueueError) {
+    if *error != QueueError::Suspended {
+        warn!(%error, "no messages could be received");
     }
 }
