@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::config::{self, ConfigParts, UnknownVariable};
 use crate::output::{Output, Unwritten};
+use crate::progress_bar::ProgressBar;
 use finding::{Finding, Section, Verdict};
 use report::Report;
 
@@ -37,13 +38,16 @@ pub async fn run(
     clock: Clock,
     output: Output,
 ) -> Result<u8, Unwritten> {
+    let progress = ProgressBar::begin();
+    progress.plan(5);
     let (pexip, storage, entra, genesys, pool) = tokio::join!(
-        pexip::examine(&settings, &clock),
-        storage::examine(&settings, &clock),
-        entra::examine(&settings, &clock),
-        genesys::examine(&settings, &clock),
-        pool::examine(&settings, &clock),
+        followed(&progress, pexip::examine(&settings, &clock)),
+        followed(&progress, storage::examine(&settings, &clock)),
+        followed(&progress, entra::examine(&settings, &clock)),
+        followed(&progress, genesys::examine(&settings, &clock)),
+        followed(&progress, pool::examine(&settings, &clock)),
     );
+    drop(progress);
     let report = Report::of(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
     output.write(&report.text(), &report.json())?;
     Ok(match report.count(Verdict::NotFine) {
@@ -51,6 +55,13 @@ pub async fn run(
         0 => 0,
         _ => 1,
     })
+}
+
+/// Shows when it is done: whoever is silent keeps the others' findings waiting, too.
+async fn followed(progress: &ProgressBar, examination: impl Future<Output = Section>) -> Section {
+    let section = examination.await;
+    progress.step();
+    section
 }
 
 fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable]) -> Section {

@@ -32,6 +32,11 @@ impl ProgressBar {
         self.bar.set_position(done as u64);
     }
 
+    /// One more is done.
+    pub(crate) fn step(&self) {
+        self.bar.inc(1);
+    }
+
     /// What is waited for.
     pub(crate) fn say(&self, wait: &str) {
         if !self.bar.is_hidden() {
