@@ -21,6 +21,16 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 const INVOCATION: &str = "3f2b8c1e-5d4a-4b6f-9e7d-0a1b2c3d4e5f";
 
+/// What is told of a create that ended well.
+const OF_A_CREATE: [(&str, &str); 6] = [
+    ("http.request.method", "POST"),
+    ("http.route", "/room/create"),
+    ("http.response.status_code", "200"),
+    ("code", "ok"),
+    ("invocation_id", INVOCATION),
+    ("request_id", "create-1"),
+];
+
 /// The program, and whom it tells what it does.
 struct Told {
     app: TestApp,
@@ -114,15 +124,7 @@ async fn a_create_is_one_trace_of_the_request_and_its_calls() {
     let heard = told.heard().await;
 
     let create = heard.span("POST /room/create");
-    let expected = [
-        ("http.request.method", "POST"),
-        ("http.route", "/room/create"),
-        ("http.response.status_code", "200"),
-        ("code", "ok"),
-        ("invocation_id", INVOCATION),
-        ("request_id", "create-1"),
-    ];
-    let expected: BTreeMap<_, _> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let expected: BTreeMap<_, _> = OF_A_CREATE.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     assert_eq!(create.attributes, expected, "and nothing else");
     assert_eq!((create.trace.as_str(), create.parent.as_str()), (TRACE, PARENT), "in the caller's trace");
     assert_eq!((create.kind.as_str(), create.failed, create.events), ("server", false, 0));

@@ -16,24 +16,20 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use crate::collector::Words;
-use crate::server::Server;
-use crate::tls::SelfSigned;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 /// More than a whole batch takes; what would be larger is no telemetry.
 const LARGEST_BATCH: u64 = 16 * 1024 * 1024;
 
-/// A resource's endpoint on loopback, by https as the real one, that keeps what it is sent.
-#[derive(Debug)]
-pub struct ApplicationInsightsSimulator {
-    resource: Arc<Resource>,
-    traffic: Traffic,
-    server: Server,
-}
+/// What names the resource, and lets anybody send to it.
+const INSTRUMENTATION_KEY: &str = "5ca1ab1e-feed-4bad-8bee-decafc0ffee0";
 
-#[derive(Debug)]
-struct Resource {
-    key: &'static str,
+/// A resource's endpoint on loopback that keeps what it is sent. The real one is called by https.
+pub type ApplicationInsightsSimulator = Simulator<Resource>;
+
+/// What a resource knows.
+#[derive(Debug, Default)]
+pub struct Resource {
     received: Mutex<Received>,
 }
 
@@ -58,45 +54,34 @@ pub struct TrackedItem {
 }
 
 impl ApplicationInsightsSimulator {
-    /// Starts with nothing received, on a port that the system chooses.
-    pub async fn start(certificate: &SelfSigned) -> Self {
-        let resource = Arc::new(Resource { key: "5ca1ab1e-feed-4bad-8bee-decafc0ffee0", received: Mutex::default() });
-        let traffic = Traffic::default();
-        let router = Router::new().route("/v2/track", post(track)).with_state(Arc::clone(&resource));
-        let server = Server::start_tls(traffic.watch(router), certificate).await;
-        Self { resource, traffic, server }
-    }
-
     /// As Azure shows it, and `APPLICATIONINSIGHTS_CONNECTION_STRING` takes it.
     pub fn connection_string(&self) -> String {
-        let (key, url) = (self.resource.key, self.server.url());
+        let url = self.server.url();
         let application = "8d1c9b53-2f6e-4a70-b1a4-6f0a5f2d3c4e";
-        format!("InstrumentationKey={key};IngestionEndpoint={url};LiveEndpoint={url};ApplicationId={application}")
+        format!(
+            "InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={url};LiveEndpoint={url};ApplicationId={application}"
+        )
     }
 
     /// What names the resource, and lets anybody send to it.
     pub fn instrumentation_key(&self) -> &'static str {
-        self.resource.key
-    }
-
-    /// What it was sent, and how to make it fail.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Closes the listener and every connection; from then on connections are refused.
-    pub async fn stop(&self) {
-        self.server.stop().await;
+        INSTRUMENTATION_KEY
     }
 
     /// The items so far.
     pub fn items(&self) -> Vec<TrackedItem> {
-        self.resource.received().items.clone()
+        self.system.received().items.clone()
     }
 
     /// Everything it was sent, as text.
     pub fn text(&self) -> String {
-        self.resource.received().text.clone()
+        self.system.received().text.clone()
+    }
+}
+
+impl System for Resource {
+    fn router(self: &Arc<Self>) -> Router {
+        Router::new().route("/v2/track", post(track)).with_state(Arc::clone(self))
     }
 }
 
@@ -110,7 +95,7 @@ impl Resource {
 async fn track(State(resource): State<Arc<Resource>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(text) = unpacked(&headers, &body) else { return answer(StatusCode::BAD_REQUEST, 0, 0) };
     let envelopes: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-    let items: Option<Vec<_>> = envelopes.iter().map(|envelope| item(envelope, resource.key)).collect();
+    let items: Option<Vec<_>> = envelopes.iter().map(item).collect();
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         return answer(StatusCode::BAD_REQUEST, envelopes.len(), 0);
     };
@@ -138,10 +123,10 @@ fn unpacked(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// An envelope for the resource with this key, with all that the schema requires.
-fn item(envelope: &Value, key: &str) -> Option<TrackedItem> {
+/// An envelope for this resource, with all that the schema requires.
+fn item(envelope: &Value) -> Option<TrackedItem> {
     let data = &envelope["data"];
-    let is_whole = envelope["iKey"] == key
+    let is_whole = envelope["iKey"] == INSTRUMENTATION_KEY
         && envelope["name"].as_str()?.starts_with("Microsoft.ApplicationInsights.")
         && envelope["time"].as_str()?.ends_with('Z')
         && data["baseData"]["ver"] == 2;

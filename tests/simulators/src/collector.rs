@@ -20,19 +20,17 @@ use opentelemetry_proto::tonic::trace::v1::{Span, status};
 use prost::Message;
 use url::Url;
 
-use crate::server::Server;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 /// Attributes or labels, each as text.
 pub type Words = BTreeMap<String, String>;
 
 /// A collector on loopback that keeps what it is sent.
-#[derive(Debug)]
-pub struct CollectorSimulator {
-    received: Arc<Mutex<Received>>,
-    traffic: Traffic,
-    server: Server,
-}
+pub type CollectorSimulator = Simulator<Kept>;
+
+/// What a collector was sent.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<Received>);
 
 #[derive(Debug, Default)]
 struct Received {
@@ -75,62 +73,52 @@ pub struct ReceivedPoint {
 }
 
 impl CollectorSimulator {
-    /// Starts with nothing received, on a port that the system chooses.
-    pub async fn start() -> Self {
-        let received = Arc::<Mutex<Received>>::default();
-        let traffic = Traffic::default();
-        let router = Router::new().route("/v1/traces", post(take_traces)).route("/v1/metrics", post(take_metrics));
-        let server = Server::start(traffic.watch(router.with_state(Arc::clone(&received)))).await;
-        Self { received, traffic, server }
-    }
-
     /// Its address, as `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
     pub fn url(&self) -> Url {
         self.server.url()
     }
 
-    /// What it was sent, and how to make it fail.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Closes the listener and every connection; from then on connections are refused.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
     /// The spans so far.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
-        lock(&self.received).spans.clone()
+        self.system.received().spans.clone()
     }
 
     /// The points of all metrics so far.
     pub fn points(&self) -> Vec<ReceivedPoint> {
-        lock(&self.received).points.clone()
+        self.system.received().points.clone()
     }
 
     /// Everything it was sent, as far as it is text: Protobuf keeps texts as they are.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.received).bytes).into_owned()
+        String::from_utf8_lossy(&self.system.received().bytes).into_owned()
     }
 }
 
-fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
+impl System for Kept {
+    fn router(self: &Arc<Self>) -> Router {
+        let router = Router::new().route("/v1/traces", post(take_traces)).route("/v1/metrics", post(take_metrics));
+        router.with_state(Arc::clone(self))
+    }
 }
 
-async fn take_traces(State(received): State<Arc<Mutex<Received>>>, headers: HeaderMap, body: Bytes) -> Response {
+impl Kept {
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn take_traces(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(sent) = read::<ExportTraceServiceRequest>(&headers, &body) else { return refusal() };
-    let mut received = lock(&received);
+    let mut received = kept.received();
     received.bytes.extend_from_slice(&body);
     let spans = sent.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     received.spans.extend(spans.flat_map(|scope| scope.spans).map(ReceivedSpan::from));
     taken()
 }
 
-async fn take_metrics(State(received): State<Arc<Mutex<Received>>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn take_metrics(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(sent) = read::<ExportMetricsServiceRequest>(&headers, &body) else { return refusal() };
-    let mut received = lock(&received);
+    let mut received = kept.received();
     received.bytes.extend_from_slice(&body);
     for resource in sent.resource_metrics {
         let source = resource.resource.map(|resource| words(resource.attributes)).unwrap_or_default();

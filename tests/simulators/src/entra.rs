@@ -5,16 +5,13 @@ mod federation;
 mod signing_key;
 mod token;
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::Router;
 use serde_json::Value;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use crate::server::Server;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 pub use signing_key::SigningKey;
 pub use token::TokenBuilder;
@@ -41,12 +38,7 @@ pub const CLIENT_SECRET: &str = "idim-client-secret";
 pub const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
 
 /// An Entra tenant on loopback.
-#[derive(Debug)]
-pub struct EntraSimulator {
-    tenant: Arc<Tenant>,
-    traffic: Traffic,
-    server: Server,
-}
+pub type EntraSimulator = Simulator<Tenant>;
 
 /// Which tokens the manifest of the API asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +49,9 @@ pub enum Version {
     V2,
 }
 
+/// What a tenant knows.
 #[derive(Debug)]
-struct Tenant {
+pub struct Tenant {
     /// Without a trailing slash; known once the server listens.
     authority: OnceLock<String>,
     directory: Mutex<Directory>,
@@ -83,45 +76,6 @@ struct Client {
 }
 
 impl EntraSimulator {
-    /// Starts a tenant on a port that the system chooses.
-    pub async fn start() -> Self {
-        Self::start_on(0).await.expect("the system has a free port on loopback")
-    }
-
-    /// Starts a tenant on the given port.
-    pub async fn start_on(port: u16) -> io::Result<Self> {
-        let (tenant, traffic, router) = Self::new_tenant();
-        let server = Server::start_on(router, port).await?;
-        Ok(Self::known_at(server, tenant, traffic))
-    }
-
-    /// Starts a tenant that is called by https.
-    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
-        let (tenant, traffic, router) = Self::new_tenant();
-        Self::known_at(Server::start_tls(router, certificate).await, tenant, traffic)
-    }
-
-    fn known_at(server: Server, tenant: Arc<Tenant>, traffic: Traffic) -> Self {
-        tenant.authority.get_or_init(|| server.url().as_str().trim_end_matches('/').to_owned());
-        Self { tenant, traffic, server }
-    }
-
-    fn new_tenant() -> (Arc<Tenant>, Traffic, Router) {
-        let tenant = Arc::new(Tenant {
-            authority: OnceLock::new(),
-            directory: Mutex::new(Directory {
-                clients: vec![Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES)],
-                keys: vec![SigningKey::published(0)],
-                keys_made: 1,
-                raw_jwks: None,
-                version: Version::V2,
-            }),
-        });
-        let traffic = Traffic::default();
-        let router = traffic.watch(endpoints::router(Arc::clone(&tenant)));
-        (tenant, traffic, router)
-    }
-
     /// Where discovery starts, as `ENTRA_AUTHORITY_URL` takes it.
     pub fn authority_url(&self) -> Url {
         self.server.url()
@@ -149,14 +103,14 @@ impl EntraSimulator {
 
     /// Registers a client with a secret and app roles, or replaces the one with this id.
     pub fn register_client(&self, client_id: &str, secret: &str, roles: &[&str]) {
-        let mut directory = self.tenant.directory();
+        let mut directory = self.system.directory();
         directory.clients.retain(|client| client.id != client_id);
         directory.clients.push(Client::new(client_id, secret, roles));
     }
 
     /// Gives a client a federated credential: GitHub's jobs with this subject need no secret.
     pub fn trust_github(&self, client_id: &str, subject: &str) {
-        let mut directory = self.tenant.directory();
+        let mut directory = self.system.directory();
         for client in directory.clients.iter_mut().filter(|client| client.id == client_id) {
             client.trusted_subject = Some(subject.to_owned());
         }
@@ -164,23 +118,23 @@ impl EntraSimulator {
 
     /// Which version of tokens the token endpoint issues, v2.0 by default.
     pub fn issue_version(&self, version: Version) {
-        self.tenant.directory().version = version;
+        self.system.directory().version = version;
     }
 
     /// A token by hand, valid as it is: v2.0, for the room API, of the client that exists from the start.
     pub fn token(&self) -> TokenBuilder {
         let client = Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES);
-        TokenBuilder::new(self.tenant.authority(), &client, self.tenant.newest_key())
+        TokenBuilder::new(self.system.authority(), &client, self.system.newest_key())
     }
 
     /// The published keys, the newest last.
     pub fn keys(&self) -> Vec<SigningKey> {
-        self.tenant.directory().keys.clone()
+        self.system.directory().keys.clone()
     }
 
     /// Publishes another key beside the old ones and signs with it from now on.
     pub fn rotate(&self) -> SigningKey {
-        let mut directory = self.tenant.directory();
+        let mut directory = self.system.directory();
         let key = SigningKey::published(directory.keys_made);
         directory.keys_made += 1;
         directory.keys.push(key.clone());
@@ -189,32 +143,40 @@ impl EntraSimulator {
 
     /// Publishes this key no longer.
     pub fn remove_key(&self, kid: &str) {
-        self.tenant.directory().keys.retain(|key| key.kid != kid);
+        self.system.directory().keys.retain(|key| key.kid != kid);
     }
 
     /// Answers exactly this text for the keys of both versions, or the real keys again.
     pub fn publish_raw_jwks(&self, jwks: Option<String>) {
-        self.tenant.directory().raw_jwks = jwks;
+        self.system.directory().raw_jwks = jwks;
     }
 
     /// A key as the v2.0 key set shows it, so that a test can put sets together.
     pub fn jwk_json(&self, key: &SigningKey) -> Value {
-        key.jwk(Some(&self.tenant.issuer_template()))
+        key.jwk(Some(&self.system.issuer_template()))
+    }
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        let directory = Directory {
+            clients: vec![Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES)],
+            keys: vec![SigningKey::published(0)],
+            keys_made: 1,
+            raw_jwks: None,
+            version: Version::V2,
+        };
+        Self { authority: OnceLock::new(), directory: Mutex::new(directory) }
+    }
+}
+
+impl System for Tenant {
+    fn router(self: &Arc<Self>) -> Router {
+        endpoints::router(Arc::clone(self))
     }
 
-    /// What was received, and the faults.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Stops answering.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Answers again at the same address.
-    pub async fn restart(&self) {
-        self.server.restart().await;
+    fn listens_at(&self, address: &Url) {
+        self.authority.get_or_init(|| address.as_str().trim_end_matches('/').to_owned());
     }
 }
 
@@ -223,7 +185,7 @@ impl Tenant {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empty only for a request that arrives in the instant between listening and `start_on` returning.
+    /// Empty only for a request that arrives in the instant between listening and its being told.
     fn authority(&self) -> &str {
         self.authority.get().map_or("", String::as_str)
     }

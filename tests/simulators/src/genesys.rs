@@ -4,19 +4,16 @@ mod endpoints;
 mod token;
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::identifier::random;
-use crate::server::Server;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 pub use token::GenesysToken;
 
@@ -26,16 +23,12 @@ pub const ORGANIZATION_ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 /// OAuth client of tokens that name no other: the agents' widget.
 pub const OAUTH_CLIENT_ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
-/// The platform API of a Genesys Cloud region on loopback.
-#[derive(Debug)]
-pub struct GenesysSimulator {
-    region: Arc<Region>,
-    traffic: Traffic,
-    server: Server,
-}
+/// The platform API of a Genesys Cloud region on loopback; without tokens at first.
+pub type GenesysSimulator = Simulator<Region>;
 
+/// What a region knows.
 #[derive(Debug, Default)]
-struct Region {
+pub struct Region {
     tokens: Mutex<HashMap<String, Issued>>,
 }
 
@@ -47,31 +40,6 @@ struct Issued {
 }
 
 impl GenesysSimulator {
-    /// Starts a region without tokens on a port that the system chooses.
-    pub async fn start() -> Self {
-        Self::start_on(0).await.expect("the system has a free port on loopback")
-    }
-
-    /// Starts a region without tokens on the given port.
-    pub async fn start_on(port: u16) -> io::Result<Self> {
-        let (region, traffic, router) = Self::new_region();
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { region, traffic, server })
-    }
-
-    /// Starts a region without tokens that is called by https.
-    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
-        let (region, traffic, router) = Self::new_region();
-        Self { region, traffic, server: Server::start_tls(router, certificate).await }
-    }
-
-    fn new_region() -> (Arc<Region>, Traffic, Router) {
-        let region = Arc::<Region>::default();
-        let traffic = Traffic::default();
-        let router = traffic.watch(endpoints::router(Arc::clone(&region)));
-        (region, traffic, router)
-    }
-
     /// Address of the platform API, as `GENESYS_API_URL` takes it.
     pub fn api_url(&self) -> Url {
         self.server.url()
@@ -96,34 +64,25 @@ impl GenesysSimulator {
     pub fn issue(&self, token: GenesysToken) -> String {
         let text = BASE64_URL_SAFE_NO_PAD.encode(random::<48>());
         let issued = Issued { token, used_at: Instant::now(), idle_timer_resets: 0 };
-        self.region.tokens().insert(text.clone(), issued);
+        self.system.tokens().insert(text.clone(), issued);
         text
     }
 
     /// Ends a token; from now on it is not known.
     pub fn revoke(&self, token: &str) {
-        self.region.tokens().remove(token);
+        self.system.tokens().remove(token);
     }
 
     /// How often `tokens/me` was asked about this token without `preserveIdleTTL=true`, which keeps an idle desktop alive.
     pub fn idle_timer_resets(&self, token: &str) -> usize {
-        let tokens = self.region.tokens();
+        let tokens = self.system.tokens();
         tokens.get(token).map_or(0, |issued| issued.idle_timer_resets)
     }
+}
 
-    /// What was received, and the faults.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Stops answering; the tokens stay.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Answers again at the same address.
-    pub async fn restart(&self) {
-        self.server.restart().await;
+impl System for Region {
+    fn router(self: &Arc<Self>) -> Router {
+        endpoints::router(Arc::clone(self))
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
 //! - [`functions_host`]: Azure Functions' host, which stands between the service and its callers
 //! - [`traffic`]: what each of them has received, and how to make them fail
+//! - [`simulator`]: what they have in common
 //! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
 //!
 //! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
@@ -27,6 +28,7 @@ pub mod npm;
 pub mod pexip;
 pub mod queue;
 pub mod server;
+pub mod simulator;
 pub mod tls;
 pub mod traffic;
 pub mod world;

@@ -18,7 +18,6 @@ mod upkeep;
 mod validation;
 mod watchers;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,11 +27,9 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use time::OffsetDateTime;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use crate::server::Server;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 use live::Participant;
 use platform::Platform;
@@ -54,45 +51,21 @@ const SOME_NODE: &str = "10.47.2.20";
 /// The name of the Conferencing Node that every platform has.
 const CONFERENCING_NODE: &str = "conf-1";
 
-/// A management node on loopback, and the platform behind it.
-#[derive(Debug)]
-pub struct PexipSimulator {
-    platform: Arc<Platform>,
-    traffic: Traffic,
-    server: Server,
-}
+/// A management node on loopback, and the platform behind it; without rooms at first.
+pub type PexipSimulator = Simulator<Platform>;
 
-impl PexipSimulator {
-    /// Starts a node without rooms on a port that the system chooses.
-    pub async fn start() -> Self {
-        Self::start_on(0).await.expect("the system has a free port on loopback")
-    }
-
-    /// Starts a node without rooms on the given port.
-    pub async fn start_on(port: u16) -> io::Result<Self> {
-        let (platform, traffic, router) = Self::new_platform();
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { platform, traffic, server })
-    }
-
-    /// Starts a node without rooms that is called by https.
-    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
-        let (platform, traffic, router) = Self::new_platform();
-        Self { platform, traffic, server: Server::start_tls(router, certificate).await }
-    }
-
-    fn new_platform() -> (Arc<Platform>, Traffic, Router) {
-        let platform = Arc::new(Platform::default());
-        let traffic = Traffic::default();
+impl System for Platform {
+    fn router(self: &Arc<Self>) -> Router {
         let api = configuration::router()
             .merge(status::router())
             .merge(upkeep::router())
-            .route_layer(middleware::from_fn_with_state(Arc::clone(&platform), authentication::require))
-            .with_state(Arc::clone(&platform));
-        let router = traffic.watch(Router::new().merge(api).fallback(not_found));
-        (platform, traffic, router)
+            .route_layer(middleware::from_fn_with_state(Arc::clone(self), authentication::require))
+            .with_state(Arc::clone(self));
+        Router::new().merge(api).fallback(not_found)
     }
+}
 
+impl PexipSimulator {
     /// Address of the node, as `PEXIP_MANAGEMENT_URL` takes it.
     pub fn management_url(&self) -> Url {
         self.server.url()
@@ -105,52 +78,52 @@ impl PexipSimulator {
 
     /// The password that is accepted now.
     pub fn password(&self) -> String {
-        self.platform.state().password.clone()
+        self.system.state().password.clone()
     }
 
     /// Changes the password; the old one is refused from now on.
     pub fn set_password(&self, password: &str) {
-        password.clone_into(&mut self.platform.state().password);
+        password.clone_into(&mut self.system.state().password);
     }
 
     /// Least length of a PIN that is written from now on, 6 by default.
     pub fn set_min_pin_length(&self, length: usize) {
-        self.platform.state().min_pin_length = length;
+        self.system.state().min_pin_length = length;
     }
 
     /// Release and build of the Conferencing Nodes, such as `40 (79715.0.0)`.
     pub fn set_release(&self, release: &str) {
-        release.clone_into(&mut self.platform.state().release);
+        release.clone_into(&mut self.system.state().release);
     }
 
     /// Whether `Location` names the host, as older releases did; by default it is a path.
     pub fn use_absolute_location(&self, absolute: bool) {
-        self.platform.absolute_location.store(absolute, Ordering::Relaxed);
+        self.system.absolute_location.store(absolute, Ordering::Relaxed);
     }
 
     /// Status of a successful disconnect: 202 by default, 200 has been seen as well.
     pub fn disconnect_status(&self, status: u16) {
-        self.platform.disconnect_status.store(status, Ordering::Relaxed);
+        self.system.disconnect_status.store(status, Ordering::Relaxed);
     }
 
     /// Adds an object that rooms may name in `automatic_participants`.
     pub fn add_automatic_participant(&self, id: u64, alias: &str) {
-        self.platform.state().automatic_participants.insert(id, alias.to_owned());
+        self.system.state().automatic_participants.insert(id, alias.to_owned());
     }
 
     /// All rooms by id.
     pub fn rooms(&self) -> Vec<StoredRoom> {
-        self.platform.state().rooms.values().cloned().collect()
+        self.system.state().rooms.values().cloned().collect()
     }
 
     /// The room of this name.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
-        self.platform.state().rooms.named(name).cloned()
+        self.system.state().rooms.named(name).cloned()
     }
 
     /// Stores a room without checking it, under its own id or the next one, and returns the id.
     pub fn insert(&self, room: StoredRoom) -> u64 {
-        let mut state = self.platform.state();
+        let mut state = self.system.state();
         let id = state.rooms.store(room);
         state.rooms.count_at_least_from(id + 1);
         id
@@ -158,20 +131,20 @@ impl PexipSimulator {
 
     /// Removes a room as somebody else would, whoever is in it; returns it if it was there.
     pub fn remove(&self, name: &str) -> Option<StoredRoom> {
-        let mut state = self.platform.state();
+        let mut state = self.system.state();
         let id = state.rooms.named(name)?.id;
         state.rooms.remove(id)
     }
 
     /// Every tag but the empty one that was ever written to rooms of this name, in order, repetitions included.
     pub fn tag_history(&self, name: &str) -> Vec<String> {
-        let state = self.platform.state();
+        let state = self.system.state();
         state.tag_history.get(name).cloned().unwrap_or_default()
     }
 
     /// Comes back from a backup: only these rooms exist, and ids are counted again from an older number.
     pub fn restore_backup(&self, rooms: Vec<StoredRoom>, next_id: u64) {
-        let mut state = self.platform.state();
+        let mut state = self.system.state();
         state.rooms.clear();
         for room in rooms {
             state.rooms.store(room);
@@ -181,26 +154,26 @@ impl PexipSimulator {
 
     /// Starts a Conferencing Node of the platform. Events and status name it by this address; it is called elsewhere.
     pub async fn conferencing_node(&self, address: &str) -> ConferencingNode {
-        ConferencingNode::start(Arc::clone(&self.platform), address).await
+        ConferencingNode::start(Arc::clone(&self.system), address).await
     }
 
     /// How long what is written from now on takes to reach the Conferencing Nodes; at once by default.
     pub fn set_replication_delay(&self, delay: Duration) {
-        self.platform.state().rooms.set_replication_delay(delay);
+        self.system.state().rooms.set_replication_delay(delay);
     }
 
     /// Moves the platform's clock forward: replication and the lifetime of tokens go by it. The `Date` of answers does
     /// not, since real clocks need not agree either.
     pub fn advance(&self, by: Duration) {
-        self.platform.state().clock.advance(by);
+        self.system.state().clock.advance(by);
         // What has become due happens as soon as anybody looks.
-        drop(self.platform.state());
+        drop(self.system.state());
     }
 
     /// From now on what happens in conferences is sent to this address, with Basic authentication unless the user's name
     /// is empty.
     pub fn event_sink(&self, url: Url, username: &str, password: &str) -> EventSink {
-        self.platform.state().live.sinks.add(url, username, password)
+        self.system.state().live.sinks.add(url, username, password)
     }
 
     /// Somebody joins without a Conferencing Node; the conference starts if it was not running. Returns the
@@ -220,34 +193,19 @@ impl PexipSimulator {
     }
 
     fn enter(&self, participant: impl FnOnce(OffsetDateTime) -> Participant) -> String {
-        let mut state = self.platform.state();
+        let mut state = self.system.state();
         let participant = participant(state.clock.now());
         state.enter(participant)
     }
 
     /// Everybody leaves, and the conference ends.
     pub fn leave_all(&self, name: &str) {
-        self.platform.state().live.end(name, "Call disconnected");
+        self.system.state().live.end(name, "Call disconnected");
     }
 
     /// Whether anybody at all, dialled legs included, is in the room or on its way in.
     pub fn is_running(&self, name: &str) -> bool {
-        self.platform.state().live.is_running(name)
-    }
-
-    /// What was received, and the faults.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Stops answering; the rooms stay.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Answers again at the same address.
-    pub async fn restart(&self) {
-        self.server.restart().await;
+        self.system.state().live.is_running(name)
     }
 }
 

@@ -8,18 +8,15 @@ mod shared_key;
 mod store;
 mod xml;
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use time::OffsetDateTime;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use crate::server::Server;
-use crate::traffic::Traffic;
+use crate::simulator::{Simulator, System};
 
 use shared_key::AccountKey;
 use store::Store;
@@ -41,13 +38,8 @@ pub fn account_sas() -> String {
     shared_access::for_account(&AccountKey::published(), "raupdlc", tomorrow)
 }
 
-/// A Queue Storage account on loopback.
-#[derive(Debug)]
-pub struct QueueSimulator {
-    account: Arc<Account>,
-    traffic: Traffic,
-    server: Server,
-}
+/// A Queue Storage account on loopback; empty at first.
+pub type QueueSimulator = Simulator<Account>;
 
 /// A message as it lies in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,43 +56,15 @@ pub struct StoredMessage {
     pub visible_at: OffsetDateTime,
 }
 
+/// What an account knows.
 #[derive(Debug)]
-struct Account {
+pub struct Account {
     store: Mutex<Store>,
     key: AccountKey,
     accepts_bearer_tokens: AtomicBool,
 }
 
 impl QueueSimulator {
-    /// Starts an empty account on a port that the system chooses.
-    pub async fn start() -> Self {
-        Self::start_on(0).await.expect("the system has a free port on loopback")
-    }
-
-    /// Starts an empty account on the given port.
-    pub async fn start_on(port: u16) -> io::Result<Self> {
-        let (account, traffic, router) = Self::new_account();
-        let server = Server::start_on(router, port).await?;
-        Ok(Self { account, traffic, server })
-    }
-
-    /// Starts an empty account that is called by https.
-    pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
-        let (account, traffic, router) = Self::new_account();
-        Self { account, traffic, server: Server::start_tls(router, certificate).await }
-    }
-
-    fn new_account() -> (Arc<Account>, Traffic, Router) {
-        let account = Arc::new(Account {
-            store: Mutex::default(),
-            key: AccountKey::published(),
-            accepts_bearer_tokens: AtomicBool::new(false),
-        });
-        let traffic = Traffic::default();
-        let router = traffic.watch(operations::router(Arc::clone(&account)));
-        (account, traffic, router)
-    }
-
     /// Address of the account; a queue's address is this, a slash and its name.
     pub fn url(&self) -> Url {
         self.server.url().join(ACCOUNT).expect("an account name is a path")
@@ -122,7 +86,7 @@ impl QueueSimulator {
     /// Query of a service SAS for one queue with the given permissions (some of `raup`), valid for a day.
     pub fn queue_sas(&self, queue: &str, permissions: &str) -> String {
         shared_access::for_queue(
-            &self.account.key,
+            &self.system.key,
             queue,
             permissions,
             OffsetDateTime::now_utc() + Duration::from_hours(24),
@@ -131,12 +95,12 @@ impl QueueSimulator {
 
     /// Whether any bearer token is let in, as a managed identity would send it.
     pub fn accept_bearer_tokens(&self, accept: bool) {
-        self.account.accepts_bearer_tokens.store(accept, Ordering::Relaxed);
+        self.system.accepts_bearer_tokens.store(accept, Ordering::Relaxed);
     }
 
     /// Moves the queue's own clock forward: leases run out, hidden messages appear, old ones expire.
     pub fn advance(&self, by: Duration) {
-        self.account.store().advance(by);
+        self.system.store().advance(by);
     }
 
     /// Puts a message that is visible at once and lives for 7 days; creates the queue.
@@ -146,27 +110,24 @@ impl QueueSimulator {
 
     /// Puts a message that becomes visible later and lives for 7 days; creates the queue.
     pub fn put_hidden(&self, queue: &str, text: &str, hidden: Duration) {
-        self.account.store().ensure(queue).put(text.to_owned(), hidden, Some(DEFAULT_TIME_TO_LIVE));
+        self.system.store().ensure(queue).put(text.to_owned(), hidden, Some(DEFAULT_TIME_TO_LIVE));
     }
 
     /// All messages of a queue that have not expired, in the order in which they are or become visible.
     pub fn messages(&self, queue: &str) -> Vec<StoredMessage> {
-        self.account.store().open(queue).map(|open| open.stored()).unwrap_or_default()
+        self.system.store().open(queue).map(|open| open.stored()).unwrap_or_default()
     }
+}
 
-    /// What was received, and the faults.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+impl Default for Account {
+    fn default() -> Self {
+        Self { store: Mutex::default(), key: AccountKey::published(), accepts_bearer_tokens: AtomicBool::new(false) }
     }
+}
 
-    /// Stops answering; the messages stay.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Answers again at the same address.
-    pub async fn restart(&self) {
-        self.server.restart().await;
+impl System for Account {
+    fn router(self: &Arc<Self>) -> Router {
+        operations::router(Arc::clone(self))
     }
 }
 

@@ -13,7 +13,7 @@ use super::sessions::{Sessions, TIMED_OUT};
 
 /// The platform behind the addresses of all its nodes.
 #[derive(Debug)]
-pub(super) struct Platform {
+pub struct Platform {
     state: Mutex<State>,
     pub(super) absolute_location: AtomicBool,
     pub(super) disconnect_status: AtomicU16,
