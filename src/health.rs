@@ -5,7 +5,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::auth::EntraVerifier;
 use crate::config::ServerConfig;
@@ -94,8 +94,15 @@ impl Health {
 
     /// The dependencies' state, not older than a few seconds. Probes at the same time share one check.
     pub async fn readiness(&self) -> Readiness {
+        let health = self.clone();
         // Boxed, because the queue library's futures are large.
-        self.last.get_with((), Box::pin(self.check())).await
+        let asked = async move { health.last.get_with((), Box::pin(health.check())).await };
+        // In a task of its own: a prober who hangs up would otherwise have the next one ask anew, and many of them use
+        // up the budget for calls.
+        match tokio::spawn(asked.in_current_span()).await {
+            Ok(readiness) => readiness,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     async fn check(&self) -> Readiness {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::Reason;
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
@@ -138,9 +138,7 @@ impl GenesysVerifier {
             GENESYS_LOOKUPS.count(["cache".into()]);
             return verdict;
         }
-        let shared = async { Err(self.look_up(hash, token, address).await) };
-        let Err(verdict) = self.0.under_way.try_get_with(hash, shared).await;
-        let verdict = Arc::unwrap_or_clone(verdict);
+        let verdict = self.share_a_look_up(hash, token.clone(), address).await;
         if let Err(refusal @ (GenesysRefusal::Unavailable(..) | GenesysRefusal::Busy(_))) = &verdict
             && let Some(caller) = self.0.verdicts.last_known(&hash).await
         {
@@ -149,6 +147,20 @@ impl GenesysVerifier {
             return Ok(caller);
         }
         verdict
+    }
+
+    /// In a task of its own: whoever hangs up would otherwise leave nothing for the next one, who asks anew.
+    async fn share_a_look_up(&self, hash: TokenHash, token: SecretString, address: Option<IpAddr>) -> Verdict {
+        let verifier = self.clone();
+        let asked = async move {
+            let shared = async { Err(verifier.look_up(hash, &token, address).await) };
+            let Err(verdict) = verifier.0.under_way.try_get_with(hash, shared).await;
+            Arc::unwrap_or_clone(verdict)
+        };
+        match tokio::spawn(asked.in_current_span()).await {
+            Ok(verdict) => verdict,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     /// Whether Genesys is left alone after failures.
@@ -162,7 +174,8 @@ impl GenesysVerifier {
             return verdict;
         }
         self.0.breaker.check()?;
-        if self.0.verdicts.last_known(&hash).await.is_none() {
+        // Made-up tokens must not keep out those whom Genesys has vouched for, however long ago.
+        if !self.0.verdicts.was_accepted(&hash) {
             self.0.rate.spend(address).await.map_err(GenesysRefusal::TooManyLookups)?;
         }
         // Made-up tokens must not hold the places of everybody's requests while they wait here.

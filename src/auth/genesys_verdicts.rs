@@ -72,6 +72,11 @@ impl Verdicts {
         accepted.map(|accepted| accepted.caller)
     }
 
+    /// Whether Genesys has vouched for this token before, and not refused it since.
+    pub(super) fn was_accepted(&self, hash: &TokenHash) -> bool {
+        self.callers.contains_key(hash)
+    }
+
     /// Keeps what Genesys was asked at `asked_at`: for `lifetime`, and for as long again while nobody can ask, but
     /// never beyond the moment when the token ends, which is `left` away if it is known.
     pub(super) async fn accept(

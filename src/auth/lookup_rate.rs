@@ -8,7 +8,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-/// Look-ups of tokens that nobody has vouched for, per address and minute. All agents behind one gateway share an
+/// Look-ups of tokens that nobody has ever vouched for, per address and minute. All agents behind one gateway share an
 /// address: five new tokens a second are more than they bring, and few for a flood.
 const MOST_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300).expect("not zero");
 

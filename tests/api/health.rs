@@ -1,5 +1,7 @@
 //! What load balancer, slot swap and smoke test are told without a token.
 
+use std::time::Duration;
+
 use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{EntraSimulator, Fault, Matching, Times};
 use reqwest::Method;
@@ -141,6 +143,23 @@ async fn many_probes_are_one_question() {
     app.pexip.traffic().heal();
     eventually("the service is ready again", async || ready(&app).await.status == 200).await;
     assert_eq!(app.pexip.traffic().log().len(), 2);
+}
+
+#[tokio::test]
+async fn probers_who_hang_up_make_no_more_questions() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(500)));
+    for _ in 0..5 {
+        let hasty = tokio::spawn(app.request(Method::GET, "health/ready").send());
+        eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+        hasty.abort();
+        // Whoever asks now finds that the first one has gone.
+        assert_eq!(app.send(app.request(Method::GET, "health/live")).await.status, 200);
+    }
+
+    assert_eq!(ready(&app).await.status, 200);
+    assert_eq!((app.pexip.traffic().log().len(), app.queue.traffic().log().len()), (1, 1));
 }
 
 #[tokio::test]
