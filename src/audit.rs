@@ -76,7 +76,7 @@ pub const FIELDS: [(&str, &str); 11] = [
     ("request_id", "The request's id, as in its answer and in its line of the log."),
     ("tid", "Tenant of the Entra token."),
     ("azp", "Client that it was issued to (v1.0: appid)."),
-    ("oid", "Object id of that client; missing where the token has none."),
+    ("oid", "Object id of whom it was issued for: the client, or a refused user; missing where the token has none."),
     ("uti", "Id of the token; missing where it has none."),
     ("genesys_user", "Id of the Genesys user."),
     ("room", "Name of the room."),

@@ -82,6 +82,12 @@ impl PexipClient {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
     }
 
+    /// The same connection for a look at a room: it leaves the end of the budget to citizens.
+    #[must_use]
+    pub fn for_a_look(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), urgency: Urgency::Look }
+    }
+
     /// Whether a room could be tagged now, as far as the breakers know. Costs no call.
     pub fn check_can_tag(&self) -> Result<(), PexipError> {
         self.shared.admission.check_can_tag()
@@ -104,7 +110,7 @@ impl PexipClient {
 
     /// Whether the node, or what is tagged on it, is left alone after failures.
     pub fn is_left_alone(&self) -> bool {
-        self.shared.admission.is_closed()
+        self.shared.admission.is_open()
     }
 
     /// Grows with each lost connection, refused account or failing node. What was read before is then not to be

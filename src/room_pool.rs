@@ -10,6 +10,7 @@ mod ended;
 mod error;
 mod fill;
 mod hand_out;
+mod look;
 mod maintenance;
 mod patience;
 mod provision;
@@ -138,7 +139,7 @@ impl RoomPool {
 
     /// The room of this name as Pexip has it now, if it was handed out.
     pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let found = self.0.pexip.find_by_name(name).await?;
+        let found = self.0.pexip.for_a_look().find_by_name(name).await?;
         Ok(found.filter(|conference| conference.tag.is_some()))
     }
 

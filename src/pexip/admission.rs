@@ -15,8 +15,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Who waits for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// A citizen or an agent.
+    /// A citizen, or who asks for them.
     Foreground,
+    /// An agent who looks at a room, as often as the agent's widget likes.
+    Look,
     /// Nobody: refill, sweep.
     Background,
 }
@@ -91,7 +93,7 @@ impl Admission {
         self.node.check()?;
         let places = async {
             let background = match urgency {
-                Urgency::Foreground => None,
+                Urgency::Foreground | Urgency::Look => None,
                 Urgency::Background => Arc::clone(&self.background).acquire_owned().await.ok(),
             };
             Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, background))
@@ -117,7 +119,7 @@ impl Admission {
     }
 
     /// Whether one of the breakers is open.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.node.is_open() || self.tagging.is_open()
     }
 
@@ -151,7 +153,8 @@ impl Drop for Permit {
     }
 }
 
-/// At most so many calls in any 60 seconds; the last third is the foreground's.
+/// At most so many calls in any 60 seconds; the last third is not the background's. Of that the last half, in whole
+/// tens, is not for looks either: one widget that asks on and on must not leave citizens without rooms.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
@@ -167,6 +170,7 @@ impl Budget {
     fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
         let limit = match urgency {
             Urgency::Foreground => self.limit,
+            Urgency::Look => self.limit - self.limit / 60 * 10,
             Urgency::Background => (self.limit - self.limit / 3).max(1),
         };
         let mut spent = self.spent();
@@ -217,6 +221,16 @@ mod tests {
         assert_eq!(budget.left(), 1);
         assert!(budget.spend(Urgency::Background).is_err(), "five of six are within the minute, and three more");
         assert!(budget.spend(Urgency::Foreground).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_leave_a_sixth_of_the_budget_in_whole_tens() {
+        for (limit, looks) in [(59, 59), (60, 50), (300, 250)] {
+            let budget = Budget::new(limit);
+            let spent = (0..limit).take_while(|_| budget.spend(Urgency::Look).is_ok()).count();
+            assert_eq!((spent, budget.left()), (looks, limit - looks));
+            assert!(limit == looks || budget.spend(Urgency::Foreground).is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,13 +3,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::look::Look;
 use super::patience::{OnProgress, Patience, Progress};
 use super::{Inner, PoolError};
-use crate::pexip::{Conference, PexipError, Presence};
+use crate::pexip::{Conference, PexipError};
 use crate::queue::{Claim, LARGEST_BATCH, LeasedMessage, QueueError};
-
-/// How long a look at who is in which room counts.
-const LOOK_COUNTS: Duration = Duration::from_secs(10);
 
 /// Pause before the next look for messages that are hidden or leased.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -48,8 +46,7 @@ struct Drain<'a> {
     drained: Drained,
     /// Ids of the messages that are not for us: they come back when their leases end.
     left: HashSet<String>,
-    /// Who was in which room, and when that was asked.
-    look: Option<(Instant, Presence)>,
+    look: Option<Look>,
     /// Messages that were dealt with.
     done: usize,
 }
@@ -167,14 +164,10 @@ impl Drain<'_> {
 
     /// By one look, unlike the sweep: nobody was given this room, so nobody can be on the way back into it.
     async fn is_occupied(&mut self, room: &Conference) -> Result<bool, PexipError> {
-        let look = if let Some(look) = self.look.take().filter(|(at, _)| at.elapsed() < LOOK_COUNTS) {
-            look
-        } else {
-            let pexip = self.pool.pexip.in_background();
-            let presence = self.patience.call(async || pexip.presence().await).await?;
-            (Instant::now(), presence)
+        let look = match self.look.take().filter(Look::counts) {
+            Some(look) => look,
+            None => self.patience.call(async || Look::now(&self.pool.pexip).await).await?,
         };
-        let (_, presence) = self.look.insert(look);
-        Ok(presence.is_occupied(&room.name))
+        Ok(self.look.insert(look).presence.is_occupied(&room.name))
     }
 }

@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::sweep::{BETWEEN_LOOKS, Doomed};
+use super::look::Look;
+use super::sweep::{BETWEEN_LOOKS, Doomed, MOST_FAILED};
 use super::{Inner, PoolError};
 use crate::pexip::Conference;
 use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
@@ -114,21 +115,39 @@ impl Inner {
             received => received?,
         };
         let number = messages.len();
-        let mut perhaps_over = self.look_for_the_first_time(messages).await?;
+        let perhaps_over = self.look_for_the_first_time(messages).await?;
         if !perhaps_over.is_empty() {
             sleep(BETWEEN_LOOKS).await;
-            let presence = self.pexip.in_background().presence().await?;
-            for (message, room) in perhaps_over.drain(..) {
-                if presence.is_occupied(&room.name) {
-                    info!(room = %room.name, "somebody is back in a room whose conference had ended");
-                } else {
-                    let running = presence.is_running(&room.name);
-                    self.end_if_unchanged(&Doomed { room: &room, reason: "ended", running }).await?;
-                }
-                self.done_with(&message).await;
-            }
+            self.look_again(perhaps_over).await?;
         }
         Ok(number)
+    }
+
+    /// Ends the rooms in which nobody is this time either.
+    async fn look_again(&self, perhaps_over: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
+        let (mut look, mut failed) = (Look::now(&self.pexip).await?, 0);
+        for (message, room) in perhaps_over {
+            if !look.counts() {
+                look = Look::now(&self.pexip).await?;
+            }
+            if look.presence.is_occupied(&room.name) {
+                info!(room = %room.name, "somebody is back in a room whose conference had ended");
+            } else {
+                let running = look.presence.is_running(&room.name);
+                match self.end_if_unchanged(&Doomed { room: &room, reason: "ended", running }).await {
+                    Ok(_) => {}
+                    // As in a sweep; its message comes again.
+                    Err(error) if failed == MOST_FAILED => return Err(error.into()),
+                    Err(error) => {
+                        warn!(room = %room.name, %error, "a room whose conference has ended could not be ended yet");
+                        failed += 1;
+                        continue;
+                    }
+                }
+            }
+            self.done_with(&message).await;
+        }
+        Ok(())
     }
 
     /// The rooms that are there, handed out, and empty. What is said about all others is settled by that.

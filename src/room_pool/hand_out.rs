@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use super::stash::{NoReadyRoom, ReadyRoom};
+use super::stash::{NoReadyRoom, ReadyRoom, Seen};
 use super::{Inner, Marks};
 use crate::config::WhenEmpty;
 use crate::metrics::{CLAIM_CONFLICTS, DIRECT_CREATES};
@@ -24,6 +24,9 @@ const LEAST_TIME_TO_TAG: Duration = Duration::from_secs(1);
 
 /// Kept for answering after the last upstream call.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+
+/// Why a room is destroyed that was made for a request, as far as is known.
+const UNKNOWN_TO_ALL: &str = "it may have been made, and nobody has it";
 
 /// Where a handed-out room came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +205,7 @@ impl Inner {
                 return Ok(Attempt::QueueInTrouble);
             }
         }
-        self.tag_or_burn(slot, room.conference, room.seen_at, tag, deadline).await
+        self.tag_or_burn(slot, room.conference, room.seen, tag, deadline).await
     }
 
     /// A claimed room is handed out or destroyed, never put back.
@@ -210,12 +213,12 @@ impl Inner {
         &self,
         mut slot: TagSlot,
         mut conference: Conference,
-        seen_at: u64,
+        seen: Seen,
         tag: &Tag,
         deadline: Instant,
     ) -> Result<Attempt, TakeRoomError> {
         conference.marks.handed_out = Some(self.clock.now_utc());
-        let written = timeout_at(deadline, self.write_tag(&mut slot, &conference, seen_at, tag, deadline)).await;
+        let written = timeout_at(deadline, self.write_tag(&mut slot, &conference, seen, tag, deadline)).await;
         let written = written.unwrap_or(Err(CallFailure::Timeout.into()));
         slot.settle(&written);
         match written {
@@ -243,13 +246,13 @@ impl Inner {
         &self,
         slot: &mut TagSlot,
         room: &Conference,
-        mut seen_at: u64,
+        mut seen: Seen,
         tag: &Tag,
         deadline: Instant,
     ) -> Result<(), PexipError> {
         let mut attempt = 1;
         loop {
-            let Err(error) = self.write_tag_once(slot, room, &mut seen_at, tag).await else { return Ok(()) };
+            let Err(error) = self.write_tag_once(slot, room, &mut seen, tag).await else { return Ok(()) };
             // A wait that is known is worth a claimed room, if it ends in time.
             let pause = error.retry_in().unwrap_or(Duration::from_millis(100) * attempt);
             let passes = error.is_ambiguous() || error.retry_in().is_some();
@@ -265,18 +268,18 @@ impl Inner {
         &self,
         slot: &mut TagSlot,
         room: &Conference,
-        seen_at: &mut u64,
+        seen: &mut Seen,
         tag: &Tag,
     ) -> Result<(), PexipError> {
         let troubles = self.pexip.troubles();
-        if *seen_at != troubles {
+        if !seen.holds(troubles) {
             slot.give_way();
             let now = self.pexip.read(room.id).await?.filter(|now| now.name == room.name);
             let others = |now: &Conference| now.tag.as_ref().is_some_and(|there| there.expose() != tag.expose());
             if now.is_none_or(|now| others(&now)) {
                 return Err(PexipError::NotFound);
             }
-            *seen_at = troubles;
+            *seen = Seen::now(troubles);
         }
         self.pexip.tag(slot, room.id, tag, &room.marks).await
     }
@@ -296,14 +299,9 @@ impl Inner {
                 let source = RoomSource::Direct { joinable_after: self.config.ready_delay };
                 Ok(HandedOut { conference, source })
             }
-            Ok(Err(error)) => {
-                if error.may_have_created() {
-                    self.burn(None, new.name, "it may have been made, and nobody has it");
-                }
-                Err(NoRoom::DirectFailed(error).into())
-            }
+            Ok(Err(error)) => Err(NoRoom::DirectFailed(error).into()),
             Err(_) => {
-                self.burn(None, new.name, "it may have been made, and nobody has it");
+                self.burn(None, new.name, UNKNOWN_TO_ALL);
                 Err(NoRoom::OutOfTime.into())
             }
         }
@@ -311,7 +309,8 @@ impl Inner {
 
     /// Creates a conference and reads what the answer needs: Pexip answers a create without a body.
     ///
-    /// Looks the name up also where the create failed ambiguously: it may have been made.
+    /// Looks the name up also where the create failed ambiguously: it may have been made. What is not found then may be
+    /// there all the same, and is destroyed.
     async fn create_and_read(&self, new: &NewConference) -> Result<Conference, PexipError> {
         let created = self.pexip.create(new).await;
         if let Err(error) = &created
@@ -319,15 +318,12 @@ impl Inner {
         {
             return Err(error.clone());
         }
-        match self.pexip.find_by_name(&new.name).await {
-            Ok(Some(conference)) => Ok(conference),
-            Ok(None) => Err(created.err().unwrap_or(PexipError::NotFound)),
-            Err(error) => {
-                if let Ok(id) = created {
-                    self.burn(Some(id), new.name.clone(), "it was made and could not be read");
-                }
-                Err(error)
-            }
-        }
+        let error = match self.pexip.find_by_name(&new.name).await {
+            Ok(Some(conference)) => return Ok(conference),
+            Ok(None) => created.as_ref().err().cloned().unwrap_or(PexipError::NotFound),
+            Err(error) => error,
+        };
+        self.burn(created.ok(), new.name.clone(), UNKNOWN_TO_ALL);
+        Err(error)
     }
 }

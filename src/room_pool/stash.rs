@@ -5,7 +5,7 @@ mod filling;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Dead messages that one instance deletes per minute. One wrong empty answer of Pexip must not drain the pool.
 const MOST_DROPPED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
+/// How long what was seen of a room holds, whatever the lease is. A node is away for longer when it is restored.
+const LONGEST_SEEN: Duration = Duration::from_secs(60);
+
 /// Rooms between claim and tag at a time. A node that stops taking tags costs these, and those that are tried until the
 /// breaker opens.
 const MOST_AT_STAKE: usize = 4;
@@ -37,8 +40,32 @@ const LONGEST_HAND_OUT: Duration = Duration::from_secs(200);
 pub(super) struct ReadyRoom {
     pub(super) message: LeasedMessage,
     pub(super) conference: Conference,
+    pub(super) seen: Seen,
+}
+
+/// When a room was seen on Pexip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
     /// What [`PexipClient::troubles`](crate::pexip::PexipClient::troubles) said before it was looked up.
-    pub(super) seen_at: u64,
+    troubles: u64,
+    at: Instant,
+}
+
+impl Seen {
+    /// Before the look-up.
+    pub(super) fn now(troubles: u64) -> Self {
+        Self { troubles, at: Instant::now() }
+    }
+
+    /// What was seen holds no longer after trouble, for a node that comes back from a backup counts its ids again. Nor
+    /// does it for ever without any: who makes no call meanwhile sees no trouble.
+    pub(super) fn holds(self, troubles: u64) -> bool {
+        self.troubles == troubles && Instant::now() < self.until()
+    }
+
+    fn until(self) -> Instant {
+        self.at + LONGEST_SEEN
+    }
 }
 
 /// What a room is judged by at one moment.
@@ -57,11 +84,9 @@ impl Inner {
 }
 
 impl ReadyRoom {
-    /// Whether the lease lasts, the room lasts longer than a hand-out, and nothing has happened at Pexip since the room
-    /// was looked up there. After trouble what was seen may not hold: a node that comes back from a backup counts its
-    /// ids again.
+    /// Whether the lease lasts, the room lasts longer than a hand-out, and what was seen of it on Pexip holds.
     pub(super) fn is_claimable(&self, moment: Moment) -> bool {
-        self.seen_at == moment.troubles && Instant::now() < self.message.lease_ends && self.outlasts(moment)
+        self.seen.holds(moment.troubles) && Instant::now() < self.message.lease_ends && self.outlasts(moment)
     }
 
     /// Past either of these the sweep may take the room, so that its tag would be too late.
@@ -90,6 +115,8 @@ pub(super) struct Stash {
     prefetch: usize,
     drops: DefaultDirectRateLimiter,
     fruitless: AtomicBool,
+    /// One batch at a time.
+    disposing: Arc<Semaphore>,
     stakes: Semaphore,
 }
 
@@ -118,6 +145,7 @@ impl Stash {
             prefetch: config.prefetch,
             drops: RateLimiter::direct(Quota::per_minute(MOST_DROPPED_PER_MINUTE)),
             fruitless: AtomicBool::new(false),
+            disposing: Arc::new(Semaphore::new(1)),
             stakes: Semaphore::new(MOST_AT_STAKE),
         }
     }
@@ -163,6 +191,13 @@ impl Stash {
         }
     }
 
+    fn hand_over(&self, rooms: Vec<ReadyRoom>) {
+        let mut state = self.state();
+        for room in rooms {
+            state.hand_over(room);
+        }
+    }
+
     /// The right to put one room at stake: to be had before its claim, and kept until it is tagged or lost.
     pub(super) async fn stake(&self) -> SemaphorePermit<'_> {
         self.stakes.acquire().await.expect("it is never closed")
@@ -200,7 +235,7 @@ impl Stash {
     /// `None` if nothing is here.
     fn until_next_expiry(&self) -> Option<Duration> {
         let state = self.state();
-        let next = state.rooms.iter().map(|room| room.message.lease_ends).min();
+        let next = state.rooms.iter().map(|room| room.message.lease_ends.min(room.seen.until())).min();
         next.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
@@ -250,5 +285,20 @@ impl State {
             }
         }
         self.rooms.push_back(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_holds_for_a_minute_and_until_trouble() {
+        let seen = Seen::now(7);
+        tokio::time::advance(LONGEST_SEEN / 2).await;
+        assert!(seen.holds(7) && !seen.holds(8));
+
+        tokio::time::advance(LONGEST_SEEN / 2).await;
+        assert!(!seen.holds(7));
     }
 }

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Inner;
 use super::census::BothClocks;
+use super::look::Look;
 use crate::audit;
 use crate::metrics::{SWEEP_CAPPED, SWEPT};
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
@@ -16,7 +17,7 @@ use crate::room::RoomName;
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
 /// Rooms that one run may fail to end before it breaks off.
-const MOST_FAILED: usize = 3;
+pub(super) const MOST_FAILED: usize = 3;
 
 /// More calls than this without a room are not what failed disconnects leave. A node that comes back from a backup has
 /// lost the rooms of calls that go on, and those end by themselves.
@@ -76,49 +77,61 @@ impl Sweep {
             })
             .collect()
     }
+
+    /// Somebody is in this room after all.
+    fn forget(&self, room: &Conference) {
+        let mut seen = self.seen_empty.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(&(room.id, room.name.clone()));
+    }
 }
 
 impl Inner {
     /// Ends the rooms whose time is over, at most as many as `SWEEP_MAX_DELETIONS`, then the calls that go on without
     /// a room, until `until`. Returns how many rooms.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
-        let presence = self.pexip.in_background().presence().await?;
-        let doomed = self.doomed(listing, &presence);
+        let mut look = Look::now(&self.pexip).await?;
+        let doomed = self.doomed(listing, &look.presence);
         let cap = self.config.sweep_max_deletions;
         if doomed.len() > cap {
             SWEEP_CAPPED.count([]);
             warn!(rooms = doomed.len(), cap, "more rooms to sweep than one run may delete");
         }
         let (mut swept, mut failed) = (0, 0);
-        for doomed in doomed.into_iter().take(cap) {
+        for (room, reason) in doomed.into_iter().take(cap) {
             if Instant::now() >= until {
                 info!(rooms = swept, "the sweep goes on in the next run");
                 return Ok(swept);
             }
-            match self.end_if_unchanged(&doomed).await {
+            if !look.counts() {
+                look = Look::now(&self.pexip).await?;
+            }
+            if reason != Reason::PastAbsoluteLifetime && look.presence.is_occupied(&room.name) {
+                self.sweep.forget(room);
+                continue;
+            }
+            let running = look.presence.is_running(&room.name);
+            match self.end_if_unchanged(&Doomed { room, reason: reason.as_str(), running }).await {
                 Ok(ended) => swept += usize::from(ended),
                 // One room that cannot be ended must not keep those behind it; a node in trouble answers all alike.
                 Err(error) if failed == MOST_FAILED => return Err(error),
                 Err(error) => {
-                    warn!(room = %doomed.room.name, %error, "room could not be swept");
+                    warn!(room = %room.name, %error, "room could not be swept");
                     failed += 1;
                 }
             }
         }
-        self.end_calls_without_room(listing, &presence).await?;
+        self.end_calls_without_room(listing, &look.presence).await?;
         Ok(swept)
     }
 
-    fn doomed<'a>(&self, listing: &'a Listing, presence: &Presence) -> Vec<Doomed<'a>> {
+    /// The rooms to be ended, as far as one look tells.
+    fn doomed<'a>(&self, listing: &'a Listing, presence: &Presence) -> Vec<(&'a Conference, Reason)> {
         let (ended, perhaps_empty): (Vec<_>, Vec<_>) =
             self.sweepable(listing).into_iter().partition(|(_, reason)| *reason == Reason::PastAbsoluteLifetime);
         let reasons: HashMap<_, _> = perhaps_empty.iter().map(|(room, reason)| (room.id, *reason)).collect();
         let empty = perhaps_empty.into_iter().map(|(room, _)| room).filter(|room| !presence.is_occupied(&room.name));
         let twice = self.sweep.seen_empty_twice(empty.collect()).into_iter().map(|room| (room, reasons[&room.id]));
-        let doomed = ended.into_iter().chain(twice);
-        doomed
-            .map(|(room, reason)| Doomed { room, reason: reason.as_str(), running: presence.is_running(&room.name) })
-            .collect()
+        ended.into_iter().chain(twice).collect()
     }
 
     /// Disconnects what still runs under a name of ours that no room has: the disconnect after a delete may have

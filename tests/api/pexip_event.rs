@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Answer, POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, time_passes_until, two_looks_pass};
+use crate::support::{
+    Answer, POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, time_passes, time_passes_until, two_looks_pass,
+};
 
 const USERNAME: &str = "conferencing-nodes";
 const PASSWORD: &str = "a-pass:word";
@@ -242,6 +244,44 @@ async fn whoever_comes_back_between_the_looks_keeps_the_room() {
 
     settled(&app).await;
     assert!(app.pexip.is_running(&name(1)) && app.pexip.room(&name(1)).is_some());
+}
+
+#[tokio::test]
+async fn whoever_comes_back_while_others_are_ended_slowly_keeps_the_room() {
+    let slow_node = receiver().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30).set("REQUEST_DEADLINE_SECONDS", 60);
+    let app = slow_node.start().await;
+    for number in 1..=2 {
+        app.pexip.insert(handed_out(number));
+        report(&app, &ended(&name(number), number)).await;
+    }
+    first_look(&app).await;
+    let slow = Fault::Slow(Duration::from_secs(20));
+    app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, slow);
+    two_looks_pass().await;
+    eventually("the first is being ended", async || deletions(&app) == 1).await;
+    app.pexip.join(&name(2), Role::Guest);
+    time_passes(Duration::from_secs(21)).await;
+    eventually("the first is ended", async || app.pexip.room(&name(1)).is_none()).await;
+
+    settled(&app).await;
+    assert!(app.pexip.is_running(&name(2)) && app.pexip.room(&name(2)).is_some());
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_ended_keeps_none_behind_it() {
+    let app = receiver().start().await;
+    for number in 1..=5 {
+        app.pexip.insert(handed_out(number));
+        report(&app, &ended(&name(number), number)).await;
+    }
+    let refused = Matching::method(Method::DELETE);
+    app.pexip.traffic().inject(refused, Times::Once, Fault::Status(400));
+
+    first_look(&app).await;
+
+    time_passes_until("all but one are ended", &app, async || app.pexip.rooms().len() == 1).await;
+    settled(&app).await;
+    assert_eq!(app.pexip.rooms().len(), 0, "and that one at its next turn");
 }
 
 #[tokio::test]

@@ -42,6 +42,18 @@ async fn a_third_of_the_budget_is_kept_for_callers() {
 }
 
 #[tokio::test]
+async fn an_agent_who_looks_on_and_on_leaves_citizens_their_rooms() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_REQUESTS_PER_MINUTE", 60).start().await;
+
+    for _ in 0..50 {
+        app.public_room(OURS).await.assert_problem(404, "room_not_found");
+    }
+    app.public_room(OURS).await.assert_problem(503, "pexip_unavailable");
+
+    assert_eq!(app.create_room().await.status, 200);
+}
+
+#[tokio::test]
 async fn no_more_calls_are_in_flight_than_allowed_and_the_background_has_at_most_half() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 4).start().await;
     app.pexip.traffic().inject(any_call(), Times::Always, Fault::Slow(Duration::from_millis(100)));

@@ -10,7 +10,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{TAG, TestApp, TestAppBuilder, eventually, two_looks_pass};
+use crate::support::{TAG, TestApp, TestAppBuilder, eventually, time_passes, two_looks_pass};
 
 const HOUR: i64 = 3600;
 
@@ -119,6 +119,34 @@ async fn a_room_that_somebody_is_in_is_left_alone() {
         sweep_with_two_looks(&app).await;
         assert_eq!(deletions(&app), 1);
     }
+}
+
+#[tokio::test]
+async fn whoever_comes_in_while_other_rooms_are_swept_slowly_keeps_the_room() {
+    let slow_node = Ahead::default().builder().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30);
+    let app = slow_node.set("REQUEST_DEADLINE_SECONDS", 60).start().await;
+    let ids = [1, 2].map(|number| app.pexip.insert(handed_out(number, 6 * HOUR)));
+    app.fill_pool().await;
+    two_looks_pass().await;
+    let slow = Fault::Slow(Duration::from_secs(12));
+    app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, slow);
+
+    let somebody_comes_in = async {
+        eventually("the first is being swept", async || deletions(&app) == 1).await;
+        let first = Matching::method(Method::DELETE).path_contains(&format!("/{}/", ids[0]));
+        let second = name(if app.pexip.traffic().count(&first) == 1 { 2 } else { 1 });
+        app.pexip.join(&second, Role::Guest);
+        time_passes(Duration::from_secs(13)).await;
+        second
+    };
+    let (second, _) = tokio::join!(somebody_comes_in, app.fill_pool());
+
+    assert_eq!(deletions(&app), 1);
+    assert!(app.pexip.is_running(&second) && app.pexip.room(&second).is_some());
+    // What was seen of it before counts no longer: two looks again.
+    app.pexip.leave_all(&second);
+    app.fill_pool().await;
+    assert_eq!(deletions(&app), 1);
 }
 
 #[tokio::test]

@@ -246,6 +246,47 @@ async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
 }
 
 #[tokio::test]
+async fn junk_that_cannot_be_put_aside_keeps_nobody_waiting() {
+    // Less than a call to the queue may take.
+    let hasty = TestApp::with().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).set("REQUEST_DEADLINE_SECONDS", 4);
+    let app = hasty.set("POOL_LEASE_SECONDS", 3).start().await;
+    let aside = Matching::any().path_contains("-poison");
+    app.queue.traffic().inject(aside.clone(), Times::Always, Fault::Stall);
+    app.queue.put(POOL_QUEUE, "junk");
+    eventually("the junk is being put aside", async || {
+        app.queue.advance(Duration::from_secs(3));
+        assert_eq!(app.create_room().await.status, 200);
+        app.queue.traffic().count(&aside) > 0
+    })
+    .await;
+
+    for number in 0..3 {
+        app.pool_holds(
+            StoredRoom::named(format!("vbv-01jd5p3xk8zzzzzzzzzzzzzzz{number}")).with_pins("123456", "654321"),
+        );
+        assert_eq!(app.create_room().await.header("room-source"), "pool");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
+    let nothing =
+        r#"{"meta": {"limit": 100, "next": null, "offset": 0, "previous": null, "total_count": 0}, "objects": []}"#;
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    let nowhere = Fault::StatusWith { status: 200, headers, body: nothing.to_owned() };
+    for fault in [nowhere, Fault::Rubbish] {
+        let (app, program) = TestApp::with().set("POOL_TARGET_SIZE", 0).start_program().await;
+        app.pexip.traffic().inject(Matching::method(Method::GET), Times::Once, fault);
+
+        app.create_room().await.assert_problem(503, "no_room");
+
+        eventually("it is gone", async || app.pexip.rooms().is_empty()).await;
+        let burned = program.events().iter().filter(|event| event["event"] == "room_burned").count();
+        assert_eq!(burned, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_name_in_base64_is_a_ticket_too() {
     use base64::Engine;
 

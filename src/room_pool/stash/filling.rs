@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Inner, NoReadyRoom, ReadyRoom};
+use super::{Inner, NoReadyRoom, ReadyRoom, Seen};
 use crate::pexip::{PexipClient, PexipError};
 use crate::queue::{LeasedMessage, QueueError};
 
@@ -25,6 +25,20 @@ const MOST_RECEIVES: i64 = 5;
 
 /// Messages received at least after a batch that gave nothing.
 const BATCH_AFTER_JUNK: usize = 4;
+
+/// A batch after its check.
+struct Checked {
+    ready: Vec<ReadyRoom>,
+    useless: Vec<(LeasedMessage, Useless)>,
+}
+
+/// Why nobody can be given the room of a message.
+enum Useless {
+    /// It is no room name.
+    Junk,
+    /// Its room is not to be had, for this reason.
+    Dead(&'static str),
+}
 
 impl Inner {
     /// Keeps the stash at its prefetch and serves those who wait, until `stop`. Runs once per instance, so that one
@@ -55,7 +69,7 @@ impl Inner {
     }
 
     /// One batch: receive, check, hand over. Returns how long to wait before the next.
-    async fn fill_stash(&self, wanted: usize) -> Duration {
+    async fn fill_stash(self: &Arc<Self>, wanted: usize) -> Duration {
         // A lease taken while nothing can be checked or tagged would only hide the room from everybody.
         if let Err(error) = self.pexip.check_can_tag() {
             self.stash.answer_all(&NoReadyRoom::Pexip(error));
@@ -70,23 +84,20 @@ impl Inner {
             match self.queue.receive(count - leased.len(), self.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.queue_trouble(error).await,
-                Err(error) => log(&error),
+                Err(error) => say_unless_suspended(&error),
             }
         }
         if leased.is_empty() {
             return if self.stash.answer_impatient() { PAUSE_WHILE_WAITED_FOR } else { PAUSE_WHILE_IDLE };
         }
         match self.check(leased).await {
-            Ok(ready) => {
+            Ok(Checked { ready, useless }) => {
                 self.stash.fruitless.store(ready.is_empty(), Ordering::Relaxed);
-                let mut state = self.stash.state();
-                for room in ready {
-                    state.hand_over(room);
-                }
-                drop(state);
+                self.stash.hand_over(ready);
                 // A queue of nothing but junk and dead names is no reason to let anybody wait for ever. Nor is it one
                 // for a pause: what was just seen is leased, so that each batch comes nearer to the rooms behind it.
                 self.stash.answer_impatient();
+                self.dispose_of(useless);
                 Duration::ZERO
             }
             Err(error) => {
@@ -105,18 +116,18 @@ impl Inner {
                 return PAUSE_WHILE_WAITED_FOR;
             }
         }
-        log(&error);
+        say_unless_suspended(&error);
         self.stash.answer_all(&NoReadyRoom::Queue(error));
         PAUSE_AFTER_TROUBLE
     }
 
-    /// Keeps what can be handed out: named by a message that lasts, there on Pexip, untagged.
-    async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Vec<ReadyRoom>, PexipError> {
+    /// Sorts out what can be handed out: named by a message that lasts, there on Pexip, untagged.
+    async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
         // Only the first message of a name counts; a second one would hand the room out twice.
         let mut seen = HashSet::new();
         let names: Vec<_> =
             leased.iter().filter_map(|message| message.room.clone()).filter(|name| seen.insert(name.clone())).collect();
-        let seen_at = self.pexip.troubles();
+        let seen = Seen::now(self.pexip.troubles());
         let looked_up =
             if names.is_empty() { Ok(HashMap::new()) } else { self.for_whoever_waits().find_by_names(&names).await };
         let mut found = match looked_up {
@@ -127,35 +138,51 @@ impl Inner {
             }
         };
         let moment = self.moment();
-        let mut ready = Vec::new();
+        let mut checked = Checked { ready: Vec::new(), useless: Vec::new() };
         for message in leased {
             let Some(name) = &message.room else {
-                self.set_poison_aside(&message).await;
+                checked.useless.push((message, Useless::Junk));
                 continue;
             };
             if self.stash.state().has_by_another(name, &message) {
-                self.drop_message(&message, "its room has another ticket").await;
+                checked.useless.push((message, Useless::Dead("its room has another ticket")));
                 continue;
             }
             match found.remove(name) {
                 Some(conference) if conference.is_handed_out() => {
-                    self.drop_message(&message, "its room has a tag").await;
+                    checked.useless.push((message, Useless::Dead("its room has a tag")));
                 }
                 Some(conference) => {
-                    let room = ReadyRoom { message, conference, seen_at };
+                    let room = ReadyRoom { message, conference, seen };
                     if room.outlasts(moment) {
-                        ready.push(room);
+                        checked.ready.push(room);
                     }
                 }
-                None => self.drop_message(&message, "its room does not exist").await,
+                None => checked.useless.push((message, Useless::Dead("its room does not exist"))),
             }
         }
-        Ok(ready)
+        Ok(checked)
     }
 
     /// Nobody's look-up leaves its share of the calls to those who wait for something.
     fn for_whoever_waits(&self) -> PexipClient {
         if self.stash.state().waiting.is_empty() { self.pexip.in_background() } else { self.pexip.clone() }
+    }
+
+    /// Aside from the filling, for it takes calls to the queue for each, and somebody may wait for the rooms behind them.
+    /// What is not disposed of comes again.
+    fn dispose_of(self: &Arc<Self>, useless: Vec<(LeasedMessage, Useless)>) {
+        let Ok(place) = Arc::clone(&self.stash.disposing).try_acquire_owned() else { return };
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            let _place = place;
+            for (message, why) in useless {
+                match why {
+                    Useless::Junk => inner.set_poison_aside(&message).await,
+                    Useless::Dead(reason) => inner.drop_message(&message, reason).await,
+                }
+            }
+        });
     }
 
     /// A text that is no name may be another version's, so it gets some tries before it is put aside.
@@ -185,7 +212,7 @@ impl Inner {
 }
 
 /// Once for each time that the queue was asked: through an outage it would be said every second that it is not.
-fn log(error: &QueueError) {
+fn say_unless_suspended(error: &QueueError) {
     if *error != QueueError::Suspended {
         warn!(%error, "no messages could be received");
     }
