@@ -1,4 +1,4 @@
-//! Who is calling. Each middleware leaves a value that proves it: [`EntraCaller`], [`GenesysCaller`] or [`EventSender`].
+//! Who is calling. What the guards in `routes` leave in a request proves it: [`EntraCaller`], [`GenesysCaller`] or [`EventSender`].
 //!
 //! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
 

@@ -65,15 +65,15 @@ impl Breaker {
     }
 
     /// Lets one call through. What becomes of it must be told by way of the admission.
-    pub fn admit(self: &Arc<Self>) -> Result<Admission, Open> {
+    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Open> {
         let mut state = self.state();
         match *state {
-            State::Closed { .. } => Ok(Admission { breaker: Arc::clone(self), probe: false, settled: false }),
+            State::Closed { .. } => Ok(Admitted { breaker: Arc::clone(self), probe: false, settled: false }),
             State::Probing => Err(Open { retry_in: USUAL_PAUSE }),
             State::Open { until } => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => {
                     *state = State::Probing;
-                    Ok(Admission { breaker: Arc::clone(self), probe: true, settled: false })
+                    Ok(Admitted { breaker: Arc::clone(self), probe: true, settled: false })
                 }
                 retry_in => Err(Open { retry_in }),
             },
@@ -87,13 +87,13 @@ impl Breaker {
 
 /// A call that was let through.
 #[derive(Debug)]
-pub struct Admission {
+pub struct Admitted {
     breaker: Arc<Breaker>,
     probe: bool,
     settled: bool,
 }
 
-impl Admission {
+impl Admitted {
     /// The dependency did its work.
     pub fn succeeded(mut self) {
         self.settled = true;
@@ -122,7 +122,7 @@ impl Admission {
 }
 
 /// A call given up midway says nothing; but a probe must not leave the breaker waiting for its word.
-impl Drop for Admission {
+impl Drop for Admitted {
     fn drop(&mut self) {
         if self.probe && !self.settled {
             *self.breaker.state() = State::Open { until: Instant::now() };

@@ -26,7 +26,7 @@ pub use queue::{QueueConfig, StorageAccess};
 pub use reader::{Default, FaultySetting, Setting};
 pub(crate) use reader::{base_url, secure_url};
 pub use room::RoomConfig;
-pub use server::{Environment, ServerConfig};
+pub use server::{Environment, LONGEST_REQUEST, ServerConfig};
 pub use telemetry::TelemetryConfig;
 pub use unknown::UnknownVariable;
 

@@ -106,7 +106,8 @@ impl Health {
     }
 
     async fn check(&self) -> Readiness {
-        let (queue, pexip) = tokio::join!(settled("queue", self.check_queue()), settled("pexip", self.pexip.check()));
+        let (queue, pexip) =
+            tokio::join!(settled("queue", self.check_queue()), settled("pexip", self.pexip.count_ours()));
         let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
         Readiness { entra, queue, pexip }
     }

@@ -6,7 +6,8 @@
 //! - [`app`] builds everything once; [`server`] listens; [`routes`] says who may call what;
 //! - [`request_log`] gives each request its id and its line in the log, [`protection`] its bounds;
 //! - [`auth`] proves who calls: Entra for IDIM, Genesys for the widget; [`caller_rates`] how often they may;
-//! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over [`outbound`];
+//! - [`room_pool`] owns the rules of a room's life; below it are [`queue`] and [`pexip`], over
+//!   [`outbound`], and [`breaker`] for what fails;
 //! - [`pool_command`] is the operator's way to the same pool, beside the routes; [`doctor`] finds out what is wrong;
 //! - [`smoke`] is a caller of the service, and knows nothing of its inside; [`output`] is how commands write;
 //! - [`room`] has the words that all of them use; [`config`] the settings, [`clock`] the time;

@@ -16,8 +16,11 @@ use maxconf::smoke::{self, Access, SmokeCommand};
 use maxconf::{doctor, server, telemetry};
 use tokio::runtime::Runtime;
 
-/// What clap exits with where it does not understand a command. A smoke test's 1 says that the service is broken.
-const FAULTY_USAGE: u8 = 2;
+const FAILED: u8 = 1;
+
+/// What clap exits with where it does not understand a command, and a smoke test that comes to no result: its 1 says that
+/// the service is broken.
+const NO_RESULT: u8 = 2;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -64,13 +67,7 @@ fn main() -> ExitCode {
             let (settings, unknown) = (ConfigParts::from_env(), config::unknown_variables());
             exit_code(run(doctor::run(settings, &unknown, Clock::system(), output)))
         }
-        Command::Smoke(command) => match run(test(*command)) {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => {
-                say(error);
-                ExitCode::from(FAULTY_USAGE)
-            }
-        },
+        Command::Smoke(command) => exit_code_or(run(test(*command)), NO_RESULT),
     }
 }
 
@@ -78,21 +75,20 @@ fn main() -> ExitCode {
 fn configured(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match ConfigParts::from_env().complete() {
         Ok(config) => run(config),
-        Err(invalid) => {
-            say(invalid);
-            ExitCode::from(config::FAULTY)
-        }
+        Err(invalid) => exit_code_or(Err(invalid), config::FAULTY),
     }
 }
 
 fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
-    match ended {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            say(error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code_or(ended, FAILED)
+}
+
+/// The command's own exit code; of one that failed this one, and why.
+fn exit_code_or(ended: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCode {
+    ExitCode::from(ended.unwrap_or_else(|error| {
+        say(error);
+        of_failure
+    }))
 }
 
 /// Runs a command to its end. What cannot be called off, the look-up of a name that nobody answers, is not waited for.

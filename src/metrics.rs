@@ -92,7 +92,7 @@ metrics! {
         "Messages in the queue by its own approximate count, hidden and leased ones with them. By each maintenance run.";
     ROOMS: Gauge = "maxconf.pool.rooms", "{room}",
         &[Label { name: "state", values: &["ready", "warming", "past_age", "handed_out", "unmarked"] }],
-        "Rooms of ours on Pexip: untagged ones that are ready, too new, or past ROOM_MAX_AGE_SECONDS; handed-out ones; those whose marks somebody has changed. By each maintenance run.";
+        "Rooms of ours on Pexip: untagged ones that are ready, too new, or past POOL_ROOM_MAX_AGE_SECONDS; handed-out ones; those whose marks somebody has changed. By each maintenance run.";
     MAX_ROOMS: Gauge = "maxconf.pool.max_rooms", "{room}", &[],
         "POOL_MAX_ROOMS. By each maintenance run.";
     POISON: Gauge = "maxconf.pool.poison", "{message}", &[],

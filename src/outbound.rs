@@ -1,4 +1,4 @@
-//! What the calls to Pexip, Entra and Genesys have in common: no redirects, no proxy, deadlines, bounded answers.
+//! What all calls to the outside have in common: no redirects, no proxy, deadlines, bounded answers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -34,6 +34,7 @@ impl ProgressBar {
 
     /// One more is done.
     pub(crate) fn step(&self) {
+        self.bar.set_message("");
         self.bar.inc(1);
     }
 

@@ -95,10 +95,11 @@ pub enum Claim {
 impl RoomQueue {
     /// A client for the queue; no call is made yet.
     pub fn new(config: &QueueConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Result<Self, QueueError> {
+        let transport = transport(http);
         let mut options = ClientOptions {
             // A repeated Put makes two messages with one name, a repeated Delete hides who won: never by itself.
             retry: RetryOptions::none(),
-            transport: Some(transport(http)),
+            transport: Some(transport.clone()),
             ..ClientOptions::default()
         };
         let (service, credential) = match &config.access {
@@ -112,7 +113,7 @@ impl RoomQueue {
                 (service, None)
             }
             StorageAccess::ManagedIdentity { service, client_id } => {
-                let identity = managed_identity(client_id.clone(), options.transport.clone())?;
+                let identity = managed_identity(client_id.clone(), transport)?;
                 (service.clone(), Some(identity as _))
             }
         };

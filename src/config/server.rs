@@ -56,6 +56,9 @@ pub(super) static SETTINGS: &[&Setting] = &[&PORT, &LISTEN_ADDRESS, &ENVIRONMENT
 pub(super) static PROTECTION_SETTINGS: &[&Setting] =
     &[&CORS_ORIGINS, &REQUEST_DEADLINE, &RATE_LIMIT, &MAX_CONCURRENT, &AUDIT_HASH_KEY];
 
+/// The longest deadline that a request may be given.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(200);
+
 /// Beyond this nothing is limited any more.
 const MOST_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
 
@@ -115,7 +118,7 @@ pub struct ServerConfig {
 }
 
 pub(super) fn read_request_deadline(reader: &mut Reader<'_>) -> Option<Duration> {
-    reader.value(&REQUEST_DEADLINE, seconds(1, 200))
+    reader.value(&REQUEST_DEADLINE, seconds(1, LONGEST_REQUEST.as_secs()))
 }
 
 impl ServerConfig {

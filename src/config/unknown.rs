@@ -70,7 +70,10 @@ mod tests {
             "OTEL_EXPORTER_OTLP_PROTOCOL",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             "APPINSIGHTS_INSTRUMENTATIONKEY",
-            "MAXCONF_SMOKE_TOKEN",
+            "MAXCONF_URL",
+            "SANDBOX_ENTRA_TOKEN",
+            "SMOKE_ENTRA_TOKEN_URL",
+            "SMOKE_GENESYS_TOKEN",
             "SSL_CERT_FILE",
         ];
         for name in settings.chain(foreign) {

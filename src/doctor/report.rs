@@ -61,10 +61,11 @@ impl Report {
 }
 
 fn line(verdict: &str, checks: &str, says: &str) -> String {
-    if checks.len() > 22 {
+    const WIDTH: usize = 22;
+    if checks.len() > WIDTH {
         return format!("  {verdict:<14} {checks}\n{}", line("", "", says));
     }
-    format!("  {verdict:<14} {checks:<22} {says}\n")
+    format!("  {verdict:<14} {checks:<WIDTH$} {says}\n")
 }
 
 impl Verdict {

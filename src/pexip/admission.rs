@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::PexipError;
-use crate::breaker::{self, Breaker};
+use crate::breaker::{Admitted, Breaker};
 use crate::config::PexipConfig;
 
 /// The budget's window.
@@ -44,7 +44,7 @@ pub(super) struct Permit {
     admission: Arc<Admission>,
     /// The node's breaker waits for the call's outcome. Taken here and not with the call: after an outage one probe
     /// is let through, and a room must not be claimed for a call that would be refused.
-    call: Option<breaker::Admission>,
+    call: Option<Admitted>,
     sent: bool,
     _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
@@ -53,7 +53,7 @@ pub(super) struct Permit {
 #[derive(Debug)]
 pub struct TagSlot {
     first_call: Option<Permit>,
-    tagging: breaker::Admission,
+    tagging: Admitted,
 }
 
 impl TagSlot {

@@ -154,11 +154,6 @@ impl PexipClient {
         Ok(page.meta.total_count)
     }
 
-    /// Whether the node answers and takes our account.
-    pub async fn check(&self) -> Result<(), PexipError> {
-        self.count_ours().await.map(drop)
-    }
-
     /// Every conference of ours, page by page, and what time the node says it is.
     pub async fn list_ours(&self) -> Result<Listing, PexipError> {
         let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "name")];

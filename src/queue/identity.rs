@@ -49,11 +49,15 @@ impl IdentityError {
 /// The identity that asks for tokens: the app's own, or the user-assigned one of this client id.
 pub(super) fn managed_identity(
     client_id: Option<String>,
-    transport: Option<Transport>,
+    transport: Transport,
 ) -> azure_core::Result<Arc<ManagedIdentityCredential>> {
     ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
         user_assigned_id: client_id.map(UserAssignedId::ClientId),
-        client_options: ClientOptions { transport, retry: RetryOptions::none(), ..ClientOptions::default() },
+        client_options: ClientOptions {
+            transport: Some(transport),
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        },
     }))
 }
 
@@ -68,9 +72,7 @@ pub async fn find_identity(
         return Err(IdentityError::NoEndpoint);
     }
     let work = async {
-        managed_identity(client_id.map(ToOwned::to_owned), Some(transport(http.clone())))?
-            .get_token(&[SCOPE], None)
-            .await
+        managed_identity(client_id.map(ToOwned::to_owned), transport(http.clone()))?.get_token(&[SCOPE], None).await
     };
     match timeout(limit, work).await {
         Ok(Ok(_)) => Ok(()),

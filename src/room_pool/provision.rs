@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Inner, PoolError};
 use crate::pexip::PexipError;
 use crate::queue::QueueError;
-use crate::room::{Marks, RoomName};
+use crate::room::Marks;
 
 /// Rooms made at a time. Less than the calls that may be in flight, so that creates always find a place.
 const MOST_AT_A_TIME: usize = 2;
@@ -157,7 +157,7 @@ impl Inner {
                 making.spawn(async move { pool.provision().await });
             }
             match making.join_next().await {
-                Some(Ok(Ok(_))) => made += 1,
+                Some(Ok(Ok(()))) => made += 1,
                 Some(Ok(Err(error))) => {
                     warn!(%error, "a room for the pool could not be made");
                     failed += 1;
@@ -178,7 +178,7 @@ impl Inner {
     /// Makes one room and puts its ticket into the queue, hidden until the room is replicated.
     ///
     /// If we stop in between, no message names the room and the sweep removes it once its mark is past.
-    async fn provision(&self) -> Result<RoomName, PoolError> {
+    async fn provision(&self) -> Result<(), PoolError> {
         let ready_until = self.clock.now_utc() + self.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
         let pexip = self.pexip.in_background();
@@ -201,6 +201,6 @@ impl Inner {
             }
             return Err(error.into());
         }
-        Ok(new.name)
+        Ok(())
     }
 }

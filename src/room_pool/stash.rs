@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::{EXPIRY_MARGIN, Inner};
-use crate::config::PoolConfig;
+use crate::config::{LONGEST_REQUEST, PoolConfig};
 use crate::pexip::{Conference, PexipError};
 use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
 use crate::room::RoomName;
@@ -31,9 +31,6 @@ const LONGEST_SEEN: Duration = Duration::from_secs(60);
 /// Rooms between claim and tag at a time. A node that stops taking tags costs these, and those that are tried until the
 /// breaker opens.
 const MOST_AT_STAKE: usize = 4;
-
-/// From leaving the stash to the tag, a hand-out takes less than this: the longest deadline of a request.
-const LONGEST_HAND_OUT: Duration = Duration::from_secs(200);
 
 /// A room whose message is leased to this instance and whose VMR was seen, untagged.
 #[derive(Debug)]
@@ -260,7 +257,8 @@ impl State {
 
     fn note_on_its_way(&mut self, room: &ReadyRoom) {
         self.on_their_way.retain(|_, (_, until)| Instant::now() < *until);
-        let until = Instant::now() + LONGEST_HAND_OUT;
+        // From leaving the stash to the tag, a hand-out takes less.
+        let until = Instant::now() + LONGEST_REQUEST;
         self.on_their_way.insert(room.conference.name.clone(), (room.message.id().to_owned(), until));
     }
 

@@ -55,14 +55,14 @@ pub(super) const VARIABLES: [(&str, &str); 7] = [
 /// What this test may show the service. From the environment, for arguments can be seen by everybody on the machine.
 #[derive(Debug)]
 pub struct Access {
-    pub(super) entra: Option<EntraClient>,
+    pub(super) entra: Option<EntraCredentials>,
     pub(super) genesys_token: Option<SecretString>,
     pub(super) origin: Option<String>,
 }
 
 /// An application that can get tokens from Entra.
 #[derive(Debug)]
-pub(super) struct EntraClient {
+pub(super) struct EntraCredentials {
     token_url: Url,
     client_id: String,
     proof: Proof,
@@ -105,14 +105,14 @@ impl Access {
             Some(_) => Err(InvalidAccess::Unusable(name, "it has characters that are not ASCII".to_owned())),
         };
         Ok(Self {
-            entra: EntraClient::read(value)?,
+            entra: EntraCredentials::read(value)?,
             genesys_token: value("SMOKE_GENESYS_TOKEN")?.map(Into::into),
             origin: value("SMOKE_ORIGIN")?,
         })
     }
 }
 
-impl EntraClient {
+impl EntraCredentials {
     fn read(
         value: impl Fn(&'static str) -> Result<Option<String>, InvalidAccess>,
     ) -> Result<Option<Self>, InvalidAccess> {

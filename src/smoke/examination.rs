@@ -76,7 +76,7 @@ impl<'a> Examination<'a> {
         let refusals = Refusals::of(service, Some(rooms));
         self.refusals_without_token(&refusals).await;
         self.refusals_with_token(&refusals, &token).await;
-        self.whole_life(rooms).await;
+        self.whole_life(service, rooms).await;
     }
 
     /// Of a check that was under way nothing is known.
@@ -118,7 +118,7 @@ impl<'a> Examination<'a> {
     }
 
     /// Create, public read, delete, as IDIM and an agent do it.
-    async fn whole_life(&mut self, rooms: &Rooms) {
+    async fn whole_life(&mut self, service: &Service, rooms: &Rooms) {
         let Some(first) = self.check(Check::Create, rooms.create()).await else { return };
         self.check(Check::Tag, async { Rooms::tag(&first) }).await;
         let genesys_token = self.access.genesys_token.as_ref();
@@ -128,7 +128,7 @@ impl<'a> Examination<'a> {
         })
         .await;
         if let Some(second) = self.check(Check::CreateAnother, rooms.create_another(&first)).await {
-            self.check(Check::Pool, pool(rooms, &[&first, &second], self.command.expect_pool)).await;
+            self.check(Check::Pool, pool(service, &[&first, &second], self.command.expect_pool)).await;
         }
         self.check(Check::Delete, rooms.delete(&first, genesys_token)).await;
     }
@@ -145,7 +145,7 @@ impl<'a> Examination<'a> {
             Err(finding) => (Outcome::Found(finding), None),
         };
         self.checked.push(Checked { check, outcome, took });
-        self.progress.advance(self.checked.len());
+        self.progress.step();
         value
     }
 }
@@ -166,11 +166,11 @@ async fn foreign_token(access: &Access, http: &Client) -> Result<SecretString, F
     }
 }
 
-async fn pool(rooms: &Rooms, made: &[&Room], expected: bool) -> Result<(), Finding> {
+async fn pool(service: &Service, made: &[&Room], expected: bool) -> Result<(), Finding> {
     if made.iter().any(|room| room.from_pool) {
         Ok(())
     } else if expected {
-        Err(rooms.judge_empty_pool().await)
+        Err(service.judge_empty_pool().await)
     } else {
         Err(Finding::not_checked("the rooms were made directly; with --expect-pool that is a fault"))
     }

@@ -131,7 +131,7 @@ impl<'a> Refusals<'a> {
         let case = CaseOfTest::new();
         let answer = self.service.send(with_token(case.create(self.service))).await?;
         if let Some(rooms) = self.rooms {
-            rooms.keep(&answer, &case);
+            rooms.keep(&answer, Some(&case));
         }
         self.expect_challenge(&answer, code, "maxconf").await
     }
@@ -140,6 +140,9 @@ impl<'a> Refusals<'a> {
         let query: Vec<_> = uui_data.map(|value| ("uuiData", value)).into_iter().collect();
         let request = self.service.request(Method::POST, &["room", "create"]).query(&query);
         let answer = self.service.send(bearer(request, token)).await?;
+        if let Some(rooms) = self.rooms {
+            rooms.keep(&answer, None);
+        }
         self.service.expect_problem(&answer, 400, code).await
     }
 

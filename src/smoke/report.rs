@@ -26,7 +26,7 @@ pub(super) struct Report<'a> {
 /// What is said of a check to which a test has not come.
 const NOT_REACHED: &str = "an earlier check did not pass";
 
-/// What it comes to. Its exit codes leave out 2, which says that the command was not understood.
+/// What it comes to. Its exit codes leave out 2, which says that there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Healthy,

@@ -116,14 +116,11 @@ impl Rooms {
         if answer.status != 200 {
             return Err(self.service.judge(answer, "200").await);
         }
-        let text = |field: &str| answer.body[field].as_str().unwrap_or_default();
-        let name = text("name").to_owned();
-        if !is_room_name(&name) {
+        let Some(name) = self.keep(answer, Some(&case)) else {
             return Err(Finding::ours(
                 "the room's name is no name that the service gives; such a room cannot be deleted, the sweep ends it",
             ));
-        }
-        self.keep(answer, &case);
+        };
         if let Some(fault) = fault_of_form(&answer.body) {
             return Err(Finding::ours(fault));
         }
@@ -131,16 +128,16 @@ impl Rooms {
         if source != "pool" && source != "direct" {
             return Err(Finding::ours("Room-Source is neither pool nor direct"));
         }
-        let has_right_tag = case.has_tag(text("tag"), self.tag_start.as_deref());
+        let has_right_tag = case.has_tag(answer.text("tag"), self.tag_start.as_deref());
         Ok(Room { name, from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
     }
 
-    /// Keeps the room that an answer to this case's create names, if it does, so that it is deleted in the end.
-    pub(super) fn keep(&self, answer: &Answer, case: &CaseOfTest) {
-        let text = |field: &str| answer.body[field].as_str().unwrap_or_default();
-        if answer.status == 200 && is_room_name(text("name")) {
-            self.note_given(text("name"), case.has_tag(text("tag"), None));
-        }
+    /// Keeps the room that an answer to a create names, if it does, so that it is deleted in the end. Only with the tag
+    /// of this case it is known to be ours; others are left behind, by name.
+    pub(super) fn keep(&self, answer: &Answer, case: Option<&CaseOfTest>) -> Option<String> {
+        let name = Some(answer.text("name")).filter(|name| answer.status == 200 && is_room_name(name))?;
+        self.note_given(name, case.is_some_and(|case| case.has_tag(answer.text("tag"), None)));
+        Some(name.to_owned())
     }
 
     /// Whether the room belongs to whom it was given.
@@ -155,10 +152,6 @@ impl Rooms {
         }
         Self::tag(&second)?;
         Ok(second)
-    }
-
-    pub(super) async fn judge_empty_pool(&self) -> Finding {
-        self.service.judge_empty_pool().await
     }
 
     /// What the agent's widget sees.

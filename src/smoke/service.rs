@@ -241,9 +241,14 @@ impl Answer {
         ((1..=32).contains(&version.len()) && version.bytes().all(plain)).then_some(version)
     }
 
+    /// A text in its body; empty if there is none.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_default()
+    }
+
     /// The code of a problem; empty for everything else.
     pub(super) fn code(&self) -> &str {
-        let code = self.body["code"].as_str().unwrap_or_default();
+        let code = self.text("code");
         let plain = code.len() <= 40 && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         if plain { code } else { "" }
     }

@@ -37,7 +37,7 @@ struct Spans {
 
 /// Why a destination did not take something.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Undelivered {
+pub(super) enum NotTaken {
     #[error("it {0}")]
     Call(#[from] CallFailure),
     #[error("it answered {0}")]
@@ -77,7 +77,7 @@ impl Destination {
         self.spans.lost.load(Ordering::Relaxed)
     }
 
-    pub(super) fn complain(&self, cause: &Undelivered) {
+    pub(super) fn complain(&self, cause: &NotTaken) {
         if self.complaints.check().is_ok() {
             let (destination, lost) = (self.name, self.lost());
             warn!(destination, error = %cause, lost, "traces or metrics could not be sent and may be lost");
@@ -104,12 +104,12 @@ impl HttpClient for Destination {
             Ok::<_, CallFailure>((status, body(response, LARGEST_ANSWER).await?))
         });
         let (status, body) = call.await?.map_err(|failure| {
-            let cause = Undelivered::Call(failure);
+            let cause = NotTaken::Call(failure);
             self.complain(&cause);
             cause
         })?;
         if !status.is_success() {
-            self.complain(&Undelivered::Answered(status.as_u16()));
+            self.complain(&NotTaken::Answered(status.as_u16()));
         }
         Ok(Response::builder().status(status).body(body.into())?)
     }

@@ -9,7 +9,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::destination::{Destination, Undelivered};
+use super::destination::{Destination, NotTaken};
 
 /// How long spans wait for others to be sent with.
 const BETWEEN_BATCHES: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ impl<E: SpanExporter> SpanExporter for Leaving<E> {
         self.destination.left(spans, sent.is_ok());
         // Where the call failed, that was said.
         if sent.is_ok() && self.destination.lost() > lost_before {
-            self.destination.complain(&Undelivered::TooSlow);
+            self.destination.complain(&NotTaken::TooSlow);
         }
         sent
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::{Fault, Times};
 
-use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, two_looks_pass};
+use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, two_looks_pass, within};
 
 const TARGET: usize = 4;
 
@@ -276,11 +276,14 @@ async fn balance(app: &TestApp, seconds_ahead: &AtomicU64, answer: &Answer, targ
 
 /// What a maintenance run reports; the one after a refill that is under way.
 async fn a_run(app: &TestApp) -> String {
-    loop {
-        let report = app.run_maintenance().await.text;
-        if !report.contains("another run") {
-            return report;
+    let run = async {
+        loop {
+            let report = app.run_maintenance().await.text;
+            if !report.contains("another run") {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    within("a run", run).await
 }

@@ -133,13 +133,13 @@ async fn whoever_comes_in_while_other_rooms_are_swept_slowly_keeps_the_room() {
 
     let somebody_comes_in = async {
         eventually("the first is being swept", async || deletions(&app) == 1).await;
-        let first = Matching::method(Method::DELETE).path_contains(&format!("/{}/", ids[0]));
+        let first = Matching::method(Method::DELETE).path_contains(format!("/{}/", ids[0]));
         let second = name(if app.pexip.traffic().count(&first) == 1 { 2 } else { 1 });
         app.pexip.join(&second, Role::Guest);
         time_passes(Duration::from_secs(13)).await;
         second
     };
-    let (second, _) = tokio::join!(somebody_comes_in, app.fill_pool());
+    let (second, ()) = tokio::join!(somebody_comes_in, app.fill_pool());
 
     assert_eq!(deletions(&app), 1);
     assert!(app.pexip.is_running(&second) && app.pexip.room(&second).is_some());

@@ -17,7 +17,8 @@
 //!   deadline breaks this, and so does a process that is suspended for longer than the margin and then goes on.
 //! * Calls on their way to the node are lost when it is restored, with their connection.
 //! * A restore is noticed: each instance sees a call fail before it uses what it had read before. A node that is away
-//!   for longer than what was seen holds, a minute, makes this true by itself. One that is back sooner, or whose address moves to a node restored beside it, need not be noticed.
+//!   for longer than what was seen holds, a minute, makes this true by itself. One that is back sooner, or whose address
+//!   moves to a node restored beside it, need not be noticed.
 //! * The node is not restored between the look at a room by its id and the delete that goes out at once after it.
 //!   Pexip knows no delete on a condition. What a restored node had acknowledged after its backup is lost: that the
 //!   tag of a room is gone then is not held against the answer.

@@ -178,7 +178,10 @@ async fn junk_and_dead_names_in_front_of_good_ones_starve_nobody_at(instances: u
     while in_a_row < GOOD / 2 {
         match proof.create((before_the_first + in_a_row) % instances).await {
             Outcome::Room { from_pool: true, .. } => in_a_row += 1,
-            Outcome::Room { from_pool: false, .. } => before_the_first += 1,
+            Outcome::Room { from_pool: false, .. } => {
+                before_the_first += 1;
+                assert!(before_the_first <= MOST_DIRECT_BEFORE_THE_POOL, "{}", proof.ledger.figures());
+            }
             refused => panic!("{refused:?}"),
         }
     }
@@ -186,6 +189,5 @@ async fn junk_and_dead_names_in_front_of_good_ones_starve_nobody_at(instances: u
 
     let figures = proof.ledger.figures();
     report("scale_out", &format!("junk in front of {instances}: {figures}; {in_a_row} from the pool after {took:.1?}"));
-    assert!(before_the_first <= MOST_DIRECT_BEFORE_THE_POOL, "{figures}");
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
 }

@@ -78,8 +78,8 @@ pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str,
     let mut variables = settings(world, 0);
     variables.extend([
         ("MAXCONF_URL", service.to_string()),
-        ("ENTRA_TOKEN", world.entra.token().build()),
-        ("GENESYS_TOKEN", world.genesys.issue_token()),
+        ("SANDBOX_ENTRA_TOKEN", world.entra.token().build()),
+        ("SANDBOX_GENESYS_TOKEN", world.genesys.issue_token()),
         ("SMOKE_ENTRA_TOKEN_URL", world.entra.token_url().to_string()),
         ("SMOKE_ENTRA_CLIENT_ID", CLIENT_ID.to_owned()),
         ("SMOKE_ENTRA_CLIENT_SECRET", CLIENT_SECRET.to_owned()),

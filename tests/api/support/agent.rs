@@ -9,7 +9,7 @@ pub(crate) const HANDED_OUT: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 pub(crate) const TOKENS_ME: &str = "/api/v2/tokens/me";
 pub(crate) const USERS_ME: &str = "/api/v2/users/me";
 
-pub(crate) const INVALID_GENESYS_TOKEN: &str =
+const INVALID_GENESYS_TOKEN: &str =
     r#"Bearer realm="genesys", error="invalid_token", error_description="token validation failed""#;
 
 impl TestApp {

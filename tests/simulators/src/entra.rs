@@ -35,7 +35,7 @@ pub const CLIENT_ID: &str = "11111111-2222-4333-8444-555555555555";
 pub const CLIENT_SECRET: &str = "idim-client-secret";
 
 /// App roles of the client that exists from the start.
-pub const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
+const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
 
 /// An Entra tenant on loopback.
 pub type EntraSimulator = Simulator<Tenant>;
@@ -99,13 +99,6 @@ impl EntraSimulator {
     /// Where clients get their tokens.
     pub fn token_url(&self) -> Url {
         self.authority_url().join(&format!("{TENANT_ID}/oauth2/v2.0/token")).expect("a tenant id is a path")
-    }
-
-    /// Registers a client with a secret and app roles, or replaces the one with this id.
-    pub fn register_client(&self, client_id: &str, secret: &str, roles: &[&str]) {
-        let mut directory = self.system.directory();
-        directory.clients.retain(|client| client.id != client_id);
-        directory.clients.push(Client::new(client_id, secret, roles));
     }
 
     /// Gives a client a federated credential: GitHub's jobs with this subject need no secret.

@@ -179,11 +179,6 @@ impl EventSink {
         self.change(|settings| settings.bulk = bulk);
     }
 
-    /// Sends these kinds of events only.
-    pub fn set_events(&self, names: &[&str]) {
-        self.change(|settings| settings.events = names.iter().map(|&name| name.to_owned()).collect());
-    }
-
     /// Time-out and pauses, so that a test of failures needs no real minutes.
     pub fn set_times(&self, times: SinkTimes) {
         self.change(|settings| settings.times = times);

@@ -111,13 +111,6 @@ impl StoredRoom {
         self
     }
 
-    /// Sets when the room was made.
-    #[must_use]
-    pub fn created_at(mut self, creation_time: OffsetDateTime) -> Self {
-        self.creation_time = creation_time;
-        self
-    }
-
     pub(super) fn uri(&self) -> String {
         format!("{CONFERENCE_PATH}{}/", self.id)
     }

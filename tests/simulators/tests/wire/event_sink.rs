@@ -10,11 +10,10 @@ use maxconf_simulators::{Fault, Matching, PexipSimulator, Server, StoredRoom, Ti
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::eventually;
+
 const GUEST: &str = "852117";
 const HOST: &str = "193604";
-
-/// Longest wait for something to arrive.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Pauses quick enough for a test, and the same in kind: 5, 10, 20 and 40 milliseconds.
 const QUICK: SinkTimes = SinkTimes {
@@ -60,7 +59,7 @@ impl Call {
 
     /// What arrives until nothing is on the way any more, and forgets it.
     async fn arrivals(&self) -> Vec<Value> {
-        until(|| self.sink.undelivered() == 0).await;
+        eventually("it has arrived", async || self.sink.undelivered() == 0).await;
         std::mem::take(&mut *self.received.lock().expect("no test panicked"))
     }
 }
@@ -76,14 +75,6 @@ async fn receive(
     }
     received.lock().expect("no test panicked").push(event);
     StatusCode::NO_CONTENT
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LIMIT, "it did not happen in time");
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn names(events: &[Value]) -> Vec<&str> {
@@ -178,7 +169,7 @@ async fn events_that_wait_go_out_in_bulk_and_a_lone_one_by_itself() {
     assert_eq!((numbers(inner), inner[0]["node"].as_str()), ((1..=7).collect(), Some("10.47.2.21")));
 
     call.pexip.wait_for_pin("vbv-1");
-    until(|| call.sink.undelivered() == 0).await;
+    eventually("it has arrived", async || call.sink.undelivered() == 0).await;
     call.received.lock().expect("no test panicked").clear();
     call.pexip.wait_for_pin("vbv-1");
     assert_eq!(names(&call.arrivals().await), ["participant_connected"]);
@@ -213,7 +204,7 @@ async fn a_failed_request_is_repeated_until_it_is_accepted() {
 
     let events = call.arrivals().await;
     // The receiver took two of them whose answers were lost or late.
-    until(|| call.traffic.count(&Matching::any()) >= 10).await;
+    eventually("it is asked ten times", async || call.traffic.count(&Matching::any()) >= 10).await;
     let mut numbers = numbers(&events);
     assert!(numbers.len() > 7, "{numbers:?}");
     numbers.sort_unstable();
@@ -229,7 +220,7 @@ async fn after_the_longest_pause_the_publisher_stops_for_good() {
     let start = Instant::now();
     call.visit();
 
-    until(|| call.sink.stopped_nodes() == ["10.47.2.21"]).await;
+    eventually("the node is stopped", async || call.sink.stopped_nodes() == ["10.47.2.21"]).await;
     assert!(start.elapsed() >= Duration::from_millis(5 + 10 + 20 + 40), "{:?}", start.elapsed());
     assert_eq!(call.traffic.count(&Matching::any()), 5);
     call.traffic.heal();

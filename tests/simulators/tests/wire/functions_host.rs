@@ -12,7 +12,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use started::{HANDLER, LIMIT, Started, eventually, host_json, http_function, package, write};
+use crate::{LIMIT, eventually};
+
+use started::{HANDLER, Started, host_json, http_function, package, write};
 
 const MODES: [Mode; 2] = [Mode::Forwarding, Mode::Proxying];
 

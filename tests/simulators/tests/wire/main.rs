@@ -10,10 +10,25 @@ mod pexip;
 mod queue;
 mod traffic;
 
+use std::time::{Duration, Instant};
+
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use tokio::time::sleep;
+
+/// The longest that anything may take here.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// No proxy, no redirects: what a simulator answers is what a test sees.
 fn client() -> Client {
     Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client without TLS settings of its own")
+}
+
+/// Waits until the condition holds.
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
 }

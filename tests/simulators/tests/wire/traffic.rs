@@ -3,7 +3,7 @@ use std::time::Duration;
 use maxconf_simulators::{Fault, GenesysSimulator, Matching, QueueSimulator, Times};
 use reqwest::{Client, Error, Method, Response, StatusCode};
 
-use crate::client;
+use crate::{client, eventually};
 
 async fn ask(client: &Client, genesys: &GenesysSimulator) -> Result<Response, Error> {
     let url = genesys.api_url().join("api/v2/tokens/me").expect("a path");
@@ -64,12 +64,10 @@ async fn work_is_done_although_the_answer_is_lost_or_late() {
     traffic.inject(Matching::any(), Times::Once, Fault::Stall);
     put("stalled").timeout(Duration::from_millis(50)).send().await.expect_err("too late");
     assert_eq!(queue.messages("rooms").len(), 3);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let texts = || queue.messages("rooms").into_iter().map(|message| message.text).collect::<Vec<_>>();
+    eventually("the late one is done", async || texts() == ["first", "lost", "hidden", "late"]).await;
     traffic.heal();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-
-    let texts: Vec<_> = queue.messages("rooms").into_iter().map(|message| message.text).collect();
-    assert_eq!(texts, ["first", "lost", "hidden", "late", "stalled"]);
+    eventually("the stalled one is done", async || texts() == ["first", "lost", "hidden", "late", "stalled"]).await;
 }
 
 #[tokio::test]

@@ -1,30 +1,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use maxconf_simulators::FunctionsHost;
 use maxconf_simulators::functions_host::Mode;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::client;
-
-/// The longest that anything may take here.
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
+use crate::{LIMIT, client};
 
 pub(super) const HANDLER: &str = env!("CARGO_BIN_EXE_scripted-handler");
-
-/// Waits until the condition holds.
-pub(super) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
 
 pub(super) fn write(folder: &Path, file: &str, content: &Value) {
     let path = folder.join(file);
