@@ -155,6 +155,17 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["uui_data_too_long"],
         ),
         (
+            "a room where uuiData is too long",
+            |_, told| {
+                if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
+                    told.status = reqwest::StatusCode::OK;
+                    told.body = json!({ "name": "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "tag": TAG_URL }).to_string().into();
+                }
+            },
+            // It is told that the room is there, and not touched.
+            &["clean_up", "uui_data_too_long"],
+        ),
+        (
             "a delete that fails",
             |asked, told| {
                 if asked.is(&Method::DELETE, "/room/vbv-") {
