@@ -10,7 +10,7 @@ use crate::audit::Audit;
 use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::caller_rates::CallerRates;
 use crate::clock::Clock;
-use crate::config::{Config, PexipConfig, QueueConfig, ServerConfig, StorageAccess};
+use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
 use crate::health::Health;
 use crate::metrics;
 use crate::outbound::client_builder;
@@ -42,7 +42,6 @@ pub struct AppState {
     pub health: Health,
     pub tag_rule: TagRule,
     pub prefix: RoomNamePrefix,
-    pub server: ServerConfig,
 }
 
 /// Why the service cannot be built from settings that were found complete.
@@ -84,20 +83,10 @@ impl App {
         let rates = CallerRates::new(config.server.rate_limit_per_minute);
         let audit = Audit::new(config.server.audit_hash_key.as_ref());
         let max_concurrent_requests = config.server.max_concurrent_requests;
-        let state = AppState {
-            pool,
-            entra,
-            genesys,
-            event_sink,
-            rates,
-            audit,
-            health,
-            tag_rule,
-            prefix,
-            server: config.server,
-        };
+        let state = AppState { pool, entra, genesys, event_sink, rates, audit, health, tag_rule, prefix };
         report(&state, queue_seen, pexip_seen);
-        Ok(Self { router: routes::router(state), max_concurrent_requests, background: stop.drop_guard() })
+        let router = routes::router(state, &config.server);
+        Ok(Self { router, max_concurrent_requests, background: stop.drop_guard() })
     }
 
     /// How many requests are worked on at a time.

@@ -22,8 +22,8 @@ use ulid::Ulid;
 
 use crate::api_error::ApiError;
 use crate::metrics::{HTTP_DURATION, HTTP_REQUESTS, Word};
-use crate::telemetry::{TRACES, VERSION};
-use crate::upstream::TRACEPARENT;
+use crate::telemetry::VERSION;
+use crate::upstream::{TRACEPARENT, TRACES};
 
 /// The request's id, of the caller's choice or ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

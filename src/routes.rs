@@ -23,12 +23,13 @@ use crate::app::AppState;
 use crate::audit::{Audit, Caller, Trail};
 use crate::auth::{EventSinkAccount, Reason, client_address, entra_bearer, genesys_token};
 use crate::caller_rates::CallerRates;
+use crate::config::ServerConfig;
 use crate::metrics::AUTH_RESULTS;
 use crate::protection::{Bounds, allow_widget, bound, bound_with_body, contain};
 use crate::request_log::{CallerId, RequestId, log_request};
 
 /// The service's router.
-pub fn router(state: AppState) -> Router {
+pub fn router(state: AppState, config: &ServerConfig) -> Router {
     let may_create = from_fn_with_state(state.clone(), require_create_role);
     let may_delete = from_fn_with_state(state.clone(), require_delete_role);
     let is_agent = from_fn_with_state(state.clone(), require_genesys_user);
@@ -62,15 +63,14 @@ pub fn router(state: AppState) -> Router {
         }
     };
 
-    let server = state.server.clone();
-    let bounds = Bounds::new(&server);
+    let bounds = Bounds::new(config);
     let api = idim.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
     // The widget can read an error only with the CORS headers on it, so CORS stands outside of what makes errors.
-    let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), &server);
+    let widget = allow_widget(bound(widget.method_not_allowed_fallback(method_not_allowed), &bounds), config);
     // Without the API's bounds on number and work: an instance that is busy is not dead, a run takes longer than a request.
     let host_and_probes = contain(host_and_probes.method_not_allowed_fallback(method_not_allowed), &bounds);
     let node_events = bound_with_body(node_events.method_not_allowed_fallback(method_not_allowed), &bounds);
-    let followed = bound(api, &bounds).merge(widget).layer(from_fn_with_state(state.clone(), follow));
+    let followed = bound(api, &bounds).merge(widget).layer(from_fn_with_state(state.audit.clone(), follow));
     followed.merge(node_events).merge(host_and_probes).layer(from_fn(log_request)).with_state(state)
 }
 

@@ -16,12 +16,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::labels::Labelled;
+use crate::audit;
 use crate::config::TelemetryConfig;
+use crate::upstream::TRACES;
 
 pub use export::Export;
-
-/// The target of the spans that are traced. Nothing else is, and the log does not show them.
-pub const TRACES: &str = "maxconf::traces";
 
 /// This build's version: Cargo's, and where the commit is known `+` and its first 12 digits.
 pub const VERSION: &str = env!("MAXCONF_VERSION");
@@ -52,7 +51,7 @@ pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
             .with_tracked_inactivity(false)
             .with_filter(Targets::new().with_target(TRACES, Level::INFO))
     });
-    let log_level = config.log_level.clone().with_target(TRACES, LevelFilter::OFF);
+    let log_level = told(config.log_level.clone());
     let registry = tracing_subscriber::registry().with(spans);
     // Failing means that a test of the same process has started logging before.
     let _ = match format {
@@ -75,4 +74,23 @@ pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
         warn!(%error, "no traces and metrics are sent");
         None
     })
+}
+
+/// What is set, but for the audit trail, which nobody loses by turning the log down, and what is for traces only.
+fn told(set: Targets) -> Targets {
+    set.with_target(audit::TARGET, LevelFilter::INFO).with_target(TRACES, LevelFilter::OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_log_level_silences_the_audit_trail_and_none_shows_what_is_for_traces() {
+        for set in ["off", "error", "trace", "maxconf=off", "maxconf::audit=off", "off,maxconf::audit=error"] {
+            let told = told(set.parse().expect("directives"));
+            assert!(told.would_enable(audit::TARGET, &Level::INFO), "{set}");
+            assert!(!told.would_enable(TRACES, &Level::ERROR), "{set}");
+        }
+    }
 }

@@ -10,7 +10,9 @@ use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::metrics::{CREATE_DURATION, UPSTREAM_CALLS, UPSTREAM_DURATION};
-use crate::telemetry::TRACES;
+
+/// The target of the spans that are traced. Nothing else is, and the log does not show them.
+pub const TRACES: &str = "maxconf::traces";
 
 /// Where W3C Trace Context has its place.
 pub const TRACEPARENT: &str = "traceparent";

@@ -20,10 +20,13 @@ const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
 /// How far in the future a token may say it was issued, in seconds.
 const LATEST_ISSUE_SECONDS: u64 = 300;
 
-/// An application that Entra vouches for, whatever it may do here.
+/// An application that Entra vouches for, whatever it may do here. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntraClient(Arc<Ids>);
+
+#[derive(Debug, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "they are four ids, named as Entra's documentation names them")]
-pub struct EntraClient {
+struct Ids {
     tenant_id: String,
     client_id: String,
     object_id: Option<String>,
@@ -34,27 +37,28 @@ impl EntraClient {
     /// The one that a verified token was issued to.
     fn of(claims: Claims, profile: Profile) -> Option<Self> {
         let client_id = claims.client(profile)?.to_owned();
-        Some(Self { tenant_id: claims.tid, client_id, object_id: claims.oid, token_id: claims.uti })
+        let (tenant_id, object_id, token_id) = (claims.tid, claims.oid, claims.uti);
+        Some(Self(Arc::new(Ids { tenant_id, client_id, object_id, token_id })))
     }
 
     /// `tid`.
     pub fn tenant_id(&self) -> &str {
-        &self.tenant_id
+        &self.0.tenant_id
     }
 
     /// `azp` or `appid`.
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.0.client_id
     }
 
     /// `oid`.
     pub fn object_id(&self) -> Option<&str> {
-        self.object_id.as_deref()
+        self.0.object_id.as_deref()
     }
 
     /// `uti`: tells one token from another without showing it.
     pub fn token_id(&self) -> Option<&str> {
-        self.token_id.as_deref()
+        self.0.token_id.as_deref()
     }
 }
 
@@ -79,7 +83,7 @@ pub enum EntraRefusal {
     Expired,
     /// Proven, but not allowed here: 403. With the client, if the token names one.
     #[error("{0}")]
-    NotPermitted(&'static str, Option<Box<EntraClient>>),
+    NotPermitted(&'static str, Option<EntraClient>),
     /// Cannot be told now: 503.
     #[error("no usable Entra key")]
     NoKeys,
@@ -89,7 +93,7 @@ impl EntraRefusal {
     /// Who is refused, if it is proven.
     pub fn client(&self) -> Option<&EntraClient> {
         match self {
-            Self::NotPermitted(_, client) => client.as_deref(),
+            Self::NotPermitted(_, client) => client.as_ref(),
             Self::Invalid(_) | Self::Expired | Self::NoKeys => None,
         }
     }
@@ -162,9 +166,7 @@ impl EntraVerifier {
         let objection = self.objection(&claims, profile, role);
         match (EntraClient::of(claims, profile), objection) {
             (Some(client), None) => Ok(EntraCaller(client)),
-            (client, objection) => {
-                Err(EntraRefusal::NotPermitted(objection.unwrap_or("no client id"), client.map(Box::new)))
-            }
+            (client, objection) => Err(EntraRefusal::NotPermitted(objection.unwrap_or("no client id"), client)),
         }
     }
 

@@ -10,7 +10,6 @@ use url::Url;
 
 use super::Environment;
 use super::reader::{Default, Reader, Setting, base_url, list};
-use crate::audit;
 
 static LOG_LEVEL: Setting = Setting {
     name: "LOG_LEVEL",
@@ -115,17 +114,12 @@ fn log_level(text: &str) -> Result<Targets, String> {
     let expected =
         || "must be off, error, warn, info, debug or trace, or directives such as maxconf::auth=debug".to_owned();
     if let Ok(level) = text.parse::<LevelFilter>() {
-        return Ok(with_audit(libraries.with_target("maxconf", level)));
+        return Ok(libraries.with_target("maxconf", level));
     }
     let directives: Targets = text.parse().map_err(|_| expected())?;
     let ours = directives.iter().filter(|(target, _)| target.starts_with("maxconf"));
     let own_default = directives.default_level().unwrap_or(LevelFilter::INFO);
-    Ok(with_audit(libraries.with_target("maxconf", own_default).with_targets(ours)))
-}
-
-/// Who turns the log down must not lose the audit trail by that.
-fn with_audit(targets: Targets) -> Targets {
-    targets.with_target(audit::TARGET, LevelFilter::INFO)
+    Ok(libraries.with_target("maxconf", own_default).with_targets(ours))
 }
 
 #[cfg(test)]
@@ -135,12 +129,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_log_level_silences_the_audit_trail_and_none_lets_libraries_talk() {
-        let levels =
-            ["off", "error", "trace", "maxconf=off", "maxconf::audit=off", "off,maxconf::audit=error", "hyper=trace"];
-        for text in levels {
+    fn no_log_level_lets_libraries_talk() {
+        for text in ["off", "error", "trace", "maxconf=off", "hyper=trace", "trace,hyper=trace"] {
             let targets = log_level(text).expect("a level");
-            assert!(targets.would_enable(audit::TARGET, &Level::INFO), "{text}");
             assert!(!targets.would_enable("hyper::proto", &Level::DEBUG), "{text}");
         }
         assert!(!log_level("off").expect("a level").would_enable("maxconf::auth", &Level::ERROR));

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
@@ -164,34 +165,13 @@ impl Inner {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Attempt, TakeRoomError> {
-        // Few at a time: what lies between claim and tag when the node stops taking tags is lost.
-        let Ok(_stake) = timeout_at(deadline, self.stash.stake()).await else {
-            self.stash.give_back(room, self.moment());
-            return Err(PexipError::Saturated.into());
-        };
-        // Capacity first: a claim that cannot be followed by its tag would cost a room. The place is taken after the
-        // room, not before: those who wait for a room would hold the places that the stash's own check needs.
-        let slot = match self.pexip.reserve_tagging().await {
-            Ok(slot) => slot,
-            Err(error) => {
+        let (_stake, slot) = match self.make_ready_to_claim(&room, deadline, caller_is_gone).await {
+            Ok(ready) => ready,
+            Err(reason) => {
                 self.stash.give_back(room, self.moment());
-                return Err(error.into());
+                return reason.map_or(Ok(Attempt::TryNext), Err);
             }
         };
-        // Once more: while this one waited, others may have found out that no tag is taken.
-        if let Err(error) = self.pexip.check_can_tag() {
-            self.stash.give_back(room, self.moment());
-            return Err(error.into());
-        }
-        // Nor is a room claimed for nobody, or for a tag that there is no time for.
-        if caller_is_gone() || Instant::now() + LEAST_TIME_TO_TAG > deadline {
-            self.stash.give_back(room, self.moment());
-            return Err(NoRoom::OutOfTime.into());
-        }
-        if !room.is_claimable(self.moment()) {
-            self.stash.give_back(room, self.moment());
-            return Ok(Attempt::TryNext);
-        }
         // Deleting the message is what makes the room ours. In the other order a late tag could land on a room that
         // another citizen has. If we stop after this line, the room is untagged and the sweep removes it.
         match self.queue.claim(&room.message).await {
@@ -206,6 +186,29 @@ impl Inner {
             }
         }
         self.tag_or_burn(slot, room.conference, room.seen, tag, deadline).await
+    }
+
+    /// Has everything that the tag needs before the room is claimed: a claim that cannot be followed by its tag would cost
+    /// a room. Fails without a reason to give where it is this room that cannot be claimed.
+    async fn make_ready_to_claim(
+        &self,
+        room: &ReadyRoom,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<(SemaphorePermit<'_>, TagSlot), Option<TakeRoomError>> {
+        let saturated = |_| TakeRoomError::from(PexipError::Saturated);
+        // Few at a time: what lies between claim and tag when the node stops taking tags is lost.
+        let stake = timeout_at(deadline, self.stash.stake()).await.map_err(saturated)?;
+        // The place is taken after the room, not before: those who wait for a room would hold the places that the stash's
+        // own check needs.
+        let slot = self.pexip.reserve_tagging().await.map_err(TakeRoomError::from)?;
+        // Once more: while this one waited, others may have found out that no tag is taken.
+        self.pexip.check_can_tag().map_err(TakeRoomError::from)?;
+        // Nor is a room claimed for nobody, or for a tag that there is no time for.
+        if caller_is_gone() || Instant::now() + LEAST_TIME_TO_TAG > deadline {
+            return Err(Some(NoRoom::OutOfTime.into()));
+        }
+        if room.is_claimable(self.moment()) { Ok((stake, slot)) } else { Err(None) }
     }
 
     /// A claimed room is handed out or destroyed, never put back.
