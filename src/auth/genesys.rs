@@ -109,7 +109,7 @@ struct Inner {
 type Verdict = Result<GenesysCaller, GenesysRefusal>;
 
 /// A caller whom Genesys has just vouched for.
-struct Accepted {
+struct VouchedFor {
     caller: GenesysCaller,
     /// What is left of the token's time, if Genesys says.
     left: Option<Duration>,
@@ -195,7 +195,7 @@ impl GenesysVerifier {
             Ok(_) | Err(_) => call.succeeded(),
         }
         match answer {
-            Ok(Accepted { caller, left }) => {
+            Ok(VouchedFor { caller, left }) => {
                 self.0.verdicts.accept(hash, caller.clone(), asked_at, self.0.config.cache, left).await;
                 Ok(caller)
             }
@@ -209,12 +209,12 @@ impl GenesysVerifier {
         }
     }
 
-    async fn ask_genesys(&self, token: &SecretString) -> Result<Accepted, GenesysRefusal> {
+    async fn ask_genesys(&self, token: &SecretString) -> Result<VouchedFor, GenesysRefusal> {
         let info = self.0.api.token_info(token).await?;
         self.check_token(&info)?;
         let user = self.0.api.user(token).await?;
         let user_id = check_user(user)?;
-        Ok(Accepted { caller: GenesysCaller { user_id }, left: self.time_left(&info) })
+        Ok(VouchedFor { caller: GenesysCaller { user_id }, left: self.time_left(&info) })
     }
 
     /// Organisation first: development and production organisation share one API host, so a token of the other one

@@ -35,7 +35,7 @@ impl Census {
     }
 
     /// Rooms of ours on Pexip, by what they are.
-    pub fn states(&self) -> [(&'static str, usize); 5] {
+    fn states(&self) -> [(&'static str, usize); 5] {
         [
             ("ready", self.ready),
             ("warming", self.warming),

@@ -5,14 +5,14 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
+use super::Inner;
 use super::stash::{NoReadyRoom, ReadyRoom, Seen};
-use super::{Inner, Marks};
 use crate::config::WhenEmpty;
 use crate::metrics::{CLAIM_CONFLICTS, DIRECT_CREATES};
 use crate::outbound::CallFailure;
 use crate::pexip::{Conference, NewConference, PexipError, TagSlot};
 use crate::queue::Claim;
-use crate::room::Tag;
+use crate::room::{Marks, Tag};
 
 /// Rooms that one request tries before it gives up: each may turn out to be gone or somebody else's.
 const MOST_TRIES: usize = 4;

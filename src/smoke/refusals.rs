@@ -9,8 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Finding;
 use super::rooms::{CaseOfTest, NOBODYS_ROOM, Rooms};
-use super::service::{Answer, Service};
-use crate::auth::GENESYS_TOKEN;
+use super::service::{Answer, GENESYS_TOKEN, Service};
 
 /// A page that nobody serves: `.invalid` never resolves (RFC 2606).
 const FOREIGN_ORIGIN: &str = "https://maxconf-smoke.invalid";

@@ -15,8 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::check::Finding;
 use super::refusals::{bearer, secret_header};
-use super::service::{Answer, Service, Unanswered};
-use crate::auth::GENESYS_TOKEN;
+use super::service::{Answer, GENESYS_TOKEN, Service, Unanswered};
 use crate::outbound::CallFailure;
 
 /// A name of no form that the service gives: no room can have it, and Pexip is not asked.

@@ -10,9 +10,11 @@ use url::Url;
 
 use super::check::{Dependency, Fault, Finding};
 use crate::outbound::{CallFailure, json};
-use crate::request_log::REQUEST_ID;
 
+// Own words for what callers rely on: a mistake in the service's must show.
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const GENESYS_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// The longest for what is answered without asking anybody, or out of what is remembered.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
