@@ -5,10 +5,11 @@ use std::time::Duration;
 use moka::future::Cache;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::{Instrument, warn};
+use tracing::warn;
 
 use crate::auth::EntraVerifier;
 use crate::config::ServerConfig;
+use crate::own_task::in_own_task;
 use crate::pexip::PexipClient;
 use crate::queue::{QueueError, RoomQueue};
 use crate::telemetry::{COMMIT, VERSION};
@@ -99,10 +100,7 @@ impl Health {
         let asked = async move { health.last.get_with((), Box::pin(health.check())).await };
         // In a task of its own: a prober who hangs up would otherwise have the next one ask anew, and many of them use
         // up the budget for calls.
-        match tokio::spawn(asked.in_current_span()).await {
-            Ok(readiness) => readiness,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        in_own_task(asked).await
     }
 
     async fn check(&self) -> Readiness {

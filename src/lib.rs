@@ -32,6 +32,7 @@ pub mod health;
 pub mod metrics;
 pub mod outbound;
 pub mod output;
+mod own_task;
 pub mod pexip;
 pub mod pool_command;
 mod progress_bar;

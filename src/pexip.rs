@@ -82,7 +82,7 @@ impl PexipClient {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
     }
 
-    /// The same connection for a look at a room: it leaves the end of the budget to citizens.
+    /// The same connection for a look at a room: it leaves about half of the budget to everybody else.
     #[must_use]
     pub fn for_a_look(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Look }

@@ -33,6 +33,7 @@ use crate::audit::{self, Trail};
 use crate::clock::Clock;
 use crate::config::{PoolConfig, RoomConfig};
 use crate::metrics::BURNED;
+use crate::own_task::in_own_task;
 use crate::pexip::{Conference, ConferenceId, NewConference, PexipClient, PexipError};
 use crate::queue::RoomQueue;
 use crate::room::{Marks, Pins, RoomName, Tag};
@@ -165,10 +166,7 @@ impl RoomPool {
             }
             Ok(true)
         };
-        match tokio::spawn(work.in_current_span()).await {
-            Ok(result) => result,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        in_own_task(work).await
     }
 
     /// Notes that the conferences in these rooms have ended, so that the rooms are looked at once

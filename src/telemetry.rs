@@ -87,7 +87,15 @@ mod tests {
 
     #[test]
     fn no_log_level_silences_the_audit_trail_and_none_shows_what_is_for_traces() {
-        for set in ["off", "error", "trace", "maxconf=off", "maxconf::audit=off", "off,maxconf::audit=error"] {
+        for set in [
+            "off",
+            "error",
+            "trace",
+            "maxconf=off",
+            "maxconf::audit=off",
+            "off,maxconf::audit=error",
+            "maxconf::traces=trace",
+        ] {
             let told = told(set.parse().expect("directives"));
             assert!(told.would_enable(audit::TARGET, &Level::INFO), "{set}");
             assert!(!told.would_enable(TRACES, &Level::ERROR), "{set}");

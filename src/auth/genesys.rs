@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument, warn};
+use tracing::warn;
 
 use super::Reason;
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
@@ -19,6 +19,7 @@ use crate::breaker::{Breaker, Open};
 use crate::clock::Clock;
 use crate::config::{AllowedClients, GenesysConfig};
 use crate::metrics::GENESYS_LOOKUPS;
+use crate::own_task::in_own_task;
 
 /// How long a request waits for a place among the look-ups.
 const LONGEST_WAIT_FOR_A_LOOKUP: Duration = Duration::from_secs(1);
@@ -157,10 +158,7 @@ impl GenesysVerifier {
             let Err(verdict) = verifier.0.under_way.try_get_with(hash, shared).await;
             Arc::unwrap_or_clone(verdict)
         };
-        match tokio::spawn(asked.in_current_span()).await {
-            Ok(verdict) => verdict,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        in_own_task(asked).await
     }
 
     /// Whether Genesys is left alone after failures.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,7 +20,7 @@ use crate::pexip::Conference;
 use crate::queue::{LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
 use crate::room::RoomName;
 
-/// Longer than two looks at a full batch and its deletions take at a slow node.
+/// Longer than two looks at a full batch and its deletions take, unless the node is very slow. Then the rest comes again.
 const LEASE: Duration = Duration::from_secs(180);
 
 /// Pause after a batch that was not full.
@@ -127,6 +127,9 @@ impl Inner {
     async fn look_again(&self, perhaps_over: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
         let (mut look, mut failed) = (Look::now(&self.pexip).await?, 0);
         for (message, room) in perhaps_over {
+            if Instant::now() >= message.lease_ends {
+                continue;
+            }
             if !look.counts() {
                 look = Look::now(&self.pexip).await?;
             }

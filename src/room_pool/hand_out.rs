@@ -277,12 +277,13 @@ impl Inner {
         let troubles = self.pexip.troubles();
         if !seen.holds(troubles) {
             slot.give_way();
+            let looked = Seen::now(troubles);
             let now = self.pexip.read(room.id).await?.filter(|now| now.name == room.name);
             let others = |now: &Conference| now.tag.as_ref().is_some_and(|there| there.expose() != tag.expose());
             if now.is_none_or(|now| others(&now)) {
                 return Err(PexipError::NotFound);
             }
-            *seen = Seen::now(troubles);
+            *seen = looked;
         }
         self.pexip.tag(slot, room.id, tag, &room.marks).await
     }

@@ -17,8 +17,8 @@ pub(super) struct Look {
 impl Look {
     /// Looks in the background: nobody waits for rooms to end.
     pub(super) async fn now(pexip: &PexipClient) -> Result<Self, PexipError> {
-        let at = Instant::now();
-        Ok(Self { at, presence: pexip.in_background().presence().await? })
+        let presence = pexip.in_background().presence().await?;
+        Ok(Self { at: Instant::now(), presence })
     }
 
     /// Whether it counts still.

@@ -102,15 +102,7 @@ impl Inner {
                 info!(rooms = swept, "the sweep goes on in the next run");
                 return Ok(swept);
             }
-            if !look.counts() {
-                look = Look::now(&self.pexip).await?;
-            }
-            if reason != Reason::PastAbsoluteLifetime && look.presence.is_occupied(&room.name) {
-                self.sweep.forget(room);
-                continue;
-            }
-            let running = look.presence.is_running(&room.name);
-            match self.end_if_unchanged(&Doomed { room, reason: reason.as_str(), running }).await {
+            match self.end_if_still_over(room, reason, &mut look).await {
                 Ok(ended) => swept += usize::from(ended),
                 // One room that cannot be ended must not keep those behind it; a node in trouble answers all alike.
                 Err(error) if failed == MOST_FAILED => return Err(error),
@@ -122,6 +114,19 @@ impl Inner {
         }
         self.end_calls_without_room(listing, &look.presence).await?;
         Ok(swept)
+    }
+
+    /// Looks again where the last look counts no longer. Returns whether the room was deleted.
+    async fn end_if_still_over(&self, room: &Conference, reason: Reason, look: &mut Look) -> Result<bool, PexipError> {
+        if !look.counts() {
+            *look = Look::now(&self.pexip).await?;
+        }
+        if reason != Reason::PastAbsoluteLifetime && look.presence.is_occupied(&room.name) {
+            self.sweep.forget(room);
+            return Ok(false);
+        }
+        let running = look.presence.is_running(&room.name);
+        self.end_if_unchanged(&Doomed { room, reason: reason.as_str(), running }).await
     }
 
     /// The rooms to be ended, as far as one look tells.

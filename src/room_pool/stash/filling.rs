@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -177,6 +177,10 @@ impl Inner {
         tokio::spawn(async move {
             let _place = place;
             for (message, why) in useless {
+                // By then somebody else may have received it.
+                if Instant::now() >= message.lease_ends {
+                    return;
+                }
                 match why {
                     Useless::Junk => inner.set_poison_aside(&message).await,
                     Useless::Dead(reason) => inner.drop_message(&message, reason).await,
