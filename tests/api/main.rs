@@ -32,6 +32,7 @@ mod pool_command;
 mod pool_maintenance;
 mod pool_on_azurite;
 mod pool_sweep;
+mod pool_tickets;
 mod program_log;
 mod public_room;
 mod queue;

@@ -178,97 +178,6 @@ async fn the_room_of_a_caller_who_hangs_up_is_destroyed() {
 }
 
 #[tokio::test]
-async fn a_room_with_a_tag_is_never_handed_out_and_its_ticket_is_dropped() {
-    let app = TestApp::start().await;
-    let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
-    app.pool_holds(
-        StoredRoom::named(name).tagged("https://id.gov.bc.ca/idcheck/another").with_pins("123456", "654321"),
-    );
-
-    let answer = app.create_room().await;
-
-    assert_ne!(answer.room(), name);
-    assert_eq!(app.pexip.room(name).expect("the room").tag, "https://id.gov.bc.ca/idcheck/another");
-    eventually("the ticket is gone", async || {
-        app.queue.messages(POOL_QUEUE).iter().all(|message| message.text != name)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
-    let app = TestApp::with().set("POOL_TARGET_SIZE", 20).start().await;
-    for number in 0..15 {
-        app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"));
-    }
-    let room = StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321");
-    app.pool_holds(room);
-
-    assert_eq!(app.create_room().await.status, 200);
-    eventually("the dead tickets were looked at", async || {
-        let messages = app.queue.messages(POOL_QUEUE);
-        messages.iter().all(|message| message.dequeue_count > 0)
-    })
-    .await;
-
-    // One wrong empty answer of Pexip must not drain the pool.
-    let left = app.queue.messages(POOL_QUEUE).iter().filter(|message| message.text.contains("qqqqqqqq")).count();
-    assert!((5..15).contains(&left), "{left} of 15 are left");
-}
-
-#[tokio::test]
-async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
-    let app = TestApp::with().set("POOL_LEASE_SECONDS", 3).start().await;
-    let junk = ["junk", "", "{\"room\":1}", "boardroom", "edge-01jd5p3xk8qqqqqqqqqqqqqqqq"];
-    for text in junk {
-        app.queue.put(POOL_QUEUE, text);
-    }
-    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321"));
-
-    assert_eq!(app.create_room().await.room(), "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
-    assert_eq!(app.create_room().await.header("room-source"), "direct");
-    let left = || app.queue.messages(POOL_QUEUE).into_iter().filter(|message| junk.contains(&message.text.as_str()));
-    assert_eq!(left().count(), 5);
-
-    let poison = format!("{POOL_QUEUE}-poison");
-    eventually("all of it is put aside", async || {
-        app.queue.advance(Duration::from_secs(3));
-        app.create_room().await;
-        app.queue.messages(&poison).len() == 5
-    })
-    .await;
-    let mut aside: Vec<_> = app.queue.messages(&poison).into_iter().map(|message| message.text).collect();
-    aside.sort();
-    let mut expected = junk;
-    expected.sort_unstable();
-    assert_eq!(aside, expected);
-    assert!(left().next().is_none());
-}
-
-#[tokio::test]
-async fn junk_that_cannot_be_put_aside_keeps_nobody_waiting() {
-    // Less than a call to the queue may take.
-    let hasty = TestApp::with().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).set("REQUEST_DEADLINE_SECONDS", 4);
-    let app = hasty.set("POOL_LEASE_SECONDS", 3).start().await;
-    let aside = Matching::any().path_contains("-poison");
-    app.queue.traffic().inject(aside.clone(), Times::Always, Fault::Stall);
-    app.queue.put(POOL_QUEUE, "junk");
-    eventually("the junk is being put aside", async || {
-        app.queue.advance(Duration::from_secs(3));
-        assert_eq!(app.create_room().await.status, 200);
-        app.queue.traffic().count(&aside) > 0
-    })
-    .await;
-
-    for number in 0..3 {
-        app.pool_holds(
-            StoredRoom::named(format!("vbv-01jd5p3xk8zzzzzzzzzzzzzzz{number}")).with_pins("123456", "654321"),
-        );
-        assert_eq!(app.create_room().await.header("room-source"), "pool");
-    }
-}
-
-#[tokio::test]
 async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
     let nothing =
         r#"{"meta": {"limit": 100, "next": null, "offset": 0, "previous": null, "total_count": 0}, "objects": []}"#;
@@ -284,28 +193,6 @@ async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
         let burned = program.events().iter().filter(|event| event["event"] == "room_burned").count();
         assert_eq!(burned, 1);
     }
-}
-
-#[tokio::test]
-async fn a_name_in_base64_is_a_ticket_too() {
-    use base64::Engine;
-
-    let app = TestApp::start().await;
-    let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
-    app.pexip.insert(StoredRoom::named(name).with_pins("123456", "654321"));
-    app.queue.put(POOL_QUEUE, &base64::engine::general_purpose::STANDARD.encode(name));
-
-    assert_eq!(app.create_room().await.room(), name);
-}
-
-#[tokio::test]
-async fn two_tickets_with_one_name_give_the_room_once() {
-    let app = TestApp::with().set("POOL_PREFETCH", 2).start().await;
-    let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
-    app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321"));
-    app.queue.put(POOL_QUEUE, name);
-
-    assert_ne!(app.create_room().await.room(), app.create_room().await.room());
 }
 
 /// A name, and a room of it that is somebody's for so much longer.
