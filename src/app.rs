@@ -6,20 +6,20 @@ use axum::Router;
 use axum::extract::FromRef;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::audit::Audit;
+use crate::auth::caller_rates::CallerRates;
 use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
-use crate::caller_rates::CallerRates;
-use crate::clock::Clock;
 use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
-use crate::health::Health;
-use crate::metrics;
+use crate::domain::Clock;
+use crate::domain::{RoomNamePrefix, TagRule};
+use crate::http::readiness::Health;
+use crate::http::routes;
+use crate::outbound::calls::System;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
-use crate::queue::{QueueError, RoomQueue};
-use crate::room::{RoomNamePrefix, TagRule};
-use crate::room_pool::RoomPool;
-use crate::routes;
-use crate::upstream::System;
+use crate::rooms::RoomPool;
+use crate::storage::queue::{QueueError, RoomQueue};
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics;
 
 /// The service, ready to be served. Its background work has begun.
 #[derive(Debug)]
@@ -111,10 +111,10 @@ fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
         .by(move || keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>());
     metrics::BREAKER_OPEN.by(move || {
         [
-            (System::Pexip, pexip.is_left_alone()),
-            (System::Queue, queue.is_left_alone()),
+            (System::Pexip, pexip.is_circuit_open()),
+            (System::Queue, queue.is_circuit_open()),
             (System::Entra, entra.is_failing()),
-            (System::Genesys, genesys.is_left_alone()),
+            (System::Genesys, genesys.is_circuit_open()),
         ]
         .map(|(system, open)| (open.into(), [system.as_str().into()]))
     });

@@ -3,6 +3,7 @@
 //! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
 
 mod bearer;
+pub mod caller_rates;
 mod client_address;
 mod entra;
 mod entra_claims;
@@ -24,7 +25,7 @@ use axum::response::{IntoResponse, Response};
 pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use client_address::client_address;
 pub use entra::{EntraCaller, EntraClient, EntraRefusal, EntraVerifier};
-pub use entra_claims::Profile;
+pub use entra_claims::TokenVersion;
 pub use entra_key_set::{SigningKey, usable_keys};
 pub use entra_key_source::{EntraKeysError, published_keys};
 pub use event_sink::{EventSender, EventSinkAccount};

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use maxconf::app::{self, App};
-use maxconf::clock::Clock;
+use maxconf::cli::doctor;
+use maxconf::cli::output::{Output, say, write};
+use maxconf::cli::pool::{self, PoolCommand};
+use maxconf::cli::smoke::{self, Access, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
-use maxconf::output::{Output, say, write};
-use maxconf::pool_command::{self, PoolCommand};
-use maxconf::routes::openapi;
-use maxconf::smoke::{self, Access, SmokeCommand};
-use maxconf::{doctor, server, telemetry};
+use maxconf::domain::Clock;
+use maxconf::http::routes::openapi;
+use maxconf::http::server;
+use maxconf::telemetry;
 use tokio::runtime::Runtime;
 
 const FAILED: u8 = 1;
@@ -113,8 +115,8 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
 }
 
 async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {
-    let pool = app::pool_alone(config, Clock::system())?;
-    Ok(pool_command::run(command, pool, server::stop_signal()).await?)
+    let rooms = app::pool_alone(config, Clock::system())?;
+    Ok(pool::run(command, rooms, server::stop_signal()).await?)
 }
 
 async fn test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Error>> {

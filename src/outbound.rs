@@ -1,5 +1,8 @@
 //! What all calls to the outside have in common: no redirects, no proxy, deadlines, bounded answers.
 
+pub mod breaker;
+pub mod calls;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls_platform_verifier::Verifier;
 use serde::de::DeserializeOwned;
 
-use crate::upstream::Outcome;
+use self::calls::Outcome;
 
 /// A client for one outside system. The caller adds what is special, and a deadline to each call.
 pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {

@@ -23,9 +23,9 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::config::PexipConfig;
+use crate::domain::RoomNamePrefix;
+use crate::outbound::calls::{System, TRACEPARENT, traceparent, upstream};
 use crate::outbound::{CallFailure, json, retry_after};
-use crate::room::RoomNamePrefix;
-use crate::upstream::{System, TRACEPARENT, traceparent, upstream};
 use admission::{Admission, Permit, Urgency};
 
 pub use admission::TagSlot;
@@ -56,7 +56,7 @@ struct Shared {
     prefix: RoomNamePrefix,
     admission: Arc<Admission>,
     /// Counts failures that say something about the node and not about one request.
-    troubles: AtomicU64,
+    failure_epoch: AtomicU64,
 }
 
 impl PexipClient {
@@ -70,7 +70,7 @@ impl PexipClient {
             request_timeout: config.request_timeout,
             prefix,
             admission: Arc::new(Admission::new(config)),
-            troubles: AtomicU64::new(0),
+            failure_epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), urgency: Urgency::Foreground }
     }
@@ -109,14 +109,14 @@ impl PexipClient {
     }
 
     /// Whether the node, or what is tagged on it, is left alone after failures.
-    pub fn is_left_alone(&self) -> bool {
+    pub fn is_circuit_open(&self) -> bool {
         self.shared.admission.is_open()
     }
 
     /// Grows with each lost connection, refused account or failing node. What was read before is then not to be
     /// relied on: the node may have come back from a backup, with its ids counted again.
-    pub fn troubles(&self) -> u64 {
-        self.shared.troubles.load(Ordering::Acquire)
+    pub fn failure_epoch(&self) -> u64 {
+        self.shared.failure_epoch.load(Ordering::Acquire)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -179,7 +179,7 @@ impl PexipClient {
         };
         let result = upstream(System::Pexip, call, work).await;
         if result.as_ref().is_err_and(PexipError::is_the_nodes_trouble) {
-            self.shared.troubles.fetch_add(1, Ordering::AcqRel);
+            self.shared.failure_epoch.fetch_add(1, Ordering::AcqRel);
         }
         permit.settle(&result);
         result

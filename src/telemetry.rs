@@ -3,9 +3,11 @@
 //!
 //! On stdout, because the Functions host logs every line on stderr as an error. `infra/logs.md` lists the events.
 
+pub mod audit;
 mod destination;
 mod export;
 mod labels;
+pub mod metrics;
 mod waiting;
 
 use tracing::level_filters::LevelFilter;
@@ -16,9 +18,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::labels::Labelled;
-use crate::audit;
 use crate::config::TelemetryConfig;
-use crate::upstream::TRACES;
+use crate::outbound::calls::TRACES;
 
 pub use export::Export;
 
@@ -92,8 +93,8 @@ mod tests {
             "error",
             "trace",
             "maxconf=off",
-            "maxconf::audit=off",
-            "off,maxconf::audit=error",
+            "maxconf::telemetry::audit=off",
+            "off,maxconf::telemetry::audit=error",
             "maxconf::traces=trace",
         ] {
             let told = told(set.parse().expect("directives"));

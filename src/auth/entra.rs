@@ -5,11 +5,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::Reason;
-use super::entra_claims::{Claims, Profile};
+use super::entra_claims::{Claims, TokenVersion};
 use super::entra_keys::{EntraKeys, NoKey};
 use super::jws::UnverifiedJws;
-use crate::clock::Clock;
 use crate::config::EntraConfig;
+use crate::domain::Clock;
 
 /// Clocks may differ by this much.
 const LEEWAY_SECONDS: u64 = 60;
@@ -35,7 +35,7 @@ struct Ids {
 
 impl EntraClient {
     /// The one that a verified token was issued to.
-    fn of(claims: Claims, profile: Profile) -> Option<Self> {
+    fn of(claims: Claims, profile: TokenVersion) -> Option<Self> {
         let client_id = claims.client(profile)?.to_owned();
         let (tenant_id, object_id, token_id) = (claims.tid, claims.oid, claims.uti);
         Some(Self(Arc::new(Ids { tenant_id, client_id, object_id, token_id })))
@@ -154,7 +154,7 @@ impl EntraVerifier {
     /// Verifies a token and its right to a route. Authentication first, then authorisation.
     pub async fn verify(&self, token: &SecretString, role: &str) -> Result<EntraCaller, EntraRefusal> {
         let token = UnverifiedJws::read(token.expose_secret()).map_err(EntraRefusal::Invalid)?;
-        let profile = Profile::of(token.unverified_payload()).map_err(EntraRefusal::Invalid)?;
+        let profile = TokenVersion::of(token.unverified_payload()).map_err(EntraRefusal::Invalid)?;
         let key = self.0.keys.key(profile, token.kid()).await.map_err(|error| match error {
             NoKey::Unknown => EntraRefusal::Invalid("unknown kid"),
             NoKey::CannotTell => EntraRefusal::NoKeys,
@@ -204,7 +204,7 @@ impl EntraVerifier {
     }
 
     /// What speaks against letting this client do what the role permits.
-    fn objection(&self, claims: &Claims, profile: Profile, role: &str) -> Option<&'static str> {
+    fn objection(&self, claims: &Claims, profile: TokenVersion, role: &str) -> Option<&'static str> {
         if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
             return Some("a delegated token");
         }

@@ -4,12 +4,12 @@ use super::jws::{json_object, present};
 
 /// The two forms of Entra's access tokens. The API's own registration decides which one callers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub enum TokenVersion {
     V1,
     V2,
 }
 
-impl Profile {
+impl TokenVersion {
     /// The word for it in the log and in labels.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -75,18 +75,18 @@ impl Claims {
     }
 
     /// The calling application, by the claim that this version of the token has.
-    pub(super) fn client(&self, profile: Profile) -> Option<&str> {
+    pub(super) fn client(&self, profile: TokenVersion) -> Option<&str> {
         match profile {
-            Profile::V1 => self.appid.as_deref(),
-            Profile::V2 => self.azp.as_deref(),
+            TokenVersion::V1 => self.appid.as_deref(),
+            TokenVersion::V2 => self.azp.as_deref(),
         }
     }
 
     /// Whether the client proved itself neither by secret nor by certificate.
-    pub(super) fn client_is_public(&self, profile: Profile) -> bool {
+    pub(super) fn client_is_public(&self, profile: TokenVersion) -> bool {
         let method = match profile {
-            Profile::V1 => &self.appidacr,
-            Profile::V2 => &self.azpacr,
+            TokenVersion::V1 => &self.appidacr,
+            TokenVersion::V2 => &self.azpacr,
         };
         method.as_deref() == Some("0")
     }

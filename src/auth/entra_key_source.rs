@@ -7,18 +7,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::entra_claims::Profile;
+use super::entra_claims::TokenVersion;
 use super::entra_key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
+use crate::outbound::calls::{Outcome, System, upstream};
 use crate::outbound::{CallFailure, json};
-use crate::upstream::{Outcome, System, upstream};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LARGEST_DOCUMENT: usize = 256 * 1024;
 
 /// Where the keys of one profile are published.
 pub(super) struct KeySource {
-    pub(super) profile: Profile,
+    pub(super) profile: TokenVersion,
     metadata: Url,
     tenant_id: String,
     http: reqwest::Client,
@@ -41,7 +41,7 @@ pub enum EntraKeysError {
 
 impl EntraKeysError {
     /// What an operator can do about it.
-    pub fn way_out(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self {
             Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network on the way",
             Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
@@ -64,7 +64,7 @@ impl Outcome for EntraKeysError {
 /// How many keys can verify tokens of one form, read now and for nobody's use: for an operator. Two calls; `http` follows
 /// no redirects.
 pub async fn published_keys(
-    profile: Profile,
+    profile: TokenVersion,
     config: &EntraConfig,
     http: &reqwest::Client,
 ) -> Result<usize, EntraKeysError> {
@@ -85,10 +85,10 @@ struct KeySet {
 
 impl KeySource {
     /// `http` follows no redirects.
-    pub(super) fn new(profile: Profile, config: &EntraConfig, http: reqwest::Client) -> Self {
+    pub(super) fn new(profile: TokenVersion, config: &EntraConfig, http: reqwest::Client) -> Self {
         let version = match profile {
-            Profile::V1 => "",
-            Profile::V2 => "v2.0/",
+            TokenVersion::V1 => "",
+            TokenVersion::V2 => "v2.0/",
         };
         let path = format!("{}/{version}.well-known/openid-configuration", config.tenant_id);
         let metadata = config.authority_url.join(&path).expect("a tenant GUID and fixed words make a path");
@@ -127,6 +127,6 @@ impl KeySource {
         let Ok(url) = Url::parse(issuer) else { return false };
         let tenant = url.path_segments().and_then(|mut segments| segments.next());
         tenant.is_some_and(|tenant| tenant.eq_ignore_ascii_case(&self.tenant_id))
-            && (self.profile == Profile::V1 || url.origin() == self.metadata.origin())
+            && (self.profile == TokenVersion::V1 || url.origin() == self.metadata.origin())
     }
 }

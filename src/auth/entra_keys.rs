@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::entra_claims::Profile;
+use super::entra_claims::TokenVersion;
 use super::entra_key_set::SigningKey;
 use super::entra_key_source::KeySource;
 use crate::config::EntraConfig;
@@ -47,7 +47,7 @@ impl EntraKeys {
         let start = |profile, stop| {
             ProfileKeys::start(KeySource::new(profile, config, http.clone()), config.keys_min_refresh, stop)
         };
-        Self { v1: start(Profile::V1, stop.clone()), v2: start(Profile::V2, stop) }
+        Self { v1: start(TokenVersion::V1, stop.clone()), v2: start(TokenVersion::V2, stop) }
     }
 
     pub(super) fn any_usable(&self) -> bool {
@@ -57,7 +57,7 @@ impl EntraKeys {
     /// How long ago the keys of each profile were read, by its name; those that never were are left out.
     pub(super) fn ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let age = |keys: &ProfileKeys| keys.snapshot().read_at.map(|at| at.elapsed());
-        [(Profile::V1.name(), age(&self.v1)), (Profile::V2.name(), age(&self.v2))]
+        [(TokenVersion::V1.name(), age(&self.v1)), (TokenVersion::V2.name(), age(&self.v2))]
             .into_iter()
             .filter_map(|(name, age)| Some((name, age?)))
     }
@@ -67,10 +67,10 @@ impl EntraKeys {
         [&self.v1, &self.v2].into_iter().any(|keys| keys.failing.load(Ordering::Relaxed))
     }
 
-    pub(super) async fn key(&self, profile: Profile, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
+    pub(super) async fn key(&self, profile: TokenVersion, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
         match profile {
-            Profile::V1 => self.v1.key(kid).await,
-            Profile::V2 => self.v2.key(kid).await,
+            TokenVersion::V1 => self.v1.key(kid).await,
+            TokenVersion::V2 => self.v2.key(kid).await,
         }
     }
 }

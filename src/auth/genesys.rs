@@ -15,11 +15,11 @@ use super::Reason;
 use super::genesys_api::{GenesysApi, GenesysFailure, TokenInfo, UserMe};
 use super::genesys_verdicts::{TokenHash, Verdicts};
 use super::lookup_rate::LookupRate;
-use crate::breaker::{Breaker, Open};
-use crate::clock::Clock;
 use crate::config::{AllowedClients, GenesysConfig};
-use crate::metrics::GENESYS_LOOKUPS;
-use crate::own_task::in_own_task;
+use crate::domain::Clock;
+use crate::outbound::breaker::{Breaker, Open};
+use crate::tasks::in_own_task;
+use crate::telemetry::metrics::GENESYS_LOOKUPS;
 
 /// How long a request waits for a place among the look-ups.
 const LONGEST_WAIT_FOR_A_LOOKUP: Duration = Duration::from_secs(1);
@@ -162,7 +162,7 @@ impl GenesysVerifier {
     }
 
     /// Whether Genesys is left alone after failures.
-    pub fn is_left_alone(&self) -> bool {
+    pub fn is_circuit_open(&self) -> bool {
         self.0.breaker.is_open()
     }
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
+use crate::outbound::calls::{Outcome, System, upstream};
 use crate::outbound::{CallFailure, json, retry_after};
-use crate::upstream::{Outcome, System, upstream};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -52,7 +52,7 @@ pub enum GenesysFailure {
 
 impl GenesysFailure {
     /// What an operator can do about it.
-    pub fn way_out(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self {
             Self::Busy(_) | Self::Unavailable(..) => "look at the state of Genesys Cloud, and try again",
             Self::Unauthorized | Self::Forbidden | Self::Invalid(_) => {

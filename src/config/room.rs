@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Environment;
 use super::reader::{Default, Reader, Setting, is_loopback, seconds, whole_number};
-use crate::room::{HostPin, LONGEST_TAG, LONGEST_TAG_SEGMENT, Pin, RoomNamePrefix, TagRule, UuiDataFormat};
+use crate::domain::{HostPin, LONGEST_TAG, LONGEST_TAG_SEGMENT, Pin, RoomNamePrefix, TagRule, UuiDataFormat};
 
 static NAME_PREFIX: Setting = Setting {
     name: "ROOM_NAME_PREFIX",

@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::PexipError;
-use crate::breaker::{Admitted, Breaker};
 use crate::config::PexipConfig;
+use crate::outbound::breaker::{Admitted, Breaker};
 
 /// The budget's window.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(super) struct Admission {
     budget: Budget,
     /// What every call says about the node.
     node: Arc<Breaker>,
-    /// What writing tags says: a node that lists rooms and refuses each tag would burn a room per create.
+    /// What writing tags says: a node that lists rooms and refuses each tag would destroy a room per create.
     tagging: Arc<Breaker>,
     longest_wait: Duration,
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{Permit, PexipClient, PexipError, TagSlot};
+use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 use crate::outbound::CallFailure;
-use crate::room::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 
 const COLLECTION: &str = "configuration/v1/conference";
 
@@ -177,7 +177,7 @@ impl PexipClient {
         let permit = self.reserve().await?;
         match self.fetch::<Object>("read", permit, self.request(Method::GET, &id.path())).await {
             Ok((object, _)) => {
-                let name = self.shared.prefix.own(&object.name);
+                let name = self.shared.prefix.parse_name(&object.name);
                 Ok(name.map(|name| object.conference(name)))
             }
             Err(PexipError::NotFound) => Ok(None),
@@ -263,7 +263,7 @@ struct Object {
 impl Page {
     fn ours(self, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
         self.objects.into_iter().filter_map(|object| {
-            let name = prefix.own(&object.name)?;
+            let name = prefix.parse_name(&object.name)?;
             Some((name.clone(), object.conference(name)))
         })
     }

@@ -4,9 +4,9 @@ use reqwest::Response;
 use serde_json::{Map, Value};
 
 use super::LARGEST_ANSWER;
-use crate::breaker::Open;
+use crate::outbound::breaker::Open;
+use crate::outbound::calls::Outcome;
 use crate::outbound::{CallFailure, json};
-use crate::upstream::Outcome;
 
 /// What a refusal may name: the fields that are sent, and Django's word for all of them together.
 const FIELDS: [&str; 12] = [
@@ -109,7 +109,7 @@ impl PexipError {
     }
 
     /// What an operator can do about it.
-    pub fn way_out(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self {
             Self::AccountRefused { .. } => "check PEXIP_USERNAME, PEXIP_PASSWORD and what the account may do",
             Self::Rejected { .. } => "check the settings ROOM_* against what the node allows",

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::room::{RoomName, RoomNamePrefix};
+use crate::domain::{RoomName, RoomNamePrefix};
 
 /// Something that happened on a Conferencing Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Envelope {
     fn read(&self, prefix: &RoomNamePrefix) -> Event {
         let kind = EventKind::of(&self.event);
         let name = self.data.get("name").and_then(Value::as_str);
-        let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.own(name));
+        let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.parse_name(name));
         Event { kind, ended }
     }
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::conferences::Meta;
 use super::{PexipClient, PexipError};
-use crate::room::RoomName;
+use crate::domain::RoomName;
 
 /// Objects per page of a list.
 const PAGE: usize = 500;

@@ -27,8 +27,8 @@ use super::VERSION;
 use super::destination::Destination;
 use super::waiting::Waiting;
 use crate::config::TelemetryConfig;
-use crate::metrics;
 use crate::outbound::client_builder;
+use crate::telemetry::metrics;
 
 /// How often metrics are sent. The alerts look at minutes.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! The audit trail: each decision about a room is one event, with exactly the agreed fields.
 
 use aws_lc_rs::hmac;
-use maxconf::audit::{Decision, FIELDS, TARGET};
+use maxconf::telemetry::audit::{Decision, FIELDS, TARGET};
 use maxconf_simulators::{Fault, GenesysToken, Matching, StoredRoom, Times, entra};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -177,9 +177,9 @@ async fn what_the_pool_does_by_itself_has_no_caller() {
     let events = trail_up_to(&program, "create-1").await;
     assert_fields_are_as_described(&events);
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("a kind")).collect();
-    assert_eq!(kinds, ["room_swept", "room_burned", "request_refused"]);
-    let burned = events[1]["room"].as_str().expect("a room");
-    assert!(burned.starts_with("vbv-") && events[1]["reason"] == "it could not be tagged", "{events:?}");
+    assert_eq!(kinds, ["room_swept", "room_destroyed", "request_refused"]);
+    let destroyed = events[1]["room"].as_str().expect("a room");
+    assert!(destroyed.starts_with("vbv-") && events[1]["reason"] == "it could not be tagged", "{events:?}");
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_room_is_recorded_as_deleted_even_if_its_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_waits_for_any_more_is_burned_and_never_recorded_as_handed_out() {
+async fn a_room_that_nobody_waits_for_any_more_is_destroyed_and_never_recorded_as_handed_out() {
     let (app, program) = TestApp::with().set("POOL_TARGET_SIZE", 0).start_program().await;
     let making = Matching::method(Method::POST);
     app.pexip.traffic().inject(making.clone(), Times::Once, Fault::Stall);
@@ -214,9 +214,9 @@ async fn a_room_that_nobody_waits_for_any_more_is_burned_and_never_recorded_as_h
 
     app.pexip.traffic().heal();
 
-    eventually("a room is burned", async || !trail(&program).is_empty()).await;
+    eventually("a room is destroyed", async || !trail(&program).is_empty()).await;
     let events = trail(&program);
-    assert_eq!((events.len(), &events[0]["event"]), (1, &json!("room_burned")), "{events:?}");
+    assert_eq!((events.len(), &events[0]["event"]), (1, &json!("room_destroyed")), "{events:?}");
 }
 
 #[tokio::test]

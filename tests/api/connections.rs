@@ -291,7 +291,8 @@ async fn attacked(app: &TestApp, program: &Program, attack: Attack) {
 #[tokio::test]
 async fn two_thousand_connections_that_ask_nothing_or_slowly_stop_nobody_and_cost_little_memory() {
     for attack in ATTACKS {
-        let settings = TestApp::with().set("POOL_TARGET_SIZE", 0).set("LOG_LEVEL", "maxconf=warn,maxconf::server=info");
+        let settings =
+            TestApp::with().set("POOL_TARGET_SIZE", 0).set("LOG_LEVEL", "maxconf=warn,maxconf::http::server=info");
         let (app, program) = settings.start_program().await;
         attacked(&app, &program, attack).await;
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
-use maxconf::room::Marks;
+use maxconf::domain::Marks;
 use maxconf_simulators::entra::SigningKey;
 use maxconf_simulators::{CollectorSimulator, Fault, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};

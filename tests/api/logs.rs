@@ -45,7 +45,7 @@ fn event(level: String, arguments: TokenStream, target: &str) -> Option<Event> {
         let after_sigil = argument.iter().skip_while(|token| token.to_string() == "%" || token.to_string() == "?");
         match &after_sigil.collect::<Vec<_>>()[..] {
             [TokenTree::Ident(name), TokenTree::Punct(colon), ..] if name == "target" && colon.as_char() == ':' => {
-                assert_eq!(target, "maxconf::audit", "{target} logs to another target");
+                assert_eq!(target, "maxconf::telemetry::audit", "{target} logs to another target");
                 return None;
             }
             [TokenTree::Literal(message)] => message.to_string().trim_matches('"').clone_into(&mut event.message),

@@ -6,7 +6,7 @@ mod kept;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use maxconf::routes::openapi;
+use maxconf::http::routes::openapi;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -109,7 +109,7 @@ async fn a_failing_node_is_left_alone_and_then_tried_with_one_call() {
 }
 
 #[tokio::test]
-async fn a_node_that_refuses_every_tag_burns_a_handful_of_rooms_and_no_more() {
+async fn a_node_that_refuses_every_tag_destroys_a_handful_of_rooms_and_no_more() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 30).start().await;
     app.warm_up().await;
     app.pexip.traffic().inject(Matching::method(Method::PATCH), Times::Always, Fault::Status(400));

@@ -85,7 +85,7 @@ async fn every_line_says_once_which_build_wrote_it_and_where() {
     app.send(app.request(Method::POST, "room/create")).await.assert_problem(401, "token_missing");
     request_lines(&program, 1).await;
 
-    let audited = program.events().iter().any(|event| event["target"] == maxconf::audit::TARGET);
+    let audited = program.events().iter().any(|event| event["target"] == maxconf::telemetry::audit::TARGET);
     assert!(audited, "{:#?}", program.events());
     let labels = json!({ "environment": "test", "slot": "blue-2", "version": maxconf::telemetry::VERSION });
     for (line, event) in program.stdout().iter().zip(program.events()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maxconf::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
+use maxconf::storage::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 

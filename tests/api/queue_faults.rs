@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use maxconf::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
+use maxconf::storage::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use maxconf::audit::{Decision, FIELDS};
 use maxconf::config::{Config, Default};
-use maxconf::metrics::{ALL, About};
+use maxconf::telemetry::audit::{Decision, FIELDS};
+use maxconf::telemetry::metrics::{ALL, About};
 
 #[test]
 fn the_readme_lists_every_setting_with_its_default_and_meaning() {

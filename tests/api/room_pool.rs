@@ -190,8 +190,8 @@ async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
         app.create_room().await.assert_problem(503, "no_room");
 
         eventually("it is gone", async || app.pexip.rooms().is_empty()).await;
-        let burned = program.events().iter().filter(|event| event["event"] == "room_burned").count();
-        assert_eq!(burned, 1);
+        let destroyed = program.events().iter().filter(|event| event["event"] == "room_destroyed").count();
+        assert_eq!(destroyed, 1);
     }
 }
 

@@ -9,7 +9,7 @@ mod variables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use maxconf::metrics::{ALL, About, SLOT};
+use maxconf::telemetry::metrics::{ALL, About, SLOT};
 use maxconf_simulators::collector::{ReceivedPoint, ReceivedSpan};
 use maxconf_simulators::{CollectorSimulator, Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
@@ -162,7 +162,7 @@ async fn what_a_create_does_is_counted() {
         ("maxconf.pool.handed_out", &[("source", "pool")], Some(1.0)),
         ("maxconf.pool.direct_creates", &[], None),
         ("maxconf.pool.refusals", &[], None),
-        ("maxconf.pool.burned", &[], None),
+        ("maxconf.pool.destroyed", &[], None),
         ("maxconf.create.duration", &[("part", "own")], Some(1.0)),
         ("maxconf.create.duration", &[("part", "queue")], Some(1.0)),
         ("maxconf.create.duration", &[("part", "pexip")], Some(1.0)),
@@ -233,7 +233,7 @@ async fn a_create_that_fails_says_where() {
     assert!(heard.spans.iter().all(|span| span.failed == (span.name == "pexip tag" || span.id == create.id)));
     heard.assert_numbers(&[
         ("maxconf.pool.refusals", &[("code", &code)], Some(1.0)),
-        ("maxconf.pool.burned", &[], Some(1.0)),
+        ("maxconf.pool.destroyed", &[], Some(1.0)),
         ("maxconf.pool.handed_out", &[], None),
         ("maxconf.create.duration", &[], None),
         ("maxconf.http.requests", &[("route", "/room/create"), ("status", &status)], Some(1.0)),

@@ -36,10 +36,10 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
             }
             Phase::Tagged { .. } => can(&[S::Answers, S::CallerIsGone]),
             Phase::MakingDirect(_) => can(&[S::FindsDirect]),
-            Phase::Burning { looked, .. } => {
-                let next = if looked { S::BurnDeletes(Call::Answered) } else { S::BurnLooks };
+            Phase::Destroying { looked, .. } => {
+                let next = if looked { S::DestroyDeletes(Call::Answered) } else { S::DestroyLooks };
                 // Not done, it is left to the sweep.
-                can(&[next, S::BurnDeletes(Call::Lost)]);
+                can(&[next, S::DestroyDeletes(Call::Lost)]);
             }
             Phase::Answered(_) => match request.end {
                 End::NotAsked if protocol.scope.ends => {
@@ -75,16 +75,16 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
         (Phase::Tagging(ready), S::Tags(call)) => tag(protocol, world, citizen, ready, call),
         (Phase::Tagging(ready), S::Fails) => Some(give_up_tagging(protocol, world, ready)),
         (Phase::Tagged { room, kept, .. }, S::Answers) => Some(answer(world, citizen, room, kept)),
-        (Phase::Tagged { room, id, .. }, S::CallerIsGone) => Some(burn(protocol, room, id)),
+        (Phase::Tagged { room, id, .. }, S::CallerIsGone) => Some(destroy(protocol, room, id)),
         (Phase::MakingDirect(room), S::FindsDirect) => Some(match world.node.find(room) {
             Some((id, _)) => Phase::Tagged { room, id, kept: true },
             None => Phase::Failed,
         }),
-        (Phase::Burning { room, id, .. }, S::BurnLooks) => {
+        (Phase::Destroying { room, id, .. }, S::DestroyLooks) => {
             let still = world.node.has(id, room);
-            Some(if still { Phase::Burning { room, id, looked: true } } else { Phase::Failed })
+            Some(if still { Phase::Destroying { room, id, looked: true } } else { Phase::Failed })
         }
-        (Phase::Burning { room, id, .. }, S::BurnDeletes(call)) => {
+        (Phase::Destroying { room, id, .. }, S::DestroyDeletes(call)) => {
             if call == Call::Answered {
                 world.delete(id, room, false);
             }
@@ -222,11 +222,11 @@ fn give_up_tagging(protocol: &Protocol, world: &mut World, ready: ReadyRoom) -> 
         world.queue.put(ready.ticket.room);
         return Phase::Failed;
     }
-    burn(protocol, ready.ticket.room, ready.id)
+    destroy(protocol, ready.ticket.room, ready.id)
 }
 
-fn burn(protocol: &Protocol, room: Room, id: Id) -> Phase {
-    Phase::Burning { room, id, looked: protocol.does(Wrong::BurnWithoutLook) }
+fn destroy(protocol: &Protocol, room: Room, id: Id) -> Phase {
+    Phase::Destroying { room, id, looked: protocol.does(Wrong::DestroyWithoutLook) }
 }
 
 fn answer(world: &mut World, citizen: Citizen, room: Room, kept: bool) -> Phase {
@@ -275,7 +275,7 @@ fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, cal
 /// Whether a call is about to go out whose id was read a moment ago.
 pub(crate) fn is_between_look_and_delete(protocol: &Protocol, world: &World) -> bool {
     world.requests.iter().any(|request| {
-        matches!(request.phase, Phase::Burning { looked: true, .. } if !protocol.does(Wrong::BurnWithoutLook))
+        matches!(request.phase, Phase::Destroying { looked: true, .. } if !protocol.does(Wrong::DestroyWithoutLook))
             || matches!(request.end, End::Deleting { unanswered: false, .. })
     })
 }

@@ -1,7 +1,7 @@
 //! The room pool's protocol, searched: every order in which calls, crashes, lost answers, clocks and citizens can
 //! come, within small bounds. What must hold is in `promises`; the mistakes that the search must see are in `Wrong`.
 //!
-//! It is a model: the service's own code is tested elsewhere. Whoever changes an order of calls in `src/room_pool`
+//! It is a model: the service's own code is tested elsewhere. Whoever changes an order of calls in `src/rooms`
 //! changes it here first.
 //!
 //! A step is one call to an outside system, done at one moment, so everything that can happen between two calls does.
@@ -70,7 +70,7 @@ fn a_restored_node_mixes_up_no_two_citizens() {
 }
 
 #[test]
-fn on_a_restored_node_only_rooms_of_ours_are_swept_burned_and_ended() {
+fn on_a_restored_node_only_rooms_of_ours_are_swept_destroyed_and_ended() {
     holds(Scope { ages: true, backup: Backup::AtAnyMoment, ..Scope::RESTORE_WITH_FOREIGN_ROOM });
     holds(Scope { ends: true, backup: Backup::AtAnyMoment, ..Scope::RESTORE_WITH_FOREIGN_ROOM });
 }
@@ -146,8 +146,8 @@ fn a_tag_written_without_another_look_after_trouble_lands_on_a_foreign_room() {
 }
 
 #[test]
-fn a_room_burned_by_its_id_alone_is_another_one_on_a_restored_node() {
-    breaks(NARROW, Wrong::BurnWithoutLook, Scope::RESTORE_WITH_FOREIGN_ROOM);
+fn a_room_destroyed_by_its_id_alone_is_another_one_on_a_restored_node() {
+    breaks(NARROW, Wrong::DestroyWithoutLook, Scope::RESTORE_WITH_FOREIGN_ROOM);
 }
 
 #[test]

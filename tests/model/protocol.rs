@@ -103,8 +103,8 @@ pub(crate) enum Wrong {
     StashTrusted,
     /// The tag is written by the id that was read before the node's trouble, without another look.
     TagWithoutLook,
-    /// A burned room is deleted by its id, without another look.
-    BurnWithoutLook,
+    /// A destroyed room is deleted by its id, without another look.
+    DestroyWithoutLook,
     /// A swept room is deleted by its id, without another look.
     SweepWithoutLook,
     /// A delete that was not answered is sent again with the same id.

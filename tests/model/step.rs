@@ -19,7 +19,7 @@ impl Step {
                 _,
                 RequestStep::Claims(call)
                 | RequestStep::Tags(call)
-                | RequestStep::BurnDeletes(call)
+                | RequestStep::DestroyDeletes(call)
                 | RequestStep::MakesDirect(call)
                 | RequestStep::EndDeletes(call),
             )
@@ -52,13 +52,13 @@ pub(crate) enum RequestStep {
     /// Reads the room by its id once more, before the tag is written on a node that was in trouble.
     LooksAgain,
     Tags(Call),
-    /// Given up with an error. A claimed room is burned.
+    /// Given up with an error. A claimed room is destroyed.
     Fails,
     Answers,
-    /// The answer finds nobody: the room is burned.
+    /// The answer finds nobody: the room is destroyed.
     CallerIsGone,
-    BurnLooks,
-    BurnDeletes(Call),
+    DestroyLooks,
+    DestroyDeletes(Call),
     MakesDirect(Call),
     FindsDirect,
     /// A PATCH that was given up reaches the node.

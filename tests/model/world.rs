@@ -144,7 +144,7 @@ pub(crate) enum Phase {
     /// The POST of a direct room was sent.
     MakingDirect(Room),
     Answered(Room),
-    Burning {
+    Destroying {
         room: Room,
         id: Id,
         looked: bool,
@@ -157,7 +157,7 @@ impl Phase {
     pub(crate) fn room_in_hand(self) -> Option<Room> {
         match self {
             Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.ticket.room),
-            Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Burning { room, .. } => Some(room),
+            Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Destroying { room, .. } => Some(room),
             Self::NotYet | Self::Waiting | Self::Answered(_) | Self::Failed => None,
         }
     }

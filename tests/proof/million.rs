@@ -32,7 +32,7 @@ const LEAP: Duration = Duration::from_secs(61);
 const BETWEEN_LEAPS: Duration = Duration::from_millis(500);
 
 /// Rooms that could not be deleted at once are tried again after five seconds for the last time.
-const LAST_PAUSE_OF_A_BURN: Duration = Duration::from_secs(7);
+const LAST_PAUSE_OF_A_DESTROY: Duration = Duration::from_secs(7);
 
 fn settings(world: &World) -> Settings {
     Settings::without_limits(world)
@@ -128,7 +128,7 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
     let Proof { world, clocks, ledger, cases, instances, housekeeper, .. } = proof;
     drop((instances, housekeeper));
-    sleep(LAST_PAUSE_OF_A_BURN).await;
+    sleep(LAST_PAUSE_OF_A_DESTROY).await;
     let stock = let_everything_age(&world, &settings(&world), &clocks, &ledger, &cases);
     report("million", &stock.to_string());
     assert!(figures.from_pool > figures.rooms / 2, "the pool was hardly used: {figures}");

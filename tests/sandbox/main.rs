@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use maxconf::app::App;
-use maxconf::clock::Clock;
 use maxconf::config::{Config, InvalidConfig};
-use maxconf::{server, telemetry};
+use maxconf::domain::Clock;
+use maxconf::http::server;
+use maxconf::telemetry;
 use maxconf_simulators::{Server, World};
 use reqwest::Client;
 use tokio::process::Command;

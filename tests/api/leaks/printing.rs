@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use maxconf::app::App;
 use maxconf::auth::{EntraVerifier, GenesysVerifier};
-use maxconf::clock::Clock;
 use maxconf::config::{
     Config, EntraConfig, GenesysConfig, PexipConfig, PexipEventConfig, QueueConfig, RoomConfig, ServerConfig,
     StorageAccess, TelemetryConfig,
 };
+use maxconf::domain::Clock;
+use maxconf::domain::{HostPin, Marks, Pin, Pins, RoomName, Tag, TagRule, UuiData};
 use maxconf::outbound::client_builder;
 use maxconf::pexip::{Conference, Listing, NewConference, PexipClient};
-use maxconf::queue::{LeasedMessage, RoomQueue};
-use maxconf::room::{HostPin, Marks, Pin, Pins, RoomName, Tag, TagRule, UuiData};
-use maxconf::room_pool::{HandedOut, Undelivered};
+use maxconf::rooms::{HandedOut, Undelivered};
+use maxconf::storage::queue::{LeasedMessage, RoomQueue};
 use maxconf_simulators::StoredRoom;
 use secrecy::{SecretSlice, SecretString};
 use serde::Serialize;
@@ -119,7 +119,7 @@ async fn what_holds_secrets_shows_none_of_them_by_debug() {
         let prefix = config.room.prefix.clone();
         let http = client_builder(Duration::from_secs(2)).build().expect("a client");
         let pexip = PexipClient::new(&config.pexip, prefix.clone(), http.clone());
-        let name = prefix.own(HANDED_OUT[0]).expect("a name of ours");
+        let name = prefix.parse_name(HANDED_OUT[0]).expect("a name of ours");
         let conference = pexip.find_by_name(&name).await.expect("an answer").expect("the room");
         secrets.assert_not_in("Conference", &format!("{conference:?} {pexip:?}"));
 

@@ -130,7 +130,7 @@ async fn a_room_whose_name_is_on_its_way_is_waited_for() {
         let app = healthy_service().await;
         let tag = Call::PexipTag.matching();
         app.pexip.traffic().inject(tag.clone(), Times::Always, Fault::Slow(Duration::from_secs(1)));
-        // Behind a host the service does not notice that its caller has gone, and does not burn the room.
+        // Behind a host the service does not notice that its caller has gone, and does not destroy the room.
         let (host, _) = counting(&app, |_, _| false).await;
         let program = Smoke::of(&app).at(host.url()).start();
         eventually("the tag is on its way", async || app.pexip.traffic().count(&tag) > 0).await;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use maxconf::app::App;
-use maxconf::clock::Clock;
 use maxconf::config::Config;
-use maxconf::queue::RoomQueue;
-use maxconf::server;
+use maxconf::domain::Clock;
+use maxconf::http::server;
+use maxconf::storage::queue::RoomQueue;
 use maxconf_simulators::functions_host::{Invocation, Level, Mode};
 use maxconf_simulators::{EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
 use reqwest::{Client, Method, RequestBuilder};

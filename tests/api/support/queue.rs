@@ -3,9 +3,9 @@ use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
 use maxconf::config::Config;
+use maxconf::domain::{RoomName, RoomNamePrefix};
 use maxconf::outbound::client_builder;
-use maxconf::queue::RoomQueue;
-use maxconf::room::{RoomName, RoomNamePrefix};
+use maxconf::storage::queue::RoomQueue;
 use maxconf_simulators::QueueSimulator;
 use maxconf_simulators::queue::{ACCOUNT, account_sas};
 use reqwest::{Client, Method};

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use maxconf::metrics::{ALL, SLOT};
 use maxconf::telemetry::VERSION;
+use maxconf::telemetry::metrics::{ALL, SLOT};
 use maxconf_simulators::application_insights::TrackedItem;
 use maxconf_simulators::{ApplicationInsightsSimulator, Fault, Matching, SelfSigned, Times};
 use serde_json::Value;

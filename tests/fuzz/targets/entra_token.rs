@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use maxconf::auth::{EntraClient, EntraVerifier};
-use maxconf::clock::Clock;
 use maxconf::config::EntraConfig;
+use maxconf::domain::Clock;
 use maxconf_fuzz::{config, http, runtime};
 use maxconf_simulators::EntraSimulator;
 use maxconf_simulators::entra::{API_CLIENT_ID, TENANT_ID};

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use maxconf::auth::GenesysVerifier;
-use maxconf::clock::Clock;
+use maxconf::domain::Clock;
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 use maxconf_simulators::genesys::{OAUTH_CLIENT_ID, ORGANIZATION_ID};
 

@@ -5,8 +5,8 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
+use maxconf::domain::{HostPin, Marks, Pins, RoomName, RoomNamePrefix};
 use maxconf::pexip::{Conference, NewConference, PexipClient, PexipError};
-use maxconf::room::{HostPin, Marks, Pins, RoomName, RoomNamePrefix};
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 
 const NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
     let Some(outside) = Outside::read(input) else { return };
     let config = config(&[]);
     let prefix = config.room.prefix.clone();
-    let name = prefix.own(NAME).expect("a name of ours");
+    let name = prefix.parse_name(NAME).expect("a name of ours");
     // A new one for each input: its breaker remembers what went wrong.
     let pexip = PexipClient::new(&config.pexip, prefix.clone(), http().clone());
     outside.answers_with(if outside.call == 5 { "location" } else { "date" });
@@ -47,7 +47,7 @@ async fn call(choice: u8, pexip: &PexipClient, name: RoomName) -> Result<Vec<Con
 }
 
 fn assert_ours(conference: &Conference, prefix: &RoomNamePrefix) {
-    assert!(prefix.own(conference.name.as_str()).is_some(), "{conference:?}");
+    assert!(prefix.parse_name(conference.name.as_str()).is_some(), "{conference:?}");
     // A path with id 0 could be the collection's, where a DELETE wipes the node.
     assert_ne!(conference.id.get(), 0, "{conference:?}");
     assert!(conference.tag.as_ref().is_none_or(|tag| !tag.expose().is_empty()), "{conference:?}");

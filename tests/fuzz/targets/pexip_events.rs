@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use maxconf::auth::EventSinkAccount;
 use maxconf::config::PexipEventConfig;
+use maxconf::domain::RoomNamePrefix;
 use maxconf::pexip::{EventKind, events};
-use maxconf::room::RoomNamePrefix;
 use serde_json::Value;
 
 fuzz_target!(|input: &[u8]| {

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use maxconf::queue::{QueueError, RoomQueue};
-use maxconf::room::RoomNamePrefix;
+use maxconf::domain::RoomNamePrefix;
+use maxconf::storage::queue::{QueueError, RoomQueue};
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 
 fuzz_target!(|input: &[u8]| {
@@ -25,7 +25,10 @@ async fn call(choice: u8, queue: &RoomQueue, prefix: &RoomNamePrefix) -> Result<
     match choice {
         0 => {
             for message in queue.receive(32, Duration::from_secs(60)).await? {
-                assert!(message.room.as_ref().is_none_or(|room| prefix.own(room.as_str()).is_some()), "{message:?}");
+                assert!(
+                    message.room.as_ref().is_none_or(|room| prefix.parse_name(room.as_str()).is_some()),
+                    "{message:?}"
+                );
                 let claimed = queue.claim(&message).await;
                 if message.room.is_none() && claimed.is_ok() {
                     queue.set_aside(&message).await?;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maxconf::room::{Marks, RoomNamePrefix};
+use maxconf::domain::{Marks, RoomNamePrefix};
 
 fuzz_target!(|input: &str| {
     let marks = Marks::read(input);
@@ -11,7 +11,7 @@ fuzz_target!(|input: &str| {
 
     let Some((prefix, text)) = input.split_once('\n') else { return };
     let Ok(prefix) = RoomNamePrefix::parse(prefix) else { return };
-    if let Some(name) = prefix.own(text) {
+    if let Some(name) = prefix.parse_name(text) {
         assert_eq!(name.as_str(), text);
         assert_eq!(text.len(), prefix.as_str().len() + 26, "{text:?}");
         // It stands in paths, queries, SIP addresses and logs as it is.

@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
-use maxconf::room::{LONGEST_TAG, TagRule, UuiData, UuiDataFormat};
+use maxconf::domain::{LONGEST_TAG, TagRule, UuiData, UuiDataFormat};
 
 const URL: &str = "https://id.gov.bc.ca/idcheck/";
 

@@ -305,12 +305,12 @@ def limits(tree):
     Mistake("infra/gateway/idim.xml", "The token is not valid", "Bad token", "The token is not valid"),
     Mistake("infra/gateway/idim.xml", "problems/token-missing", "problems/missing", "problems/token-missing"),
     Mistake("infra/gateway/idim.xml", '"code", "token_missing"', '"code", "no_token"', "no_token is no code"),
-    Mistake("src/api_error.rs", '"A token is needed"', '"No token"', "No token"),
+    Mistake("src/http/problem.rs", '"A token is needed"', '"No token"', "No token"),
     Mistake("infra/gateway/api.xml", 'code="429"', 'code="430"', "rate_limited is said"),
 )
 def words(tree):
     statuses = {"UNAUTHORIZED": 401, "TOO_MANY_REQUESTS": 429}
-    listed = re.findall(r'\(StatusCode::(\w+), "(\w+)", "([^"]+)"\)', tree.text("src/api_error.rs"))
+    listed = re.findall(r'\(StatusCode::(\w+), "(\w+)", "([^"]+)"\)', tree.text("src/http/problem.rs"))
     known = {code: (statuses.get(status), title) for status, code, title in listed}
     # From the day on which the service has it, its words count.
     known.setdefault("rate_limited", (429, "Too many requests"))

@@ -21,7 +21,7 @@ def metrics(tree):
 
 @check(
     "alerts ask for metrics and labels that the service has",
-    Mistake("infra/alerts.yaml", '"maxconf.pool.burned"', '"maxconf.pool.burnt"', "maxconf.pool.burnt is no metric"),
+    Mistake("infra/alerts.yaml", '"maxconf.pool.destroyed"', '"maxconf.pool.destroy"', "maxconf.pool.destroy is no metric"),
     Mistake("infra/alerts.yaml", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
     Mistake("infra/alerts.yaml", 'Properties.system) == "pexip"', 'Properties.system) == "pexipp"', "pexipp is no system"),
     Mistake("infra/metrics.json", '"maxconf.pool.poison"', '"maxconf.pool.poisoned"', "maxconf.pool.poison is no metric"),
@@ -184,7 +184,7 @@ WANTED = (
 @check(
     "the runbook has a section for each alert, with three things to do",
     Mistake("infra/README.md", "#### `poison`", "#### `poisoned`", "no section for the alert poison"),
-    Mistake("infra/alerts.yaml", "  - name: burned", "  - name: scorched", "no section for the alert scorched"),
+    Mistake("infra/alerts.yaml", "  - name: destroyed", "  - name: scorched", "no section for the alert scorched"),
     Mistake(
         "infra/README.md",
         "3. Deployed in the last hour?",

@@ -176,8 +176,8 @@ def rendered_templates(tree):
         "nothing calls for Storage Blob Data Owner",
     ),
     Mistake("infra/rights.json", "974c5e8b", "974c5e8c", "Storage Queue Data Contributor has another id"),
-    Mistake("src/queue.rs", "client.get_properties(", "client.get_metadata(", "client.get_metadata"),
-    Mistake("src/queue.rs", "self.poison.create(None)", "self.poison.clear(None)", "poison.clear"),
+    Mistake("src/storage/queue.rs", "client.get_properties(", "client.get_metadata(", "client.get_metadata"),
+    Mistake("src/storage/queue.rs", "self.poison.create(None)", "self.poison.clear(None)", "poison.clear"),
     Mistake("infra/modules/vault.bicep", "  scope: vault\n  name: guid", "  name: guid", "resource group"),
 )
 def rights(tree):
@@ -185,12 +185,12 @@ def rights(tree):
     for name, identifier in table["roles"].items():
         if ROLES.get(name) != identifier:
             yield f"infra/rights.json: {name} has another id than Microsoft's documentation gives it"
-    source = tree.text("src/queue.rs")
+    source = tree.text("src/storage/queue.rs")
     called = set(re.findall(r"\b(?:self\.)?((?:client|poison|ended)\.\w+)\(", without_tests(source)))
     listed = {call["by"] for call in table["calls"] if "." in call["by"]}
-    yield from (f"infra/rights.json has no row for {call}, which src/queue.rs calls" for call in sorted(called - listed))
+    yield from (f"infra/rights.json has no row for {call}, which src/storage/queue.rs calls" for call in sorted(called - listed))
     yield from (
-        f"infra/rights.json has a row for {call}, which src/queue.rs does not call" for call in sorted(listed - called)
+        f"infra/rights.json has a row for {call}, which src/storage/queue.rs does not call" for call in sorted(listed - called)
     )
 
     needed = {(call["to"], call["role"]) for call in table["calls"] if call["role"]}

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::thread;
 use std::time::Duration;
 
-use maxconf::room::Marks;
+use maxconf::domain::Marks;
 use maxconf_simulators::StoredRoom;
 use time::OffsetDateTime;
 use tokio::runtime;

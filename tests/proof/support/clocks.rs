@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use maxconf::clock::Clock;
+use maxconf::domain::Clock;
 use time::OffsetDateTime;
 
 use super::World;

@@ -27,7 +27,7 @@ impl Program {
             .env_clear()
             .envs(settings.as_environment())
             // Its address, and nothing of all that a proof makes it warn of.
-            .env("LOG_LEVEL", "off,maxconf::server=info")
+            .env("LOG_LEVEL", "off,maxconf::http::server=info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use maxconf::room::Marks;
+use maxconf::domain::Marks;
 
 use super::{Case, Cases, Ledger, POOL_QUEUE, World};
 

@@ -1,0 +1,7 @@
+//! The operator's commands.
+
+pub mod doctor;
+pub mod output;
+pub mod pool;
+mod progress_bar;
+pub mod smoke;

@@ -1,0 +1,13 @@
+//! The words of the domain: name, PINs, tag and marks of a room. Rules only, no input or output.
+
+mod clock;
+mod marks;
+mod name;
+mod pin;
+mod tag;
+
+pub use clock::Clock;
+pub use marks::Marks;
+pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
+pub use pin::{HostPin, InvalidPin, Pin, Pins};
+pub use tag::{InvalidUuiData, LONGEST_TAG, LONGEST_TAG_SEGMENT, Tag, TagRule, UuiData, UuiDataFormat};

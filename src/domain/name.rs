@@ -1,0 +1,122 @@
+use std::fmt;
+use std::time::SystemTime;
+
+use rand::{Rng, RngExt};
+use ulid::Ulid;
+
+/// Length of a ULID in Crockford's base32.
+const ULID_LENGTH: usize = 26;
+
+/// The digits of Crockford's base32 in lower case: no `i`, `l`, `o` and `u`.
+const CROCKFORD: &[u8] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The start of every name that this service gives, 1–20 characters of `[a-z0-9-]`.
+///
+/// It tells our rooms from all others on the same management node, and one environment's from another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomNamePrefix(String);
+
+/// The text is no prefix: empty, longer than 20 characters, or with others than `[a-z0-9-]` in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 20 characters of a-z, 0-9 and -")]
+pub struct InvalidRoomNamePrefix;
+
+impl RoomNamePrefix {
+    /// Reads a prefix as it stands in the settings.
+    pub fn parse(text: &str) -> Result<Self, InvalidRoomNamePrefix> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=20).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidRoomNamePrefix)
+        }
+    }
+
+    /// The prefix as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `text` as a room name, if it is exactly this prefix and a ULID in lower case; `None` for every room that is
+    /// not ours.
+    pub fn parse_name(&self, text: &str) -> Option<RoomName> {
+        let ulid = text.strip_prefix(&self.0)?;
+        let ours = ulid.len() == ULID_LENGTH && ulid.bytes().all(|byte| CROCKFORD.contains(&byte));
+        ours.then(|| RoomName(text.to_owned()))
+    }
+
+    /// A name that was never used before: 48 bits of time and 80 random bits.
+    pub fn mint(&self, now: SystemTime, rng: &mut impl Rng) -> RoomName {
+        let milliseconds = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let ulid = Ulid::from_parts(milliseconds, rng.random());
+        RoomName(format!("{}{}", self.0, ulid.to_string().to_ascii_lowercase()))
+    }
+}
+
+/// The name of one of this service's rooms, and its alias: prefix and ULID, `[a-z0-9-]` only.
+///
+/// There is no other way to one than [`RoomNamePrefix`], so what has this type is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomName(String);
+
+impl RoomName {
+    /// The name as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoomName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn prefix() -> RoomNamePrefix {
+        RoomNamePrefix::parse("vbv-").expect("a valid prefix")
+    }
+
+    #[test]
+    fn minted_names_are_ours_and_start_with_their_time() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(0x0193_51d1_a2b3);
+        let name = prefix().mint(now, &mut StdRng::seed_from_u64(7));
+        assert_eq!(prefix().parse_name(name.as_str()), Some(name.clone()));
+        assert!(name.as_str().starts_with("vbv-01jd8x38nk"), "{name}");
+    }
+
+    #[test]
+    fn names_that_are_not_exactly_prefix_and_ulid_are_foreign() {
+        for foreign in [
+            "",
+            "vbv-",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqq",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqqq",
+            "VBV-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "vbv-01JD5P3XK8QQQQQQQQQQQQQQQQ",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqu",
+            "xvbv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq\n",
+            "edge-01jd5p3xk8qqqqqqqqqqqqqqqq",
+        ] {
+            assert_eq!(prefix().parse_name(foreign), None, "{foreign:?}");
+        }
+        assert!(prefix().parse_name("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").is_some());
+    }
+
+    #[test]
+    fn prefixes_hold_only_what_sip_and_genesys_carry() {
+        for refused in ["", "VBV-", "vbv_", "vbv ", "vbv-vbv-vbv-vbv-vbv-x", "vbvé"] {
+            assert_eq!(RoomNamePrefix::parse(refused), Err(InvalidRoomNamePrefix), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The only place that turns failures into statuses and problem bodies (RFC 9457).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::auth::caller_rates::OverRate;
+use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials};
+use crate::domain::InvalidUuiData;
+use crate::outbound::CallFailure;
+use crate::pexip::PexipError;
+use crate::rooms::TakeRoomError;
+
+/// What callers are asked to wait where nothing better is known.
+const USUAL_WAIT: Duration = Duration::from_secs(5);
+
+/// A failure as callers see it: the fixed words of the API, plus what the log is told.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    code: Code,
+    detail: Option<String>,
+    retry_after: Option<Duration>,
+    challenge: Option<String>,
+    /// For the log only.
+    cause: Option<String>,
+}
+
+/// What went wrong, in a fixed word to branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ProblemCode")]
+pub enum Code {
+    UuiDataMissing,
+    UuiDataInvalid,
+    UuiDataTooLong,
+    RequestInvalid,
+    TokenMissing,
+    TokenInvalid,
+    NotPermitted,
+    RoomNotFound,
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    RateLimited,
+    Internal,
+    PexipRefused,
+    PexipInvalid,
+    PexipUnavailable,
+    PexipTimeout,
+    NoRoom,
+    EntraUnavailable,
+    GenesysUnavailable,
+    GenesysInvalid,
+    DeadlineExceeded,
+    Overloaded,
+}
+
+impl Code {
+    /// Status, code and title.
+    fn words(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::UuiDataMissing => (StatusCode::BAD_REQUEST, "uui_data_missing", "uuiData is missing"),
+            Self::UuiDataInvalid => (StatusCode::BAD_REQUEST, "uui_data_invalid", "uuiData cannot be used"),
+            Self::UuiDataTooLong => (StatusCode::BAD_REQUEST, "uui_data_too_long", "uuiData is too long"),
+            Self::RequestInvalid => (StatusCode::BAD_REQUEST, "request_invalid", "The request contradicts itself"),
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "A token is needed"),
+            Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid"),
+            Self::NotPermitted => (StatusCode::FORBIDDEN, "not_permitted", "The token does not permit this"),
+            Self::RoomNotFound => (StatusCode::NOT_FOUND, "room_not_found", "There is no such room"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here")
+            }
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
+            Self::PexipRefused => (StatusCode::BAD_GATEWAY, "pexip_refused", "Pexip refuses the request"),
+            Self::PexipInvalid => (StatusCode::BAD_GATEWAY, "pexip_invalid", "Pexip's answer cannot be read"),
+            Self::PexipUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "pexip_unavailable", "Pexip is unavailable for now")
+            }
+            Self::PexipTimeout => (StatusCode::GATEWAY_TIMEOUT, "pexip_timeout", "Pexip did not answer in time"),
+            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "no_room", "No room is free for now"),
+            Self::EntraUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "entra_unavailable", "Tokens cannot be checked for now")
+            }
+            Self::GenesysUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "genesys_unavailable", "Genesys is unavailable for now")
+            }
+            Self::GenesysInvalid => (StatusCode::BAD_GATEWAY, "genesys_invalid", "Genesys's answer cannot be read"),
+            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "The request took too long"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at a time"),
+        }
+    }
+
+    /// The fixed word that callers branch on.
+    pub fn as_str(self) -> &'static str {
+        self.words().1
+    }
+
+    /// The status of its answers.
+    pub fn status(self) -> StatusCode {
+        self.words().0
+    }
+
+    /// What it means, in a few words.
+    pub fn title(self) -> &'static str {
+        self.words().2
+    }
+
+    /// The body of its answers.
+    pub fn problem<'a>(self, detail: Option<&'a str>, request_id: &'a str) -> Problem<'a> {
+        let kind = format!("https://docs.maxconf.ca/problems/{}", self.as_str().replace('_', "-"));
+        Problem { kind, title: self.title(), status: self.status().as_u16(), detail, code: self, request_id }
+    }
+}
+
+impl ApiError {
+    /// A failure with nothing more to say than its code. Every 503 says when to try again.
+    pub fn new(code: Code) -> Self {
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(USUAL_WAIT);
+        Self { code, detail: None, retry_after, challenge: None, cause: None }
+    }
+
+    /// Its code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What happened, for the log.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    fn cause_of(mut self, error: &impl std::error::Error) -> Self {
+        self.cause = Some(error.to_string());
+        self
+    }
+
+    fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        if let Some(wait) = wait {
+            self.retry_after = Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(60)));
+        }
+        self
+    }
+
+    fn challenge(mut self, challenge: impl Into<String>) -> Self {
+        self.challenge = Some(challenge.into());
+        self
+    }
+
+    /// Entra's half of the refusals of a request's credentials. Challenges by RFC 6750 §3.
+    pub fn entra_credentials(error: InvalidCredentials) -> Self {
+        Self::credentials(error, "maxconf")
+    }
+
+    /// Genesys's half.
+    pub fn genesys_credentials(error: InvalidCredentials) -> Self {
+        Self::credentials(error, "genesys")
+    }
+
+    /// That of the Conferencing Nodes. The challenge is by RFC 7617: a Bearer token is nothing that they could send.
+    pub fn event_sink_credentials(error: InvalidCredentials) -> Self {
+        let code = match error {
+            InvalidCredentials::Missing => Code::TokenMissing,
+            InvalidCredentials::Repeated => Code::RequestInvalid,
+            InvalidCredentials::Malformed => Code::TokenInvalid,
+        };
+        let refusal = Self::new(code).cause_of(&error);
+        if code == Code::RequestInvalid { refusal } else { refusal.challenge("Basic realm=\"pexip-events\"") }
+    }
+
+    fn credentials(error: InvalidCredentials, realm: &str) -> Self {
+        match error {
+            InvalidCredentials::Missing => Self::new(Code::TokenMissing).challenge(format!("Bearer realm=\"{realm}\"")),
+            InvalidCredentials::Repeated => Self::new(Code::RequestInvalid).detail("more than one token was sent"),
+            InvalidCredentials::Malformed => Self::new(Code::TokenInvalid).challenge(invalid_token(realm)),
+        }
+        .cause_of(&error)
+    }
+
+    /// A token that Entra's keys or our rules refuse for this role. One description for all causes but expiry, so
+    /// that nobody learns how far a forged token came.
+    pub fn entra(refusal: &EntraRefusal, role: &str) -> Self {
+        match refusal {
+            EntraRefusal::Invalid(_) => Self::new(Code::TokenInvalid).challenge(invalid_token("maxconf")),
+            EntraRefusal::Expired => Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
+                "Bearer realm=\"maxconf\", error=\"invalid_token\", error_description=\"the token has expired\"",
+            ),
+            EntraRefusal::NotPermitted(..) => Self::new(Code::NotPermitted)
+                .challenge(format!("Bearer realm=\"maxconf\", error=\"insufficient_scope\", scope=\"{role}\"")),
+            EntraRefusal::NoKeys => Self::new(Code::EntraUnavailable),
+        }
+        .cause_of(refusal)
+    }
+
+    /// The body that goes out, with the request's id in it.
+    pub fn body(&self, request_id: &str) -> Response {
+        let problem = self.code.problem(self.detail.as_deref(), request_id);
+        let mut response = (self.code.status(), Json(problem)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+fn invalid_token(realm: &str) -> String {
+    format!("Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"token validation failed\"")
+}
+
+/// Why a request failed (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct Problem<'a> {
+    /// A name for this kind of problem, one for each `code`.
+    #[serde(rename = "type")]
+    #[schemars(url, example = "https://docs.maxconf.ca/problems/room-not-found")]
+    kind: String,
+    /// What the `code` means, in a few words for people. The same for each `code`.
+    #[schemars(example = "There is no such room")]
+    title: &'a str,
+    /// The status of this answer again.
+    #[schemars(range(min = 400, max = 599), example = 404)]
+    status: u16,
+    /// What is wrong with this request, where more can be told. It holds nothing of what was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = "character 7 is not a hexadecimal digit")]
+    detail: Option<&'a str>,
+    code: Code,
+    /// `x-request-id` of this answer again: what to name when asking the operators about it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"), example = "01jd5p3xk8qqqqqqqqqqqqqqqq")]
+    request_id: &'a str,
+}
+
+/// Status and headers now; the body is written where the request's id is known.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if let Some(wait) = self.retry_after {
+            // Rounded up: a client that comes back a moment early is refused again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(challenge) = &self.challenge
+            && let Ok(value) = HeaderValue::from_str(challenge)
+        {
+            response.headers_mut().insert(WWW_AUTHENTICATE, value);
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+impl From<InvalidUuiData> for ApiError {
+    fn from(error: InvalidUuiData) -> Self {
+        let code = match error {
+            InvalidUuiData::Missing => Code::UuiDataMissing,
+            InvalidUuiData::TooLong { .. } | InvalidUuiData::TagTooLong { .. } => Code::UuiDataTooLong,
+            InvalidUuiData::Repeated
+            | InvalidUuiData::NotHexadecimal { .. }
+            | InvalidUuiData::OddLength
+            | InvalidUuiData::NotASegment => Code::UuiDataInvalid,
+        };
+        Self::new(code).detail(error.to_string()).cause_of(&error)
+    }
+}
+
+impl From<GenesysRefusal> for ApiError {
+    fn from(refusal: GenesysRefusal) -> Self {
+        match &refusal {
+            GenesysRefusal::Invalid => Self::new(Code::TokenInvalid).challenge(invalid_token("genesys")),
+            GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_) => Self::new(Code::NotPermitted),
+            GenesysRefusal::Unavailable(_, wait) | GenesysRefusal::Busy(wait) => {
+                Self::new(Code::GenesysUnavailable).retry_after(Some(*wait))
+            }
+            GenesysRefusal::TooManyLookups(wait) => Self::new(Code::RateLimited).retry_after(Some(*wait)),
+            GenesysRefusal::Unreadable(_) => Self::new(Code::GenesysInvalid),
+        }
+        .cause_of(&refusal)
+    }
+}
+
+impl From<OverRate> for ApiError {
+    fn from(error: OverRate) -> Self {
+        Self::new(Code::RateLimited).retry_after(Some(error.retry_in)).cause_of(&error)
+    }
+}
+
+impl From<PexipError> for ApiError {
+    fn from(error: PexipError) -> Self {
+        match &error {
+            // Where a 404 means "no such room", the caller of the client has said so before it gets here.
+            PexipError::AccountRefused { .. } | PexipError::Rejected { .. } | PexipError::NotFound => {
+                Self::new(Code::PexipRefused)
+            }
+            PexipError::Busy { retry_after, .. } => Self::new(Code::PexipUnavailable).retry_after(*retry_after),
+            PexipError::Saturated => Self::new(Code::PexipUnavailable),
+            PexipError::Suspended { retry_in } | PexipError::OverBudget { retry_in } => {
+                Self::new(Code::PexipUnavailable).retry_after(Some(*retry_in))
+            }
+            PexipError::Failed(failure) => match failure {
+                CallFailure::Unreachable | CallFailure::ConnectionLost => Self::new(Code::PexipUnavailable),
+                CallFailure::Timeout => Self::new(Code::PexipTimeout),
+                CallFailure::Unreadable => Self::new(Code::PexipInvalid),
+            },
+        }
+        .cause_of(&error)
+    }
+}
+
+impl From<TakeRoomError> for ApiError {
+    fn from(error: TakeRoomError) -> Self {
+        match error {
+            TakeRoomError::Pexip(error) => error.into(),
+            TakeRoomError::NoRoom(_) => Self::new(Code::NoRoom).cause_of(&error),
+            TakeRoomError::Interrupted => Self::new(Code::Internal).cause_of(&error),
+        }
+    }
+}

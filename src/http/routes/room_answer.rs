@@ -1,0 +1,56 @@
+use schemars::JsonSchema;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use crate::domain::{LONGEST_TAG, Tag};
+use crate::pexip::{Alias, Conference};
+
+/// The names of rooms: the deployment's prefix, and a ULID in lower case.
+pub(super) const ROOM_NAME: &str = "^[a-z0-9-]{1,20}[0-9a-hjkmnp-tv-z]{26}$";
+
+/// One of them.
+pub(super) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+/// What callers see of a room, exactly these fields. Holds both PINs and the citizen's tag.
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub(super) struct ConstrainedConference<'a> {
+    /// Number of the conference on Pexip.
+    #[schemars(range(min = 1), example = 41)]
+    id: u64,
+    /// The room's name. It says nothing about the citizen and is never used twice.
+    #[schemars(regex(pattern = ROOM_NAME), example = EXAMPLE_NAME)]
+    name: &'a str,
+    /// Pexip's kind of conference; `conference` for each room that this service makes.
+    #[schemars(example = &"conference")]
+    service_type: &'a str,
+    /// Whether guests may join with `guest_pin`.
+    #[schemars(example = true)]
+    allow_guests: bool,
+    /// The agent's PIN: hosts join with it.
+    #[schemars(regex(pattern = "^[0-9]*$"), example = "193604")]
+    pin: &'a str,
+    /// The citizen's PIN: guests join with it.
+    #[schemars(regex(pattern = "^[0-9]*$"), example = "852117")]
+    guest_pin: &'a str,
+    /// The URL under which the agent sees the citizen's case: a fixed start and the case from `uuiData`.
+    #[schemars(length(max = LONGEST_TAG), example = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg")]
+    tag: &'a str,
+    /// What can be dialled to join. The first one is the room's name.
+    aliases: &'a [Alias],
+}
+
+impl<'a> From<&'a Conference> for ConstrainedConference<'a> {
+    fn from(conference: &'a Conference) -> Self {
+        Self {
+            id: conference.id.get(),
+            name: conference.name.as_str(),
+            service_type: &conference.service_type,
+            allow_guests: conference.allow_guests,
+            pin: conference.host_pin.expose_secret(),
+            guest_pin: conference.guest_pin.expose_secret(),
+            tag: conference.tag.as_ref().map_or("", Tag::expose),
+            aliases: &conference.aliases,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The storage account.
+
+pub mod queue;

@@ -1,0 +1,295 @@
+//! Every metric by its name, and what it means. The README's table is made from here.
+//!
+//! Kept by OpenTelemetry's global meter, which forgets everything where nothing is sent. A label's value is a [`Word`]:
+//! fixed text, a status, a route's template or the slot. There is no way to make one from what a caller sends.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::extract::MatchedPath;
+use axum::http::StatusCode;
+use opentelemetry::metrics::{self, Meter};
+use opentelemetry::{KeyValue, StringValue, global};
+
+/// On every metric: the deployment slot, from `MAXCONF_SLOT`.
+pub const SLOT: &str = "slot";
+
+/// What is known of a metric without measuring anything.
+#[derive(Debug)]
+pub struct About {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// By UCUM; in braces what is counted.
+    pub unit: &'static str,
+    /// Beside [`SLOT`].
+    pub labels: &'static [Label],
+    /// In words for an operator.
+    pub meaning: &'static str,
+}
+
+/// What is done with the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Summed up since the last report.
+    Counter,
+    /// The latest; none where there was none since the last report.
+    Gauge,
+    /// How many, and how large they were, since the last report.
+    Histogram,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What a metric is told apart by.
+#[derive(Debug)]
+pub struct Label {
+    pub name: &'static str,
+    /// All that it can be; none where the code has too many to list, each of them fixed.
+    pub values: &'static [&'static str],
+}
+
+const SYSTEM: Label = Label { name: "system", values: &["pexip", "queue", "entra", "genesys"] };
+const OUTCOME: Label = Label {
+    name: "outcome",
+    values: &[
+        "ok",
+        "refused",
+        "rejected",
+        "busy",
+        "unreachable",
+        "timeout",
+        "connection_lost",
+        "unreadable",
+        "given_up",
+    ],
+};
+const ROUTE: Label = Label { name: "route", values: &[] };
+const STATUS: Label = Label { name: "status", values: &[] };
+
+/// Defines the metrics and the table of them all.
+macro_rules! metrics {
+    ($($id:ident: $instrument:ident = $name:literal, $unit:literal, $labels:expr, $meaning:literal;)+) => {
+        $(
+            pub static $id: $instrument =
+                $instrument::new(About { name: $name, kind: $instrument::KIND, unit: $unit, labels: $labels, meaning: $meaning });
+        )+
+
+        /// All of them, in the order in which the README shows them.
+        pub static ALL: &[&About] = &[$(&$id.about),+];
+    };
+}
+
+metrics! {
+    QUEUE_MESSAGES: Gauge = "maxconf.pool.queue_messages", "{message}", &[],
+        "Messages in the queue by its own approximate count, hidden and leased ones with them. By each maintenance run.";
+    ROOMS: Gauge = "maxconf.pool.rooms", "{room}",
+        &[Label { name: "state", values: &["ready", "warming", "past_age", "handed_out", "unmarked"] }],
+        "Rooms of ours on Pexip: untagged ones that are ready, too new, or past POOL_ROOM_MAX_AGE_SECONDS; handed-out ones; those whose marks somebody has changed. By each maintenance run.";
+    MAX_ROOMS: Gauge = "maxconf.pool.max_rooms", "{room}", &[],
+        "POOL_MAX_ROOMS. By each maintenance run.";
+    POISON: Gauge = "maxconf.pool.poison", "{message}", &[],
+        "Messages put aside because they are no room names. By each maintenance run.";
+    STASHED: Observed = "maxconf.pool.stashed", "{room}", &[],
+        "Rooms that this instance keeps leased and checked.";
+    OWED: Observed = "maxconf.pool.owed", "{room}", &[],
+        "Rooms that this instance took and has not made anew yet: how far its refill lags.";
+    HANDED_OUT: Counter = "maxconf.pool.handed_out", "{room}", &[Label { name: "source", values: &["pool", "direct"] }],
+        "Rooms that went out to IDIM.";
+    DIRECT_CREATES: Counter = "maxconf.pool.direct_creates", "{room}", &[],
+        "Rooms made while a citizen waited, because the pool gave none.";
+    REFUSALS: Counter = "maxconf.pool.refusals", "{request}", &[Label { name: "code", values: &[] }],
+        "Creates that were valid and got no room, by the problem's code.";
+    CLAIM_CONFLICTS: Counter = "maxconf.pool.claim_conflicts", "{message}", &[],
+        "Claims that somebody else had won.";
+    DESTROYED: Counter = "maxconf.pool.destroyed", "{room}", &[],
+        "Rooms given up because they cannot be handed out.";
+    SWEPT: Counter = "maxconf.pool.swept", "{room}",
+        &[Label { name: "reason", values: &["unused", "past_lifetime", "past_absolute_lifetime", "ended"] }],
+        "Rooms deleted because their time or their conference was over.";
+    SWEEP_CAPPED: Counter = "maxconf.pool.sweep_capped", "{run}", &[],
+        "Sweeps that found more than SWEEP_MAX_DELETIONS.";
+    CREATE_DURATION: Histogram = "maxconf.create.duration", "s",
+        &[Label { name: "part", values: &["own", "queue", "pexip"] }],
+        "Time from a valid create to its room: calls to the queue, calls to Pexip, and the rest, waiting for a room with it.";
+    HTTP_REQUESTS: Counter = "maxconf.http.requests", "{request}", &[ROUTE, STATUS],
+        "Requests, except the host's look at /. Status 499: the caller hung up before the answer.";
+    HTTP_DURATION: Histogram = "maxconf.http.duration", "s", &[ROUTE, STATUS],
+        "How long they took.";
+    UPSTREAM_CALLS: Counter = "maxconf.upstream.calls", "{call}", &[SYSTEM, OUTCOME],
+        "Calls that were sent. ok: an answer, be it that nothing is there; refused: our credentials; rejected: our request; given_up: nobody waited for the answer any more.";
+    UPSTREAM_DURATION: Histogram = "maxconf.upstream.duration", "s", &[SYSTEM],
+        "How long they took.";
+    BREAKER_OPEN: Observed = "maxconf.breaker.open", "1", &[SYSTEM],
+        "1 while a system is left alone after failures, until a call to it ends well; for Entra, while its keys cannot be read.";
+    BUDGET_LEFT: Observed = "maxconf.pexip.budget_left", "{call}", &[],
+        "Calls to Pexip that this instance may make still in this minute.";
+    AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
+        &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, Label { name: "reason", values: &[] }],
+        "Requests at a guard: ok, or why they were not let through.";
+    JWKS_AGE: Observed = "maxconf.entra.keys_age", "s", &[Label { name: "profile", values: &["v1", "v2"] }],
+        "Time since Entra's keys were read. Missing until they were.";
+    GENESYS_LOOKUPS: Counter = "maxconf.genesys.lookups", "{request}",
+        &[Label { name: "answered_by", values: &["genesys", "cache", "last_word"] }],
+        "Questions whose a token is: asked at Genesys, known from before, or believed once more while Genesys cannot be asked.";
+    EVENTS: Counter = "maxconf.pexip.events", "{event}",
+        &[Label {
+            name: "kind",
+            values: &["sink", "conference_started", "conference_updated", "conference_ended", "participant", "other"],
+        }],
+        "Events that Conferencing Nodes reported.";
+}
+
+/// A label's value.
+#[derive(Clone, Debug)]
+pub struct Word(StringValue);
+
+impl From<&'static str> for Word {
+    fn from(word: &'static str) -> Self {
+        Self(word.into())
+    }
+}
+
+impl From<StatusCode> for Word {
+    fn from(status: StatusCode) -> Self {
+        Self(status.as_str().to_owned().into())
+    }
+}
+
+impl From<&MatchedPath> for Word {
+    fn from(route: &MatchedPath) -> Self {
+        Self(route.as_str().to_owned().into())
+    }
+}
+
+impl Word {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+static THIS_SLOT: OnceLock<StringValue> = OnceLock::new();
+
+/// Says which slot this process is. To be called before anything is measured.
+pub(crate) fn start(slot: &str) {
+    // Failing means that a test of the same process has said so before.
+    let _ = THIS_SLOT.set(slot.to_owned().into());
+}
+
+/// `words` in the order of the metric's labels.
+fn attributes(about: &About, words: Vec<Word>) -> Vec<KeyValue> {
+    debug_assert_eq!(about.labels.len(), words.len(), "{}", about.name);
+    let labels = about.labels.iter().zip(words).map(|(label, word)| {
+        let known = label.values.is_empty() || label.values.contains(&word.as_str());
+        debug_assert!(known, "{} has no {} {}", about.name, label.name, word.as_str());
+        KeyValue::new(label.name, word.0)
+    });
+    labels.chain(THIS_SLOT.get().map(|slot| KeyValue::new(SLOT, slot.clone()))).collect()
+}
+
+fn meter() -> Meter {
+    global::meter("maxconf")
+}
+
+/// Counts.
+#[derive(Debug)]
+pub struct Counter {
+    about: About,
+    instrument: OnceLock<metrics::Counter<u64>>,
+}
+
+impl Counter {
+    const KIND: Kind = Kind::Counter;
+
+    const fn new(about: About) -> Self {
+        Self { about, instrument: OnceLock::new() }
+    }
+
+    /// One more.
+    pub fn count<const N: usize>(&self, words: [Word; N]) {
+        let make = || meter().u64_counter(self.about.name).with_unit(self.about.unit).build();
+        self.instrument.get_or_init(make).add(1, &attributes(&self.about, words.into()));
+    }
+}
+
+/// Takes a number that was found.
+#[derive(Debug)]
+pub struct Gauge {
+    about: About,
+    instrument: OnceLock<metrics::Gauge<u64>>,
+}
+
+impl Gauge {
+    const KIND: Kind = Kind::Gauge;
+
+    const fn new(about: About) -> Self {
+        Self { about, instrument: OnceLock::new() }
+    }
+
+    /// It is so many.
+    pub fn is<const N: usize>(&self, number: usize, words: [Word; N]) {
+        let make = || meter().u64_gauge(self.about.name).with_unit(self.about.unit).build();
+        self.instrument.get_or_init(make).record(number as u64, &attributes(&self.about, words.into()));
+    }
+}
+
+/// Takes times.
+#[derive(Debug)]
+pub struct Histogram {
+    about: About,
+    instrument: OnceLock<metrics::Histogram<f64>>,
+}
+
+/// Bounds of the classes, in seconds: what a citizen notices lies in the middle, the deadlines at the end.
+const CLASSES: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
+
+impl Histogram {
+    const KIND: Kind = Kind::Histogram;
+
+    const fn new(about: About) -> Self {
+        Self { about, instrument: OnceLock::new() }
+    }
+
+    /// It took this long.
+    pub fn took<const N: usize>(&self, time: Duration, words: [Word; N]) {
+        let make = || {
+            let classes = CLASSES.to_vec();
+            meter().f64_histogram(self.about.name).with_unit(self.about.unit).with_boundaries(classes).build()
+        };
+        self.instrument.get_or_init(make).record(time.as_secs_f64(), &attributes(&self.about, words.into()));
+    }
+}
+
+/// Looks at a number whenever there is a report.
+#[derive(Debug)]
+pub struct Observed {
+    about: About,
+}
+
+impl Observed {
+    const KIND: Kind = Kind::Gauge;
+
+    const fn new(about: About) -> Self {
+        Self { about }
+    }
+
+    /// Has `look` asked from now on. To be called once for a process; `look` must not wait for anything.
+    pub fn by<const N: usize, I>(&'static self, look: impl Fn() -> I + Send + Sync + 'static)
+    where
+        I: IntoIterator<Item = (u64, [Word; N])>,
+    {
+        let observe = move |observer: &dyn metrics::AsyncInstrument<u64>| {
+            for (number, words) in look() {
+                observer.observe(number, &attributes(&self.about, words.into()));
+            }
+        };
+        meter().u64_observable_gauge(self.about.name).with_unit(self.about.unit).with_callback(observe).build();
+    }
+}
