@@ -18,8 +18,8 @@ const LARGEST_DELIVERY: usize = 1024 * 1024;
 
 /// `POST /pexip/events`: what a Conferencing Node reports.
 ///
-/// What its account sends is always taken: a node waits 7 s, repeats, and stops publishing after long failure. Our own
-/// failure_epoch are no reason to fail an event; the sweep is behind each one that is lost.
+/// What its account sends is always accepted: a node waits 7 s, repeats, and stops publishing after repeated failures. A
+/// failure on our side never fails the event: the sweep deletes the room if the event is lost.
 pub(super) async fn handler(
     _sender: EventSender,
     State(prefix): State<RoomNamePrefix>,
