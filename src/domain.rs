@@ -1,12 +1,14 @@
 //! The words of the domain: name, PINs, tag and marks of a room. Rules only, no input or output.
 
 mod clock;
+mod hash_key;
 mod marks;
 mod name;
 mod pin;
 mod tag;
 
 pub use clock::Clock;
+pub use hash_key::HashKey;
 pub use marks::Marks;
 pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
 pub use pin::{HostPin, InvalidPin, Pin, Pins};

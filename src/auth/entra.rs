@@ -10,6 +10,7 @@ use super::entra_keys::{EntraKeys, NoKey};
 use super::jws::UnverifiedJws;
 use crate::config::EntraConfig;
 use crate::domain::Clock;
+use crate::telemetry::audit;
 
 /// Clocks may differ by this much.
 const LEEWAY_SECONDS: u64 = 60;
@@ -20,45 +21,32 @@ const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
 /// How far in the future a token may say it was issued, in seconds.
 const LATEST_ISSUE_SECONDS: u64 = 300;
 
-/// An application that Entra vouches for, whatever it may do here. Cheap to clone.
+/// An authenticated Entra client, by claims of its token. Authentication says nothing about what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntraClient(Arc<Ids>);
-
-#[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "they are four ids, named as Entra's documentation names them")]
-struct Ids {
-    tenant_id: String,
-    client_id: String,
-    object_id: Option<String>,
-    token_id: Option<String>,
+pub struct EntraClient {
+    tid: String,
+    /// In a v1.0 token, `appid`.
+    azp: String,
+    oid: Option<String>,
+    uti: Option<String>,
 }
 
 impl EntraClient {
-    /// The one that a verified token was issued to.
+    /// The client that a verified token was issued to; `None` if the token names none.
     fn of(claims: Claims, profile: TokenVersion) -> Option<Self> {
-        let client_id = claims.client(profile)?.to_owned();
-        let (tenant_id, object_id, token_id) = (claims.tid, claims.oid, claims.uti);
-        Some(Self(Arc::new(Ids { tenant_id, client_id, object_id, token_id })))
+        let azp = claims.client(profile)?.to_owned();
+        Some(Self { tid: claims.tid, azp, oid: claims.oid, uti: claims.uti })
     }
 
-    /// `tid`.
+    /// The client's tenant.
     pub fn tenant_id(&self) -> &str {
-        &self.0.tenant_id
+        &self.tid
     }
+}
 
-    /// `azp` or `appid`.
-    pub fn client_id(&self) -> &str {
-        &self.0.client_id
-    }
-
-    /// `oid`.
-    pub fn object_id(&self) -> Option<&str> {
-        self.0.object_id.as_deref()
-    }
-
-    /// `uti`: tells one token from another without showing it.
-    pub fn token_id(&self) -> Option<&str> {
-        self.0.token_id.as_deref()
+impl From<EntraClient> for audit::Caller {
+    fn from(EntraClient { tid, azp, oid, uti }: EntraClient) -> Self {
+        Self::Entra { tid, azp, oid, uti }
     }
 }
 
@@ -69,6 +57,12 @@ pub struct EntraCaller(EntraClient);
 impl From<EntraCaller> for EntraClient {
     fn from(caller: EntraCaller) -> Self {
         caller.0
+    }
+}
+
+impl From<EntraCaller> for audit::Caller {
+    fn from(caller: EntraCaller) -> Self {
+        caller.0.into()
     }
 }
 

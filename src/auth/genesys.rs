@@ -19,6 +19,7 @@ use crate::config::{AllowedClients, GenesysConfig};
 use crate::domain::Clock;
 use crate::outbound::breaker::{Breaker, Open};
 use crate::tasks::in_own_task;
+use crate::telemetry::audit;
 use crate::telemetry::metrics::GENESYS_LOOKUPS;
 
 /// How long a request waits for a place among the look-ups.
@@ -37,6 +38,12 @@ impl GenesysCaller {
     /// The user's id.
     pub fn user_id(&self) -> &str {
         &self.user_id
+    }
+}
+
+impl From<GenesysCaller> for audit::Caller {
+    fn from(GenesysCaller { user_id }: GenesysCaller) -> Self {
+        Self::Genesys { user_id }
     }
 }
 

@@ -112,7 +112,7 @@ async fn require_genesys_user(
     match judged("genesys", state.genesys.verify(&token, client_address(request.headers())).await) {
         Ok(caller) => Ok(let_through("genesys", caller, &state.rates, request, next).await),
         Err(refusal) => {
-            let known = refusal.user_id().map(|id| note(Caller::Genesys(id.to_owned()), &request));
+            let known = refusal.user_id().map(|id| note(Caller::Genesys { user_id: id.to_owned() }, &request));
             Ok((known, ApiError::from(refusal)).into_response())
         }
     }
@@ -128,11 +128,11 @@ fn let_in(guard: &'static str) {
     AUTH_RESULTS.count([guard.into(), "ok".into()]);
 }
 
-/// Notes who calls, whether let in or not: for the trail, and on the answer for the line of the log.
+/// Sets the caller, permitted or refused, in the audit context and, for the log line, on the answer.
 fn note(caller: Caller, request: &Request) -> Extension<CallerId> {
     let id = CallerId(caller.id().to_owned());
-    if let Some(trail) = request.extensions().get::<AuditContext>() {
-        trail.caller_is(caller);
+    if let Some(context) = request.extensions().get::<AuditContext>() {
+        context.set_caller(caller);
     }
     Extension(id)
 }
@@ -160,7 +160,7 @@ where
     (known, answer).into_response()
 }
 
-/// Begins the trail of a request about a room, and records it where the answer is a problem.
+/// Creates the audit context of a request about a room, and records a refusal if the answer is a problem.
 async fn follow(
     State(audit): State<Audit>,
     Extension(RequestId(id)): Extension<RequestId>,
@@ -168,14 +168,14 @@ async fn follow(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let trail = audit.trail(id);
-    request.extensions_mut().insert(trail.clone());
+    let context = audit.context(id);
+    request.extensions_mut().insert(context.clone());
     let answer = next.run(request).await;
     // Where nothing is, no room was asked for.
     if route.is_some()
         && let Some(error) = answer.extensions().get::<Arc<ApiError>>()
     {
-        trail.request_refused(error.code().as_str());
+        context.request_refused(error.code().as_str());
     }
     answer
 }

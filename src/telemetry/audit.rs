@@ -1,23 +1,20 @@
-//! The audit trail: one event for each decision about a room, on a target of its own that no `LOG_LEVEL` silences.
+//! The audit trail: one event per decision about a room, on a target that no `LOG_LEVEL` silences.
 //!
-//! An event says who, which room and why. Of the citizen's case it has a keyed hash only: the same case has the same
-//! hash, and without the key nobody can try cases out.
+//! An event names the caller, the room and the reason. The citizen's case appears only as a keyed hash: one case has one
+//! hash, and without the key the case cannot be found by trying candidates.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use aws_lc_rs::hmac;
-use rand::TryRng;
-use rand::rngs::SysRng;
-use secrecy::{ExposeSecret, SecretString};
+use parking_lot::Mutex;
+use secrecy::SecretString;
 use tracing::info;
 
-use crate::auth::{EntraCaller, EntraClient, GenesysCaller};
-use crate::domain::{RoomName, UuiData};
+use crate::domain::{HashKey, RoomName, UuiData};
 
-/// Where the events go.
+/// The target of the events.
 pub const TARGET: &str = "maxconf::telemetry::audit";
 
-/// What is decided about a room.
+/// A decision about a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     HandedOut,
@@ -29,11 +26,11 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// All of them, in the order of a room's life.
+    /// Every decision, in the order of a room's life.
     pub const ALL: [Self; 6] =
         [Self::HandedOut, Self::Read, Self::Deleted, Self::Swept, Self::Destroyed, Self::Refused];
 
-    /// The word in `event`.
+    /// The value of the field `event`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HandedOut => "room_handed_out",
@@ -45,19 +42,19 @@ impl Decision {
         }
     }
 
-    /// When it is recorded, in words for an operator.
+    /// When it is recorded, for operators.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::HandedOut => "A room with a citizen's tag goes out to IDIM.",
-            Self::Read => "An agent is shown a room, with its PINs and tag.",
-            Self::Deleted => "A room is deleted because IDIM asks, even if IDIM hangs up meanwhile.",
-            Self::Swept => "A room whose time or conference is over is deleted.",
-            Self::Destroyed => "A room cannot be handed out and is to be destroyed.",
-            Self::Refused => "A request to a room's route is answered with a problem.",
+            Self::HandedOut => "A room that carries a citizen's tag is sent to IDIM.",
+            Self::Read => "An agent receives a room with its PINs and tag.",
+            Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
+            Self::Swept => "A room is deleted because one of its times has passed or its conference has ended.",
+            Self::Destroyed => "A room cannot be handed out and is destroyed.",
+            Self::Refused => "A request to a route about rooms is answered with a problem.",
         }
     }
 
-    /// The fields beside `event`. A refusal has as many of its fields as were known by then.
+    /// The fields beside `event`. A refusal has those that were known when the request was refused.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Self::HandedOut => &["request_id", "tid", "azp", "oid", "uti", "room", "source", "uui_data_hash"],
@@ -71,14 +68,14 @@ impl Decision {
     }
 }
 
-/// Every field and what it holds.
+/// Every field and its content.
 pub const FIELDS: [(&str, &str); 11] = [
-    ("event", "What was decided."),
-    ("request_id", "The request's id, as in its answer and in its line of the log."),
+    ("event", "The decision."),
+    ("request_id", "Id of the request, as in its answer and in its log line."),
     ("tid", "Tenant of the Entra token."),
-    ("azp", "Client that it was issued to (v1.0: appid)."),
-    ("oid", "Object id of whom it was issued for: the client, or a refused user; missing where the token has none."),
-    ("uti", "Id of the token; missing where it has none."),
+    ("azp", "Client that the token was issued to (v1.0: appid)."),
+    ("oid", "Object id of the token's subject: the client, or a refused user; missing if the token has none."),
+    ("uti", "Id of the token; missing if the token has none."),
     ("genesys_user", "Id of the Genesys user."),
     ("room", "Name of the room."),
     ("source", "pool or direct."),
@@ -86,34 +83,31 @@ pub const FIELDS: [(&str, &str); 11] = [
     ("uui_data_hash", "HMAC-SHA-256 of the decoded uuiData with AUDIT_HASH_KEY, in hexadecimal."),
 ];
 
-/// Begins trails. Cheap to clone.
+/// Creates the context of each request. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Audit(Arc<hmac::Key>);
+pub struct Audit(HashKey);
 
 impl Audit {
-    /// Hashes with this key; without one with a random one, so that events of this process alone can be linked.
+    /// Hashes cases with `key`; without one with a random key, so that only events of this process can be linked.
     pub fn new(key: Option<&SecretString>) -> Self {
-        let mut random = [0; 32];
-        SysRng.try_fill_bytes(&mut random).expect("a machine without a random source cannot keep secrets");
-        let key = key.map_or(&random[..], |key| key.expose_secret().as_bytes());
-        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
+        Self(key.map_or_else(HashKey::random, HashKey::new))
     }
 
-    /// The trail of one request.
-    pub fn trail(&self, request_id: String) -> AuditContext {
-        AuditContext(Arc::new(AuditContextInner { hash_key: Arc::clone(&self.0), request_id, known: Mutex::default() }))
+    /// The context of one request.
+    pub fn context(&self, request_id: String) -> AuditContext {
+        let known = Mutex::default();
+        AuditContext(Arc::new(AuditContextInner { hash_key: self.0.clone(), request_id, known }))
     }
 }
 
-/// What is known of one request about a room: its caller, its case, its room, as they become known. Clones share it.
+/// What is known of one request about a room: caller, case and room, each set once it is known. Clones share it.
 #[derive(Clone, Debug)]
 pub struct AuditContext(Arc<AuditContextInner>);
 
 #[derive(Debug)]
 struct AuditContextInner {
-    hash_key: Arc<hmac::Key>,
+    hash_key: HashKey,
     request_id: String,
-    /// Never held across an await.
     known: Mutex<Known>,
 }
 
@@ -124,115 +118,95 @@ struct Known {
     uui_data_hash: Option<String>,
 }
 
-/// Who proved to be calling, be it that they are refused for it.
+/// The authenticated caller of a request, by ids; set for refused requests too.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A client of Entra.
-    Entra(EntraClient),
-    /// A Genesys user, by id.
-    Genesys(String),
+    /// An Entra client, by claims of its token.
+    Entra { tid: String, azp: String, oid: Option<String>, uti: Option<String> },
+    /// A Genesys user.
+    Genesys { user_id: String },
 }
 
 impl Caller {
-    /// What tells one caller from another: the client's or the user's id.
+    /// The client's or the user's id.
     pub fn id(&self) -> &str {
         match self {
-            Self::Entra(client) => client.client_id(),
-            Self::Genesys(user_id) => user_id,
+            Self::Entra { azp, .. } => azp,
+            Self::Genesys { user_id } => user_id,
         }
     }
 }
 
-impl From<EntraClient> for Caller {
-    fn from(client: EntraClient) -> Self {
-        Self::Entra(client)
-    }
-}
-
-impl From<EntraCaller> for Caller {
-    fn from(caller: EntraCaller) -> Self {
-        EntraClient::from(caller).into()
-    }
-}
-
-impl From<GenesysCaller> for Caller {
-    fn from(caller: GenesysCaller) -> Self {
-        Self::Genesys(caller.user_id().to_owned())
-    }
-}
-
 impl AuditContext {
-    /// It is known who calls.
-    pub fn caller_is(&self, caller: Caller) {
-        self.known().caller = Some(caller);
+    /// Sets the authenticated caller.
+    pub fn set_caller(&self, caller: Caller) {
+        self.0.known.lock().caller = Some(caller);
     }
 
-    /// It is known which room is asked for: one of ours by its name.
-    pub fn room_is(&self, room: &RoomName) {
-        self.known().room = Some(room.clone());
+    /// Sets the room that the request is about. Its name has our prefix.
+    pub fn set_room(&self, room: &RoomName) {
+        self.0.known.lock().room = Some(room.clone());
     }
 
-    /// It is known whose case it is.
-    pub fn case_is(&self, data: &UuiData) {
-        let hash = hmac::sign(&self.0.hash_key, data.expose());
-        self.known().uui_data_hash = Some(hex::encode(hash));
+    /// Sets the hash of the citizen's case.
+    pub fn set_case_hash(&self, data: &UuiData) {
+        let hash = self.0.hash_key.hash(data.expose());
+        self.0.known.lock().uui_data_hash = Some(hex::encode(hash));
     }
 
-    /// The room goes out, from the pool or made directly.
+    /// Records that the room is handed out, from the pool or made directly.
     pub fn room_handed_out(&self, room: &RoomName, source: &'static str) {
-        self.room_is(room);
+        self.set_room(room);
         self.record(Decision::HandedOut, Some(source), None);
     }
 
-    /// The room is shown.
+    /// Records that an agent receives the room.
     pub fn room_read(&self) {
         self.record(Decision::Read, None, None);
     }
 
-    /// The room is deleted.
+    /// Records that the room is deleted.
     pub fn room_deleted(&self) {
         self.record(Decision::Deleted, None, None);
     }
 
-    /// The request ends with this problem.
+    /// Records that the request is answered with the problem `code`.
     pub fn request_refused(&self, code: &'static str) {
         self.record(Decision::Refused, None, Some(code));
     }
 
     fn record(&self, decision: Decision, source: Option<&str>, reason: Option<&str>) {
-        let Known { caller, room, uui_data_hash } = self.known().clone();
-        let (entra, genesys) = match &caller {
-            Some(Caller::Entra(client)) => (Some(client), None),
-            Some(Caller::Genesys(user_id)) => (None, Some(user_id)),
-            None => (None, None),
-        };
+        let Known { caller, room, uui_data_hash } = self.0.known.lock().clone();
+        let (mut client, mut genesys_user) = ((None, None, None, None), None);
+        match &caller {
+            Some(Caller::Entra { tid, azp, oid, uti }) => client = (Some(tid), Some(azp), oid.as_ref(), uti.as_ref()),
+            Some(Caller::Genesys { user_id }) => genesys_user = Some(user_id),
+            None => {}
+        }
+        let (tid, azp, oid, uti) = client;
         info!(
             target: TARGET,
             event = decision.as_str(),
             request_id = self.0.request_id,
-            tid = entra.map(EntraClient::tenant_id),
-            azp = entra.map(EntraClient::client_id),
-            oid = entra.and_then(EntraClient::object_id),
-            uti = entra.and_then(EntraClient::token_id),
-            genesys_user = genesys.map(String::as_str),
+            tid,
+            azp,
+            oid,
+            uti,
+            genesys_user,
             room = room.as_ref().map(RoomName::as_str),
             source,
             reason,
             uui_data_hash,
         );
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A room is deleted because its time or its conference is over.
+/// Records that the sweep deletes a room, or that a room is deleted because its conference has ended.
 pub fn room_swept(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Swept, room, reason);
 }
 
-/// The pool gives a room up; where it was never made or is left to the sweep, the decision is the same.
+/// Records that the pool destroys a room, even if the room was never made or is left to the sweep.
 pub fn room_destroyed(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Destroyed, room, reason);
 }

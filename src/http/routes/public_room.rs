@@ -14,14 +14,14 @@ use crate::telemetry::audit::AuditContext;
 /// is still in the pool, a foreign name and an unknown one are the same 404.
 pub(super) async fn handler(
     _caller: GenesysCaller,
-    Extension(trail): Extension<AuditContext>,
+    Extension(audit): Extension<AuditContext>,
     State(prefix): State<RoomNamePrefix>,
     State(pool): State<RoomPool>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let name = name.ok().and_then(|Path(name)| prefix.parse_name(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
-    trail.room_is(&name);
+    audit.set_room(&name);
     let conference = pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
-    trail.room_read();
+    audit.room_read();
     Ok(Json(ConstrainedConference::from(&conference)).into_response())
 }

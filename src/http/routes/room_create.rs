@@ -18,21 +18,21 @@ const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
 /// `POST /room/create?uuiData=…`: a room that carries the citizen's tag.
 pub(super) async fn handler(
     _caller: EntraCaller,
-    Extension(trail): Extension<AuditContext>,
+    Extension(audit): Extension<AuditContext>,
     State(tag_rule): State<TagRule>,
     State(pool): State<RoomPool>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
     // Nothing is taken from the pool before this holds.
     let uui_data = uui_data(query.as_deref())?;
-    trail.case_is(&uui_data);
+    audit.set_case_hash(&uui_data);
     let tag = tag_rule.tag(&uui_data)?;
     let HandedOut { conference, source } = pool.take(tag).await.map_err(refused)?.deliver();
     let (source, joinable_after) = match source {
         RoomSource::Pool => ("pool", None),
         RoomSource::Direct { joinable_after } => ("direct", Some(joinable_after)),
     };
-    trail.room_handed_out(&conference.name, source);
+    audit.room_handed_out(&conference.name, source);
     HANDED_OUT.count([source.into()]);
     let mut response = Json(ConstrainedConference::from(&conference)).into_response();
     let headers = response.headers_mut();

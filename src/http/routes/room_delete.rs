@@ -12,12 +12,12 @@ use crate::telemetry::audit::AuditContext;
 /// `DELETE /room/{name}`: ends a room. Any name that is not ours is unknown, and Pexip is not asked.
 pub(super) async fn handler(
     _caller: EntraCaller,
-    Extension(trail): Extension<AuditContext>,
+    Extension(audit): Extension<AuditContext>,
     State(prefix): State<RoomNamePrefix>,
     State(pool): State<RoomPool>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let name = name.ok().and_then(|Path(name)| prefix.parse_name(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
-    trail.room_is(&name);
-    if pool.end(name, trail).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::new(Code::RoomNotFound)) }
+    audit.set_room(&name);
+    if pool.end(name, audit).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::new(Code::RoomNotFound)) }
 }
