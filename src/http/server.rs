@@ -1,8 +1,11 @@
-//! The listener: bound before anything slow, stopped in order where somebody asks for it. Bounds the connections, and
-//! what may come over one before it is a request.
+//! The listener: binds before anything slow, bounds the connections and what one may send before it is a request, and
+//! stops in order on a signal.
+//!
+//! On Azure every connection is the Functions host's. The bounds against hostile connections are for a container, whose
+//! port clients reach directly.
 
 mod connection;
-mod places;
+mod slots;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,26 +22,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use places::Places;
+use slots::ConnectionSlots;
 
 use crate::app::{App, BuildError};
 use crate::config::ServerConfig;
 use crate::telemetry::COMMIT;
 
-/// Exit codes by convention: 128 + the signal's number.
+/// Exit codes after a signal: by convention 128 + the signal's number.
 const STOPPED_BY_INTERRUPT: u8 = 130;
 const STOPPED_BY_TERMINATION: u8 = 143;
 
-/// How long requests under way, and callers who keep their connection open, hold up a stop.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
+/// How long a stop waits for requests in progress and for open connections.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Places for connections beyond those that requests are worked on at: for the idle ones that a client keeps, and for
-/// those who ask something while others ask nothing. With the default of `MAX_CONCURRENT_REQUESTS` the sum is below
-/// 1,024, the usual limit of file descriptors.
+/// Slots beyond one for each concurrent request: for idle connections that clients keep, and for requests that arrive
+/// while other connections send nothing. With the default of `MAX_CONCURRENT_REQUESTS` the sum is below 1,024, the usual
+/// limit of file descriptors.
 const SPARE_CONNECTIONS: usize = 256;
 
-/// Pause after the system gave no connection.
-const PAUSE_WITHOUT_CONNECTIONS: Duration = Duration::from_millis(100);
+/// Pause after the system could not accept a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -53,37 +56,37 @@ pub enum ServeError {
     Listener(#[from] std::io::Error),
 }
 
-/// Takes the port. From here on a request waits instead of being refused.
+/// Binds the port. From then on a request waits instead of being refused.
 pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
     let address = SocketAddr::new(config.address, config.port);
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
 }
 
-/// Serves until `stop` comes, then ends the requests under way. Returns the exit code that fits.
+/// Serves until `stop`, then lets requests in progress finish. Returns the exit code that `stop` gave.
 pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = u8>) -> Result<u8, ServeError> {
     info!(address = %listener.local_addr()?, commit = COMMIT, "listening");
-    let places = Places::new(app.max_concurrent_requests() + SPARE_CONNECTIONS);
+    let slots = ConnectionSlots::new(app.max_concurrent_requests() + SPARE_CONNECTIONS);
     let (router, _background) = app.into_parts();
     let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
     let reason = tokio::select! {
         reason = stop => reason,
-        never = accept(&listener, router, &places, &connections, &stopping) => match never {},
+        never = accept(&listener, router, &slots, &connections, &stopping) => match never {},
     };
-    // From here on nobody else gets in.
+    // New connections are refused while those in progress finish.
     drop(listener);
     stopping.cancel();
     connections.close();
-    if timeout(LONGEST_GOODBYE, connections.wait()).await.is_err() {
-        warn!("stopping with requests under way");
+    if timeout(SHUTDOWN_TIMEOUT, connections.wait()).await.is_err() {
+        warn!("stopped with requests in progress");
     }
     Ok(reason)
 }
 
-/// Serves whoever comes, each on a task of its own.
+/// Accepts connections and serves each in its own task.
 async fn accept(
     listener: &TcpListener,
     router: Router,
-    places: &Arc<Places>,
+    slots: &Arc<ConnectionSlots>,
     connections: &TaskTracker,
     stopping: &CancellationToken,
 ) -> Infallible {
@@ -91,28 +94,28 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Not before somebody is there: no connection is closed for nobody.
-                let place = places.take().await;
+                // After the accept: an idle connection is closed only for one that is there.
+                let slot = slots.acquire().await;
                 let _only_latency_suffers = stream.set_nodelay(true);
-                connections.spawn(connection::serve(stream, router.clone(), place, stopping.clone()));
+                connections.spawn(connection::serve(stream, router.clone(), slot, stopping.clone()));
             }
-            // That caller has left already.
+            // The client has disconnected before the accept.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                warn!(%error, "the system gives no connection, idle ones are closed");
-                places.shrink();
-                sleep(PAUSE_WITHOUT_CONNECTIONS).await;
+                warn!(%error, "cannot accept connections, closing idle ones");
+                slots.shrink();
+                sleep(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
-/// Waits for Ctrl-C or, as containers send it, SIGTERM. The Functions host sends neither: it kills.
+/// Waits for Ctrl-C or SIGTERM, which container platforms send. The Functions host sends neither: it kills the process.
 pub async fn stop_signal() -> u8 {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        // Without the handler SIGTERM ends the process by itself.
+        // Without a handler SIGTERM ends the process.
         let _ = tokio::signal::ctrl_c().await;
         return STOPPED_BY_INTERRUPT;
     };

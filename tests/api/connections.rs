@@ -308,7 +308,9 @@ async fn without_file_descriptors_the_service_closes_idle_connections_and_goes_o
 
     assert_good_callers_are_served(&app, "without file descriptors").await;
 
-    let said = |event: &serde_json::Value| event["message"].as_str().is_some_and(|text| text.contains("no connection"));
+    let said = |event: &serde_json::Value| {
+        event["message"].as_str().is_some_and(|text| text.contains("cannot accept connections"))
+    };
     let times = program.events().iter().filter(|event| said(event)).count();
     assert!((1..20).contains(&times), "said {times} times");
 }

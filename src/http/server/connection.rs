@@ -1,5 +1,7 @@
+//! Serves one connection: bounds the time for a request's headers, the idle time and the size of the headers.
+
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,127 +13,131 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::places::Place;
+use super::slots::ConnectionSlot;
 
-/// The most bytes before a body: a token of 8 KiB, the headers that gateway and Functions host add, and room to spare.
-/// More is answered with 431, as are more headers than hyper's 100.
-const LARGEST_HEAD: usize = 32 * 1024;
+/// The most bytes before a body: a token of 8 KiB, the headers that gateway and Functions host add, and a margin. A
+/// larger head is answered with 431, as are more headers than hyper's 100.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// From a request's first byte to the end of its headers.
-const LONGEST_HEAD: Duration = Duration::from_secs(10);
+/// From a request's first byte to the end of its headers. Not hyper's `header_read_timeout`, which also runs while the
+/// connection is idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may wait for its next request. Longer than the Functions host's client keeps one (1 minute,
-/// 2 in older ones), so that no request of the host meets our closing.
-const LONGEST_IDLE: Duration = Duration::from_secs(130);
+/// 2 in older ones), so that the host never sends a request on a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(130);
 
-/// Serves a connection until its caller leaves, takes too long or gives way to another one, or until `stop`; a request
-/// under way is then answered first.
+/// Serves a connection until the client closes it, a timeout expires, it is closed for a new connection, or `stop`. On
+/// `stop` a request in progress is answered first.
 pub(super) async fn serve(
     stream: TcpStream,
     router: TowerToHyperService<Router>,
-    place: Place,
+    slot: ConnectionSlot,
     stop: CancellationToken,
 ) {
-    let visit = Arc::new(Visit { place, phase: Mutex::new(Phase::Waiting { until: Instant::now() + LONGEST_IDLE }) });
+    let connection = Arc::new(Connection { slot, phase: Mutex::new(Phase::idle()) });
     let service = service_fn(|request: Request<Incoming>| {
-        visit.head_is_there();
-        let answer = router.call(request.map(|body| Body::new(WatchedBody::new(body, Arc::clone(&visit)))));
-        let visit = Arc::clone(&visit);
+        connection.end_head();
+        let response = router.call(request.map(|body| Body::new(WatchedBody::new(body, Arc::clone(&connection)))));
+        let connection = Arc::clone(&connection);
         async move {
-            let answer = answer.await;
-            visit.is_answered();
-            answer
+            let response = response.await;
+            connection.end_request();
+            response
         }
     });
-    let stream = TokioIo::new(WatchedStream { stream, visit: Arc::clone(&visit) });
+    let stream = TokioIo::new(WatchedStream { stream, connection: Arc::clone(&connection) });
     let mut http = http1::Builder::new();
-    // The buffer alone is no exact bound: what lies in it behind the headers counts there as well.
-    http.max_header_size(LARGEST_HEAD).max_buf_size(LARGEST_HEAD);
-    let mut connection = pin!(http.serve_connection(stream, service));
+    // The buffer alone is no exact bound: bytes that follow the headers count towards it as well.
+    http.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_HEAD_BYTES);
+    let mut exchange = pin!(http.serve_connection(stream, service));
     tokio::select! {
-        () = in_time(connection.as_mut(), &visit) => return,
-        () = visit.place.is_wanted() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = run_within_timeouts(exchange.as_mut(), &connection) => return,
+        () = connection.slot.closed_for_newcomer() => return,
+        () = stop.cancelled() => exchange.as_mut().graceful_shutdown(),
     }
-    in_time(connection, &visit).await;
+    run_within_timeouts(exchange, &connection).await;
 }
 
-/// Runs the connection to its end or to the end of its caller's time. Whatever moves that end happens while it is
-/// polled here.
-async fn in_time(mut connection: Pin<&mut impl Future>, visit: &Visit) {
-    let mut timer = pin!(sleep_until(Instant::now() + LONGEST_IDLE));
+/// Runs the exchange to its end or to the deadline of the current phase. The phase changes only while it is polled here.
+async fn run_within_timeouts(mut exchange: Pin<&mut impl Future>, connection: &Connection) {
+    let mut timer = pin!(sleep_until(Instant::now() + IDLE_TIMEOUT));
     std::future::poll_fn(|context| {
-        if connection.as_mut().poll(context).is_ready() {
+        if exchange.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        let Some(until) = visit.until() else { return Poll::Pending };
-        if timer.deadline() != until {
-            timer.as_mut().reset(until);
+        let Some(deadline) = connection.deadline() else { return Poll::Pending };
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
         }
         timer.as_mut().poll(context)
     })
     .await;
 }
 
-/// A caller's connection, and what it is waited for.
-struct Visit {
-    place: Place,
+/// State of a connection: its slot and the phase of its current request.
+struct Connection {
+    slot: ConnectionSlot,
     phase: Mutex<Phase>,
 }
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// No byte of the next request yet.
-    Waiting { until: Instant },
-    /// Some bytes of its headers.
-    Head { until: Instant },
-    /// The rest is bounded by the request's own deadline.
+    /// No byte of the next request has arrived.
+    Idle { deadline: Instant },
+    /// Part of the headers has arrived.
+    Head { deadline: Instant },
+    /// The headers are complete; the request's own deadline bounds the rest.
     Request,
 }
 
-impl Visit {
-    fn bytes_came(&self) {
-        let mut phase = self.phase();
-        if let Phase::Waiting { .. } = *phase {
-            *phase = Phase::Head { until: Instant::now() + LONGEST_HEAD };
-        }
-    }
-
-    fn head_is_there(&self) {
-        *self.phase() = Phase::Request;
-    }
-
-    fn request_is_there(&self) {
-        self.place.is_at_work();
-    }
-
-    fn is_answered(&self) {
-        *self.phase() = Phase::Waiting { until: Instant::now() + LONGEST_IDLE };
-        self.place.is_idle();
-    }
-
-    /// When its caller's time is over.
-    fn until(&self) -> Option<Instant> {
-        match *self.phase() {
-            Phase::Waiting { until } | Phase::Head { until } => Some(until),
-            Phase::Request => None,
-        }
-    }
-
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+impl Phase {
+    fn idle() -> Self {
+        Self::Idle { deadline: Instant::now() + IDLE_TIMEOUT }
     }
 }
 
-/// Tells the visit of the first byte of a request.
+impl Connection {
+    /// Bytes have arrived: if the connection was idle, a request's headers begin.
+    fn begin_head(&self) {
+        let mut phase = self.phase.lock();
+        if let Phase::Idle { .. } = *phase {
+            *phase = Phase::Head { deadline: Instant::now() + HEAD_TIMEOUT };
+        }
+    }
+
+    fn end_head(&self) {
+        *self.phase.lock() = Phase::Request;
+    }
+
+    /// The whole request has arrived, with its body.
+    fn end_body(&self) {
+        self.slot.mark_busy();
+    }
+
+    fn end_request(&self) {
+        *self.phase.lock() = Phase::idle();
+        self.slot.mark_idle();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match *self.phase.lock() {
+            Phase::Idle { deadline } | Phase::Head { deadline } => Some(deadline),
+            Phase::Request => None,
+        }
+    }
+}
+
+/// Notices the first byte of a request.
 struct WatchedStream {
     stream: TcpStream,
-    visit: Arc<Visit>,
+    connection: Arc<Connection>,
 }
 
 impl AsyncRead for WatchedStream {
@@ -143,7 +149,7 @@ impl AsyncRead for WatchedStream {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         if buffer.filled().len() > before {
-            self.visit.bytes_came();
+            self.connection.begin_head();
         }
         Poll::Ready(read)
     }
@@ -175,18 +181,18 @@ impl AsyncWrite for WatchedStream {
     }
 }
 
-/// Tells the visit when the last of a request has come: who sends slowly is not yet at work.
+/// Notices the last byte of a request: until then the connection may be closed for another one.
 struct WatchedBody {
     body: Incoming,
-    visit: Arc<Visit>,
+    connection: Arc<Connection>,
 }
 
 impl WatchedBody {
-    fn new(body: Incoming, visit: Arc<Visit>) -> Self {
+    fn new(body: Incoming, connection: Arc<Connection>) -> Self {
         if body.is_end_stream() {
-            visit.request_is_there();
+            connection.end_body();
         }
-        Self { body, visit }
+        Self { body, connection }
     }
 }
 
@@ -200,7 +206,7 @@ impl HttpBody for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if frame.is_none() {
-            self.visit.request_is_there();
+            self.connection.end_body();
         }
         Poll::Ready(frame)
     }
