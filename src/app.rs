@@ -70,8 +70,8 @@ impl App {
 
         let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
 
-        let health = Health::new(&config.server, entra.clone(), queue.clone(), pexip.clone());
-        let tag_rule = config.room.tag_rule.clone();
+        let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
+        let tag_rule = config.room.tag_rule();
         let deadline = config.server.request_deadline;
         let pool = RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock);
         pool.start(stop.clone());

@@ -1,14 +1,16 @@
-//! Settings: read once from the environment, checked together, handed on in parts.
+//! Settings: read once from the environment, checked together, passed on in sections.
 
 mod allowed_clients;
 mod entra;
 mod genesys;
+mod parser;
 mod pexip;
 mod pool;
-mod queue;
-mod reader;
 mod room;
+mod rules;
 mod server;
+mod setting;
+mod storage;
 mod telemetry;
 mod unknown;
 
@@ -17,22 +19,29 @@ use std::fmt;
 
 use tracing::warn;
 
+use entra::EntraDraft;
+use genesys::GenesysDraft;
+use pexip::PexipDraft;
+use pool::PoolDraft;
+use room::RoomDraft;
+use server::ServerDraft;
+use setting::Reader;
+use telemetry::TelemetryDraft;
+
 pub use allowed_clients::AllowedClients;
 pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
+pub(crate) use parser::{base_url, secure_url};
 pub use pexip::{PexipConfig, PexipEventConfig};
 pub use pool::{PoolConfig, WhenEmpty};
-pub use queue::{QueueConfig, StorageAccess};
-pub use reader::{Default, FaultySetting, Setting};
-pub(crate) use reader::{base_url, secure_url};
 pub use room::RoomConfig;
-pub use server::{Environment, LONGEST_REQUEST, ServerConfig};
-pub use telemetry::TelemetryConfig;
+pub use server::{LONGEST_REQUEST, ServerConfig};
+pub use setting::{Faulty, FaultySetting, Setting, WhenUnset};
+pub use storage::{QueueConfig, StorageAccess};
+pub use telemetry::{Environment, TelemetryConfig};
 pub use unknown::UnknownVariable;
 
-use reader::Reader;
-
-/// What the process exits with: `EX_CONFIG` of sysexits.h. The settings are at fault, another start will not help.
+/// What the process exits with if settings are faulty: `EX_CONFIG` of sysexits.h.
 pub const FAULTY: u8 = 78;
 
 /// All settings of the service. `Debug` shows no secret.
@@ -44,13 +53,13 @@ pub struct Config {
     pub pool: PoolConfig,
     pub room: RoomConfig,
     pub pexip: PexipConfig,
-    /// Account of the Conferencing Nodes for `/pexip/events`; `None` = the receiver is off.
+    /// Account of the Conferencing Nodes for `/pexip/events`. `None`: events are off.
     pub pexip_events: Option<PexipEventConfig>,
     pub entra: EntraConfig,
     pub genesys: GenesysConfig,
 }
 
-/// Everything that is wrong with the settings, by name and never by value.
+/// All faults of the settings, with names and without values.
 #[derive(Debug)]
 pub struct InvalidConfig {
     pub faults: Vec<FaultySetting>,
@@ -69,58 +78,56 @@ impl fmt::Display for InvalidConfig {
 impl std::error::Error for InvalidConfig {}
 
 impl Config {
-    /// Every setting that the service knows, in the order in which the help shows them.
+    /// All settings, in the order of `--help` and of the reference page.
     pub fn settings() -> impl Iterator<Item = &'static Setting> {
         [
-            server::SETTINGS,
-            queue::SETTINGS,
-            pool::SETTINGS,
-            room::SETTINGS,
+            ServerDraft::SETTINGS,
+            TelemetryDraft::SETTINGS,
+            storage::SETTINGS,
+            PoolDraft::SETTINGS,
+            RoomDraft::SETTINGS,
+            PexipDraft::SETTINGS,
             pexip::SETTINGS,
-            entra::SETTINGS,
-            genesys::SETTINGS,
-            server::PROTECTION_SETTINGS,
-            telemetry::SETTINGS,
+            EntraDraft::SETTINGS,
+            GenesysDraft::SETTINGS,
         ]
         .into_iter()
         .flatten()
-        .copied()
     }
 
-    /// Reads the settings from `source`, which gives the value of a variable. All faults are reported at once.
+    /// Reads the settings from `source`, which returns the value of a variable. All faults are reported together.
     pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidConfig> {
         ConfigParts::read(source).complete()
     }
 }
 
-/// The variables in the process's environment that are no settings and look like some.
+/// Variables of the process's environment that are not settings and have a name like one.
 pub fn unknown_variables() -> Vec<UnknownVariable> {
-    #[expect(clippy::disallowed_methods, reason = "the names alone are looked at")]
+    #[expect(clippy::disallowed_methods, reason = "only names are read")]
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     names.filter_map(|name| UnknownVariable::of(name, Config::settings())).collect()
 }
 
-/// Says them in the log, of a service that runs all the same.
+/// Logs the [`unknown_variables`]; they do not keep the service from starting.
 pub fn log_unknown_variables() {
     for unknown in unknown_variables() {
         warn!(variable = unknown.name, setting = unknown.meant, "no setting has the name of this variable");
     }
 }
 
-/// As much of the settings as can be used, whatever is wrong with the rest: for who looks for faults.
+/// The sections that can be used, and the faults of the rest: for `doctor`, which examines as much as it can.
 #[derive(Debug)]
 pub struct ConfigParts {
-    pub server: Option<ServerConfig>,
-    pub telemetry: Option<TelemetryConfig>,
-    pub queue: Option<QueueConfig>,
-    pub pool: Option<PoolConfig>,
-    pub room: Option<RoomConfig>,
-    pub pexip: Option<PexipConfig>,
-    /// `Some(None)` = the receiver is off.
-    pub pexip_events: Option<Option<PexipEventConfig>>,
-    pub entra: Option<EntraConfig>,
-    pub genesys: Option<GenesysConfig>,
-    /// Those that contradict each other are here as well, and in their part all the same.
+    pub server: Result<ServerConfig, Faulty>,
+    pub telemetry: Result<TelemetryConfig, Faulty>,
+    pub queue: Result<QueueConfig, Faulty>,
+    pub pool: Result<PoolConfig, Faulty>,
+    pub room: Result<RoomConfig, Faulty>,
+    pub pexip: Result<PexipConfig, Faulty>,
+    pub pexip_events: Result<Option<PexipEventConfig>, Faulty>,
+    pub entra: Result<EntraConfig, Faulty>,
+    pub genesys: Result<GenesysConfig, Faulty>,
+    /// A section whose settings break a rule between them is usable all the same; the fault is here.
     pub faults: Vec<FaultySetting>,
 }
 
@@ -131,40 +138,44 @@ impl ConfigParts {
         Self::read(|name| std::env::var_os(name))
     }
 
-    /// Reads every part, so that no fault hides another.
+    /// Reads every section, so that no fault hides another.
     pub fn read(source: impl Fn(&str) -> Option<OsString>) -> Self {
-        let reader = &mut Reader::new(&source);
-        // Both bear on other parts, so they must not be hidden by a fault in their own.
-        let environment = Environment::read(reader);
-        let request_deadline = server::read_request_deadline(reader);
-        let server = ServerConfig::read(reader, environment, request_deadline);
-        let environment = environment.unwrap_or(Environment::Local);
-        let slot = server.as_ref().map(|server| server.slot.clone());
+        let mut reader = Reader::new(&source);
+        let server = ServerDraft::read(&mut reader);
+        let telemetry = TelemetryDraft::read(&mut reader);
+        let queue = QueueConfig::read(&mut reader);
+        let pool = PoolDraft::read(&mut reader);
+        let room = RoomDraft::read(&mut reader);
+        let pexip = PexipDraft::read(&mut reader);
+        let pexip_events = PexipEventConfig::read(&mut reader);
+        let entra = EntraDraft::read(&mut reader);
+        let genesys = GenesysDraft::read(&mut reader);
+        rules::check(&mut reader, &server, &telemetry, &pool, &room, &pexip);
         Self {
-            server,
-            telemetry: TelemetryConfig::read(reader, environment, slot),
-            queue: QueueConfig::read(reader),
-            pool: PoolConfig::read(reader),
-            room: RoomConfig::read(reader, environment),
-            pexip: PexipConfig::read(reader, request_deadline),
-            pexip_events: PexipEventConfig::read(reader),
-            entra: EntraConfig::read(reader, environment),
-            genesys: GenesysConfig::read(reader, environment),
-            faults: reader.take_faults(),
+            server: server.complete(),
+            telemetry: telemetry.complete(),
+            queue,
+            pool: pool.complete(),
+            room: room.complete(),
+            pexip: pexip.complete(),
+            pexip_events,
+            entra: entra.complete(),
+            genesys: genesys.complete(),
+            faults: reader.faults,
         }
     }
 
-    /// The settings, if nothing is wrong with them.
+    /// The settings, if none is faulty.
     pub fn complete(mut self) -> Result<Config, InvalidConfig> {
         let faults = std::mem::take(&mut self.faults);
-        match self.whole() {
-            Some(config) if faults.is_empty() => Ok(config),
+        match self.sections() {
+            Ok(config) if faults.is_empty() => Ok(config),
             _ => Err(InvalidConfig { faults }),
         }
     }
 
-    fn whole(self) -> Option<Config> {
-        Some(Config {
+    fn sections(self) -> Result<Config, Faulty> {
+        Ok(Config {
             server: self.server?,
             telemetry: self.telemetry?,
             queue: self.queue?,

@@ -213,7 +213,7 @@ impl Inner {
         let mut rng = UnwrapErr(SysRng);
         NewConference {
             name: self.rooms.prefix.mint(self.clock.now(), &mut rng),
-            pins: Pins::draw(&self.rooms.host_pin, &mut rng),
+            pins: Pins::draw(&self.rooms.host_pin(), &mut rng),
             tag,
             marks,
             automatic_participants: self.rooms.automatic_participants.clone(),

@@ -1,24 +1,25 @@
+//! Variables that are misspelt settings.
+
 use std::fmt;
 
 use super::Setting;
 
-/// How the names of our settings begin that nobody else's do.
+/// Prefixes of our settings' names that no other program's variables have.
 const OURS: [&str; 8] = ["ENTRA_", "GENESYS_", "PEXIP_", "POOL_", "PoolStorage", "ROOM_", "SWEEP_", "UUI_"];
 
-/// Letters that are wrong, missing, too many or in the wrong order in a name that is taken for a misspelt one, at most.
+/// Most wrong, missing, extra or swapped letters with which a name counts as a misspelt setting.
 const MOST_MISTAKES: usize = 2;
 
-/// A variable that is no setting, although its name says that it was meant to be one. It has no effect.
+/// A variable that is not a setting, although its name looks like one. It has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownVariable {
-    /// Its name. Of its value nothing is known here.
     pub name: String,
-    /// The setting whose name comes nearest.
+    /// The setting with the most similar name.
     pub meant: Option<&'static str>,
 }
 
 impl UnknownVariable {
-    /// Looks at the name of a variable that is set.
+    /// `None` for a setting, and for a variable of another program.
     pub(super) fn of(name: String, settings: impl Iterator<Item = &'static Setting>) -> Option<Self> {
         let mistakes =
             |setting: &Setting| strsim::damerau_levenshtein(&name.to_uppercase(), &setting.name.to_uppercase());
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_setting_is_told_from_a_foreign_variable() {
+    fn a_misspelt_setting_is_found_and_a_foreign_variable_is_not() {
         for (name, meant) in [
             ("POOL_TARGET_SIZ", Some("POOL_TARGET_SIZE")),
             ("POOL_TAGRET_SIZE", Some("POOL_TARGET_SIZE")),

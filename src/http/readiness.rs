@@ -8,7 +8,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::auth::EntraVerifier;
-use crate::config::ServerConfig;
+use crate::config::TelemetryConfig;
 use crate::pexip::PexipClient;
 use crate::storage::queue::{QueueError, RoomQueue};
 use crate::tasks::in_own_task;
@@ -77,7 +77,7 @@ pub struct Build {
 
 impl Health {
     /// Checks over these clients.
-    pub fn new(config: &ServerConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
+    pub fn new(config: &TelemetryConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
         Self {
             entra,
             queue,

@@ -2,10 +2,11 @@
 //! subject of `program_log.rs`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use maxconf::config::{Config, Default};
+use maxconf::config::{Config, ConfigParts, WhenUnset};
 use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Client, Method};
@@ -91,7 +92,7 @@ async fn a_variable_that_looks_like_a_misspelt_setting_is_named_and_keeps_nothin
 #[tokio::test]
 async fn without_any_setting_every_required_one_is_named() {
     let required =
-        Config::settings().filter(|setting| setting.default == Default::Required).map(|setting| setting.name);
+        Config::settings().filter(|setting| setting.default == WhenUnset::Required).map(|setting| setting.name);
     // One of several settings that say where the queue is.
     let expected: BTreeSet<_> = required.chain(["PoolStorage"]).collect();
 
@@ -162,6 +163,7 @@ async fn no_faulty_setting_hides_another() {
         ("POOL_TARGET_SIZE", "1001".to_owned()),
         ("PEXIP_REQUEST_TIMEOUT_SECONDS", "25".to_owned()),
         ("ROOM_MAX_LIFETIME_SECONDS", "43201".to_owned()),
+        ("SWEEP_MARGIN_SECONDS", "24".to_owned()),
     ]);
     let expected = BTreeSet::from([
         "ENTRA_ALLOWED_CLIENT_IDS",
@@ -176,6 +178,7 @@ async fn no_faulty_setting_hides_another() {
         "ROOM_HOST_PIN",
         "ROOM_MAX_LIFETIME_SECONDS",
         "ROOM_PIN_LENGTH",
+        "SWEEP_MARGIN_SECONDS",
     ]);
 
     let ended = Program::run(&["check-config"], settings).await;
@@ -218,6 +221,33 @@ async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_defa
         let ended = Program::run(&["check-config"], settings).await;
         assert_eq!(ended.code, Some(0), "{environment}: {ended:?}");
     }
+}
+
+/// `tests/model` shows what a shorter margin allows: the sweep deletes a room that a request is handing out.
+#[test]
+fn outside_local_the_sweep_waits_at_least_as_long_as_a_request_may_last() {
+    let explicit = HashMap::from([
+        ("ENTRA_ALLOWED_CLIENT_IDS", "*"),
+        ("GENESYS_OAUTH_CLIENT_IDS", "*"),
+        ("ROOM_AUTOMATIC_PARTICIPANTS", "none"),
+        ("ROOM_HOST_PIN", "per-room"),
+    ]);
+    let is_faulty = |environment: &str, margin: &str| {
+        let source = |name: &str| match name {
+            "MAXCONF_ENVIRONMENT" => Some(environment.into()),
+            "SWEEP_MARGIN_SECONDS" => Some(margin.into()),
+            "REQUEST_DEADLINE_SECONDS" => Some("30".into()),
+            _ => explicit.get(name).map(OsString::from),
+        };
+        let faults = ConfigParts::read(source).faults;
+        faults.iter().any(|fault| fault.setting == "SWEEP_MARGIN_SECONDS")
+    };
+
+    for environment in ["test", "production"] {
+        assert!(is_faulty(environment, "0") && is_faulty(environment, "29"), "{environment}");
+        assert!(!is_faulty(environment, "30"), "{environment}");
+    }
+    assert!(!is_faulty("local", "0"));
 }
 
 /// The Functions host gives a program thirty seconds for this, and asks every 25 ms.

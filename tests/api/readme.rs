@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use maxconf::config::{Config, Default};
+use maxconf::config::{Config, WhenUnset};
 use maxconf::telemetry::audit::{Decision, FIELDS};
 use maxconf::telemetry::metrics::{ALL, About};
 
@@ -12,8 +12,10 @@ fn the_readme_lists_every_setting_with_its_default_and_meaning() {
     let mut table = "| Variable | Default | Meaning |\n| --- | --- | --- |\n".to_owned();
     for setting in Config::settings() {
         let default = match setting.default {
-            Default::Value(value) => format!("`{value}`"),
-            Default::Required | Default::Described(_) => plain(&setting.default.to_string()),
+            WhenUnset::Value(value) => format!("`{value}`"),
+            WhenUnset::LocalOnly(_) | WhenUnset::Required | WhenUnset::Described(_) => {
+                plain(&setting.default.to_string())
+            }
         };
         writeln!(table, "| `{}` | {default} | {} |", setting.name, plain(setting.meaning)).expect("text in memory");
     }

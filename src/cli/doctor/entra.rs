@@ -10,7 +10,7 @@ const CHECKS: [&str; 6] = ["name", "connection", "certificate", "clock", "keys_v
 
 /// Looks at Entra, and at the keys that tokens of either form are verified with.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let Some(config) = &settings.entra else {
+    let Ok(config) = &settings.entra else {
         return Section::unexamined("entra", &CHECKS, SETTINGS_AT_FAULT);
     };
     let mut findings = Vec::new();

@@ -10,7 +10,7 @@ const CHECKS: [&str; 5] = ["name", "connection", "certificate", "clock", "api"];
 
 /// Looks at Genesys Cloud, as far as that goes without a user's token.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let Some(config) = &settings.genesys else {
+    let Ok(config) = &settings.genesys else {
         return Section::unexamined("genesys", &CHECKS, SETTINGS_AT_FAULT);
     };
     let mut findings = Vec::new();

@@ -4,7 +4,7 @@ use super::finding::{Finding, Section};
 use super::tls::Trust;
 use super::{CALL, NO_ANSWER, SETTINGS_AT_FAULT, host, in_time};
 use crate::app;
-use crate::config::{ConfigParts, PexipConfig, PexipEventConfig, RoomConfig};
+use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::domain::HostPin;
 use crate::pexip::{Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError};
@@ -30,7 +30,7 @@ const EVENTS_PATH: &str = "/pexip/events";
 
 /// Looks at the management node, and at what rooms need there.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let Some(config) = &settings.pexip else {
+    let Ok(config) = &settings.pexip else {
         return Section::unexamined("pexip", &CHECKS, SETTINGS_AT_FAULT);
     };
     let mut findings = Vec::new();
@@ -49,7 +49,7 @@ async fn look(
     host::reach(&config.management_url, trust, clock, findings).await?;
     let no_client = |_| Finding::could_not_tell("account", "no client could be made");
     let http = app::pexip_http(config).map_err(no_client)?;
-    let Some(rooms) = &settings.room else {
+    let Ok(rooms) = &settings.room else {
         findings.push(host::clock(&config.management_url, &http, clock).await);
         return Err(Finding::could_not_tell("account", SETTINGS_AT_FAULT));
     };
@@ -57,11 +57,12 @@ async fn look(
     let (clock, account) = tokio::join!(host::clock(&config.management_url, &http, clock), account(&pexip));
     findings.push(clock);
     findings.push(account?);
+    let host_pin = rooms.host_pin();
     let (release, pins, participants, event_sink) = tokio::join!(
         release(&pexip),
-        pins(&pexip, &rooms.host_pin),
+        pins(&pexip, &host_pin),
         automatic_participants(&pexip, rooms),
-        event_sink(&pexip, settings.pexip_events.as_ref()),
+        event_sink(&pexip, &settings.pexip_events),
     );
     findings.extend([release, pins, participants, event_sink]);
     findings.push(Finding::could_not_tell(
@@ -180,12 +181,12 @@ async fn automatic_participants(pexip: &PexipClient, rooms: &RoomConfig) -> Find
     }
 }
 
-async fn event_sink(pexip: &PexipClient, events: Option<&Option<PexipEventConfig>>) -> Finding {
+async fn event_sink(pexip: &PexipClient, events: &Result<Option<PexipEventConfig>, Faulty>) -> Finding {
     let check = "event_sink";
     let account = match events {
-        Some(Some(account)) => account,
-        Some(None) => return Finding::fine(check, "events are off: PEXIP_EVENT_USERNAME is not set"),
-        None => return Finding::could_not_tell(check, SETTINGS_AT_FAULT),
+        Ok(Some(account)) => account,
+        Ok(None) => return Finding::fine(check, "events are off: PEXIP_EVENT_USERNAME is not set"),
+        Err(_) => return Finding::could_not_tell(check, SETTINGS_AT_FAULT),
     };
     let (sinks, alarms) = tokio::join!(read(check, pexip.event_sinks()), read(check, pexip.alarms()));
     let (sinks, alarms) = match (sinks, alarms) {

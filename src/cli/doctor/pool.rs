@@ -9,7 +9,7 @@ const CHECKS: [&str; 1] = ["stock"];
 
 /// Looks at the pool, in one line: `maxconf pool status` tells more.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let (Some(pool), Some(queue)) = (pool(settings, clock), &settings.queue) else {
+    let (Some(pool), Ok(queue)) = (pool(settings, clock), &settings.queue) else {
         return Section::unexamined("pool", &CHECKS, SETTINGS_AT_FAULT);
     };
     if let Ok(http) = queue_http(queue)
@@ -26,10 +26,10 @@ pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
 }
 
 fn pool(settings: &ConfigParts, clock: &Clock) -> Option<RoomPool> {
-    let (config, rooms) = (settings.pool.clone()?, settings.room.clone()?);
-    let queue = queue_client(settings.queue.as_ref()?, &rooms.prefix).ok()?;
-    let pexip = pexip_client(settings.pexip.as_ref()?, &rooms.prefix).ok()?;
-    let deadline = settings.server.as_ref()?.request_deadline;
+    let (config, rooms) = (settings.pool.clone().ok()?, settings.room.clone().ok()?);
+    let queue = queue_client(settings.queue.as_ref().ok()?, &rooms.prefix).ok()?;
+    let pexip = pexip_client(settings.pexip.as_ref().ok()?, &rooms.prefix).ok()?;
+    let deadline = settings.server.as_ref().ok()?.request_deadline;
     Some(RoomPool::new(config, rooms, deadline, queue, pexip, clock.clone()))
 }
 

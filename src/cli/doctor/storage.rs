@@ -21,7 +21,7 @@ const PERMISSIONS: [char; 3] = ['r', 'a', 'p'];
 
 /// Looks at the queue service, the queue and those beside it.
 pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
-    let Some(config) = &settings.queue else {
+    let Ok(config) = &settings.queue else {
         return Section::unexamined("storage", &CHECKS, SETTINGS_AT_FAULT);
     };
     let mut findings = Vec::new();
@@ -52,7 +52,7 @@ async fn look(
             return Err(step);
         }
     }
-    let Some(rooms) = &settings.room else {
+    let Ok(rooms) = &settings.room else {
         findings.push(host::clock(service, &http, clock).await);
         return Err(Finding::could_not_tell("access", SETTINGS_AT_FAULT));
     };
@@ -62,7 +62,7 @@ async fn look(
     let messages =
         messages.map_err(|error| Finding::not_fine("access", error.to_string(), remedy(&config.access, &error)))?;
     findings.push(access(&config.access, clock.now_utc()));
-    let is_wanted = settings.pool.as_ref().is_none_or(|pool| pool.target > 0);
+    let is_wanted = !settings.pool.as_ref().is_ok_and(|pool| pool.target == 0);
     findings.push(judge_queue(&config.name, messages, is_wanted));
     findings.push(other_queues(&queue).await);
     findings.push(writing(&config.access));

@@ -124,7 +124,7 @@ async fn what_holds_secrets_shows_none_of_them_by_debug() {
         secrets.assert_not_in("Conference", &format!("{conference:?} {pexip:?}"));
 
         let data = UuiData::parse(&hex::encode(CASE)).expect("a case");
-        let rule: &TagRule = &config.room.tag_rule;
+        let rule: TagRule = config.room.tag_rule();
         let tag = rule.tag(&data).expect("a tag");
         let pins = Pins { host: Pin::parse(PINS[0]).expect("a PIN"), guest: Pin::parse(PINS[1]).expect("a PIN") };
         secrets.assert_not_in("words of the domain", &format!("{data:?} {tag:?} {pins:?}"));

@@ -1,73 +1,36 @@
+//! Settings of the storage account, and of the queue in it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use url::Url;
 
-use super::reader::{Default, Reader, Setting, base_url, guid, is_loopback};
+use super::parser::{base_url, guid, is_loopback, optional};
+use super::setting::WhenUnset::{Described, Value};
+use super::setting::{Faulty, Reader, Setting, settings};
 
-static CONNECTION: Setting = Setting {
-    name: "PoolStorage",
-    default: Default::Described("value of AzureWebJobsStorage"),
-    meaning: "Storage connection string with an account key or a shared access signature; UseDevelopmentStorage=true for a local emulator.",
-};
-static SERVICE_URI: Setting = Setting {
-    name: "PoolStorage__queueServiceUri",
-    default: Default::Described("same of AzureWebJobsStorage"),
-    meaning: "The queue service's https address, to be used by managed identity instead of a connection string.",
-};
-static ACCOUNT_NAME: Setting = Setting {
-    name: "PoolStorage__accountName",
-    default: Default::Described("same of AzureWebJobsStorage"),
-    meaning: "The storage account's name, to be used by managed identity instead of a connection string.",
-};
-static CLIENT_ID: Setting = Setting {
-    name: "PoolStorage__clientId",
-    default: Default::Described("the system-assigned identity"),
-    meaning: "Client id of the user-assigned managed identity to use for the queue.",
-};
-static FALLBACK_CONNECTION: Setting = Setting {
-    name: "AzureWebJobsStorage",
-    default: Default::Described("none"),
-    meaning: "The Functions host's own storage; used for the queue where PoolStorage is not set.",
-};
-static FALLBACK_SERVICE_URI: Setting = Setting {
-    name: "AzureWebJobsStorage__queueServiceUri",
-    default: Default::Described("none"),
-    meaning: "As PoolStorage__queueServiceUri, where no PoolStorage setting is there.",
-};
-static FALLBACK_ACCOUNT_NAME: Setting = Setting {
-    name: "AzureWebJobsStorage__accountName",
-    default: Default::Described("none"),
-    meaning: "As PoolStorage__accountName, where no PoolStorage setting is there.",
-};
-static FALLBACK_CLIENT_ID: Setting = Setting {
-    name: "AzureWebJobsStorage__clientId",
-    default: Default::Described("the system-assigned identity"),
-    meaning: "As PoolStorage__clientId, where no PoolStorage setting is there.",
-};
-static NAME: Setting = Setting {
-    name: "POOL_QUEUE_NAME",
-    default: Default::Value("room-creation-queue"),
-    meaning: "Queue of the ready rooms; poison messages go to <name>-poison, ended rooms to <name>-ended.",
-};
-static TIMER_SCHEDULE: Setting = Setting {
-    name: "POOL_TIMER_SCHEDULE",
-    default: Default::Value("0 * * * * *"),
-    meaning: "NCRONTAB schedule of the maintenance timer (six fields); the Functions host reads it from function.json's reference and has no default of its own.",
-};
+settings! {
+    POOL_CONNECTION = secret "PoolStorage", Described("value of AzureWebJobsStorage"),
+        "Storage connection string with an account key or a shared access signature; UseDevelopmentStorage=true for a local emulator.";
+    POOL_SERVICE_URI = "PoolStorage__queueServiceUri", Described("same of AzureWebJobsStorage"),
+        "https address of the queue service, for managed identity instead of a connection string.";
+    POOL_ACCOUNT_NAME = "PoolStorage__accountName", Described("same of AzureWebJobsStorage"),
+        "Name of the storage account, for managed identity instead of a connection string.";
+    POOL_CLIENT_ID = "PoolStorage__clientId", Described("the system-assigned identity"),
+        "Client id of the user-assigned managed identity that accesses the queue.";
+    HOST_CONNECTION = secret "AzureWebJobsStorage", Described("none"),
+        "The Functions host's own storage; holds the queue if no PoolStorage setting is set.";
+    HOST_SERVICE_URI = "AzureWebJobsStorage__queueServiceUri", Described("none"),
+        "As PoolStorage__queueServiceUri, if no PoolStorage setting is set.";
+    HOST_ACCOUNT_NAME = "AzureWebJobsStorage__accountName", Described("none"),
+        "As PoolStorage__accountName, if no PoolStorage setting is set.";
+    HOST_CLIENT_ID = "AzureWebJobsStorage__clientId", Described("the system-assigned identity"),
+        "As PoolStorage__clientId, if no PoolStorage setting is set.";
+    QUEUE_NAME = "POOL_QUEUE_NAME", Value("room-creation-queue"),
+        "Queue of the ready rooms; poison messages go to <name>-poison, ended rooms to <name>-ended.";
+}
 
-pub(super) static SETTINGS: &[&Setting] = &[
-    &CONNECTION,
-    &SERVICE_URI,
-    &ACCOUNT_NAME,
-    &CLIENT_ID,
-    &FALLBACK_CONNECTION,
-    &FALLBACK_SERVICE_URI,
-    &FALLBACK_ACCOUNT_NAME,
-    &FALLBACK_CLIENT_ID,
-    &NAME,
-    &TIMER_SCHEDULE,
-];
-
-/// The account and key that every Storage emulator ships with, as published in Microsoft's documentation of Azurite.
+/// The account and key that every Storage emulator has, as published in Microsoft's documentation of Azurite.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -80,42 +43,27 @@ pub struct QueueConfig {
     pub name: String,
 }
 
-/// How the queue service is reached. Every address ends in `/`.
+/// How the queue service is accessed. Every address ends in `/`.
 #[derive(Clone, Debug)]
 pub enum StorageAccess {
     /// Requests are signed with the account's key, given in base64.
     AccountKey { service: Url, account: String, key: SecretString },
-    /// A shared access signature is sent along as the query.
+    /// Requests have a shared access signature as their query.
     SharedAccessSignature { service: Url, signature: SecretString },
-    /// A token of the app's identity is sent along.
+    /// Requests have a token of the app's identity.
     ManagedIdentity { service: Url, client_id: Option<String> },
 }
 
 impl QueueConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let own = [&CONNECTION, &SERVICE_URI, &ACCOUNT_NAME];
-        let access = if own.into_iter().any(|setting| reader.is_set(setting)) {
-            StorageAccess::read(reader, own, &CLIENT_ID)
-        } else {
-            let fallback = [&FALLBACK_CONNECTION, &FALLBACK_SERVICE_URI, &FALLBACK_ACCOUNT_NAME];
-            if fallback.into_iter().any(|setting| reader.is_set(setting)) {
-                StorageAccess::read(reader, fallback, &FALLBACK_CLIENT_ID)
-            } else {
-                reader.fault(
-                    &CONNECTION,
-                    "is not set, nor is PoolStorage__queueServiceUri, PoolStorage__accountName or AzureWebJobsStorage",
-                );
-                None
-            }
-        };
-        let name = reader.value(&NAME, queue_name);
-        let schedule = reader.value(&TIMER_SCHEDULE, timer_schedule);
-        schedule.and(Some(Self { access: access?, name: name? }))
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Faulty> {
+        let access = StorageAccess::read(reader);
+        let name = reader.read(&QUEUE_NAME, queue_name);
+        Ok(Self { access: access?, name: name? })
     }
 }
 
 impl StorageAccess {
-    /// The queue service's address. Holds no signature.
+    /// Base URL of the queue service. Holds no signature.
     pub fn service(&self) -> &Url {
         let (Self::AccountKey { service, .. }
         | Self::SharedAccessSignature { service, .. }
@@ -123,28 +71,47 @@ impl StorageAccess {
         service
     }
 
-    fn read(
+    /// The `PoolStorage` settings if one of them is set, else those of the host. The others are not read: the host's
+    /// storage may have a form that only the host understands.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Faulty> {
+        let pool = [&POOL_CONNECTION, &POOL_SERVICE_URI, &POOL_ACCOUNT_NAME];
+        let host = [&HOST_CONNECTION, &HOST_SERVICE_URI, &HOST_ACCOUNT_NAME];
+        if pool.into_iter().any(|setting| reader.is_set(setting)) {
+            return Self::read_account(reader, pool, &POOL_CLIENT_ID);
+        }
+        if host.into_iter().any(|setting| reader.is_set(setting)) {
+            return Self::read_account(reader, host, &HOST_CLIENT_ID);
+        }
+        Err(reader.fault(
+            POOL_CONNECTION.name,
+            "is not set, nor is PoolStorage__queueServiceUri, PoolStorage__accountName or AzureWebJobsStorage",
+        ))
+    }
+
+    /// A connection string, or managed identity with the service's address or the account's name.
+    fn read_account(
         reader: &mut Reader<'_>,
         [connection, service_uri, account_name]: [&Setting; 3],
         client_id: &Setting,
-    ) -> Option<Self> {
-        let client_id = reader.optional(client_id, guid);
-        let access = reader.optional(connection, parse_connection_string);
-        let service = reader.optional(service_uri, identity_service);
-        let account = reader.optional(account_name, identity_account);
-        let (access, service, account) = (access?, service?, account?);
-        if access.is_some() && (service.is_some() || account.is_some()) {
-            reader.fault(connection, format!("and {} or {} exclude each other", service_uri.name, account_name.name));
-            return None;
+    ) -> Result<Self, Faulty> {
+        let client_id = reader.read(client_id, optional(guid));
+        let access: Result<Option<Self>, _> = reader.read(connection, optional(parse_connection_string));
+        let service: Result<Option<Url>, _> = reader.read(service_uri, optional(identity_service));
+        let account = reader.read(account_name, optional(identity_account));
+        match (access?, service?.or(account?)) {
+            (Some(access), None) => Ok(access),
+            (None, Some(service)) => Ok(Self::ManagedIdentity { service, client_id: client_id? }),
+            _ => {
+                let reason = format!("and {} or {} exclude each other", service_uri.name, account_name.name);
+                Err(reader.fault(connection.name, reason))
+            }
         }
-        let client_id = client_id?;
-        access.or(service.or(account).map(|service| Self::ManagedIdentity { service, client_id }))
     }
 }
 
 fn identity_service(text: &str) -> Result<Url, String> {
     let url = base_url(text)?;
-    // The token is a bearer credential; the SDK refuses to send it in the clear, even to this machine.
+    // The token is a bearer credential; the SDK refuses to send it without TLS, even to a loopback address.
     if url.scheme() == "https" { Ok(url) } else { Err("must start with https://".to_owned()) }
 }
 
@@ -160,7 +127,7 @@ fn account_service(protocol: &str, account: &str, suffix: &str) -> Result<Url, S
     base_url(&format!("{protocol}://{account}.queue.{suffix}/"))
 }
 
-/// Reads a connection string: entries between `;`, each split at its first `=`, names without regard to case.
+/// Parses a connection string: entries separated by `;`, split at their first `=`, with case-insensitive names.
 fn parse_connection_string(text: &str) -> Result<StorageAccess, String> {
     let entry = |name: &str| {
         text.split(';')
@@ -178,16 +145,13 @@ fn parse_connection_string(text: &str) -> Result<StorageAccess, String> {
             let protocol = entry("DefaultEndpointsProtocol").unwrap_or("https");
             let suffix = entry("EndpointSuffix").unwrap_or("core.windows.net");
             account_service(protocol, account, suffix)
-                .map_err(|reason| format!("has an AccountName that does not do: it {reason}"))?
+                .map_err(|reason| format!("has an AccountName that is not valid: it {reason}"))?
         }
         (None, None) => return Err("has neither a QueueEndpoint nor an AccountName".to_owned()),
     };
     match (entry("AccountName"), entry("AccountKey"), entry("SharedAccessSignature")) {
         (Some(account), Some(key), _) => {
-            use base64::Engine;
-            base64::engine::general_purpose::STANDARD
-                .decode(key)
-                .map_err(|_| "has an AccountKey that is not base64".to_owned())?;
+            STANDARD.decode(key).map_err(|_| "has an AccountKey that is not base64".to_owned())?;
             Ok(StorageAccess::AccountKey { service, account: account.to_owned(), key: key.into() })
         }
         (_, None, Some(signature)) => Ok(StorageAccess::SharedAccessSignature {
@@ -200,18 +164,17 @@ fn parse_connection_string(text: &str) -> Result<StorageAccess, String> {
 }
 
 fn emulator(proxy: Option<&str>) -> Result<StorageAccess, String> {
-    let host = base_url(proxy.unwrap_or("http://127.0.0.1"))
+    let mut service = base_url(proxy.unwrap_or("http://127.0.0.1"))
         .map_err(|reason| format!("has a DevelopmentStorageProxyUri that {reason}"))?;
-    let mut service = host;
     if is_loopback(&service) && service.port().is_none() {
-        // The emulator's own port; `set_port` fails for addresses without a host only.
+        // The emulator's own port. `set_port` fails for a URL without a host only.
         let _ = service.set_port(Some(10001));
     }
     service.set_path(&format!("/{EMULATOR_ACCOUNT}/"));
     Ok(StorageAccess::AccountKey { service, account: EMULATOR_ACCOUNT.to_owned(), key: EMULATOR_KEY.into() })
 }
 
-/// Azure's rule for queue names, less the room that the longest suffix, `-poison`, takes.
+/// Azure's rule for queue names, minus the length of the longest suffix, `-poison`.
 fn queue_name(text: &str) -> Result<String, String> {
     let text = text.trim();
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -224,15 +187,6 @@ fn queue_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("must be 3 to 56 characters of a-z, 0-9 and single - between them".to_owned())
-    }
-}
-
-/// Only the number of fields is looked at: the Functions host is the one that reads it.
-fn timer_schedule(text: &str) -> Result<(), String> {
-    if text.split_ascii_whitespace().count() == 6 {
-        Ok(())
-    } else {
-        Err("must have six fields, seconds first, such as 0 * * * * *".to_owned())
     }
 }
 
@@ -257,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_without_regard_to_case_and_keys_keep_their_padding() {
+    fn names_are_case_insensitive_and_keys_keep_their_padding() {
         let text =
             "accountname=devstoreaccount1;ACCOUNTKEY=a2V5Cg==;queueendpoint=http://127.0.0.1:4711/devstoreaccount1;";
         assert_eq!(account_key(text), ("http://127.0.0.1:4711/devstoreaccount1/".into(), "devstoreaccount1".into()));

@@ -1,0 +1,55 @@
+//! Rules between settings.
+
+use super::pexip::PexipDraft;
+use super::pool::PoolDraft;
+use super::room::RoomDraft;
+use super::server::ServerDraft;
+use super::setting::{Faulty, Reader, WhenUnset};
+use super::telemetry::TelemetryDraft;
+use super::{Config, Environment};
+
+/// Records a fault for each rule that the settings break. A rule applies if its settings can be read; a fault in
+/// another setting of their sections hides nothing.
+pub(super) fn check(
+    reader: &mut Reader<'_>,
+    server: &ServerDraft,
+    telemetry: &TelemetryDraft,
+    pool: &PoolDraft,
+    room: &RoomDraft,
+    pexip: &PexipDraft,
+) {
+    let is_local = telemetry.environment.unwrap_or(Environment::Local) == Environment::Local;
+    for setting in Config::settings().filter(|setting| matches!(setting.default, WhenUnset::LocalOnly(_))) {
+        if !is_local && !reader.is_set(setting) {
+            reader.fault(setting.name, "is not set; it is required outside local");
+        }
+    }
+    let mut require = |setting, rule: &dyn Fn() -> Result<bool, Faulty>, reason| {
+        if rule() == Ok(false) {
+            reader.fault(setting, reason);
+        }
+    };
+    require(
+        "PEXIP_REQUEST_TIMEOUT_SECONDS",
+        &|| Ok(pexip.request_timeout? < server.request_deadline?),
+        "must be less than REQUEST_DEADLINE_SECONDS",
+    );
+    require(
+        "POOL_ROOM_MAX_AGE_SECONDS",
+        &|| Ok(pool.room_max_age? > pool.ready_delay? + pool.lease?),
+        "must be greater than POOL_READY_DELAY_SECONDS + POOL_LEASE_SECONDS",
+    );
+    require("POOL_TARGET_SIZE", &|| Ok(pool.target? <= pool.max_rooms?), "must not be greater than POOL_MAX_ROOMS");
+    require(
+        "ROOM_MAX_LIFETIME_SECONDS",
+        &|| Ok(room.max_lifetime? <= room.absolute_lifetime?),
+        "must not be greater than ROOM_ABSOLUTE_LIFETIME_SECONDS",
+    );
+    // A request may claim a room just before the room is past its age, and tag it until the request's deadline. With a
+    // shorter margin, the sweep could delete a room that this request hands out. Tests wait for no margin.
+    require(
+        "SWEEP_MARGIN_SECONDS",
+        &|| Ok(is_local || pool.sweep_margin? >= server.request_deadline?),
+        "must not be less than REQUEST_DEADLINE_SECONDS outside local",
+    );
+}
