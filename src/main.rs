@@ -10,6 +10,7 @@ use maxconf::app::{self, App};
 use maxconf::cli::doctor;
 use maxconf::cli::output::{Output, say, write};
 use maxconf::cli::pool::{self, PoolCommand};
+use maxconf::cli::reference::{self, ReferenceCommand};
 use maxconf::cli::smoke::{self, Access, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::domain::Clock;
@@ -40,6 +41,8 @@ enum Command {
     CheckConfig,
     /// Write the OpenAPI document of the HTTP API. Needs no settings.
     Openapi,
+    /// Write the tables of settings, audit events and metrics, as the documents have them. Needs no settings.
+    Reference(ReferenceCommand),
     /// Look at the pool, fill it or empty it.
     ///
     /// Exits with 0, with 1 where something failed, with 78 where settings are at fault, with 130 or 143 where a signal
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
             configured(|_| exit_code(write("The settings are complete and can be used.\n").map(|()| 0)))
         }
         Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
+        Command::Reference(command) => exit_code(reference::run(&command)),
         Command::Pool(command) => configured(|config| exit_code(run(operate_pool(command, config)))),
         Command::Doctor(output) => {
             let (settings, unknown) = (ConfigParts::from_env(), config::unknown_variables());

@@ -1,4 +1,4 @@
-//! Every metric by its name, and what it means. The README's table is made from here.
+//! Every metric by its name, and what it means. `maxconf reference` makes the table in `infra/docs/telemetry.md` from here.
 //!
 //! Kept by OpenTelemetry's global meter, which forgets everything where nothing is sent. A label's value is a [`Word`]:
 //! fixed text, a status, a route's template or the slot. There is no way to make one from what a caller sends.
@@ -82,7 +82,7 @@ macro_rules! metrics {
                 $instrument::new(About { name: $name, kind: $instrument::KIND, unit: $unit, labels: $labels, meaning: $meaning });
         )+
 
-        /// All of them, in the order in which the README shows them.
+        /// All of them, in the order in which `infra/docs/telemetry.md` shows them.
         pub static ALL: &[&About] = &[$(&$id.about),+];
     };
 }

@@ -55,7 +55,7 @@ fn by_idim(mut event: Value) -> Value {
     event
 }
 
-/// Asserts that an event of each of these kinds has the fields that the README says it has.
+/// Asserts that an event of each of these kinds has the fields that `infra/docs/audit.md` lists.
 fn assert_fields_are_as_described(events: &[Value]) {
     for event in events {
         let kind = |decision: &Decision| event["event"] == decision.as_str();

@@ -38,7 +38,7 @@ fn events(tokens: TokenStream, target: &str) -> Vec<Event> {
     inner.flatten().chain(own).collect()
 }
 
-/// One event, unless it is the audit trail's: those have a table in the README.
+/// One event, unless it is the audit trail's: those are in `infra/docs/audit.md`.
 fn event(level: String, arguments: TokenStream, target: &str) -> Option<Event> {
     let mut event = Event { message: String::new(), level, target: target.to_owned(), fields: BTreeSet::new() };
     for argument in split_at_commas(arguments) {

@@ -1,5 +1,5 @@
-//! The README's rule for the pool's size and for the budget of calls, held against a simulation and against the calls
-//! that one citizen really costs.
+//! `infra/docs/sizing.md`: its rule for the pool's size is checked by a simulation, its calls per citizen by counting
+//! them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,10 +18,14 @@ const REFILL_LAG: f64 = 5.0;
 /// Rooms that an instance holds leased and does not need at that moment.
 const HELD_BY_INSTANCES: f64 = 2.0;
 
-/// A row of the README's table: creates per minute at the peak, ready delay in seconds, target.
-fn readme_rows() -> Vec<(f64, f64, u32)> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
-    let table = readme.split("<!-- sizing:begin -->").nth(1).and_then(|rest| rest.split("<!-- sizing:end -->").next());
+fn page() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/docs/sizing.md")).expect("infra/docs/sizing.md")
+}
+
+/// A row of the page's table: creates per minute at the peak, ready delay in seconds, target.
+fn rows_of_the_page() -> Vec<(f64, f64, u32)> {
+    let page = page();
+    let table = page.split("<!-- sizing:begin -->").nth(1).and_then(|rest| rest.split("<!-- sizing:end -->").next());
     let rows: Vec<_> = table
         .expect("the sizing table's marks")
         .lines()
@@ -67,27 +71,27 @@ fn share_of_direct_creates(per_minute: f64, ready_delay: f64, target: u32, seed:
 }
 
 #[test]
-fn the_readmes_targets_follow_its_rule() {
-    for (per_minute, ready_delay, in_readme) in readme_rows() {
+fn the_targets_on_the_page_follow_its_rule() {
+    for (per_minute, ready_delay, on_the_page) in rows_of_the_page() {
         let rule = target(per_minute, ready_delay);
-        let in_readme = f64::from(in_readme);
-        assert!(rule <= in_readme && in_readme < rule + 5.0, "{per_minute} a minute: {rule:.1}");
+        let on_the_page = f64::from(on_the_page);
+        assert!(rule <= on_the_page && on_the_page < rule + 5.0, "{per_minute} a minute: {rule:.1}");
     }
 }
 
 #[test]
-fn a_pool_of_the_readmes_size_is_empty_for_less_than_one_citizen_in_a_hundred() {
-    for (per_minute, ready_delay, in_readme) in readme_rows() {
-        let share = share_of_direct_creates(per_minute, ready_delay, in_readme, 1);
-        assert!(share < 0.01, "{per_minute} a minute with {in_readme} rooms: {share:.4}");
+fn a_pool_of_the_size_on_the_page_is_empty_for_less_than_one_citizen_in_a_hundred() {
+    for (per_minute, ready_delay, on_the_page) in rows_of_the_page() {
+        let share = share_of_direct_creates(per_minute, ready_delay, on_the_page, 1);
+        assert!(share < 0.01, "{per_minute} a minute with {on_the_page} rooms: {share:.4}");
         // The rule is no waste either: three fifths of the size would not do.
-        let smaller = share_of_direct_creates(per_minute, ready_delay, in_readme * 3 / 5, 1);
+        let smaller = share_of_direct_creates(per_minute, ready_delay, on_the_page * 3 / 5, 1);
         assert!(smaller > share, "{per_minute} a minute: {smaller:.4}");
     }
 }
 
 #[tokio::test]
-async fn one_citizen_costs_the_node_no_more_calls_than_the_readme_counts() {
+async fn one_citizen_costs_the_node_no_more_calls_than_the_page_says() {
     let app = TestApp::start().await;
     app.warm_up().await;
     app.pexip.traffic().clear();
@@ -103,6 +107,5 @@ async fn one_citizen_costs_the_node_no_more_calls_than_the_readme_counts() {
     .await;
 
     let calls = app.pexip.traffic().log().len();
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
-    assert!(readme.contains(&format!("costs the node {calls} calls")), "one citizen costs {calls} calls");
+    assert!(page().contains(&format!("costs the node {calls} calls")), "one citizen costs {calls} calls");
 }

@@ -18,7 +18,6 @@ LOOKED_AT = (
     "tests/run",
     "src/storage/queue.rs",
     "src/http/problem.rs",
-    "README.md",
     "host.json",
     "function_*",
 )

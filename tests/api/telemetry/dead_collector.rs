@@ -12,7 +12,7 @@ use crate::support::{Program, TestApp};
 const REQUESTS: usize = 6_000;
 const AT_A_TIME: usize = 32;
 
-/// Spans that may wait for a destination, as the README says, and those that are sent at a time.
+/// Spans that may wait for a destination, as `infra/docs/telemetry.md` says, and those that are sent at a time.
 const MOST_WAITING: usize = 2_048;
 const LARGEST_BATCH: usize = 512;
 

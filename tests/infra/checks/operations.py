@@ -90,7 +90,7 @@ def panels(tree):
     Mistake("infra/workbook.json", "maxconf.pool.swept", "maxconf.pool.sweeped", "maxconf.pool.sweeped is no metric"),
     Mistake("infra/workbook.json", "AppRequests", "AppReqests", "asks no table that there is"),
     Mistake("infra/workbook.json", " / sum(ItemCount)", "", "is a histogram, to be shown by sum(Sum) / sum(ItemCount)"),
-    Mistake("infra/metrics.json", '.owed": { "kind": "gauge"', '.owed": { "kind": "histogram"', "maxconf.pool.owed is a histogram"),
+    Mistake("infra/metrics.json", '.owed": {"kind":"gauge"', '.owed": {"kind":"histogram"', "maxconf.pool.owed is a histogram"),
     Mistake("infra/workbook.json", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
     Mistake("infra/workbook.json", "max(Max)", "sum(Sum)", "maxconf.pool.queue_messages is a gauge"),
     Mistake("infra/workbook.json", "function_room_create", "function_room_make", "function_room_make is no function"),
@@ -133,8 +133,8 @@ SHOWN_BY = {
 
 
 def told_of_the_log(tree):
-    """Fields and events that infra/logs.md explains, and with them the audit trail's in the README."""
-    audit = tree.text("README.md").partition("<!-- audit:begin -->")[2].partition("<!-- audit:end -->")[0]
+    """Fields and events that infra/logs.md explains, and with them the audit trail's in infra/docs/audit.md."""
+    audit = tree.text("infra/docs/audit.md").partition("<!-- audit:begin -->")[2].partition("<!-- audit:end -->")[0]
     rows = re.findall(r"^\| (.*?) \|", tree.text("infra/logs.md") + audit, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}, {row.strip("`") for row in rows}
 

@@ -55,7 +55,7 @@ def settings_of(deployment):
 
 
 def settings_of_code(tree):
-    table = tree.text("README.md").split("<!-- settings:begin -->")[1].split("<!-- settings:end -->")[0]
+    table = tree.text("infra/docs/settings.md").split("<!-- settings:begin -->")[1].split("<!-- settings:end -->")[0]
     return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", table, re.MULTILINE))
 
 
@@ -69,7 +69,7 @@ def settings_of_code(tree):
         "",
         "FUNCTIONS_WORKER_RUNTIME is not set",
     ),
-    Mistake("README.md", "| `POOL_PREFETCH` |", "| `POOL_PREFETCH_ROOMS` |", "POOL_PREFETCH_ROOMS is not set"),
+    Mistake("infra/docs/settings.md", "| `POOL_PREFETCH` |", "| `POOL_PREFETCH_ROOMS` |", "POOL_PREFETCH_ROOMS is not set"),
     Mistake(
         "infra/modules/function-app.bicep",
         "PEXIP_USERNAME: pexip.username",
