@@ -63,28 +63,26 @@ impl App {
 
         let queue = queue_client(&config.queue, &prefix)?;
         let pexip = pexip_client(&config.pexip, &prefix)?;
-        let (queue_seen, pexip_seen) = (queue.clone(), pexip.clone());
 
         let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
 
-        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
-
         let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
         let tag_rule = config.room.tag_rule();
         let deadline = config.server.request_deadline;
-        let pool = RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock);
-        pool.start(stop.clone());
+        let pool = RoomPool::new(&config.pool, &config.room, deadline, &queue, &pexip, &clock);
+        pool.start(&stop);
         let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
         if event_sink.is_some() {
-            pool.look_after_ended_rooms(stop.clone());
+            pool.start_ending_rooms(&stop);
         }
 
+        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock);
         let rates = CallerRates::new(config.server.rate_limit_per_minute);
         let audit = Audit::new(config.server.audit_hash_key.as_ref());
         let max_concurrent_requests = config.server.max_concurrent_requests;
         let state = AppState { pool, entra, genesys, event_sink, rates, audit, health, tag_rule, prefix };
-        report(&state, queue_seen, pexip_seen);
+        report(&state, queue, pexip);
         let router = routes::router(state, &config.server);
         Ok(Self { router, max_concurrent_requests, background: stop.drop_guard() })
     }
@@ -103,8 +101,8 @@ impl App {
 /// Has the state of this instance looked at whenever metrics are sent.
 fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
     let AppState { pool, entra, genesys, .. } = state.clone();
-    let (stash, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
-    metrics::STASHED.by(move || [(stash.stashed() as u64, [])]);
+    let (prefetch, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
+    metrics::STASHED.by(move || [(prefetch.prefetched() as u64, [])]);
     metrics::OWED.by(move || [(refill.owed() as u64, [])]);
     metrics::BUDGET_LEFT.by(move || [(budget.budget_left() as u64, [])]);
     metrics::JWKS_AGE
@@ -121,11 +119,11 @@ fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
 }
 
 /// The pool by itself, for an operator's command. Nothing runs in the background.
-pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
+pub fn pool_alone(config: &Config, clock: &Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
     let pexip = pexip_client(&config.pexip, &config.room.prefix)?;
     let deadline = config.server.request_deadline;
-    Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
+    Ok(RoomPool::new(&config.pool, &config.room, deadline, &queue, &pexip, clock))
 }
 
 /// A client of the queue; makes no call yet.

@@ -1,41 +1,57 @@
+//! What the pool consists of at one moment, and which clock decides that a room is old.
+
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{Inner, PoolError};
 use crate::config::PoolConfig;
 use crate::pexip::Listing;
-use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
-/// What can be observed of the pool at one moment.
+/// Messages and rooms at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// The queue's approximate count: leased, hidden and dead messages are in it.
+    /// The queue's approximate count. It includes leased, hidden and dead messages.
     pub messages: usize,
     /// Rooms without a tag that are replicated and before their `ready-until`.
     pub ready: usize,
-    /// Rooms without a tag, too new to be joined.
+    /// Rooms without a tag that are not replicated yet.
     pub warming: usize,
-    /// Rooms without a tag past their `ready-until`: nobody can be given them any more.
+    /// Rooms without a tag past their `ready-until`: they cannot be handed out any more.
     pub past_age: usize,
-    /// Rooms with a tag and the time of their hand-out.
+    /// Rooms with a tag and a `handed-out` mark.
     pub handed_out: usize,
-    /// Rooms with a name of ours whose marks somebody else has changed or never made. No age can be told, so nothing
-    /// but `DELETE` ends them.
+    /// Rooms with a name of ours whose marks are missing or were changed by others. Their age is unknown, so only
+    /// `DELETE` ends them.
     pub unmarked: usize,
 }
 
 impl Census {
+    /// Sorts the rooms of `listing` by their state.
+    pub(super) fn new(messages: usize, listing: &Listing, config: &PoolConfig, now: OffsetDateTime) -> Self {
+        let mut census = Self { messages, ..Self::default() };
+        for room in &listing.conferences {
+            let counted = match (room.is_handed_out(), room.marks.ready_until) {
+                (true, _) if room.marks.handed_out.is_some() => &mut census.handed_out,
+                (true, _) | (false, None) => &mut census.unmarked,
+                (false, Some(until)) if until <= now => &mut census.past_age,
+                (false, Some(until)) if until - config.room_max_age + config.ready_delay > now => &mut census.warming,
+                (false, Some(_)) => &mut census.ready,
+            };
+            *counted += 1;
+        }
+        census
+    }
+
     /// Rooms that are in the pool or will be soon.
     ///
     /// The queue's count includes leased, hidden and dead messages, Pexip's includes rooms that no message names: the
-    /// smaller one is nearer to what can be handed out.
+    /// smaller one is closer to what can be handed out.
     pub fn in_pool(&self) -> usize {
         self.messages.min(self.ready + self.warming)
     }
 
-    /// Rooms of ours on Pexip, by what they are.
-    fn states(&self) -> [(&'static str, usize); 5] {
+    /// The number of our rooms on Pexip in each state.
+    pub(super) fn by_state(&self) -> [(&'static str, usize); 5] {
         [
             ("ready", self.ready),
             ("warming", self.warming),
@@ -45,19 +61,19 @@ impl Census {
         ]
     }
 
-    /// All rooms of ours on Pexip.
+    /// All our rooms on Pexip.
     pub fn rooms(&self) -> usize {
-        self.states().into_iter().map(|(_, rooms)| rooms).sum()
+        self.by_state().into_iter().map(|(_, rooms)| rooms).sum()
     }
 
-    /// Rooms to be made for the pool to reach its target, within what may exist on Pexip.
+    /// Rooms to provision until the pool reaches its target or Pexip has `POOL_MAX_ROOMS` of them.
     pub(super) fn missing(&self, config: &PoolConfig) -> usize {
-        let room_for = config.max_rooms.saturating_sub(self.rooms());
-        config.target.saturating_sub(self.in_pool()).min(room_for)
+        let allowed = config.max_rooms.saturating_sub(self.rooms());
+        config.target.saturating_sub(self.in_pool()).min(allowed)
     }
 }
 
-/// The time by our clock and by the node's: a room is old only if both say so.
+/// The time by our clock and by the node's. A room is old only if both agree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BothClocks {
     ours: OffsetDateTime,
@@ -69,44 +85,9 @@ impl BothClocks {
         Self { ours, nodes: listing.node_time }
     }
 
-    /// Whether `time` is longer ago than `by`. Taken from the clocks and not added to the time: a mark that somebody
-    /// has changed may stand at the end of all time.
-    pub(super) fn are_past(self, time: OffsetDateTime, by: Duration) -> bool {
-        self.ours - by > time && self.nodes.is_some_and(|nodes| nodes - by > time)
-    }
-}
-
-impl Inner {
-    /// Counts messages and rooms; also tells the rooms that were seen.
-    pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
-        let messages = self.count_messages().await?;
-        QUEUE_MESSAGES.is(messages, []);
-        let listing = self.pexip.in_background().list_ours().await?;
-        self.refill.rooms_are(listing.conferences.len());
-        let census = self.census(messages, &listing);
-        MAX_ROOMS.is(self.config.max_rooms, []);
-        for (state, rooms) in census.states() {
-            ROOMS.is(rooms, [state.into()]);
-        }
-        Ok((census, listing))
-    }
-
-    /// Sorts the rooms that were seen.
-    pub(super) fn census(&self, messages: usize, listing: &Listing) -> Census {
-        let now = self.clock.now_utc();
-        let mut census = Census { messages, ..Census::default() };
-        for room in &listing.conferences {
-            let counted = match (room.is_handed_out(), room.marks.ready_until) {
-                (true, _) if room.marks.handed_out.is_some() => &mut census.handed_out,
-                (true, _) | (false, None) => &mut census.unmarked,
-                (false, Some(until)) if until <= now => &mut census.past_age,
-                (false, Some(until)) if until - self.config.room_max_age + self.config.ready_delay > now => {
-                    &mut census.warming
-                }
-                (false, Some(_)) => &mut census.ready,
-            };
-            *counted += 1;
-        }
-        census
+    /// Whether `time` is longer ago than `age`. Subtracts from the clocks instead of adding to `time`: a mark that
+    /// others changed may hold the latest time that exists, and adding to it would overflow.
+    pub(super) fn are_past(self, time: OffsetDateTime, age: Duration) -> bool {
+        self.ours - age > time && self.nodes.is_some_and(|nodes| nodes - age > time)
     }
 }

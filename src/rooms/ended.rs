@@ -1,8 +1,8 @@
-//! Rooms of which Pexip says that their conference has ended.
+//! Ends rooms whose conference has ended.
 //!
-//! An event is a hint and never a reason: it may be late, doubled, forged, or of one node only while the call goes on
-//! on another. Kept in the queue until the grace has passed, it makes us look, and look again; a room that nobody was
-//! in both times is deleted.
+//! An event is a hint, never a reason: it may be late, repeated, forged, or come from one node while the conference
+//! continues on another. The hint stays in a queue until the grace period is over. Then presence is read twice, and a
+//! room that was empty both times is deleted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,178 +13,184 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::look::Look;
-use super::sweep::{BETWEEN_LOOKS, Deletion, MOST_FAILED};
-use super::{Inner, PoolError};
+use super::PoolError;
+use super::delete::{EndReason, end_if_unchanged};
+use super::presence_snapshot::PresenceSnapshot;
+use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
+use crate::config::RoomConfig;
 use crate::domain::RoomName;
-use crate::pexip::Conference;
+use crate::pexip::{Conference, PexipClient};
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
 
-/// Longer than two looks at a full batch and its deletions take, unless the node is very slow. Then the rest comes again.
+/// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again.
 const LEASE: Duration = Duration::from_secs(180);
 
 /// Pause after a batch that was not full.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// Rooms on their way into the queue at a time; beyond it they are left to the sweep.
-const MOST_NOTED: usize = 1024;
+/// Bounds the rooms that are being put into the queue. Rooms beyond it are left to the sweep.
+const MAX_BEING_NOTED: usize = 1024;
 
-/// How long whoever reports is kept waiting until it is in the queue. A Conferencing Node waits 7 s in all, and sends
-/// one event after another.
-const LONGEST_NOTING: Duration = Duration::from_secs(1);
+/// How long the sender of an event waits until it is in the queue. A Conferencing Node waits 7 s in all, and sends one
+/// event after another.
+const MAX_NOTE_WAIT: Duration = Duration::from_secs(1);
 
-/// The rooms that wait to be looked at.
-pub(super) struct Ended {
+/// The rooms whose conference has ended, and the queue that holds them during their grace period.
+pub(super) struct EndedRooms {
     queue: RoomQueue,
+    pexip: PexipClient,
+    grace: Duration,
+    /// Lifetime of a hint. The sweep ends the room after that.
+    hint_lifetime: Duration,
     wake: Notify,
-    noting: Arc<Semaphore>,
+    note_permits: Arc<Semaphore>,
 }
 
-impl Ended {
-    pub(super) fn over(queue: &RoomQueue) -> Self {
-        Self { queue: queue.of_ended_rooms(), wake: Notify::new(), noting: Arc::new(Semaphore::new(MOST_NOTED)) }
+impl EndedRooms {
+    pub(super) fn new(pool_queue: &RoomQueue, pexip: &PexipClient, rooms: &RoomConfig) -> Self {
+        Self {
+            queue: pool_queue.of_ended_rooms(),
+            pexip: pexip.in_background(),
+            grace: rooms.end_grace,
+            hint_lifetime: rooms.end_grace + rooms.max_lifetime,
+            wake: Notify::new(),
+            note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)),
+        }
     }
 
-    /// Has the rooms looked at that are due.
-    pub(super) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
-
-impl Inner {
-    pub(super) async fn note_ended(self: &Arc<Self>, rooms: BTreeSet<RoomName>) {
+    /// Puts a hint for each of these rooms into the queue.
+    pub(super) async fn note(self: &Arc<Self>, rooms: BTreeSet<RoomName>) {
         let number = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-        let Ok(place) = Arc::clone(&self.ended.noting).try_acquire_many_owned(number) else {
-            warn!(rooms = number, "too many ended conferences at a time, left to the sweep");
+        let Ok(permits) = Arc::clone(&self.note_permits).try_acquire_many_owned(number) else {
+            warn!(rooms = number, "too many ended conferences at once, rooms left to the sweep");
             return;
         };
-        let inner = Arc::clone(self);
-        // In a task of its own: a node that hangs up has its reasons, and will not repeat what it was told is done.
+        let ended = Arc::clone(self);
+        // In a task of its own: a node that hangs up does not send the event again.
         let noting = tokio::spawn(async move {
-            let _place = place;
+            let _permits = permits;
             for room in rooms {
-                if let Err(error) = inner.put_ended(&room).await {
-                    warn!(%room, %error, "an ended conference could not be noted, its room is left to the sweep");
+                if let Err(error) = ended.put_hint(&room).await {
+                    warn!(%room, %error, "ended conference could not be noted, room left to the sweep");
                 }
             }
         });
-        let _ = timeout(LONGEST_NOTING, noting).await;
+        let _ = timeout(MAX_NOTE_WAIT, noting).await;
     }
 
-    async fn put_ended(&self, room: &RoomName) -> Result<(), QueueError> {
-        let grace = self.rooms.end_grace;
-        // What is not looked at by then is the sweep's.
-        let lifetime = grace + self.rooms.max_lifetime;
-        match self.ended.queue.put(room, grace, lifetime).await {
+    async fn put_hint(&self, room: &RoomName) -> Result<(), QueueError> {
+        match self.queue.put(room, self.grace, self.hint_lifetime).await {
             Err(QueueError::NoSuchQueue) => {
-                self.ended.queue.ensure_exists().await?;
-                self.ended.queue.put(room, grace, lifetime).await
+                self.queue.ensure_exists().await?;
+                self.queue.put(room, self.grace, self.hint_lifetime).await
             }
             put => put,
         }
     }
 
-    /// Looks at ended rooms whose grace has passed, batch by batch, until `stop`.
-    pub(super) async fn look_after_ended_rooms(self: Arc<Self>, stop: CancellationToken) {
+    /// Processes the hints that are due without waiting for the pause to end.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Processes hints whose grace period is over, batch by batch, until `stop`.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
             let pause = tokio::select! {
                 () = stop.cancelled() => return,
-                // Stopped half-way its messages are received again once their lease has run out.
-                looked_at = self.look_after_a_batch() => match looked_at {
+                // If it stops here, the messages are received again after their lease.
+                processed = self.process_batch() => match processed {
                     Ok(LARGEST_BATCH) => Duration::ZERO,
                     Ok(_) => PAUSE,
                     Err(error) => {
-                        warn!(%error, "ended conferences could not be looked at, their rooms are tried again");
+                        warn!(%error, "ended conferences could not be processed, trying again");
                         PAUSE
                     }
                 },
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.ended.wake.notified() => {}
+                () = self.wake.notified() => {}
                 () = sleep(pause) => {}
             }
         }
     }
 
-    /// Returns how many messages it was about.
-    async fn look_after_a_batch(&self) -> Result<usize, PoolError> {
+    /// Returns the number of messages received.
+    async fn process_batch(&self) -> Result<usize, PoolError> {
         self.pexip.check_can_tag()?;
-        let messages = match self.ended.queue.receive(LARGEST_BATCH, LEASE).await {
+        let messages = match self.queue.receive(LARGEST_BATCH, LEASE).await {
             Err(QueueError::NoSuchQueue) => return Ok(0),
             received => received?,
         };
         let number = messages.len();
-        let perhaps_over = self.look_for_the_first_time(messages).await?;
-        if !perhaps_over.is_empty() {
-            sleep(BETWEEN_LOOKS).await;
-            self.look_again(perhaps_over).await?;
+        let empty = self.keep_empty_rooms(messages).await?;
+        if !empty.is_empty() {
+            sleep(MIN_TIME_EMPTY).await;
+            self.end_rooms_still_empty(empty).await?;
         }
         Ok(number)
     }
 
-    /// Ends the rooms in which nobody is this time either.
-    async fn look_again(&self, perhaps_over: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
-        let (mut look, mut failed) = (Look::now(&self.pexip).await?, 0);
-        for (message, room) in perhaps_over {
-            if Instant::now() >= message.lease_ends {
-                continue;
-            }
-            if !look.counts() {
-                look = Look::now(&self.pexip).await?;
-            }
-            if look.presence.is_occupied(&room.name) {
-                info!(room = %room.name, "somebody is back in a room whose conference had ended");
-            } else {
-                let running = look.presence.is_running(&room.name);
-                match self.end_if_unchanged(&Deletion { room: &room, reason: "ended", running }).await {
-                    Ok(_) => {}
-                    // As in a sweep; its message comes again.
-                    Err(error) if failed == MOST_FAILED => return Err(error.into()),
-                    Err(error) => {
-                        warn!(room = %room.name, %error, "a room whose conference has ended could not be ended yet");
-                        failed += 1;
-                        continue;
-                    }
-                }
-            }
-            self.done_with(&message).await;
-        }
-        Ok(())
-    }
-
-    /// The rooms that are there, handed out, and empty. What is said about all others is settled by that.
-    async fn look_for_the_first_time(
+    /// First reading: keeps the rooms that exist, are handed out and are empty. The messages of all others are done.
+    async fn keep_empty_rooms(
         &self,
         messages: Vec<LeasedMessage>,
     ) -> Result<Vec<(LeasedMessage, Conference)>, PoolError> {
         let names: BTreeSet<_> = messages.iter().filter_map(|message| message.room.clone()).collect();
         if names.is_empty() {
-            for junk in messages {
-                self.done_with(&junk).await;
+            for poison in messages {
+                self.discard(&poison).await;
             }
             return Ok(Vec::new());
         }
-        let pexip = self.pexip.in_background();
-        let mut found = pexip.find_by_names(&Vec::from_iter(names)).await?;
+        let mut found = self.pexip.find_by_names(&Vec::from_iter(names)).await?;
         found.retain(|_, room| room.is_handed_out());
         if !found.is_empty() {
-            let presence = pexip.presence().await?;
+            let presence = self.pexip.presence().await?;
             found.retain(|name, _| !presence.is_occupied(name));
         }
-        let mut perhaps_over = Vec::new();
+        let mut empty = Vec::new();
         for message in messages {
             match message.room.as_ref().and_then(|name| found.remove(name)) {
-                Some(room) => perhaps_over.push((message, room)),
-                None => self.done_with(&message).await,
+                Some(room) => empty.push((message, room)),
+                None => self.discard(&message).await,
             }
         }
-        Ok(perhaps_over)
+        Ok(empty)
     }
 
-    async fn done_with(&self, message: &LeasedMessage) {
-        if let Err(error) = self.ended.queue.discard(message).await {
-            info!(%error, "a message about an ended conference could not be deleted, and comes again");
+    /// Second reading: ends the rooms that are still empty.
+    async fn end_rooms_still_empty(&self, rooms: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
+        let (mut snapshot, mut failed) = (PresenceSnapshot::take(&self.pexip).await?, 0);
+        for (message, room) in rooms {
+            if Instant::now() >= message.lease_ends {
+                continue;
+            }
+            snapshot.refresh(&self.pexip).await?;
+            if snapshot.presence.is_occupied(&room.name) {
+                info!(room = %room.name, "participants are back in a room whose conference had ended");
+            } else {
+                let is_running = snapshot.presence.is_running(&room.name);
+                match end_if_unchanged(&self.pexip, &room, EndReason::ConferenceEnded, is_running).await {
+                    Ok(_) => {}
+                    // As in a sweep. The message is received again.
+                    Err(error) if failed == MAX_FAILURES => return Err(error.into()),
+                    Err(error) => {
+                        warn!(room = %room.name, %error, "room of an ended conference could not be ended");
+                        failed += 1;
+                        continue;
+                    }
+                }
+            }
+            self.discard(&message).await;
+        }
+        Ok(())
+    }
+
+    async fn discard(&self, message: &LeasedMessage) {
+        if let Err(error) = self.queue.discard(message).await {
+            info!(%error, "message of an ended conference could not be deleted, it is received again");
         }
     }
 }

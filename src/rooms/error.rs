@@ -1,21 +1,23 @@
+//! Why the pool could not do what it was asked to.
+
 use crate::pexip::PexipError;
 use crate::storage::queue::QueueError;
 
-/// Why the pool could not be counted, filled or emptied.
+/// Why the pool could not be counted, filled or drained.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PoolError {
     #[error(transparent)]
     Pexip(#[from] PexipError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The room is there, but no message names it: the sweep's.
-    #[error("making the room took so long that its message would have no time to live")]
-    TooLate,
-    /// The task that did the work is gone.
+    /// The room exists, but no message names it. The sweep deletes it.
+    #[error("provisioning took so long that the message would expire at once")]
+    ProvisionTooSlow,
+    /// The task that did the work panicked.
     #[error("the work was interrupted")]
     Interrupted,
-    /// A command has run for as long as it may.
-    #[error("there is more to do than one run may take")]
+    /// An operator's command reached its time limit.
+    #[error("the time limit of one run is reached")]
     OutOfTime,
 }
 
@@ -25,8 +27,37 @@ impl PoolError {
         match self {
             Self::Pexip(error) => error.remedy(),
             Self::Queue(error) => error.remedy(),
-            Self::TooLate => "raise POOL_ROOM_MAX_AGE_SECONDS, or find out why the management node is slow",
-            Self::Interrupted | Self::OutOfTime => "run it again: it goes on where it stopped",
+            Self::ProvisionTooSlow => "raise POOL_ROOM_MAX_AGE_SECONDS, or find out why the management node is slow",
+            Self::Interrupted | Self::OutOfTime => "run it again: it continues where it stopped",
         }
     }
+}
+
+/// Why no room was handed out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TakeRoomError {
+    /// No source gave a room.
+    #[error("no room: {0}")]
+    NoRoom(#[from] NoRoom),
+    /// Pexip does not let us check or tag a room.
+    #[error(transparent)]
+    Pexip(#[from] PexipError),
+    /// The task that did the work panicked.
+    #[error("the work was interrupted")]
+    Interrupted,
+}
+
+/// Why no source gave a room.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoRoom {
+    #[error("the pool is empty and POOL_EMPTY=refuse")]
+    Refused,
+    #[error("the pool is empty and POOL_DIRECT_MAX direct rooms are being created")]
+    TooManyDirect,
+    #[error("the hard cap of twice POOL_MAX_ROOMS is reached")]
+    HardCap,
+    #[error("the pool is empty and creating a direct room failed: {0}")]
+    DirectFailed(PexipError),
+    #[error("no room before the deadline")]
+    OutOfTime,
 }

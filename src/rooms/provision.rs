@@ -1,169 +1,91 @@
+//! Creates rooms: in advance for the pool, or directly for one request.
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use super::{Inner, PoolError};
-use crate::domain::Marks;
-use crate::pexip::PexipError;
-use crate::storage::queue::QueueError;
+use super::counter::PoolCounter;
+use super::destroy::{DestroyReason, Destroyer};
+use super::{NoRoom, PoolError};
+use crate::config::{PoolConfig, RoomConfig};
+use crate::domain::{Clock, Marks, Pins, Tag};
+use crate::pexip::{Conference, NewConference, PexipClient, PexipError};
+use crate::storage::queue::RoomQueue;
+use crate::telemetry::metrics::DIRECT_CREATES;
 
-/// Rooms made at a time. Less than the calls that may be in flight, so that creates always find a place.
-const MOST_AT_A_TIME: usize = 2;
+/// Rooms provisioned concurrently. Fewer than the calls that may be in flight, so that direct creates get a slot.
+const MAX_CONCURRENT: usize = 2;
 
-/// A refill ends by then; what is still missing is the timer's.
-const LONGEST_REFILL: Duration = Duration::from_secs(50);
-
-/// Pause after a refill that failed, before what is still owed is tried again.
-const PAUSE_AFTER_TROUBLE: Duration = Duration::from_secs(5);
-
-/// What this instance owes the pool, and what it knows of its size.
-pub(super) struct Refill {
-    owed: AtomicUsize,
-    most_owed: usize,
-    wake: Notify,
-    /// Rooms of ours on Pexip when last counted, and those made since.
-    rooms_known: AtomicUsize,
-    /// One at a time provisions: two would both see the same gap.
-    pub(super) turn: Semaphore,
+/// Creates rooms and puts their messages.
+pub(super) struct Provisioner {
+    queue: RoomQueue,
+    pexip: PexipClient,
+    clock: Clock,
+    config: PoolConfig,
+    rooms: RoomConfig,
+    counter: Arc<PoolCounter>,
+    destroyer: Destroyer,
+    /// Bounds direct creates in flight.
+    direct_permits: Semaphore,
 }
 
-impl Refill {
-    pub(super) fn new(target: usize) -> Self {
-        Self {
-            owed: AtomicUsize::new(0),
-            most_owed: target,
-            wake: Notify::new(),
-            rooms_known: AtomicUsize::new(0),
-            turn: Semaphore::new(1),
-        }
-    }
-
-    /// One room was taken from the pool.
-    pub(super) fn owe_one(&self) {
-        // What is beyond the pool's size would find it full anyway.
-        let _ = self
-            .owed
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| (owed < self.most_owed).then_some(owed + 1));
-        self.wake.notify_one();
-    }
-
-    pub(super) fn owed(&self) -> usize {
-        self.owed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn rooms_known(&self) -> usize {
-        self.rooms_known.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn rooms_are(&self, number: usize) {
-        self.rooms_known.store(number, Ordering::Relaxed);
-    }
-
-    pub(super) fn rooms_grew(&self, by: usize) {
-        self.rooms_known.fetch_add(by, Ordering::Relaxed);
-    }
-}
-
-/// What became of the rooms that were to be made.
+/// The result of provisioning several rooms.
 #[derive(Debug)]
 pub(super) struct Provisioned {
     /// Rooms put into the pool.
     pub(super) made: usize,
-    /// Rooms that are missing still, because one could not be made.
+    /// Rooms still missing because one could not be provisioned.
     pub(super) failed: usize,
     /// Why.
     pub(super) cause: Option<PoolError>,
 }
 
-impl Inner {
-    /// For each room taken one is made, best effort, unless the pool is full. The timer is behind it.
-    pub(super) async fn repay_rooms_taken(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.refill.wake.notified() => {}
-            }
-            while self.refill.owed() > 0 {
-                if let Err(error) = self.repay().await {
-                    warn!(%error, "the pool could not be refilled yet");
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = sleep(PAUSE_AFTER_TROUBLE) => {}
-                    }
-                }
-            }
+impl Provisioner {
+    pub(super) fn new(
+        queue: &RoomQueue,
+        pexip: &PexipClient,
+        clock: &Clock,
+        config: &PoolConfig,
+        rooms: &RoomConfig,
+        counter: &Arc<PoolCounter>,
+        destroyer: &Destroyer,
+    ) -> Self {
+        Self {
+            queue: queue.clone(),
+            pexip: pexip.clone(),
+            clock: clock.clone(),
+            config: config.clone(),
+            rooms: rooms.clone(),
+            counter: Arc::clone(counter),
+            destroyer: destroyer.clone(),
+            direct_permits: Semaphore::new(config.direct_max),
         }
     }
 
-    async fn repay(self: &Arc<Self>) -> Result<(), PoolError> {
-        let _turn = self.refill.turn.acquire().await;
-        // Before the counts: what is taken while they are on their way is missing from neither of them, and stays owed.
-        let owed = self.refill.owed.swap(0, Ordering::Relaxed);
-        match self.missing().await {
-            Ok(missing) => {
-                self.provision_many(owed.min(missing), Instant::now() + LONGEST_REFILL).await;
-                Ok(())
-            }
-            Err(error) => {
-                self.refill.owed.fetch_add(owed, Ordering::Relaxed);
-                Err(error)
-            }
-        }
-    }
-
-    async fn missing(&self) -> Result<usize, PoolError> {
-        let ready = self.count_messages().await?;
-        let room_for = self.config.max_rooms.saturating_sub(self.count_rooms().await?);
-        Ok(self.config.target.saturating_sub(ready).min(room_for))
-    }
-
-    /// Messages in the queue, which is made if it is missing.
-    pub(super) async fn count_messages(&self) -> Result<usize, QueueError> {
-        match self.queue.approximate_count().await {
-            Err(QueueError::NoSuchQueue) => {
-                self.queue.ensure_exists().await?;
-                Ok(0)
-            }
-            counted => counted,
-        }
-    }
-
-    pub(super) async fn count_rooms(&self) -> Result<usize, PexipError> {
-        let pexip = self.pexip.in_background();
-        let mut rooms = pexip.count_ours().await?;
-        // The count is by the start of the name, and another environment's prefix may start with ours. It is exact
-        // where something hangs on it.
-        if rooms >= self.config.max_rooms {
-            rooms = pexip.list_ours().await?.conferences.len();
-        }
-        self.refill.rooms_are(rooms);
-        Ok(rooms)
-    }
-
-    /// Makes rooms, a few at a time, until `until`. Stops at the first failure: the node may be in trouble.
+    /// Provisions `count` rooms before `until`. Stops at the first failure, because the node may be failing.
     pub(super) async fn provision_many(self: &Arc<Self>, count: usize, until: Instant) -> Provisioned {
         let (mut left, mut made, mut failed, mut cause) = (count, 0, 0, None);
-        let mut making = JoinSet::new();
-        while (left > 0 && failed == 0 && Instant::now() < until) || !making.is_empty() {
-            while left > 0 && failed == 0 && making.len() < MOST_AT_A_TIME && Instant::now() < until {
+        let mut tasks = JoinSet::new();
+        while (left > 0 && failed == 0 && Instant::now() < until) || !tasks.is_empty() {
+            while left > 0 && failed == 0 && tasks.len() < MAX_CONCURRENT && Instant::now() < until {
                 left -= 1;
-                let pool = Arc::clone(self);
-                making.spawn(async move { pool.provision().await });
+                let provisioner = Arc::clone(self);
+                tasks.spawn(async move { provisioner.provision().await });
             }
-            match making.join_next().await {
+            match tasks.join_next().await {
                 Some(Ok(Ok(()))) => made += 1,
                 Some(Ok(Err(error))) => {
-                    warn!(%error, "a room for the pool could not be made");
+                    warn!(%error, "room could not be provisioned");
                     failed += 1;
                     cause = Some(error);
                 }
-                // It panicked; where, has been reported.
+                // It panicked. The panic hook has logged where.
                 Some(Err(_)) => {
                     failed += 1;
                     cause = Some(PoolError::Interrupted);
@@ -171,36 +93,83 @@ impl Inner {
                 None => break,
             }
         }
-        self.refill.rooms_grew(made);
+        self.counter.add_rooms(made);
         Provisioned { made, failed: failed + if failed > 0 { left } else { 0 }, cause }
     }
 
-    /// Makes one room and puts its ticket into the queue, hidden until the room is replicated.
+    /// Creates one room and puts its message, hidden until the room is replicated.
     ///
-    /// If we stop in between, no message names the room and the sweep removes it once its mark is past.
+    /// If the process stops in between, no message names the room and the sweep deletes it once its mark is past.
     async fn provision(&self) -> Result<(), PoolError> {
         let ready_until = self.clock.now_utc() + self.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
         let pexip = self.pexip.in_background();
         let id = match pexip.create(&new).await {
             Ok(id) => id,
-            // A create whose answer was lost may have made it; only a room that is there gets a message.
+            // The room may exist although the answer was lost. Only a room that is found gets a message.
             Err(error) if error.may_have_created() => pexip.find_by_name(&new.name).await?.ok_or(error)?.id,
             Err(error) => return Err(error.into()),
         };
-        // The message ends no later than the mark says: the sweep can then know that no message names an old room.
+        // The message expires no later than the mark says, so that the sweep knows that no message names an old room.
         let lifetime = Duration::try_from(ready_until - self.clock.now_utc()).unwrap_or_default();
         if lifetime <= self.config.ready_delay + self.config.lease {
-            self.destroy(Some(id), new.name, "it took too long to make");
-            return Err(PoolError::TooLate);
+            self.destroyer.destroy(Some(id), new.name, DestroyReason::ProvisionTooSlow);
+            return Err(PoolError::ProvisionTooSlow);
         }
         if let Err(error) = self.queue.put(&new.name, self.config.ready_delay, lifetime).await {
-            // Only where no message can be there: with a lost answer somebody may have been given the room by now.
+            // Not after a lost answer: the message may exist, and the room may be handed out by now.
             if !error.is_ambiguous() {
-                self.destroy(Some(id), new.name, "it has no ticket");
+                self.destroyer.destroy(Some(id), new.name, DestroyReason::MessageNotPut);
             }
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Creates a room for one request, with its tag from the start.
+    pub(super) async fn create_direct(&self, tag: &Tag, deadline: Instant) -> Result<Conference, NoRoom> {
+        let _permit = self.direct_permits.try_acquire().map_err(|_| NoRoom::TooManyDirect)?;
+        let marks = Marks { ready_until: None, handed_out: Some(self.clock.now_utc()) };
+        let new = self.new_conference(Some(tag.clone()), marks);
+        let Ok(created) = timeout_at(deadline, self.create_and_read(&new)).await else {
+            self.destroyer.destroy(None, new.name, DestroyReason::CreateUnconfirmed);
+            return Err(NoRoom::OutOfTime);
+        };
+        let conference = created.map_err(NoRoom::DirectFailed)?;
+        DIRECT_CREATES.count([]);
+        self.counter.add_rooms(1);
+        Ok(conference)
+    }
+
+    /// Creates a conference and reads what the answer needs: Pexip answers a create without a body.
+    ///
+    /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
+    /// found may still exist, and is destroyed.
+    async fn create_and_read(&self, new: &NewConference) -> Result<Conference, PexipError> {
+        let created = self.pexip.create(new).await;
+        if let Err(error) = &created
+            && !error.may_have_created()
+        {
+            return Err(error.clone());
+        }
+        let error = match self.pexip.find_by_name(&new.name).await {
+            Ok(Some(conference)) => return Ok(conference),
+            Ok(None) => created.as_ref().err().cloned().unwrap_or(PexipError::NotFound),
+            Err(error) => error,
+        };
+        self.destroyer.destroy(created.ok(), new.name.clone(), DestroyReason::CreateUnconfirmed);
+        Err(error)
+    }
+
+    fn new_conference(&self, tag: Option<Tag>, marks: Marks) -> NewConference {
+        // Panics on a machine without a random source: its PINs could be guessed.
+        let mut rng = UnwrapErr(SysRng);
+        NewConference {
+            name: self.rooms.prefix.mint(self.clock.now(), &mut rng),
+            pins: Pins::draw(&self.rooms.host_pin(), &mut rng),
+            tag,
+            marks,
+            automatic_participants: self.rooms.automatic_participants.clone(),
+        }
     }
 }

@@ -179,7 +179,7 @@ async fn what_the_pool_does_by_itself_has_no_caller() {
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("a kind")).collect();
     assert_eq!(kinds, ["room_swept", "room_destroyed", "request_refused"]);
     let destroyed = events[1]["room"].as_str().expect("a room");
-    assert!(destroyed.starts_with("vbv-") && events[1]["reason"] == "it could not be tagged", "{events:?}");
+    assert!(destroyed.starts_with("vbv-") && events[1]["reason"] == "tag_failed", "{events:?}");
 }
 
 #[tokio::test]

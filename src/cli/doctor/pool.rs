@@ -26,11 +26,11 @@ pub(super) async fn examine(settings: &ConfigParts, clock: &Clock) -> Section {
 }
 
 fn pool(settings: &ConfigParts, clock: &Clock) -> Option<RoomPool> {
-    let (config, rooms) = (settings.pool.clone().ok()?, settings.room.clone().ok()?);
+    let (config, rooms) = (settings.pool.as_ref().ok()?, settings.room.as_ref().ok()?);
     let queue = queue_client(settings.queue.as_ref().ok()?, &rooms.prefix).ok()?;
     let pexip = pexip_client(settings.pexip.as_ref().ok()?, &rooms.prefix).ok()?;
     let deadline = settings.server.as_ref().ok()?.request_deadline;
-    Some(RoomPool::new(config, rooms, deadline, queue, pexip, clock.clone()))
+    Some(RoomPool::new(config, rooms, deadline, &queue, &pexip, clock))
 }
 
 fn judge(status: &PoolStatus) -> Finding {

@@ -9,7 +9,7 @@ use super::room_answer::ConstrainedConference;
 use crate::auth::EntraCaller;
 use crate::domain::{InvalidUuiData, TagRule, UuiData};
 use crate::http::problem::ApiError;
-use crate::rooms::{HandedOut, RoomPool, RoomSource, TakeRoomError};
+use crate::rooms::{HandedOut, RoomPool, TakeRoomError};
 use crate::telemetry::audit::AuditContext;
 use crate::telemetry::metrics::{HANDED_OUT, REFUSALS};
 
@@ -27,11 +27,8 @@ pub(super) async fn handler(
     let uui_data = uui_data(query.as_deref())?;
     audit.set_case_hash(&uui_data);
     let tag = tag_rule.tag(&uui_data)?;
-    let HandedOut { conference, source } = pool.take(tag).await.map_err(refused)?.deliver();
-    let (source, joinable_after) = match source {
-        RoomSource::Pool => ("pool", None),
-        RoomSource::Direct { joinable_after } => ("direct", Some(joinable_after)),
-    };
+    let HandedOut { conference, source, joinable_after } = pool.take(tag).await.map_err(refused)?.deliver();
+    let source = source.as_str();
     audit.room_handed_out(&conference.name, source);
     HANDED_OUT.count([source.into()]);
     let mut response = Json(ConstrainedConference::from(&conference)).into_response();

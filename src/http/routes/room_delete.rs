@@ -19,5 +19,6 @@ pub(super) async fn handler(
 ) -> Result<StatusCode, ApiError> {
     let name = name.ok().and_then(|Path(name)| prefix.parse_name(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
     audit.set_room(&name);
-    if pool.end(name, audit).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::new(Code::RoomNotFound)) }
+    let is_deleted = pool.end(name, move || audit.room_deleted()).await?;
+    if is_deleted { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::new(Code::RoomNotFound)) }
 }

@@ -88,7 +88,7 @@ async fn a_claim_that_was_lost_and_a_room_that_is_not_made_anew_yet_are_counted(
     // Nothing is made before it is known what is missing.
     told.app.queue.traffic().inject(Call::QueueCount.matching(), Times::Always, Fault::Status(500));
     assert_eq!(told.create().await.header("room-source"), "pool");
-    let says = |event: &serde_json::Value| event["message"] == "the pool could not be refilled yet";
+    let says = |event: &serde_json::Value| event["message"] == "the pool could not be refilled, trying again";
     eventually("the refill has failed", async || told.program.events().iter().any(says)).await;
     let heard = told.heard().await;
 

@@ -1,50 +1,52 @@
+//! How long an operator's command waits for Pexip, and how it reports progress.
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::pexip::PexipError;
 
-/// The longest that a command waits for Pexip without getting on. Longer than the budget's window and than any wait
-/// that a breaker keeps.
-const LONGEST_WAIT: Duration = Duration::from_secs(150);
+/// The longest that a command waits for Pexip without progress. Longer than the window of the request budget and than
+/// any wait of a circuit breaker.
+const MAX_WAIT: Duration = Duration::from_secs(150);
 
-/// The longest that a command runs, everything in it.
-const LONGEST_RUN: Duration = Duration::from_secs(1800);
+/// Time limit of a command.
+const MAX_DURATION: Duration = Duration::from_secs(1800);
 
-/// What a command is doing, for whoever looks on.
+/// What a command is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// There is so much to do.
+    /// The number of rooms or messages to process.
     Planned(usize),
-    /// So much of it is done.
+    /// How many of them are processed.
     Done(usize),
-    /// Nothing can be done for this long, and why.
+    /// The command waits for `pause`.
     Waiting { pause: Duration, reason: String },
 }
 
-/// Who is told.
+/// Receives the progress of a command.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 
-/// Waits where waiting helps: nobody stands in line behind an operator's command, so a limit is no failure.
+/// Retries calls that only need time. No request waits for an operator's command, so a limit is not a failure.
 pub(super) struct RetryBudget<'a> {
     on_progress: OnProgress<'a>,
-    /// When the command must have come to its end.
+    /// When the command must have ended.
     pub(super) until: Instant,
-    /// Since something was last done.
+    /// Time spent waiting since the last progress.
     waited: Duration,
 }
 
 impl<'a> RetryBudget<'a> {
     pub(super) fn new(on_progress: OnProgress<'a>) -> Self {
-        Self { on_progress, until: Instant::now() + LONGEST_RUN, waited: Duration::ZERO }
+        Self { on_progress, until: Instant::now() + MAX_DURATION, waited: Duration::ZERO }
     }
 
-    /// The result of `call`, which is repeated as long as Pexip, or our own limits, ask for no more than time.
+    /// The result of `call`. Repeats it as long as Pexip, or our own limits, only ask for time.
     pub(super) async fn call<T>(&mut self, call: impl AsyncFn() -> Result<T, PexipError>) -> Result<T, PexipError> {
         loop {
             match call().await {
                 Ok(result) => {
-                    self.got_on();
+                    self.reset();
                     return Ok(result);
                 }
                 Err(error) => self.wait_out(error).await?,
@@ -52,12 +54,12 @@ impl<'a> RetryBudget<'a> {
         }
     }
 
-    /// Waits as long as `error` asks; gives it back where waiting is no help, or has been tried for long enough.
+    /// Waits as long as `error` asks. Returns the error if waiting does not help or the budget is used up.
     pub(super) async fn wait_out(&mut self, error: PexipError) -> Result<(), PexipError> {
         let Some(pause) = error.retry_in() else { return Err(error) };
-        // A wait of nothing at all would ask again at once.
+        // With a pause of zero the call would be repeated at once.
         let pause = pause.max(Duration::from_millis(100));
-        if self.waited + pause > LONGEST_WAIT || Instant::now() + pause > self.until {
+        if self.waited + pause > MAX_WAIT || Instant::now() + pause > self.until {
             return Err(error);
         }
         self.waited += pause;
@@ -66,16 +68,16 @@ impl<'a> RetryBudget<'a> {
     }
 
     pub(super) async fn pause(&self, pause: Duration, reason: String) {
-        self.tell(Progress::Waiting { pause, reason });
+        self.report(Progress::Waiting { pause, reason });
         sleep(pause).await;
     }
 
-    /// Something was done: it may be waited for anew.
-    pub(super) fn got_on(&mut self) {
+    /// Renews the budget after progress.
+    pub(super) fn reset(&mut self) {
         self.waited = Duration::ZERO;
     }
 
-    pub(super) fn tell(&self, progress: Progress) {
+    pub(super) fn report(&self, progress: Progress) {
         (self.on_progress)(progress);
     }
 }
@@ -89,34 +91,34 @@ mod tests {
     const OVER_BUDGET: PexipError = PexipError::OverBudget { retry_in: Duration::from_secs(40) };
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_is_waited_out_and_said() {
+    async fn a_limit_is_waited_out_and_reported() {
         let (tries, waits) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let on_progress = |progress| {
             assert!(matches!(progress, Progress::Waiting { pause, .. } if pause == Duration::from_secs(40)));
             waits.fetch_add(1, Ordering::Relaxed);
         };
-        let mut patience = RetryBudget::new(&on_progress);
+        let mut retries = RetryBudget::new(&on_progress);
 
-        let third_time_lucky = async || match tries.fetch_add(1, Ordering::Relaxed) {
+        let succeeds_at_the_third_try = async || match tries.fetch_add(1, Ordering::Relaxed) {
             0 | 1 => Err(OVER_BUDGET),
             _ => Ok(()),
         };
 
-        assert_eq!(patience.call(third_time_lucky).await, Ok(()));
+        assert_eq!(retries.call(succeeds_at_the_third_try).await, Ok(()));
         assert_eq!(waits.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_never_gets_better_is_given_up_in_time() {
+    async fn a_limit_that_never_ends_uses_up_the_budget() {
         let started = Instant::now();
-        let mut patience = RetryBudget::new(&|_| {});
+        let mut retries = RetryBudget::new(&|_| {});
 
-        assert_eq!(patience.call(async || Err::<(), _>(OVER_BUDGET)).await, Err(OVER_BUDGET));
-        assert!(started.elapsed() <= LONGEST_WAIT && started.elapsed() > LONGEST_WAIT / 2);
+        assert_eq!(retries.call(async || Err::<(), _>(OVER_BUDGET)).await, Err(OVER_BUDGET));
+        assert!(started.elapsed() <= MAX_WAIT && started.elapsed() > MAX_WAIT / 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_time_does_not_mend_is_not_waited_for() {
+    async fn an_error_that_time_does_not_resolve_is_returned_at_once() {
         let started = Instant::now();
         let refused = PexipError::AccountRefused { status: 401 };
 

@@ -1,0 +1,104 @@
+//! Counts messages in the queue and rooms on Pexip.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Census, PoolError};
+use crate::config::PoolConfig;
+use crate::domain::Clock;
+use crate::pexip::{Listing, PexipClient, PexipError};
+use crate::storage::queue::{QueueError, RoomQueue};
+use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
+
+/// Counts the pool and remembers how many rooms exist.
+pub(super) struct PoolCounter {
+    queue: RoomQueue,
+    pexip: PexipClient,
+    clock: Clock,
+    config: PoolConfig,
+    /// Our rooms on Pexip at the latest count, plus those created since.
+    rooms_known: AtomicUsize,
+}
+
+impl PoolCounter {
+    pub(super) fn new(queue: &RoomQueue, pexip: &PexipClient, clock: &Clock, config: &PoolConfig) -> Self {
+        Self {
+            queue: queue.clone(),
+            pexip: pexip.in_background(),
+            clock: clock.clone(),
+            config: config.clone(),
+            rooms_known: AtomicUsize::new(0),
+        }
+    }
+
+    /// Our rooms on Pexip, as far as this instance knows without a call.
+    pub(super) fn rooms_known(&self) -> usize {
+        self.rooms_known.load(Ordering::Relaxed)
+    }
+
+    /// Records that this instance created rooms.
+    pub(super) fn add_rooms(&self, created: usize) {
+        self.rooms_known.fetch_add(created, Ordering::Relaxed);
+    }
+
+    /// Messages in the queue, approximately. `None` if the queue does not exist.
+    pub(super) async fn messages(&self) -> Result<Option<usize>, QueueError> {
+        match self.queue.approximate_count().await {
+            Err(QueueError::NoSuchQueue) => Ok(None),
+            counted => counted.map(Some),
+        }
+    }
+
+    /// Messages in the queue, approximately. Creates the queue if it does not exist.
+    pub(super) async fn messages_creating_queue(&self) -> Result<usize, QueueError> {
+        match self.messages().await? {
+            Some(messages) => Ok(messages),
+            None => self.queue.ensure_exists().await.map(|()| 0),
+        }
+    }
+
+    /// Messages that were set aside because they are not room names.
+    pub(super) async fn poison_messages(&self) -> Result<usize, QueueError> {
+        self.queue.approximate_poison_count().await
+    }
+
+    /// Our rooms on Pexip.
+    pub(super) async fn rooms(&self) -> Result<usize, PexipError> {
+        let mut rooms = self.pexip.count_ours().await?;
+        // Pexip counts by the start of the name, and another environment's prefix may start with ours. The list is
+        // exact, so it decides where a limit is reached.
+        if rooms >= self.config.max_rooms {
+            rooms = self.pexip.list_ours().await?.conferences.len();
+        }
+        self.rooms_known.store(rooms, Ordering::Relaxed);
+        Ok(rooms)
+    }
+
+    /// Rooms to provision, by the two cheap counts.
+    pub(super) async fn missing(&self) -> Result<usize, PoolError> {
+        let messages = self.messages_creating_queue().await?;
+        let allowed = self.config.max_rooms.saturating_sub(self.rooms().await?);
+        Ok(self.config.target.saturating_sub(messages).min(allowed))
+    }
+
+    /// Counts messages and rooms and publishes the metrics. Also returns the rooms themselves.
+    pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
+        let messages = self.messages_creating_queue().await?;
+        QUEUE_MESSAGES.is(messages, []);
+        let listing = self.list().await?;
+        self.rooms_known.store(listing.conferences.len(), Ordering::Relaxed);
+        let census = self.census(messages, &listing);
+        MAX_ROOMS.is(self.config.max_rooms, []);
+        for (state, rooms) in census.by_state() {
+            ROOMS.is(rooms, [state.into()]);
+        }
+        Ok((census, listing))
+    }
+
+    pub(super) async fn list(&self) -> Result<Listing, PexipError> {
+        self.pexip.list_ours().await
+    }
+
+    pub(super) fn census(&self, messages: usize, listing: &Listing) -> Census {
+        Census::new(messages, listing, &self.config, self.clock.now_utc())
+    }
+}

@@ -1,0 +1,75 @@
+//! Deletes rooms that cannot be handed out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tracing::info;
+
+use super::delete::delete_if_there;
+use crate::domain::RoomName;
+use crate::pexip::{ConferenceId, PexipClient};
+use crate::telemetry::audit;
+use crate::telemetry::metrics::DESTROYED;
+
+/// Bounds the deletions in the background. Rooms beyond it are left to the sweep.
+const MAX_DESTROY_TASKS: usize = 256;
+
+/// Why a room is destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DestroyReason {
+    /// The room was claimed, and its tag could not be written.
+    TagFailed,
+    /// The caller hung up before the answer.
+    CallerGone,
+    /// The room may have been created, but could not be read.
+    CreateUnconfirmed,
+    /// The create took so long that the room's message would expire at once.
+    ProvisionTooSlow,
+    /// The queue refused the room's message.
+    MessageNotPut,
+}
+
+impl DestroyReason {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::TagFailed => "tag_failed",
+            Self::CallerGone => "caller_gone",
+            Self::CreateUnconfirmed => "create_unconfirmed",
+            Self::ProvisionTooSlow => "provision_too_slow",
+            Self::MessageNotPut => "message_not_put",
+        }
+    }
+}
+
+/// Destroys rooms in the background. Cheap to clone; clones share the bound.
+#[derive(Clone)]
+pub(super) struct Destroyer {
+    pexip: PexipClient,
+    permits: Arc<Semaphore>,
+}
+
+impl Destroyer {
+    pub(super) fn new(pexip: &PexipClient) -> Self {
+        Self { pexip: pexip.in_background(), permits: Arc::new(Semaphore::new(MAX_DESTROY_TASKS)) }
+    }
+
+    /// Deletes a room that cannot be handed out. Where that fails, the sweep deletes it later. Without an `id` the
+    /// room may not exist.
+    pub(super) fn destroy(&self, id: Option<ConferenceId>, name: RoomName, reason: DestroyReason) {
+        audit::room_destroyed(&name, reason.as_str());
+        DESTROYED.count([]);
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let pexip = self.pexip.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            for pause in [0, 1, 5] {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                match delete_if_there(&pexip, id, &name).await {
+                    Ok(()) => return,
+                    Err(error) => info!(room = %name, %error, "destroyed room could not be deleted, trying again"),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! The claim protocol: takes a ready room, claims it, tags it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::source::NothingGiven;
+use super::tag::write_tag;
+use crate::domain::{Clock, Tag};
+use crate::pexip::{Conference, PexipClient, PexipError, TagSlot};
+use crate::rooms::destroy::{DestroyReason, Destroyer};
+use crate::rooms::prefetch::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
+use crate::rooms::refill::Refill;
+use crate::rooms::{NoRoom, TakeRoomError};
+use crate::storage::queue::{Claim, RoomQueue};
+use crate::telemetry::metrics::CLAIM_CONFLICTS;
+
+/// Rooms that one request tries: each may turn out to be deleted or claimed by others.
+const MAX_TRIES: usize = 4;
+
+/// With less time than this left a room is not claimed: it would probably not be tagged, and be lost.
+const MIN_TIME_TO_TAG: Duration = Duration::from_secs(1);
+
+/// Bounds rooms between claim and tag. A node that stops accepting tags costs these rooms, and those that are tried
+/// until the circuit breaker opens.
+const MAX_BETWEEN_CLAIM_AND_TAG: usize = 4;
+
+/// Claims and tags rooms that were provisioned in advance.
+pub(in crate::rooms) struct PoolSource {
+    queue: RoomQueue,
+    pexip: PexipClient,
+    clock: Clock,
+    prefetch: Arc<Prefetch>,
+    refill: Arc<Refill>,
+    destroyer: Destroyer,
+    between_claim_and_tag: Semaphore,
+}
+
+/// The result of trying one room.
+enum Attempt {
+    Tagged(Conference),
+    /// The room is deleted or claimed by others. Another one may work.
+    TryNext,
+    /// The queue did not say whether the claim succeeded. Another claim would fare no better.
+    QueueFailed,
+}
+
+/// Why a room was not claimed.
+enum NotClaimed {
+    /// This room cannot be claimed any more.
+    RoomExpired,
+    /// No room can be claimed for this request.
+    Failed(TakeRoomError),
+}
+
+impl From<PexipError> for NotClaimed {
+    fn from(error: PexipError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl PoolSource {
+    pub(in crate::rooms) fn new(
+        queue: &RoomQueue,
+        pexip: &PexipClient,
+        clock: &Clock,
+        prefetch: &Arc<Prefetch>,
+        refill: &Arc<Refill>,
+        destroyer: &Destroyer,
+    ) -> Self {
+        Self {
+            queue: queue.clone(),
+            pexip: pexip.clone(),
+            clock: clock.clone(),
+            prefetch: Arc::clone(prefetch),
+            refill: Arc::clone(refill),
+            destroyer: destroyer.clone(),
+            between_claim_and_tag: Semaphore::new(MAX_BETWEEN_CLAIM_AND_TAG),
+        }
+    }
+
+    /// A room that carries `tag`.
+    pub(super) async fn take(
+        &self,
+        tag: &Tag,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<Conference, NothingGiven> {
+        for _ in 0..MAX_TRIES {
+            let room = match self.prefetch.take(deadline).await {
+                Ok(room) => room,
+                Err(NoReadyRoom::Empty) => return Err(NothingGiven::PoolEmpty),
+                Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
+                Err(NoReadyRoom::Queue(error)) => {
+                    warn!(%error, "queue unavailable, creating without the pool");
+                    return Err(NothingGiven::QueueFailed);
+                }
+            };
+            match self.claim_and_tag(room, tag, deadline, &caller_is_gone).await? {
+                Attempt::Tagged(conference) => {
+                    self.refill.owe_one();
+                    return Ok(conference);
+                }
+                Attempt::TryNext => {}
+                Attempt::QueueFailed => return Err(NothingGiven::QueueFailed),
+            }
+        }
+        Err(NothingGiven::PoolEmpty)
+    }
+
+    async fn claim_and_tag(
+        &self,
+        room: ReadyRoom,
+        tag: &Tag,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<Attempt, NothingGiven> {
+        let (_permit, slot) = match self.prepare_claim(&room, deadline, caller_is_gone).await {
+            Ok(prepared) => prepared,
+            Err(reason) => {
+                self.prefetch.give_back(room);
+                return match reason {
+                    NotClaimed::RoomExpired => Ok(Attempt::TryNext),
+                    NotClaimed::Failed(error) => Err(NothingGiven::Final(error)),
+                };
+            }
+        };
+        // Deleting the message makes the room ours. In the other order, a late tag could land on a room that another
+        // citizen has. If the process stops after this line, the room has no tag and the sweep deletes it.
+        match self.queue.claim(&room.message).await {
+            Ok(Claim::Ours) => {}
+            Ok(Claim::Lost) => {
+                CLAIM_CONFLICTS.count([]);
+                return Ok(Attempt::TryNext);
+            }
+            Err(error) => {
+                warn!(room = %room.conference.name, %error, "claim without a clear answer, room abandoned");
+                return Ok(Attempt::QueueFailed);
+            }
+        }
+        self.tag_or_destroy(slot, room.conference, room.observed, tag, deadline).await
+    }
+
+    /// Obtains everything that the tag needs before the room is claimed: a claim that no tag can follow would cost the
+    /// room.
+    async fn prepare_claim(
+        &self,
+        room: &ReadyRoom,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<(SemaphorePermit<'_>, TagSlot), NotClaimed> {
+        let permit = timeout_at(deadline, self.between_claim_and_tag.acquire()).await;
+        let permit = permit.map_err(|_| PexipError::Saturated)?.expect("the semaphore is never closed");
+        // After the room, not before it: requests that wait for a room would hold the call permits that the check of
+        // the prefetched rooms needs.
+        let slot = self.pexip.reserve_tagging().await?;
+        // Again: while this request waited, others may have found that the node accepts no tags.
+        self.pexip.check_can_tag()?;
+        // No claim for a caller who is gone, nor without time for the tag.
+        if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
+            return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
+        }
+        if self.prefetch.is_claimable(room) { Ok((permit, slot)) } else { Err(NotClaimed::RoomExpired) }
+    }
+
+    /// A claimed room is handed out or destroyed, never put back.
+    async fn tag_or_destroy(
+        &self,
+        slot: TagSlot,
+        mut conference: Conference,
+        observed: Observation,
+        tag: &Tag,
+        deadline: Instant,
+    ) -> Result<Attempt, NothingGiven> {
+        conference.marks.handed_out = Some(self.clock.now_utc());
+        match write_tag(&self.pexip, slot, &conference, observed, tag, deadline).await {
+            Ok(()) => {
+                conference.tag = Some(tag.clone());
+                Ok(Attempt::Tagged(conference))
+            }
+            Err(PexipError::NotFound) => {
+                info!(room = %conference.name, "room deleted on Pexip before it was tagged");
+                self.refill.owe_one();
+                Ok(Attempt::TryNext)
+            }
+            Err(error) => {
+                self.refill.owe_one();
+                self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::TagFailed);
+                Err(error.into())
+            }
+        }
+    }
+}

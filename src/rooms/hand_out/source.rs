@@ -1,0 +1,55 @@
+//! Where the room for a request comes from, and in which order the sources are tried.
+
+use crate::config::{PoolConfig, WhenEmpty};
+use crate::pexip::PexipError;
+use crate::rooms::{NoRoom, TakeRoomError};
+
+/// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Provisioned in advance: can be joined at once.
+    Pool,
+    /// Created for this request: can be joined once it is replicated.
+    Direct,
+}
+
+impl Source {
+    /// For callers, the audit trail and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// Why a source gave no room.
+#[derive(Debug)]
+pub(super) enum NothingGiven {
+    /// The pool had no ready room in time, or none that could be claimed.
+    PoolEmpty,
+    /// The queue fails: messages cannot be received or claimed.
+    QueueFailed,
+    DirectFailed(NoRoom),
+    /// No other source would fare better.
+    Final(TakeRoomError),
+}
+
+impl From<PexipError> for NothingGiven {
+    fn from(error: PexipError) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+/// The source to try next, given why the `previous` one gave no room.
+pub(super) fn choose_source(config: &PoolConfig, previous: Option<NothingGiven>) -> Result<Source, TakeRoomError> {
+    match previous {
+        None if config.target > 0 => Ok(Source::Pool),
+        None | Some(NothingGiven::PoolEmpty | NothingGiven::QueueFailed) => match config.when_empty {
+            WhenEmpty::Direct => Ok(Source::Direct),
+            WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
+        },
+        Some(NothingGiven::DirectFailed(reason)) => Err(reason.into()),
+        Some(NothingGiven::Final(error)) => Err(error),
+    }
+}

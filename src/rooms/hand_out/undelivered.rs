@@ -1,0 +1,47 @@
+//! A handed-out room until its answer is written.
+
+use std::time::Duration;
+
+use super::Source;
+use crate::pexip::Conference;
+use crate::rooms::destroy::{DestroyReason, Destroyer};
+
+/// A room that carries its citizen's tag on Pexip.
+#[derive(Debug)]
+pub struct HandedOut {
+    pub conference: Conference,
+    pub source: Source,
+    /// Time until the room can be joined. `None` if it can be joined at once.
+    pub joinable_after: Option<Duration>,
+}
+
+/// A handed-out room on its way to the caller. Dropped before it is delivered, it is destroyed: no caller knows it.
+pub struct Undelivered {
+    destroyer: Destroyer,
+    room: Option<HandedOut>,
+}
+
+impl Undelivered {
+    pub(super) fn new(destroyer: Destroyer, room: HandedOut) -> Self {
+        Self { destroyer, room: Some(room) }
+    }
+
+    /// Takes the room out. To be called when its answer is written.
+    pub fn deliver(mut self) -> HandedOut {
+        self.room.take().expect("only this method takes the room, and it consumes `self`")
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        if let Some(HandedOut { conference, .. }) = self.room.take() {
+            self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::CallerGone);
+        }
+    }
+}
+
+impl std::fmt::Debug for Undelivered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Undelivered").field("room", &self.room).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! The rooms that an instance keeps leased and checked, and the requests that wait for one.
+
+mod discard;
+mod fill;
+mod ready_room;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::LONGEST_REQUEST;
+use crate::domain::{Clock, RoomName};
+use crate::pexip::{PexipClient, PexipError};
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
+
+pub(super) use fill::Fill;
+use ready_room::ClaimCriteria;
+pub(super) use ready_room::{Observation, ReadyRoom};
+
+/// How long a request waits for a room to appear in an empty pool.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// Time between the latest end of a hand-out and the time from which a room may be swept or received by others.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
+
+/// Why there is no ready room.
+#[derive(Clone, Debug)]
+pub(super) enum NoReadyRoom {
+    Empty,
+    Queue(QueueError),
+    Pexip(PexipError),
+}
+
+/// Ready rooms and the requests that wait for one. [`Fill`] fills it.
+///
+/// Leases are short and never extended: a room that is not used in time is dropped here, returns to the queue by itself
+/// and is received and checked again.
+pub(super) struct Prefetch {
+    pexip: PexipClient,
+    clock: Clock,
+    /// The longest that a hand-out may take from now on, with a margin.
+    hand_out_time: Duration,
+    /// Ready rooms to keep. From `POOL_PREFETCH`.
+    size: usize,
+    /// Never locked across an await.
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    rooms: VecDeque<ReadyRoom>,
+    /// Leased, but to be looked up on Pexip before use: received or looked up before Pexip failed. Checked again before
+    /// anything is received, or an outage would lease the whole queue to this instance.
+    unchecked: Vec<LeasedMessage>,
+    /// Rooms taken from here to be claimed, each with the id of its message, until its hand-out must have ended. They
+    /// may have no tag on Pexip yet, so a second message with such a name would give the room to a second citizen.
+    being_claimed: HashMap<RoomName, (String, Instant)>,
+    waiters: VecDeque<Waiter>,
+    /// False after [`Fill::run`] has ended: then waiting is useless.
+    is_filling: bool,
+}
+
+struct Waiter {
+    since: Instant,
+    answer: oneshot::Sender<Result<ReadyRoom, NoReadyRoom>>,
+}
+
+impl Prefetch {
+    pub(super) fn new(pexip: &PexipClient, clock: &Clock, size: usize, request_deadline: Duration) -> Self {
+        let state = State {
+            rooms: VecDeque::new(),
+            unchecked: Vec::new(),
+            being_claimed: HashMap::new(),
+            waiters: VecDeque::new(),
+            is_filling: true,
+        };
+        Self {
+            pexip: pexip.clone(),
+            clock: clock.clone(),
+            hand_out_time: request_deadline + EXPIRY_MARGIN,
+            size,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+        }
+    }
+
+    /// A ready room, at once if there is one, else as soon as the queue gives one.
+    pub(super) async fn take(&self, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
+        let criteria = self.criteria();
+        let room = {
+            let mut state = self.state.lock();
+            state.keep_claimable(criteria);
+            match state.rooms.pop_front() {
+                Some(room) => {
+                    state.note_being_claimed(&room);
+                    Ok(room)
+                }
+                None if !state.is_filling => return Err(NoReadyRoom::Empty),
+                None => {
+                    let (answer, room) = oneshot::channel();
+                    state.waiters.push_back(Waiter { since: Instant::now(), answer });
+                    Err(room)
+                }
+            }
+        };
+        self.wake.notify_one();
+        match room {
+            Ok(room) => Ok(room),
+            Err(waiting) => match timeout_at(deadline, waiting).await {
+                Ok(Ok(answer)) => answer,
+                // Nothing was taken for this request.
+                Ok(Err(_)) | Err(_) => Err(NoReadyRoom::Empty),
+            },
+        }
+    }
+
+    /// Whether the room can still be claimed and tagged by a hand-out that starts now.
+    pub(super) fn is_claimable(&self, room: &ReadyRoom) -> bool {
+        room.meets(self.criteria())
+    }
+
+    /// Returns a room that was not claimed. Its lease may still run.
+    pub(super) fn give_back(&self, room: ReadyRoom) {
+        if self.is_claimable(&room) {
+            self.state.lock().hand_over(room);
+        } else {
+            self.state.lock().unchecked.push(room.message);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The number of ready rooms.
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().rooms.len()
+    }
+
+    fn criteria(&self) -> ClaimCriteria {
+        let hand_out_ends = self.clock.now_utc() + self.hand_out_time;
+        ClaimCriteria { failure_epoch: self.pexip.failure_epoch(), hand_out_ends }
+    }
+
+    /// The number of rooms to fetch for the requests that wait and to fill up to the prefetch size.
+    fn wanted(&self) -> usize {
+        let criteria = self.criteria();
+        let mut state = self.state.lock();
+        state.keep_claimable(criteria);
+        state.waiters.retain(|waiter| !waiter.answer.is_closed());
+        (state.waiters.len() + self.size).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
+    }
+
+    fn hand_over(&self, rooms: Vec<ReadyRoom>) {
+        let mut state = self.state.lock();
+        for room in rooms {
+            state.hand_over(room);
+        }
+    }
+
+    fn take_unchecked(&self) -> Vec<LeasedMessage> {
+        std::mem::take(&mut self.state.lock().unchecked)
+    }
+
+    fn return_unchecked(&self, messages: Vec<LeasedMessage>) {
+        self.state.lock().unchecked.extend(messages);
+    }
+
+    /// Whether this room is here or being claimed by way of another message.
+    fn has_by_another_message(&self, name: &RoomName, message: &LeasedMessage) -> bool {
+        let state = self.state.lock();
+        let here = state.rooms.iter().find(|room| room.conference.name == *name).map(|room| room.message.id());
+        let being_claimed = state.being_claimed.get(name).map(|(id, _)| id.as_str());
+        here.or(being_claimed).is_some_and(|id| id != message.id())
+    }
+
+    fn has_waiters(&self) -> bool {
+        !self.state.lock().waiters.is_empty()
+    }
+
+    /// Answers all waiting requests, so that they fail or continue without the pool.
+    fn answer_all(&self, answer: &NoReadyRoom) {
+        for waiter in self.state.lock().waiters.drain(..) {
+            let _ = waiter.answer.send(Err(answer.clone()));
+        }
+    }
+
+    /// Answers the requests that have waited for [`MAX_WAIT`].
+    fn answer_overdue(&self) {
+        let mut state = self.state.lock();
+        while state.waiters.front().is_some_and(|waiter| waiter.since.elapsed() >= MAX_WAIT) {
+            if let Some(waiter) = state.waiters.pop_front() {
+                let _ = waiter.answer.send(Err(NoReadyRoom::Empty));
+            }
+        }
+    }
+
+    /// The time until a room here has to be checked or received again. `None` if there is no room.
+    fn until_next_expiry(&self) -> Option<Duration> {
+        let next = self.state.lock().rooms.iter().map(ReadyRoom::expires).min();
+        next.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn set_filling(&self, is_filling: bool) {
+        self.state.lock().is_filling = is_filling;
+    }
+}
+
+impl State {
+    /// Drops rooms whose lease has ended. Rooms that are leased but cannot be claimed are to be looked up again.
+    fn keep_claimable(&mut self, criteria: ClaimCriteria) {
+        for room in std::mem::take(&mut self.rooms) {
+            if room.meets(criteria) {
+                self.rooms.push_back(room);
+            } else {
+                self.unchecked.push(room.message);
+            }
+        }
+        self.unchecked.retain(|message| Instant::now() < message.lease_ends);
+    }
+
+    fn note_being_claimed(&mut self, room: &ReadyRoom) {
+        self.being_claimed.retain(|_, (_, until)| Instant::now() < *until);
+        // A hand-out takes less than that from here to the tag.
+        let until = Instant::now() + LONGEST_REQUEST;
+        self.being_claimed.insert(room.conference.name.clone(), (room.message.id().to_owned(), until));
+    }
+
+    /// Gives the room to the request that has waited longest, else keeps it.
+    fn hand_over(&mut self, mut room: ReadyRoom) {
+        while let Some(waiter) = self.waiters.pop_front() {
+            self.note_being_claimed(&room);
+            match waiter.answer.send(Ok(room)) {
+                // That request has ended: the room comes back.
+                Err(Ok(returned)) => room = returned,
+                Ok(()) | Err(Err(_)) => return,
+            }
+        }
+        self.rooms.push_back(room);
+    }
+}

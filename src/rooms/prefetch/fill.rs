@@ -1,0 +1,218 @@
+//! Fills the prefetch: receives messages in batches, checks their rooms on Pexip, hands them to the waiting requests.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::discard::{DeadReason, Discarder, Unusable};
+use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
+use crate::pexip::{PexipClient, PexipError};
+use crate::storage::queue::{LeasedMessage, QueueError, RoomQueue};
+
+/// Pause after the queue was found empty, while a request waits and while none does.
+const PAUSE_WITH_WAITERS: Duration = Duration::from_millis(200);
+const PAUSE_WHILE_IDLE: Duration = Duration::from_secs(5);
+
+/// Pause after the queue or Pexip failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Messages received at least after a batch without a ready room.
+const MIN_BATCH_AFTER_UNUSABLE: usize = 4;
+
+/// Fills a [`Prefetch`]. Runs once per instance, so that one batch is under way at a time and no request carries the
+/// receive.
+pub(in crate::rooms) struct Fill {
+    prefetch: Arc<Prefetch>,
+    queue: RoomQueue,
+    pexip: PexipClient,
+    lease: Duration,
+    discarder: Discarder,
+    /// Whether the latest batch had no ready room.
+    was_unusable: AtomicBool,
+}
+
+/// A batch after its check.
+#[derive(Default)]
+struct Checked {
+    ready: Vec<ReadyRoom>,
+    unusable: Vec<Unusable>,
+}
+
+impl Fill {
+    pub(in crate::rooms) fn new(
+        prefetch: &Arc<Prefetch>,
+        queue: &RoomQueue,
+        pexip: &PexipClient,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            prefetch: Arc::clone(prefetch),
+            queue: queue.clone(),
+            pexip: pexip.clone(),
+            lease,
+            discarder: Discarder::new(queue),
+            was_unusable: AtomicBool::new(false),
+        }
+    }
+
+    /// Keeps the prefetch at its size and serves waiting requests, until `stop`.
+    pub(in crate::rooms) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let _running = Running::begin(&self.prefetch);
+        loop {
+            let wanted = self.prefetch.wanted();
+            let pause = match wanted {
+                0 => self.prefetch.until_next_expiry().unwrap_or(PAUSE_WHILE_IDLE),
+                _ => self.fetch(wanted).await,
+            };
+            // After an empty or failed receive, a new request does not shorten the pause while others wait: a burst of
+            // requests on an empty pool must not become a burst on the queue.
+            let wake = async {
+                if wanted == 0 || pause == PAUSE_WHILE_IDLE {
+                    self.prefetch.wake.notified().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wake => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One batch: receives, checks, hands over. Returns the pause before the next one.
+    async fn fetch(&self, wanted: usize) -> Duration {
+        // A lease taken while nothing can be checked or tagged would only hide the room from other instances.
+        if let Err(error) = self.pexip.check_can_tag() {
+            self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
+            return PAUSE_AFTER_FAILURE;
+        }
+        let mut leased = self.prefetch.take_unchecked();
+        if leased.len() < wanted {
+            match self.queue.receive(self.batch_size(wanted) - leased.len(), self.lease).await {
+                Ok(received) => leased.extend(received),
+                Err(error) if leased.is_empty() => return self.handle_queue_failure(error).await,
+                Err(error) => warn_unless_suspended(&error),
+            }
+        }
+        if leased.is_empty() {
+            self.prefetch.answer_overdue();
+            return if self.prefetch.has_waiters() { PAUSE_WITH_WAITERS } else { PAUSE_WHILE_IDLE };
+        }
+        match self.check(leased).await {
+            Ok(Checked { ready, unusable }) => {
+                self.was_unusable.store(ready.is_empty(), Ordering::Relaxed);
+                self.prefetch.hand_over(ready);
+                // A queue of poison and dead messages must not keep requests waiting. It needs no pause either: the
+                // messages just received are leased, so each batch gets closer to the rooms behind them.
+                self.prefetch.answer_overdue();
+                self.discarder.discard(unusable);
+                Duration::ZERO
+            }
+            Err(error) => {
+                warn!(%error, "leased rooms could not be checked");
+                self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
+                PAUSE_AFTER_FAILURE
+            }
+        }
+    }
+
+    /// Larger after a batch of poison and dead messages, or each of them would cost a look-up. Not the largest batch,
+    /// which would lease a small pool behind such messages to one instance.
+    fn batch_size(&self, wanted: usize) -> usize {
+        let was_unusable = self.was_unusable.swap(false, Ordering::Relaxed);
+        if was_unusable { wanted.max(MIN_BATCH_AFTER_UNUSABLE) } else { wanted }
+    }
+
+    async fn handle_queue_failure(&self, error: QueueError) -> Duration {
+        if error == QueueError::NoSuchQueue {
+            info!(queue = self.queue.name(), "the queue does not exist, creating it");
+            if self.queue.ensure_exists().await.is_ok() {
+                self.prefetch.answer_overdue();
+                return PAUSE_WITH_WAITERS;
+            }
+        }
+        warn_unless_suspended(&error);
+        self.prefetch.answer_all(&NoReadyRoom::Queue(error));
+        PAUSE_AFTER_FAILURE
+    }
+
+    /// Selects the rooms that can be handed out: on Pexip, without a tag, named by one message that lasts long enough.
+    async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
+        let names: BTreeSet<_> = leased.iter().filter_map(|message| message.room.clone()).collect();
+        let observed = Observation::begin(self.pexip.failure_epoch());
+        let looked_up = match Vec::from_iter(names).as_slice() {
+            [] => Ok(HashMap::new()),
+            names => self.client_for_look_up().find_by_names(names).await,
+        };
+        let mut found = match looked_up {
+            Ok(found) => found,
+            Err(error) => {
+                self.prefetch.return_unchecked(leased);
+                return Err(error);
+            }
+        };
+        let criteria = self.prefetch.criteria();
+        let mut checked = Checked::default();
+        for message in leased {
+            let Some(name) = &message.room else {
+                checked.unusable.push(Unusable::Poison(message));
+                continue;
+            };
+            if self.prefetch.has_by_another_message(name, &message) {
+                checked.unusable.push(Unusable::Dead(message, DeadReason::DuplicateMessage));
+                continue;
+            }
+            // Removed, so that of two messages with one name only the first gives the room.
+            match found.remove(name) {
+                Some(conference) if conference.is_handed_out() => {
+                    checked.unusable.push(Unusable::Dead(message, DeadReason::RoomHandedOut));
+                }
+                Some(conference) => {
+                    let room = ReadyRoom { message, conference, observed };
+                    if room.outlasts(criteria) {
+                        checked.ready.push(room);
+                    }
+                }
+                None => checked.unusable.push(Unusable::Dead(message, DeadReason::RoomNotFound)),
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Without a waiting request the look-up has background priority.
+    fn client_for_look_up(&self) -> PexipClient {
+        if self.prefetch.has_waiters() { self.pexip.clone() } else { self.pexip.in_background() }
+    }
+}
+
+/// Marks the prefetch as being filled while a run lasts. However the run ends, by panic too, waiting requests are answered
+/// and new ones do not wait, so that creates continue without the pool.
+struct Running<'a>(&'a Prefetch);
+
+impl<'a> Running<'a> {
+    fn begin(prefetch: &'a Prefetch) -> Self {
+        prefetch.set_filling(true);
+        Self(prefetch)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set_filling(false);
+        self.0.answer_all(&NoReadyRoom::Empty);
+    }
+}
+
+/// While the circuit breaker is open the queue is not called, and logging would repeat the failure every second.
+fn warn_unless_suspended(error: &QueueError) {
+    if *error != QueueError::Suspended {
+        warn!(%error, "no messages could be received");
+    }
+}
