@@ -65,7 +65,7 @@ impl App {
         let pexip = pexip_client(&config.pexip, &prefix)?;
 
         let entra_http = entra_http()?;
-        let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), stop.clone());
+        let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), &stop);
 
         let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
         let tag_rule = config.room.tag_rule();

@@ -29,7 +29,7 @@ use crate::config::{PoolConfig, RoomConfig};
 use crate::domain::{Clock, RoomName, Tag};
 use crate::pexip::{Conference, PexipClient, PexipError};
 use crate::storage::queue::RoomQueue;
-use crate::tasks::in_own_task;
+use crate::tasks::{BackgroundTask, run_to_completion, supervise};
 use counter::PoolCounter;
 use destroy::Destroyer;
 use ended::EndedRooms;
@@ -98,14 +98,17 @@ impl RoomPool {
     /// Starts the tasks that hand-outs need. They run until `stop` is cancelled.
     pub fn start(&self, stop: &CancellationToken) {
         if let Some(fill) = &self.fill {
-            tokio::spawn(Arc::clone(fill).run(stop.clone()));
+            let fill = Arc::clone(fill);
+            supervise(BackgroundTask::Prefetch, stop.clone(), move |stop| Arc::clone(&fill).run(stop));
         }
-        tokio::spawn(Arc::clone(&self.refill).run(stop.clone()));
+        let refill = Arc::clone(&self.refill);
+        supervise(BackgroundTask::Refill, stop.clone(), move |stop| Arc::clone(&refill).run(stop));
     }
 
     /// Starts the task that ends the rooms [noted](Self::note_ended) as ended. It runs until `stop` is cancelled.
     pub fn start_ending_rooms(&self, stop: &CancellationToken) {
-        tokio::spawn(Arc::clone(&self.ended).run(stop.clone()));
+        let ended = Arc::clone(&self.ended);
+        supervise(BackgroundTask::EndedRooms, stop.clone(), move |stop| Arc::clone(&ended).run(stop));
     }
 
     /// Hands out a room that carries `tag`. Continues if the caller hangs up: a room that is not received here, or is
@@ -126,7 +129,7 @@ impl RoomPool {
     pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, PexipError> {
         let pexip = self.pexip.clone();
         // A caller who hangs up after the delete must not leave the conference running.
-        in_own_task(async move { delete::end_on_request(&pexip, &name, on_deleted).await }).await
+        run_to_completion(async move { delete::end_on_request(&pexip, &name, on_deleted).await }).await
     }
 
     /// Records that the conferences in these rooms have ended, so that the rooms are ended after

@@ -115,7 +115,7 @@ struct Inner {
 
 impl EntraVerifier {
     /// Starts to read Entra's keys, in the background and until `stop`. `http` follows no redirects.
-    pub fn start(config: EntraConfig, http: &reqwest::Client, clock: Clock, stop: CancellationToken) -> Self {
+    pub fn start(config: EntraConfig, http: &reqwest::Client, clock: Clock, stop: &CancellationToken) -> Self {
         let keys = EntraKeys::start(&config, http, stop);
         Self(Arc::new(Inner { config, keys, clock }))
     }

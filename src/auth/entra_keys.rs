@@ -7,13 +7,14 @@ use rand::RngExt;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use super::entra_claims::TokenVersion;
 use super::entra_key_set::SigningKey;
 use super::entra_key_source::KeySource;
 use crate::config::EntraConfig;
+use crate::tasks::{BackgroundTask, supervise};
 
 /// Microsoft publishes no interval for key rollover and refreshes its own caches hourly; ± 10 % keeps instances apart.
 const SCHEDULED_REFRESH: Duration = Duration::from_secs(3600);
@@ -40,14 +41,18 @@ pub(super) enum NoKey {
 pub(super) struct EntraKeys {
     v1: ProfileKeys,
     v2: ProfileKeys,
+    /// Ends the refreshers with their owner.
+    _stop: DropGuard,
 }
 
 impl EntraKeys {
-    pub(super) fn start(config: &EntraConfig, http: &reqwest::Client, stop: CancellationToken) -> Self {
-        let start = |profile, stop| {
-            ProfileKeys::start(KeySource::new(profile, config, http.clone()), config.keys_min_refresh, stop)
+    pub(super) fn start(config: &EntraConfig, http: &reqwest::Client, stop: &CancellationToken) -> Self {
+        let stop = stop.child_token();
+        let start = |profile| {
+            let source = KeySource::new(profile, config, http.clone());
+            ProfileKeys::start(source, config.keys_min_refresh, stop.clone())
         };
-        Self { v1: start(TokenVersion::V1, stop.clone()), v2: start(TokenVersion::V2, stop) }
+        Self { v1: start(TokenVersion::V1), v2: start(TokenVersion::V2), _stop: stop.drop_guard() }
     }
 
     pub(super) fn any_usable(&self) -> bool {
@@ -111,6 +116,7 @@ impl ProfileKeys {
         let failing = Arc::new(AtomicBool::new(false));
         let refresher = Refresher {
             failing: Arc::clone(&failing),
+            requests,
             source,
             snapshots,
             min_refresh,
@@ -118,7 +124,12 @@ impl ProfileKeys {
             on_demand_from: Instant::now(),
             failures: 0,
         };
-        tokio::spawn(refresher.run(requests, stop));
+        // Outlives a run, so that a restart keeps the requests that wait.
+        let refresher = Arc::new(tokio::sync::Mutex::new(refresher));
+        supervise(BackgroundTask::EntraKeys, stop, move |stop| {
+            let refresher = Arc::clone(&refresher);
+            async move { refresher.lock().await.run(stop).await }
+        });
         Self { current, unknown_kid, failing }
     }
 
@@ -149,6 +160,7 @@ impl ProfileKeys {
 /// The one task that fetches a profile's keys, so that a fetch is on its way at most once and nobody holds a lock
 /// while it is.
 struct Refresher {
+    requests: mpsc::Receiver<UnknownKid>,
     source: KeySource,
     snapshots: watch::Sender<Arc<Snapshot>>,
     min_refresh: Duration,
@@ -162,17 +174,14 @@ struct Refresher {
 }
 
 impl Refresher {
-    async fn run(mut self, mut requests: mpsc::Receiver<UnknownKid>, stop: CancellationToken) {
+    async fn run(&mut self, stop: CancellationToken) {
         loop {
             // In this order: the fetch at start goes before the requests that wait for it.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = sleep_until(self.scheduled) => self.refresh().await,
-                request = requests.recv() => match request {
-                    Some(request) => self.answer(request).await,
-                    None => return,
-                },
+                Some(request) = self.requests.recv() => self.answer(request).await,
             }
         }
     }

@@ -18,7 +18,7 @@ use super::lookup_rate::LookupRate;
 use crate::config::{AllowedClients, GenesysConfig};
 use crate::domain::Clock;
 use crate::outbound::breaker::{Breaker, Open};
-use crate::tasks::in_own_task;
+use crate::tasks::run_to_completion;
 use crate::telemetry::audit;
 use crate::telemetry::metrics::GENESYS_LOOKUPS;
 
@@ -165,7 +165,7 @@ impl GenesysVerifier {
             let Err(verdict) = verifier.0.under_way.try_get_with(hash, shared).await;
             Arc::unwrap_or_clone(verdict)
         };
-        in_own_task(asked).await
+        run_to_completion(asked).await
     }
 
     /// Whether Genesys is left alone after failures.

@@ -11,7 +11,7 @@ use crate::auth::EntraVerifier;
 use crate::config::TelemetryConfig;
 use crate::pexip::PexipClient;
 use crate::storage::queue::{QueueError, RoomQueue};
-use crate::tasks::in_own_task;
+use crate::tasks::run_to_completion;
 use crate::telemetry::{COMMIT, VERSION};
 
 /// How long a result is given out again, so that probing does not load what it probes.
@@ -100,7 +100,7 @@ impl Health {
         let asked = async move { health.last.get_with((), Box::pin(health.check())).await };
         // In a task of its own: a prober who hangs up would otherwise have the next one ask anew, and many of them use
         // up the budget for calls.
-        in_own_task(asked).await
+        run_to_completion(asked).await
     }
 
     async fn check(&self) -> Readiness {

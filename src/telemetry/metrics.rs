@@ -145,6 +145,9 @@ metrics! {
             values: &["sink", "conference_started", "conference_updated", "conference_ended", "participant", "other"],
         }],
         "Events that Conferencing Nodes reported.";
+    TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",
+        &[Label { name: "task", values: &["entra_keys", "prefetch", "refill", "ended_rooms"] }],
+        "Background tasks that panicked or returned and were started again.";
 }
 
 /// A label's value.

@@ -73,7 +73,7 @@ fn tenant() -> &'static Tenant {
 
 async fn start(entra: EntraSimulator, config: EntraConfig) -> Tenant {
     let authority = entra.authority_url();
-    let verifier = EntraVerifier::start(config, http(), Clock::system(), CancellationToken::new());
+    let verifier = EntraVerifier::start(config, http(), Clock::system(), &CancellationToken::new());
     let tenant =
         Tenant { kid: entra.keys()[0].kid.clone(), issuer: format!("{authority}{TENANT_ID}/v2.0"), entra, verifier };
     let accepted = async || tenant.verifier.verify(&tenant.entra.token().build().into(), ROLE).await.is_ok();

@@ -1,0 +1,162 @@
+//! Single-flight: concurrent calls for one key share one run.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::run_to_completion;
+
+/// Shares one run among the concurrent calls for a key. Keeps no result: a call after the end of a run starts a new one.
+#[derive(Debug)]
+pub(crate) struct SingleFlight<K: Eq + Hash, V> {
+    /// The runs in progress. Never locked across an await.
+    runs: Arc<Runs<K, V>>,
+}
+
+type Runs<K, V> = Mutex<HashMap<K, watch::Receiver<Option<V>>>>;
+
+impl<K, V> SingleFlight<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The result of the run in progress for `key`, or of `work` if there is none.
+    ///
+    /// `work` runs to completion even if its caller disconnects. If it panics, its caller panics too, and one of those
+    /// who wait runs their own work.
+    pub(crate) async fn run(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> V {
+        loop {
+            match self.join(&key) {
+                Joined::Leader(run) => return run_to_completion(run.finish(work)).await,
+                Joined::Waiter(mut running) => {
+                    // Closed without a result: that run has panicked.
+                    if let Ok(result) = running.wait_for(Option::is_some).await
+                        && let Some(result) = result.as_ref()
+                    {
+                        return result.clone();
+                    }
+                }
+            }
+        }
+    }
+
+    fn join(&self, key: &K) -> Joined<K, V> {
+        match self.runs.lock().entry(key.clone()) {
+            Entry::Occupied(running) => Joined::Waiter(running.get().clone()),
+            Entry::Vacant(free) => {
+                let (result, running) = watch::channel(None);
+                free.insert(running);
+                Joined::Leader(Run { runs: Arc::clone(&self.runs), key: key.clone(), result })
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> Default for SingleFlight<K, V> {
+    fn default() -> Self {
+        Self { runs: Arc::default() }
+    }
+}
+
+impl<K: Eq + Hash, V> Clone for SingleFlight<K, V> {
+    fn clone(&self) -> Self {
+        Self { runs: Arc::clone(&self.runs) }
+    }
+}
+
+enum Joined<K: Eq + Hash, V> {
+    Leader(Run<K, V>),
+    Waiter(watch::Receiver<Option<V>>),
+}
+
+/// A run in progress.
+struct Run<K: Eq + Hash, V> {
+    runs: Arc<Runs<K, V>>,
+    key: K,
+    result: watch::Sender<Option<V>>,
+}
+
+impl<K: Eq + Hash, V: Clone> Run<K, V> {
+    async fn finish(self, work: impl Future<Output = V>) -> V {
+        let result = work.await;
+        self.result.send_replace(Some(result.clone()));
+        result
+    }
+}
+
+/// On drop, so after a panic as well. The body runs before `result` is dropped: a waiter that finds the channel closed
+/// must not find this run again.
+impl<K: Eq + Hash, V> Drop for Run<K, V> {
+    fn drop(&mut self) {
+        self.runs.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LOOK_UP: Duration = Duration::from_secs(1);
+
+    type Flights = SingleFlight<&'static str, u32>;
+
+    /// A look-up whose result is the number of runs so far.
+    fn look_up(runs: &Arc<AtomicU32>) -> impl Future<Output = u32> + Send + 'static {
+        let runs = Arc::clone(runs);
+        async move {
+            sleep(LOOK_UP).await;
+            runs.fetch_add(1, Ordering::SeqCst) + 1
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn concurrent_calls_for_a_key_share_one_run_and_later_ones_do_not() {
+        let (flights, runs) = (Flights::default(), Arc::default());
+        let call = |key| flights.run(key, look_up(&runs));
+        let (first, second, other) = tokio::join!(call("a"), call("a"), call("b"));
+        assert_eq!((first, second), (1, 1));
+        assert_eq!(other, 2);
+        assert!(flights.runs.lock().is_empty());
+        assert_eq!(call("a").await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_disconnects_leaves_the_run_to_the_others() {
+        let (flights, runs) = (Flights::default(), Arc::default());
+        let leader = tokio::time::timeout(LOOK_UP / 2, flights.run("a", look_up(&runs)));
+        let (leader, waiter) = tokio::join!(leader, flights.run("a", look_up(&runs)));
+        assert!(leader.is_err());
+        assert_eq!((waiter, runs.load(Ordering::SeqCst)), (1, 1));
+        assert!(flights.runs.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_panic_a_waiter_runs_its_own_work() {
+        let (flights, runs) = (Flights::default(), Arc::default());
+        let leader = {
+            let flights = flights.clone();
+            tokio::spawn(async move {
+                let work = async {
+                    sleep(LOOK_UP).await;
+                    panic!("a bug in the work")
+                };
+                flights.run("a", work).await
+            })
+        };
+        tokio::task::yield_now().await;
+        let call = || flights.run("a", look_up(&runs));
+        let (leader, first, second) = tokio::join!(leader, call(), call());
+        assert!(leader.is_err_and(|error| error.is_panic()));
+        assert_eq!((first, second), (1, 1));
+        assert!(flights.runs.lock().is_empty());
+    }
+}
