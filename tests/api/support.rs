@@ -32,7 +32,7 @@ pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
     v2_key_fetches,
 };
-pub(crate) use log::CapturedLog;
+pub(crate) use log::{CapturedLog, print_log_if_wanted};
 pub(crate) use package::unpacked;
 pub(crate) use pem_file::PemFile;
 pub(crate) use program::{Ended, Program};

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use url::Url;
 
 use super::{
-    Answer, POOL_QUEUE, Program, Promises, TestQueue, UUI_DATA, World, eventually, room_queue, unpacked, within,
+    Answer, POOL_QUEUE, Program, Promises, TestQueue, UUI_DATA, World, eventually, print_log_if_wanted, room_queue,
+    unpacked, within,
 };
 
 /// The running service and its outside world, on loopback and for one test only.
@@ -83,6 +84,7 @@ impl TestAppBuilder {
 
     /// Starts the service as the binary does.
     pub(crate) async fn start(mut self) -> TestApp {
+        print_log_if_wanted();
         let world = World::start().await;
         let emulated = self.emulated.take();
         let mut settings = world.settings();

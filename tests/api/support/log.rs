@@ -4,6 +4,21 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing::{Dispatch, Level};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Prints the log of this process's services at the level in `MAXCONF_TEST_LOG`, which takes what `LOG_LEVEL` takes.
+/// The test harness shows it for a test that fails, and for all tests with `--nocapture`.
+pub(crate) fn print_log_if_wanted() {
+    #[expect(clippy::disallowed_methods, reason = "a variable for tests, not a setting")]
+    let Ok(level) = std::env::var("MAXCONF_TEST_LOG") else { return };
+    let level: Targets = level.parse().expect("MAXCONF_TEST_LOG is a log level or a list of directives");
+    let printed = tracing_subscriber::fmt::layer().compact().with_test_writer().with_filter(level);
+    // Fails if an earlier test of this process has done it.
+    let _ = tracing_subscriber::registry().with(printed).try_init();
+}
 
 /// What this thread logs, at every level and in the program's own form, until it is dropped. A test runs on one
 /// thread, and so does the service that it starts.
