@@ -102,12 +102,13 @@ impl App {
 fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
     let AppState { pool, entra, genesys, .. } = state.clone();
     let (prefetch, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
-    metrics::STASHED.by(move || [(prefetch.prefetched() as u64, [])]);
-    metrics::OWED.by(move || [(refill.owed() as u64, [])]);
-    metrics::BUDGET_LEFT.by(move || [(budget.budget_left() as u64, [])]);
-    metrics::JWKS_AGE
-        .by(move || keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>());
-    metrics::BREAKER_OPEN.by(move || {
+    metrics::STASHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
+    metrics::OWED.observe_with(move || [(refill.owed() as u64, [])]);
+    metrics::BUDGET_LEFT.observe_with(move || [(budget.budget_left() as u64, [])]);
+    metrics::JWKS_AGE.observe_with(move || {
+        keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>()
+    });
+    metrics::BREAKER_OPEN.observe_with(move || {
         [
             (System::Pexip, pexip.is_circuit_open()),
             (System::Queue, queue.is_circuit_open()),
@@ -158,6 +159,11 @@ pub fn entra_http() -> Result<reqwest::Client, BuildError> {
 /// What Genesys is asked with.
 pub fn genesys_http() -> Result<reqwest::Client, BuildError> {
     Ok(client_builder(Duration::from_secs(1)).build()?)
+}
+
+/// Client for the export of traces and metrics.
+pub fn export_http() -> reqwest::ClientBuilder {
+    client_builder(Duration::from_secs(2))
 }
 
 /// How long an idle connection to the queue is kept. The emulator closes its own after 5 s, and a request that meets

@@ -106,7 +106,7 @@ fn run<T>(command: impl Future<Output = T>) -> T {
 }
 
 async fn serve(config: Config) -> Result<u8, server::ServeError> {
-    let export = telemetry::start(&config.telemetry, telemetry::Format::Json);
+    let export = telemetry::start(&config.telemetry, telemetry::Format::Json, app::export_http);
     // Before anything that could take time: the Functions host knocks every 25 ms and counts the seconds.
     let listener = server::bind(&config.server).await?;
     config::log_unknown_variables();

@@ -1,15 +1,16 @@
-//! What the process says of itself: one JSON line for each event on stdout, and traces and metrics where somebody
-//! wants them.
+//! Telemetry of the process: the log, and the export of traces and metrics if a destination is set.
 //!
-//! On stdout, because the Functions host logs every line on stderr as an error. `infra/logs.md` lists the events.
+//! The log is one JSON line per event on stdout; the Functions host logs every line on stderr as an error. `infra/logs.md`
+//! lists the events.
 
 pub mod audit;
 mod destination;
+mod dropped_spans;
 mod export;
 mod labels;
 pub mod metrics;
-mod waiting;
 
+use reqwest::ClientBuilder;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, error, warn};
 use tracing_subscriber::Layer;
@@ -19,42 +20,45 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::labels::Labelled;
 use crate::config::TelemetryConfig;
-use crate::outbound::calls::TRACES;
 
 pub use export::Export;
 
-/// This build's version: Cargo's, and where the commit is known `+` and its first 12 digits.
+/// Version of this build: Cargo's, and the first 12 digits of the commit after `+`, if the commit is known.
 pub const VERSION: &str = env!("MAXCONF_VERSION");
 
-/// The commit that it was built from, or `unknown`.
+/// Commit of this build, or `unknown`.
 pub const COMMIT: &str = env!("MAXCONF_COMMIT");
 
-/// Who reads the log.
+/// Target of the spans that are exported. The log does not show them.
+pub const TRACES: &str = "maxconf::traces";
+
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Machines: one JSON object a line, which says what was running where.
+    /// One JSON object per line, for the service.
     Json,
-    /// People in front of a terminal.
+    /// One compact line per event, for the sandbox's terminal.
     Readable,
 }
 
-/// Starts logging for the whole process, and traces and metrics where they are wanted; those end with what comes back.
-/// Later calls have no effect.
-pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
-    let export = Export::begin(config);
-    let traced = export.as_ref().ok().and_then(Option::as_ref).map(Export::tracer);
-    let spans = traced.map(|tracer| {
-        // Place and thread of the code say nothing to an operator.
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-        layer
+/// Starts the log of the process, and the export of traces and metrics if the settings name a destination. `http` makes
+/// the client for the export. Further calls have no effect.
+pub fn start(config: &TelemetryConfig, format: Format, http: impl FnOnce() -> ClientBuilder) -> Option<Export> {
+    let export = Export::start(config, http);
+    let tracer = export.as_ref().ok().and_then(Option::as_ref).map(Export::tracer);
+    let spans = tracer.map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_location(false)
+            .with_threads(false)
             .with_target(false)
             .with_level(false)
             .with_tracked_inactivity(false)
             .with_filter(Targets::new().with_target(TRACES, Level::INFO))
     });
-    let log_level = told(config.log_level.clone());
+    let log_level = with_fixed_levels(config.log_level.clone());
     let registry = tracing_subscriber::registry().with(spans);
-    // Failing means that a test of the same process has started logging before.
+    // Fails only if another test in this process has started the log.
     let _ = match format {
         Format::Json => {
             let json = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
@@ -66,20 +70,20 @@ pub fn start(config: &TelemetryConfig, format: Format) -> Option<Export> {
             registry.with(readable.with_filter(log_level)).try_init()
         }
     };
-    // The standard hook would put the panic's text on stderr; it may hold anything, so only the place is kept.
+    // The default hook writes the panic's text, which may hold secrets, to stderr.
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(place, "panic");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(location, "panic");
     }));
     export.unwrap_or_else(|error| {
-        warn!(%error, "no traces and metrics are sent");
+        warn!(%error, "traces and metrics cannot be exported");
         None
     })
 }
 
-/// What is set, but for the audit trail, which nobody loses by turning the log down, and what is for traces only.
-fn told(set: Targets) -> Targets {
-    set.with_target(audit::TARGET, LevelFilter::INFO).with_target(TRACES, LevelFilter::OFF)
+/// The levels of the settings, except that the audit trail is always on and traces never go to the log.
+fn with_fixed_levels(configured: Targets) -> Targets {
+    configured.with_target(audit::TARGET, LevelFilter::INFO).with_target(TRACES, LevelFilter::OFF)
 }
 
 #[cfg(test)]
@@ -87,8 +91,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_log_level_silences_the_audit_trail_and_none_shows_what_is_for_traces() {
-        for set in [
+    fn no_log_level_silences_the_audit_trail_or_shows_traces() {
+        for configured in [
             "off",
             "error",
             "trace",
@@ -97,9 +101,9 @@ mod tests {
             "off,maxconf::telemetry::audit=error",
             "maxconf::traces=trace",
         ] {
-            let told = told(set.parse().expect("directives"));
-            assert!(told.would_enable(audit::TARGET, &Level::INFO), "{set}");
-            assert!(!told.would_enable(TRACES, &Level::ERROR), "{set}");
+            let levels = with_fixed_levels(configured.parse().expect("directives"));
+            assert!(levels.would_enable(audit::TARGET, &Level::INFO), "{configured}");
+            assert!(!levels.would_enable(TRACES, &Level::ERROR), "{configured}");
         }
     }
 }

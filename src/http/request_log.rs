@@ -23,7 +23,7 @@ use ulid::Ulid;
 use crate::http::problem::ApiError;
 use crate::outbound::calls::{TRACEPARENT, TRACES};
 use crate::telemetry::VERSION;
-use crate::telemetry::metrics::{HTTP_DURATION, HTTP_REQUESTS, Word};
+use crate::telemetry::metrics::{HTTP_DURATION, HTTP_REQUESTS, LabelValue};
 
 /// The request's id, of the caller's choice or ours.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -149,9 +149,9 @@ impl Line {
         if status.is_server_error() {
             self.trace.record("otel.status_code", "error");
         }
-        let route = || self.route.as_ref().map_or("-".into(), Word::from);
+        let route = || LabelValue::route(self.template());
         HTTP_REQUESTS.count([route(), status.into()]);
-        HTTP_DURATION.took(self.started.elapsed(), [route(), status.into()]);
+        HTTP_DURATION.record(self.started.elapsed(), [route(), status.into()]);
     }
 }
 

@@ -9,10 +9,8 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+pub use crate::telemetry::TRACES;
 use crate::telemetry::metrics::{CREATE_DURATION, UPSTREAM_CALLS, UPSTREAM_DURATION};
-
-/// The target of the spans that are traced. Nothing else is, and the log does not show them.
-pub const TRACES: &str = "maxconf::traces";
 
 /// Where W3C Trace Context has its place.
 pub const TRACEPARENT: &str = "traceparent";
@@ -83,7 +81,7 @@ impl Drop for UnderWay {
             self.span.record("otel.status_code", "error");
         }
         let system = self.system.as_str().into();
-        UPSTREAM_DURATION.took(took, [system]);
+        UPSTREAM_DURATION.record(took, [system]);
         UPSTREAM_CALLS.count([self.system.as_str().into(), self.outcome.into()]);
         let _outside_of_a_create = SPENT.try_with(|spent| match self.system {
             System::Queue => spent.queue.set(spent.queue.get() + took),
@@ -124,7 +122,7 @@ pub async fn create_split<T, E>(create: impl Future<Output = Result<T, E>>) -> R
     if result.is_ok() {
         let own = started.elapsed().saturating_sub(queue + pexip);
         for (part, time) in [("own", own), ("queue", queue), ("pexip", pexip)] {
-            CREATE_DURATION.took(time, [part.into()]);
+            CREATE_DURATION.record(time, [part.into()]);
         }
     }
     result

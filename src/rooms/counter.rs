@@ -83,13 +83,13 @@ impl PoolCounter {
     /// Counts messages and rooms and publishes the metrics. Also returns the rooms themselves.
     pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
         let messages = self.messages_creating_queue().await?;
-        QUEUE_MESSAGES.is(messages, []);
+        QUEUE_MESSAGES.set(messages, []);
         let listing = self.list().await?;
         self.rooms_known.store(listing.conferences.len(), Ordering::Relaxed);
         let census = self.census(messages, &listing);
-        MAX_ROOMS.is(self.config.max_rooms, []);
+        MAX_ROOMS.set(self.config.max_rooms, []);
         for (state, rooms) in census.by_state() {
-            ROOMS.is(rooms, [state.into()]);
+            ROOMS.set(rooms, [state.into()]);
         }
         Ok((census, listing))
     }

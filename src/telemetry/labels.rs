@@ -1,4 +1,4 @@
-//! Labels on every line of the log, for queries over the logs of all slots and builds.
+//! Labels on every line of the log: environment, slot and version, for queries over all slots and builds.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use tracing_subscriber::registry::LookupSpan;
 use super::VERSION;
 use crate::config::Environment;
 
-/// Ends each JSON object that `F` writes with where it was written, and by which build.
+/// Adds the labels to each JSON object that `F` writes.
 pub(super) struct Labelled<F> {
     json: F,
-    /// The labels as the end of an object: `,"environment":…}`.
+    /// `,"environment":…}`: the labels as the end of an object.
     end: String,
 }
 

@@ -1,40 +1,39 @@
 //! Every metric by its name, and what it means. `maxconf reference` makes the table in `infra/docs/telemetry.md` from here.
 //!
-//! Kept by OpenTelemetry's global meter, which forgets everything where nothing is sent. A label's value is a [`Word`]:
-//! fixed text, a status, a route's template or the slot. There is no way to make one from what a caller sends.
+//! Recorded by OpenTelemetry's global meter, which discards everything if no destination is set. A [`LabelValue`] is fixed
+//! text, a status or a route's template, never text of a caller: label cardinality stays bounded.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::extract::MatchedPath;
-use axum::http::StatusCode;
 use opentelemetry::metrics::{self, Meter};
 use opentelemetry::{KeyValue, StringValue, global};
+use reqwest::StatusCode;
 
 /// On every metric: the deployment slot, from `MAXCONF_SLOT`.
 pub const SLOT: &str = "slot";
 
-/// What is known of a metric without measuring anything.
+/// Description of a metric.
 #[derive(Debug)]
 pub struct About {
     pub name: &'static str,
     pub kind: Kind,
-    /// By UCUM; in braces what is counted.
+    /// In UCUM; braces name what is counted.
     pub unit: &'static str,
     /// Beside [`SLOT`].
     pub labels: &'static [Label],
-    /// In words for an operator.
+    /// For an operator.
     pub meaning: &'static str,
 }
 
-/// What is done with the numbers.
+/// How values of a metric are aggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Summed up since the last report.
+    /// Sum since the last report.
     Counter,
-    /// The latest; none where there was none since the last report.
+    /// Latest value since the last report, if there was one.
     Gauge,
-    /// How many, and how large they were, since the last report.
+    /// Distribution since the last report.
     Histogram,
 }
 
@@ -48,11 +47,11 @@ impl Kind {
     }
 }
 
-/// What a metric is told apart by.
+/// A dimension of a metric.
 #[derive(Debug)]
 pub struct Label {
     pub name: &'static str,
-    /// All that it can be; none where the code has too many to list, each of them fixed.
+    /// All values; empty for routes, statuses and problem codes, which are too many to list and fixed as well.
     pub values: &'static [&'static str],
 }
 
@@ -74,7 +73,7 @@ const OUTCOME: Label = Label {
 const ROUTE: Label = Label { name: "route", values: &[] };
 const STATUS: Label = Label { name: "status", values: &[] };
 
-/// Defines the metrics and the table of them all.
+/// Defines each metric as a static, and `ALL` with their descriptions.
 macro_rules! metrics {
     ($($id:ident: $instrument:ident = $name:literal, $unit:literal, $labels:expr, $meaning:literal;)+) => {
         $(
@@ -82,7 +81,7 @@ macro_rules! metrics {
                 $instrument::new(About { name: $name, kind: $instrument::KIND, unit: $unit, labels: $labels, meaning: $meaning });
         )+
 
-        /// All of them, in the order in which `infra/docs/telemetry.md` shows them.
+        /// All metrics, in the order of the reference page.
         pub static ALL: &[&About] = &[$(&$id.about),+];
     };
 }
@@ -150,49 +149,44 @@ metrics! {
         "Background tasks that panicked or returned and were started again.";
 }
 
-/// A label's value.
+/// Value of a label. Only fixed text, statuses and route templates become one.
 #[derive(Clone, Debug)]
-pub struct Word(StringValue);
+pub struct LabelValue(StringValue);
 
-impl From<&'static str> for Word {
-    fn from(word: &'static str) -> Self {
-        Self(word.into())
+impl From<&'static str> for LabelValue {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
     }
 }
 
-impl From<StatusCode> for Word {
+impl From<StatusCode> for LabelValue {
     fn from(status: StatusCode) -> Self {
         Self(status.as_str().to_owned().into())
     }
 }
 
-impl From<&MatchedPath> for Word {
-    fn from(route: &MatchedPath) -> Self {
-        Self(route.as_str().to_owned().into())
-    }
-}
-
-impl Word {
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
+impl LabelValue {
+    /// The template of a route, such as `/room/{name}`. Never the path of a request.
+    pub(crate) fn route(template: &str) -> Self {
+        Self(template.to_owned().into())
     }
 }
 
 static THIS_SLOT: OnceLock<StringValue> = OnceLock::new();
 
-/// Says which slot this process is. To be called before anything is measured.
-pub(crate) fn start(slot: &str) {
-    // Failing means that a test of the same process has said so before.
+/// Sets the slot of this process. Must be called before the first measurement.
+pub(super) fn set_slot(slot: &str) {
+    // Fails only if another test in this process has set it.
     let _ = THIS_SLOT.set(slot.to_owned().into());
 }
 
-/// `words` in the order of the metric's labels.
-fn attributes(about: &About, words: Vec<Word>) -> Vec<KeyValue> {
-    debug_assert_eq!(about.labels.len(), words.len(), "{}", about.name);
-    let labels = about.labels.iter().zip(words).map(|(label, word)| {
-        let known = label.values.is_empty() || label.values.contains(&word.as_str());
-        debug_assert!(known, "{} has no {} {}", about.name, label.name, word.as_str());
-        KeyValue::new(label.name, word.0)
+/// The labels of a measurement; `values` are in the order of the metric's labels.
+fn attributes(about: &About, values: Vec<LabelValue>) -> Vec<KeyValue> {
+    debug_assert_eq!(about.labels.len(), values.len(), "{}", about.name);
+    let labels = about.labels.iter().zip(values).map(|(label, value)| {
+        let is_known = label.values.is_empty() || label.values.contains(&value.0.as_str());
+        debug_assert!(is_known, "{} has no {} {}", about.name, label.name, value.0.as_str());
+        KeyValue::new(label.name, value.0)
     });
     labels.chain(THIS_SLOT.get().map(|slot| KeyValue::new(SLOT, slot.clone()))).collect()
 }
@@ -201,7 +195,7 @@ fn meter() -> Meter {
     global::meter("maxconf")
 }
 
-/// Counts.
+/// Counts events.
 #[derive(Debug)]
 pub struct Counter {
     about: About,
@@ -215,14 +209,14 @@ impl Counter {
         Self { about, instrument: OnceLock::new() }
     }
 
-    /// One more.
-    pub fn count<const N: usize>(&self, words: [Word; N]) {
+    /// Adds one.
+    pub fn count<const N: usize>(&self, labels: [LabelValue; N]) {
         let make = || meter().u64_counter(self.about.name).with_unit(self.about.unit).build();
-        self.instrument.get_or_init(make).add(1, &attributes(&self.about, words.into()));
+        self.instrument.get_or_init(make).add(1, &attributes(&self.about, labels.into()));
     }
 }
 
-/// Takes a number that was found.
+/// Records a number that was read now and then.
 #[derive(Debug)]
 pub struct Gauge {
     about: About,
@@ -236,22 +230,22 @@ impl Gauge {
         Self { about, instrument: OnceLock::new() }
     }
 
-    /// It is so many.
-    pub fn is<const N: usize>(&self, number: usize, words: [Word; N]) {
+    /// Records the number as the current one.
+    pub fn set<const N: usize>(&self, number: usize, labels: [LabelValue; N]) {
         let make = || meter().u64_gauge(self.about.name).with_unit(self.about.unit).build();
-        self.instrument.get_or_init(make).record(number as u64, &attributes(&self.about, words.into()));
+        self.instrument.get_or_init(make).record(number as u64, &attributes(&self.about, labels.into()));
     }
 }
 
-/// Takes times.
+/// Records durations.
 #[derive(Debug)]
 pub struct Histogram {
     about: About,
     instrument: OnceLock<metrics::Histogram<f64>>,
 }
 
-/// Bounds of the classes, in seconds: what a citizen notices lies in the middle, the deadlines at the end.
-const CLASSES: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
+/// Bounds of the buckets, in seconds: in the middle what a citizen notices, at the end the deadlines.
+const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
 
 impl Histogram {
     const KIND: Kind = Kind::Histogram;
@@ -260,17 +254,17 @@ impl Histogram {
         Self { about, instrument: OnceLock::new() }
     }
 
-    /// It took this long.
-    pub fn took<const N: usize>(&self, time: Duration, words: [Word; N]) {
+    /// Records one duration.
+    pub fn record<const N: usize>(&self, time: Duration, labels: [LabelValue; N]) {
         let make = || {
-            let classes = CLASSES.to_vec();
-            meter().f64_histogram(self.about.name).with_unit(self.about.unit).with_boundaries(classes).build()
+            let bounds = BOUNDS.to_vec();
+            meter().f64_histogram(self.about.name).with_unit(self.about.unit).with_boundaries(bounds).build()
         };
-        self.instrument.get_or_init(make).record(time.as_secs_f64(), &attributes(&self.about, words.into()));
+        self.instrument.get_or_init(make).record(time.as_secs_f64(), &attributes(&self.about, labels.into()));
     }
 }
 
-/// Looks at a number whenever there is a report.
+/// Reads a number at each report.
 #[derive(Debug)]
 pub struct Observed {
     about: About,
@@ -283,14 +277,14 @@ impl Observed {
         Self { about }
     }
 
-    /// Has `look` asked from now on. To be called once for a process; `look` must not wait for anything.
-    pub fn by<const N: usize, I>(&'static self, look: impl Fn() -> I + Send + Sync + 'static)
+    /// Calls `read` at each report from now on. Must be called once per process; `read` must not block.
+    pub fn observe_with<const N: usize, I>(&'static self, read: impl Fn() -> I + Send + Sync + 'static)
     where
-        I: IntoIterator<Item = (u64, [Word; N])>,
+        I: IntoIterator<Item = (u64, [LabelValue; N])>,
     {
         let observe = move |observer: &dyn metrics::AsyncInstrument<u64>| {
-            for (number, words) in look() {
-                observer.observe(number, &attributes(&self.about, words.into()));
+            for (number, labels) in read() {
+                observer.observe(number, &attributes(&self.about, labels.into()));
             }
         };
         meter().u64_observable_gauge(self.about.name).with_unit(self.about.unit).with_callback(observe).build();

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use maxconf::app::App;
+use maxconf::app::{self, App};
 use maxconf::config::{Config, InvalidConfig};
 use maxconf::domain::Clock;
 use maxconf::http::server;
@@ -56,8 +56,11 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 
     let world = world::start().await;
     let config = read_config(&world, cli.port)?;
-    let export =
-        if cli.command.is_empty() { telemetry::start(&config.telemetry, telemetry::Format::Readable) } else { None };
+    let export = if cli.command.is_empty() {
+        telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http)
+    } else {
+        None
+    };
     let listener = match server::bind(&config.server).await {
         Ok(listener) => listener,
         Err(_) => server::bind(&read_config(&world, 0)?.server).await?,

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use maxconf::app;
 use maxconf::config::{Environment, TelemetryConfig};
 use maxconf::telemetry::{self, Format};
 use maxconf_simulators::{Fault, Times};
@@ -154,7 +155,7 @@ fn panics_like_the_program() {
         otlp_headers: HeaderMap::new(),
         application_insights: None,
     };
-    assert!(telemetry::start(&config, Format::Json).is_none(), "nothing is sent anywhere");
+    assert!(telemetry::start(&config, Format::Json, app::export_http).is_none(), "nothing is sent anywhere");
     for text in [PASSWORD, PINS[0]] {
         let panicked = std::thread::spawn(move || panic!("{text}")).join();
         assert!(panicked.is_err());

@@ -1,6 +1,5 @@
-//! Spans that wait for a destination: as many as fit, the rest is counted and dropped.
-//!
-//! The library drops by itself, but keeps the number of it to itself.
+//! Counts the spans that a destination loses: `BatchSpanProcessor` drops spans when its queue is full, but does not
+//! expose how many.
 
 use std::time::Duration;
 
@@ -9,45 +8,44 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::destination::{Destination, NotTaken};
+use super::destination::{Destination, ExportFailure};
 
-/// How long spans wait for others to be sent with.
-const BETWEEN_BATCHES: Duration = Duration::from_secs(5);
+/// Longest time that a span waits for others of its batch.
+const BATCH_DELAY: Duration = Duration::from_secs(5);
 
-/// Spans that wait, those on their way with them; more are dropped. Each has a kilobyte or two.
-const MOST_WAITING: usize = 2048;
+/// Spans in the queue and in export; further spans are dropped. A span has one or two kilobytes.
+const MOST_QUEUED: usize = 2048;
 
-/// Spans that are sent at a time.
 const LARGEST_BATCH: usize = 512;
 
-/// What the requests leave their spans with; never waits for anything.
+/// A `BatchSpanProcessor` that counts. It never blocks a request.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct CountingProcessor {
     batches: BatchSpanProcessor,
     destination: Destination,
 }
 
-impl Waiting {
+impl CountingProcessor {
     pub(super) fn new(exporter: impl SpanExporter + 'static, destination: Destination) -> Self {
-        // All of it is said here: what is not, the library reads from the environment.
+        // Every option is set: the library reads the others from the environment.
         let config = BatchConfigBuilder::default()
-            .with_max_queue_size(MOST_WAITING)
+            .with_max_queue_size(MOST_QUEUED)
             .with_max_export_batch_size(LARGEST_BATCH)
-            .with_scheduled_delay(BETWEEN_BATCHES)
+            .with_scheduled_delay(BATCH_DELAY)
             .build();
-        let leaving = Leaving { exporter, destination: destination.clone() };
-        let batches = BatchSpanProcessor::builder(leaving).with_batch_config(config).build();
+        let exporter = CountingExporter { exporter, destination: destination.clone() };
+        let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         Self { batches, destination }
     }
 }
 
-impl SpanProcessor for Waiting {
+impl SpanProcessor for CountingProcessor {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.batches.on_start(span, context);
     }
 
     fn on_end(&self, span: SpanData) {
-        if self.destination.may_wait(MOST_WAITING) {
+        if self.destination.admit_span(MOST_QUEUED) {
             self.batches.on_end(span);
         }
     }
@@ -65,21 +63,21 @@ impl SpanProcessor for Waiting {
     }
 }
 
-/// What takes spans out and sends them.
+/// The exporter of the batches.
 #[derive(Debug)]
-struct Leaving<E> {
+struct CountingExporter<E> {
     exporter: E,
     destination: Destination,
 }
 
-impl<E: SpanExporter> SpanExporter for Leaving<E> {
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let (spans, lost_before) = (batch.len(), self.destination.lost());
+        let (spans, lost_before) = (batch.len(), self.destination.lost_spans());
         let sent = self.exporter.export(batch).await;
-        self.destination.left(spans, sent.is_ok());
-        // Where the call failed, that was said.
-        if sent.is_ok() && self.destination.lost() > lost_before {
-            self.destination.complain(&NotTaken::TooSlow);
+        self.destination.release_spans(spans, sent.is_ok());
+        // A failed call has been logged already.
+        if sent.is_ok() && self.destination.lost_spans() > lost_before {
+            self.destination.log_failure(&ExportFailure::TooSlow);
         }
         sent
     }
