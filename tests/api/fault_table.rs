@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::{Fault, Times};
 
-use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, two_looks_pass, within};
+use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, time_between_readings_passes, within};
 
 const TARGET: usize = 4;
 
@@ -255,7 +255,7 @@ async fn balance(app: &TestApp, seconds_ahead: &AtomicU64, answer: &Answer, targ
     app.pexip.traffic().set_clock_offset(i64::try_from(days.as_secs()).expect("a small number"));
     app.queue.advance(days);
     eventually("a run makes what is missing", async || a_run(app).await.contains("failed 0, swept")).await;
-    two_looks_pass().await;
+    time_between_readings_passes().await;
     eventually("a run sweeps", async || !a_run(app).await.contains("swept failed")).await;
 
     let (rooms, messages) = (app.pexip.rooms(), app.queue.messages(POOL_QUEUE));

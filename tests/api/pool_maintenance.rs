@@ -1,3 +1,5 @@
+//! The timer's run: it tops up the pool, once at a time, and always answers the host.
+
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
@@ -20,7 +22,7 @@ async fn a_run_brings_the_pool_to_its_target_and_the_next_one_finds_it_full() {
 }
 
 #[tokio::test]
-async fn neither_tickets_without_rooms_nor_rooms_without_tickets_count_as_ready() {
+async fn messages_without_rooms_and_rooms_without_messages_do_not_count_as_ready() {
     let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
     for number in 0..6 {
         app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}"));
@@ -65,7 +67,7 @@ async fn the_host_always_gets_an_object_and_a_200() {
 }
 
 #[tokio::test]
-async fn a_room_whose_create_was_answered_with_an_error_still_gets_its_one_ticket() {
+async fn a_room_whose_create_was_answered_with_an_error_gets_one_message() {
     let app = TestApp::start().await;
     app.pexip.traffic().inject(Matching::method(Method::POST), Times::Once, Fault::StatusAfter(500));
 
@@ -75,7 +77,7 @@ async fn a_room_whose_create_was_answered_with_an_error_still_gets_its_one_ticke
 }
 
 #[tokio::test]
-async fn a_ticket_whose_answer_was_lost_is_never_put_again() {
+async fn a_message_whose_answer_was_lost_is_not_put_again() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 2).set("POOL_PREFETCH", 0).start().await;
     let put = Matching::method(Method::POST);
     app.queue.traffic().inject(put.clone(), Times::Once, Fault::HangUpAfter);
@@ -84,15 +86,15 @@ async fn a_ticket_whose_answer_was_lost_is_never_put_again() {
     app.run_maintenance().await;
 
     let mut names: Vec<_> = app.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
-    let tickets = names.len();
-    assert!(tickets >= 2, "the put whose answer was lost was done");
+    let messages = names.len();
+    assert!(messages >= 2, "the put whose answer was lost succeeded");
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), tickets, "a name that is put twice is handed out twice");
+    assert_eq!(names.len(), messages, "a name that is put twice is handed out twice");
 }
 
 #[tokio::test]
-async fn two_runs_at_once_make_no_more_than_the_target() {
+async fn two_concurrent_runs_stop_at_the_target() {
     let app = TestApp::start().await;
 
     let (one, other) = tokio::join!(app.run_maintenance(), app.run_maintenance());
@@ -102,7 +104,7 @@ async fn two_runs_at_once_make_no_more_than_the_target() {
 }
 
 #[tokio::test]
-async fn a_missing_queue_is_made() {
+async fn a_missing_queue_is_created() {
     let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
 
     app.fill_pool().await;
@@ -110,16 +112,16 @@ async fn a_missing_queue_is_made() {
     assert_eq!(app.queue.messages(POOL_QUEUE).len(), 4);
 }
 
-/// Whoever reached this route besides the host could do what the timer does, and no more.
+/// A caller other than the host can start what the timer starts, and nothing else.
 #[tokio::test]
-async fn the_timers_route_gives_a_stranger_no_more_than_one_run_at_a_time() {
-    // Nothing is leased in advance: that asks Pexip as well, and might be what is held up.
+async fn the_timers_route_allows_a_stranger_one_run_at_a_time() {
+    // Without prefetch: its calls to Pexip could be the ones that stall.
     let app = TestApp::with().set("POOL_PREFETCH", 0).start().await;
     app.fill_pool().await;
     app.pexip.traffic().clear();
     app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
     let run = tokio::spawn(app.request(Method::POST, "function_pool_maintenance").send());
-    eventually("the run has asked Pexip", async || !app.pexip.traffic().log().is_empty()).await;
+    eventually("the run has called Pexip", async || !app.pexip.traffic().log().is_empty()).await;
 
     for body in ["", "{}", "{", r#"{"Data":{"timer":{"rooms":9999}},"Metadata":{"prefix":""}}"#] {
         let request = app.request(Method::POST, "function_pool_maintenance?target=9999&prefix=").body(body);
@@ -127,7 +129,7 @@ async fn the_timers_route_gives_a_stranger_no_more_than_one_run_at_a_time() {
         let expected = json!({ "Outputs": {}, "Logs": ["another run is under way"], "ReturnValue": null });
         assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
     }
-    assert_eq!(app.pexip.traffic().log().len(), 1, "only the first run asks anything");
+    assert_eq!(app.pexip.traffic().log().len(), 1, "only the first run makes calls");
 
     app.pexip.traffic().heal();
     run.await.expect("no panic").expect("an answer");

@@ -1,4 +1,4 @@
-//! What the maintenance run ends, and what it leaves alone. Time is injected: ages pass without waiting.
+//! What the maintenance run ends and what it keeps. Clocks are injected, so that ages pass without waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,11 +10,11 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{TAG, TestApp, TestAppBuilder, eventually, time_passes, two_looks_pass};
+use crate::support::{TAG, TestApp, TestAppBuilder, eventually, time_between_readings_passes, time_passes};
 
 const HOUR: i64 = 3600;
 
-/// Both clocks of the service under test, ahead of the real ones by some seconds.
+/// How far our clock and the node's are ahead of the real one, in seconds.
 #[derive(Clone, Default)]
 struct Ahead(Arc<AtomicI64>);
 
@@ -52,10 +52,10 @@ fn unused(number: usize, ready_until_seconds_ago: i64) -> StoredRoom {
     StoredRoom::named(name(number)).described(mark("ready-until", ready_until_seconds_ago))
 }
 
-/// Two runs far enough apart to count as two looks.
-async fn sweep_with_two_looks(app: &TestApp) {
+/// Two runs, far enough apart to count as two readings.
+async fn sweep_twice(app: &TestApp) {
     app.fill_pool().await;
-    two_looks_pass().await;
+    time_between_readings_passes().await;
     app.fill_pool().await;
 }
 
@@ -64,7 +64,7 @@ fn deletions(app: &TestApp) -> usize {
 }
 
 #[tokio::test]
-async fn rooms_whose_time_is_over_are_ended_after_two_looks_and_the_others_stay() {
+async fn rooms_past_their_time_are_ended_after_two_readings_and_others_stay() {
     let app = Ahead::default().builder().start().await;
     for room in [unused(1, HOUR + 60), handed_out(2, 5 * HOUR + 60)] {
         app.pexip.insert(room);
@@ -75,8 +75,8 @@ async fn rooms_whose_time_is_over_are_ended_after_two_looks_and_the_others_stay(
     }
 
     app.fill_pool().await;
-    assert_eq!(deletions(&app), 0, "one look is not enough");
-    sweep_with_two_looks(&app).await;
+    assert_eq!(deletions(&app), 0, "one reading is not enough");
+    sweep_twice(&app).await;
 
     let mut left: Vec<_> = app.pexip.rooms().into_iter().map(|room| room.name).collect();
     left.sort();
@@ -90,19 +90,19 @@ async fn a_room_is_old_only_if_both_clocks_say_so() {
     app.pexip.insert(handed_out(1, HOUR));
 
     ahead.set_ours(5 * HOUR);
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
     ahead.set_ours(0);
     app.pexip.traffic().set_clock_offset(5 * HOUR);
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
     assert_eq!(deletions(&app), 0);
 
     ahead.set_both(&app, 5 * HOUR);
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
     assert_eq!(deletions(&app), 1);
 }
 
 #[tokio::test]
-async fn a_room_that_somebody_is_in_is_left_alone() {
+async fn an_occupied_room_is_not_swept() {
     for occupy in [
         (|app: &TestApp| drop(app.pexip.join(&name(1), Role::Guest))) as fn(&TestApp),
         |app| drop(app.pexip.join(&name(1), Role::Chair)),
@@ -112,69 +112,69 @@ async fn a_room_that_somebody_is_in_is_left_alone() {
         app.pexip.insert(handed_out(1, 6 * HOUR));
         occupy(&app);
 
-        sweep_with_two_looks(&app).await;
+        sweep_twice(&app).await;
         assert_eq!(deletions(&app), 0);
 
         app.pexip.leave_all(&name(1));
-        sweep_with_two_looks(&app).await;
+        sweep_twice(&app).await;
         assert_eq!(deletions(&app), 1);
     }
 }
 
 #[tokio::test]
-async fn whoever_comes_in_while_other_rooms_are_swept_slowly_keeps_the_room() {
+async fn a_participant_who_joins_during_a_slow_sweep_keeps_the_room() {
     let slow_node = Ahead::default().builder().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30);
     let app = slow_node.set("REQUEST_DEADLINE_SECONDS", 60).start().await;
     let ids = [1, 2].map(|number| app.pexip.insert(handed_out(number, 6 * HOUR)));
     app.fill_pool().await;
-    two_looks_pass().await;
+    time_between_readings_passes().await;
     let slow = Fault::Slow(Duration::from_secs(12));
     app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, slow);
 
-    let somebody_comes_in = async {
-        eventually("the first is being swept", async || deletions(&app) == 1).await;
+    let participant_joins = async {
+        eventually("the first room is being swept", async || deletions(&app) == 1).await;
         let first = Matching::method(Method::DELETE).path_contains(format!("/{}/", ids[0]));
         let second = name(if app.pexip.traffic().count(&first) == 1 { 2 } else { 1 });
         app.pexip.join(&second, Role::Guest);
         time_passes(Duration::from_secs(13)).await;
         second
     };
-    let (second, ()) = tokio::join!(somebody_comes_in, app.fill_pool());
+    let (second, ()) = tokio::join!(participant_joins, app.fill_pool());
 
     assert_eq!(deletions(&app), 1);
     assert!(app.pexip.is_running(&second) && app.pexip.room(&second).is_some());
-    // What was seen of it before counts no longer: two looks again.
+    // The earlier reading is forgotten: two new ones are needed.
     app.pexip.leave_all(&second);
     app.fill_pool().await;
     assert_eq!(deletions(&app), 1);
 }
 
 #[tokio::test]
-async fn legs_that_pexip_dialled_out_itself_are_nobody() {
+async fn a_room_with_dialled_legs_only_is_empty() {
     let app = Ahead::default().builder().start().await;
     app.pexip.insert(handed_out(1, 6 * HOUR));
     app.pexip.dial_out_leg(&name(1));
 
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
 
     assert!(app.pexip.room(&name(1)).is_none());
 }
 
 #[tokio::test]
-async fn somebody_who_came_back_between_the_looks_keeps_the_room() {
+async fn a_participant_who_returns_between_the_readings_keeps_the_room() {
     let app = Ahead::default().builder().start().await;
     app.pexip.insert(handed_out(1, 6 * HOUR));
     app.fill_pool().await;
     app.pexip.join(&name(1), Role::Guest);
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
     app.pexip.leave_all(&name(1));
 
     app.fill_pool().await;
-    assert_eq!(deletions(&app), 0, "the first look is forgotten");
+    assert_eq!(deletions(&app), 0, "the first reading is forgotten");
 }
 
 #[tokio::test]
-async fn the_absolute_lifetime_ends_a_room_whoever_is_in_it() {
+async fn the_absolute_lifetime_ends_an_occupied_room() {
     let app = Ahead::default().builder().start().await;
     app.pexip.insert(handed_out(1, 13 * HOUR + 60));
     app.pexip.join(&name(1), Role::Guest);
@@ -195,27 +195,27 @@ async fn foreign_rooms_and_rooms_without_marks_are_never_swept() {
     app.pexip.insert(StoredRoom::named(name(2)).tagged(TAG).described("a note of an operator"));
 
     ahead.set_both(&app, 1000 * HOUR);
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
 
     assert_eq!(app.pexip.rooms().len(), 4);
 }
 
 #[tokio::test]
-async fn a_run_deletes_no_more_than_its_cap() {
+async fn a_run_stops_at_its_cap_of_deletions() {
     let app = Ahead::default().builder().set("SWEEP_MAX_DELETIONS", 3).start().await;
     for number in 0..8 {
         app.pexip.insert(handed_out(number, 6 * HOUR));
     }
 
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
     assert_eq!(app.pexip.rooms().len(), 5);
 
     app.fill_pool().await;
-    assert_eq!(app.pexip.rooms().len(), 2, "the others were seen empty twice by then");
+    assert_eq!(app.pexip.rooms().len(), 2, "the others were empty in two readings by then");
 }
 
 #[tokio::test]
-async fn each_room_is_read_once_more_just_before_it_is_deleted() {
+async fn each_room_is_read_again_before_it_is_deleted() {
     for change in [
         (|room: StoredRoom| room.tagged("https://id.gov.bc.ca/idcheck/another")) as fn(StoredRoom) -> StoredRoom,
         |room| room.described(mark("handed-out", 1)),
@@ -224,13 +224,13 @@ async fn each_room_is_read_once_more_just_before_it_is_deleted() {
         let app = Ahead::default().builder().start().await;
         let id = app.pexip.insert(handed_out(1, 6 * HOUR));
         app.fill_pool().await;
-        two_looks_pass().await;
-        // The list of the second run is still the old state; what is read by id is not.
-        let looked = Matching::any().path_contains("/status/v1/participant");
+        time_between_readings_passes().await;
+        // The list of the second run shows the old state, the read by id the new one.
+        let reading = Matching::any().path_contains("/status/v1/participant");
         app.pexip.traffic().clear();
-        app.pexip.traffic().inject(looked.clone(), Times::Once, Fault::Stall);
+        app.pexip.traffic().inject(reading.clone(), Times::Once, Fault::Stall);
         let changed = async {
-            eventually("the second look", async || app.pexip.traffic().count(&looked) == 1).await;
+            eventually("the second reading", async || app.pexip.traffic().count(&reading) == 1).await;
             let room = app.pexip.remove(&name(1)).expect("the room");
             app.pexip.insert(change(room).with_id(id));
             app.pexip.traffic().heal();
@@ -257,20 +257,20 @@ async fn long_lists_are_read_page_by_page() {
         StoredRoom::named("vbv-7zzzzzzzzzzzzzzzzzzzzzzzzz").tagged(TAG).described(mark("handed-out", 6 * HOUR)),
     );
 
-    sweep_with_two_looks(&app).await;
+    sweep_twice(&app).await;
 
     assert_eq!(app.pexip.rooms().len(), 1100);
 }
 
 #[tokio::test]
-async fn a_node_that_came_back_from_a_backup_is_neither_emptied_nor_trusted() {
+async fn after_a_restore_no_room_is_deleted_or_handed_out_twice() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 4).start().await;
     app.warm_up().await;
     let backup = app.pexip.rooms();
     let handed_out_before: Vec<_> =
         [app.create_room().await, app.create_room().await].map(|answer| answer.room()).into();
 
-    // Back comes the state before the hand-outs, with a foreign room where the next id would have been.
+    // The backup is from before the hand-outs. A foreign room then gets the id that the next room had.
     app.pexip.stop().await;
     let next = backup.iter().map(|room| room.id).max().unwrap_or(0) + 1;
     app.pexip.restore_backup(backup, next);
@@ -279,7 +279,7 @@ async fn a_node_that_came_back_from_a_backup_is_neither_emptied_nor_trusted() {
     app.pexip.restart().await;
 
     let mut names = handed_out_before;
-    eventually("the node is used again", async || app.create_room().await.status == 200).await;
+    eventually("the node is called again", async || app.create_room().await.status == 200).await;
     for _ in 0..3 {
         names.push(app.create_room().await.room());
     }

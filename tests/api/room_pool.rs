@@ -1,7 +1,7 @@
-//! What the pool promises when a step fails, is repeated, or is the last one that is done.
+//! Hand-outs whose steps fail, are repeated, or are the last one before a stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
@@ -19,12 +19,12 @@ fn tagging() -> Matching {
     Matching::method(Method::PATCH)
 }
 
-fn rooms_with_a_tag(app: &TestApp) -> usize {
+fn tagged_rooms(app: &TestApp) -> usize {
     app.pexip.rooms().iter().filter(|room| !room.tag.is_empty()).count()
 }
 
 #[tokio::test]
-async fn a_claim_that_somebody_else_has_won_costs_only_another_try() {
+async fn a_lost_claim_is_followed_by_another_try() {
     for (status, code) in [(404, "MessageNotFound"), (400, "PopReceiptMismatch")] {
         let app = TestApp::start().await;
         app.warm_up().await;
@@ -39,30 +39,30 @@ async fn a_claim_that_somebody_else_has_won_costs_only_another_try() {
 
         assert_eq!(answer.header("room-source"), "pool", "{answer:?}");
         assert_eq!(app.queue.traffic().count(&claim()), 2);
-        assert_eq!(rooms_with_a_tag(&app), 1, "the room that was not won has no tag");
+        assert_eq!(tagged_rooms(&app), 1, "the room of the lost claim has no tag");
     }
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_is_lost_is_asked_once_more_and_the_room_is_left_alone() {
+async fn a_claim_whose_answer_is_lost_is_repeated_and_its_room_is_abandoned() {
     let app = TestApp::start().await;
     app.warm_up().await;
     app.queue.traffic().inject(claim(), Times::Once, Fault::HangUpAfter);
 
     let answer = app.create_room().await;
 
-    // The first delete was done, so the second one found nothing: nobody can know whose it was.
+    // The first delete succeeded, so the second one found no message: the winner is unknown.
     assert_eq!(answer.status, 200, "{answer:?}");
     let claims: Vec<_> =
         app.queue.traffic().log().into_iter().filter(|exchange| exchange.method == Method::DELETE).collect();
     assert_eq!(claims.len(), 3);
     assert_eq!((&claims[0].path, &claims[0].query), (&claims[1].path, &claims[1].query), "the same receipt");
     assert_ne!(claims[1].path, claims[2].path);
-    assert_eq!(rooms_with_a_tag(&app), 1);
+    assert_eq!(tagged_rooms(&app), 1);
 }
 
 #[tokio::test]
-async fn a_claim_that_did_not_arrive_is_asked_once_more_and_won() {
+async fn a_claim_that_did_not_arrive_is_repeated_and_won() {
     let app = TestApp::start().await;
     app.warm_up().await;
     app.queue.traffic().inject(claim(), Times::Once, Fault::HangUpBefore);
@@ -72,7 +72,7 @@ async fn a_claim_that_did_not_arrive_is_asked_once_more_and_won() {
 }
 
 #[tokio::test]
-async fn a_tag_whose_answer_is_lost_is_written_again_into_the_same_room() {
+async fn a_tag_whose_answer_is_lost_is_written_to_the_same_room_again() {
     for fault in [Fault::HangUpAfter, Fault::HangUpBefore, Fault::StatusAfter(500), Fault::Status(503)] {
         let app = TestApp::start().await;
         app.warm_up().await;
@@ -83,7 +83,7 @@ async fn a_tag_whose_answer_is_lost_is_written_again_into_the_same_room() {
         assert_eq!(answer.header("room-source"), "pool", "{answer:?}");
         assert_eq!(app.pexip.traffic().count(&tagging()), 2);
         assert_eq!(app.pexip.room(&answer.room()).expect("the room").tag, TAG);
-        assert_eq!(rooms_with_a_tag(&app), 1);
+        assert_eq!(tagged_rooms(&app), 1);
         assert_eq!(app.queue.traffic().count(&claim()), 1);
     }
 }
@@ -117,7 +117,7 @@ async fn a_claimed_room_that_cannot_be_tagged_is_destroyed_and_no_other_is_tried
 }
 
 #[tokio::test]
-async fn a_room_that_vanished_before_its_tag_costs_only_another_try() {
+async fn a_room_deleted_before_its_tag_is_followed_by_another_try() {
     let app = TestApp::start().await;
     app.warm_up().await;
     app.pexip.traffic().inject(tagging(), Times::Once, Fault::Status(404));
@@ -129,7 +129,7 @@ async fn a_room_that_vanished_before_its_tag_costs_only_another_try() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_down_costs_no_more_rooms_than_were_checked_before() {
+async fn while_the_node_is_down_only_rooms_checked_before_are_claimed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 8).start().await;
     app.warm_up().await;
     app.pexip.stop().await;
@@ -144,14 +144,14 @@ async fn a_node_that_is_down_costs_no_more_rooms_than_were_checked_before() {
 }
 
 #[tokio::test]
-async fn a_refused_account_costs_no_more_rooms_than_were_checked_before() {
+async fn while_the_account_is_refused_only_rooms_checked_before_are_claimed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 8).start().await;
     app.warm_up().await;
     app.pexip.set_password("changed-by-an-operator");
 
     app.create_room().await.assert_problem(502, "pexip_refused");
     for _ in 0..9 {
-        // By and by the breaker opens, and the node is left alone.
+        // At some point the circuit breaker opens, and the node is not called.
         let answer = app.create_room().await;
         assert!([502, 503].contains(&answer.status.as_u16()), "{answer:?}");
     }
@@ -171,14 +171,14 @@ async fn the_room_of_a_caller_who_hangs_up_is_destroyed() {
 
     assert!(gone.is_err_and(|error| error.is_timeout()));
     eventually("the tagged room is deleted", async || {
-        app.pexip.traffic().count(&Matching::method(Method::DELETE)) == 1 && rooms_with_a_tag(&app) == 0
+        app.pexip.traffic().count(&Matching::method(Method::DELETE)) == 1 && tagged_rooms(&app) == 0
     })
     .await;
     eventually("the pool is full again", async || app.queue.messages(POOL_QUEUE).len() == 4).await;
 }
 
 #[tokio::test]
-async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
+async fn a_created_room_that_is_not_found_is_destroyed_once() {
     let nothing =
         r#"{"meta": {"limit": 100, "next": null, "offset": 0, "previous": null, "total_count": 0}, "objects": []}"#;
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
@@ -189,13 +189,13 @@ async fn a_room_that_was_made_and_is_not_found_is_destroyed_once() {
 
         app.create_room().await.assert_problem(503, "no_room");
 
-        eventually("it is gone", async || app.pexip.rooms().is_empty()).await;
+        eventually("the room is deleted", async || app.pexip.rooms().is_empty()).await;
         let destroyed = program.events().iter().filter(|event| event["event"] == "room_destroyed").count();
         assert_eq!(destroyed, 1);
     }
 }
 
-/// A name, and a room of it that is somebody's for so much longer.
+/// A room that may be handed out for the next `seconds`, and its name.
 fn room_ready_for(seconds: i64) -> (&'static str, StoredRoom) {
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
     let until = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
@@ -210,41 +210,41 @@ async fn a_room_that_could_expire_before_its_tag_is_not_handed_out() {
         let (name, room) = room_ready_for(seconds);
         app.pool_holds(room);
 
-        assert_eq!(app.create_room().await.room() == name, is_used, "{seconds} s before its end");
+        assert_eq!(app.create_room().await.room() == name, is_used, "{seconds} s before it expires");
     }
 }
 
 #[tokio::test]
-async fn a_room_that_has_come_near_its_end_in_the_stash_is_not_claimed() {
-    let hurried = Arc::new(AtomicU64::new(0));
-    let offset = Arc::clone(&hurried);
+async fn a_prefetched_room_that_is_about_to_expire_is_not_claimed() {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let offset = Arc::clone(&ahead);
     let clock = move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed));
     let app = TestApp::with().set("POOL_TARGET_SIZE", 1).clock(clock).start().await;
     let (name, room) = room_ready_for(60);
     app.pool_holds(room);
     app.warm_up().await;
 
-    hurried.store(35, Ordering::Relaxed);
+    ahead.store(35, Ordering::Relaxed);
     let answer = app.create_room().await;
 
     assert_ne!(answer.room(), name);
-    assert_eq!(app.queue.traffic().count(&claim()), 0, "its message is left to expire");
+    assert_eq!(app.queue.traffic().count(&claim()), 0, "its message expires by itself");
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_is_not_used() {
+async fn a_room_whose_lease_has_ended_is_not_claimed() {
     let app = TestApp::with().set("POOL_LEASE_SECONDS", 2).start().await;
     app.warm_up().await;
     let receives = Matching::method(Method::GET).path_contains("/messages");
     app.queue.traffic().inject(receives, Times::Always, Fault::Status(500));
 
-    eventually("the queue gives it to others", async || {
+    eventually("other receivers can get the message", async || {
         app.queue.messages(POOL_QUEUE).iter().all(|message| message.visible)
     })
     .await;
 
     assert_eq!(app.create_room().await.header("room-source"), "direct");
-    assert_eq!(app.queue.traffic().count(&claim()), 0, "it may be another instance's by now");
+    assert_eq!(app.queue.traffic().count(&claim()), 0, "another instance may have claimed it");
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn each_room_taken_is_replaced_by_one() {
 }
 
 #[tokio::test]
-async fn new_rooms_are_hidden_until_they_are_replicated_and_vanish_with_their_mark() {
+async fn messages_are_hidden_until_replication_and_expire_with_the_mark() {
     let app = TestApp::with().set("POOL_READY_DELAY_SECONDS", 90).set("POOL_ROOM_MAX_AGE_SECONDS", 3600).start().await;
     app.fill_pool().await;
 
@@ -276,7 +276,7 @@ async fn new_rooms_are_hidden_until_they_are_replicated_and_vanish_with_their_ma
 }
 
 #[tokio::test]
-async fn refill_stops_at_the_most_rooms_and_hand_outs_at_twice_that() {
+async fn refill_stops_at_max_rooms_and_hand_outs_at_twice_that() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 2).set("POOL_MAX_ROOMS", 2).start().await;
     app.fill_pool().await;
 
@@ -290,5 +290,28 @@ async fn refill_stops_at_the_most_rooms_and_hand_outs_at_twice_that() {
     app.create_room().await.assert_problem(503, "no_room");
 
     app.pexip.remove(&rooms[0].name);
-    assert_eq!(app.create_room().await.status, 200, "a room has ended elsewhere");
+    assert_eq!(app.create_room().await.status, 200, "another instance ended a room");
+}
+
+/// The clock is what a test can make panic inside the fill loop, which reads it at each pass.
+#[tokio::test]
+async fn creates_survive_a_panic_in_the_fill_loop() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let fuse = Arc::clone(&panics);
+    let clock = move || {
+        assert!(!fuse.swap(false, Ordering::SeqCst), "a panic that the test asks for");
+        SystemTime::now()
+    };
+    let app = TestApp::with().set("POOL_LEASE_SECONDS", 2).clock(clock).start().await;
+    app.warm_up().await;
+
+    panics.store(true, Ordering::SeqCst);
+    eventually("the fill loop panics", async || !panics.load(Ordering::SeqCst)).await;
+
+    eventually("rooms are prefetched again", async || {
+        let answer = app.create_room().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("room-source") == "pool"
+    })
+    .await;
 }

@@ -4,7 +4,7 @@ use crate::promises::Promise;
 use crate::protocol::{Protocol, Restore, Wrong};
 use crate::queue::{Delete, Holder};
 use crate::step::{Call, RequestStep, Step};
-use crate::world::{Age, Attempt, Citizen, End, Id, Instance, Phase, ReadyRoom, Room, Stash, World};
+use crate::world::{Age, Attempt, Citizen, End, Id, Instance, Phase, Prefetch, ReadyRoom, Room, World};
 
 use RequestStep as S;
 
@@ -65,7 +65,7 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
             world.request_mut(citizen).at = instance;
             Some(Phase::Waiting)
         }
-        (Phase::Waiting, S::Takes) => take_from_stash(protocol, world, citizen),
+        (Phase::Waiting, S::Takes) => take_prefetched(protocol, world, citizen),
         (Phase::Waiting, S::MakesDirect(call)) => make_direct(protocol, world, citizen, call),
         (Phase::Waiting, S::Fails) => Some(Phase::Failed),
         (Phase::Claiming(ready, attempt), S::Claims(call)) => {
@@ -118,17 +118,17 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
     true
 }
 
-/// The room in the stash, if by all that is known here it can be claimed: the delete is on its way. Whether our own
+/// The room in the prefetch, if by all that is known here it can be claimed: the delete is on its way. Whether our own
 /// clock says that the lease still runs is left open, for only the queue's word counts. What is given back before the
 /// delete goes out is as if it had never been taken.
-fn take_from_stash(protocol: &Protocol, world: &mut World, citizen: Citizen) -> Option<Phase> {
+fn take_prefetched(protocol: &Protocol, world: &mut World, citizen: Citizen) -> Option<Phase> {
     let at = world.request(citizen).at;
-    let Stash::Ready(ready) = world.stash(at) else { return None };
+    let Prefetch::Ready(ready) = world.prefetch(at) else { return None };
     if !ready.fresh {
         return None;
     }
-    *world.stash_mut(at) = Stash::Empty;
-    world.queue.pass(ready.ticket, Holder::Stash(at), Holder::Request(citizen));
+    *world.prefetch_mut(at) = Prefetch::Empty;
+    world.queue.pass(ready.ticket, Holder::Prefetch(at), Holder::Request(citizen));
     Some(if protocol.does(Wrong::TagBeforeClaim) {
         Phase::Tagging(ready)
     } else {

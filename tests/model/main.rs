@@ -31,11 +31,11 @@
 mod hand_out;
 mod node;
 mod outside;
+mod prefetch;
 mod promises;
 mod protocol;
 mod queue;
 mod search;
-mod stash;
 mod step;
 mod upkeep;
 mod world;
@@ -131,8 +131,8 @@ fn a_tag_without_the_time_of_the_hand_out_leaves_a_room_for_ever() {
 }
 
 #[test]
-fn a_stash_trusted_after_a_restore_mixes_up_two_citizens() {
-    breaks(RIGHT_CITIZEN, Wrong::StashTrusted, Scope::RESTORE);
+fn a_prefetch_trusted_after_a_restore_mixes_up_two_citizens() {
+    breaks(RIGHT_CITIZEN, Wrong::PrefetchTrusted, Scope::RESTORE);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::protocol::{Backup, Protocol, Restore, Wrong};
 use crate::queue::Holder;
 use crate::step::{OutsideStep, Step};
 use crate::world::{Age, Phase, Presence, Provision, Room, Sweep, World};
-use crate::{hand_out, stash, upkeep};
+use crate::{hand_out, prefetch, upkeep};
 
 use OutsideStep as S;
 
@@ -76,10 +76,10 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
         }
         S::Crash(instance) => {
             world.crashes_to_come -= 1;
-            let stashed = stash::forget(world, instance);
+            let prefetched = prefetch::forget(world, instance);
             let handing_out = hand_out::crash(world, instance);
             let keeping_up = upkeep::crash(world, instance);
-            stashed || handing_out || keeping_up
+            prefetched || handing_out || keeping_up
         }
         S::Backup => {
             world.backup = Some(world.node);
@@ -102,8 +102,8 @@ fn margin_passes(protocol: &Protocol, world: &mut World, room: Room) -> bool {
         return false;
     }
     for instance in 0..protocol.scope.instances {
-        if world.stash(instance).ticket().is_some_and(|ticket| ticket.room == room) {
-            stash::forget(world, instance);
+        if world.prefetch(instance).ticket().is_some_and(|ticket| ticket.room == room) {
+            prefetch::forget(world, instance);
         }
     }
     for request in &mut world.requests {
@@ -127,7 +127,7 @@ fn restore(protocol: &Protocol, world: &mut World) -> bool {
     world.node = node;
     world.restored = true;
     hand_out::node_came_back(protocol, world);
-    stash::node_came_back(protocol, world);
+    prefetch::node_came_back(protocol, world);
     true
 }
 

@@ -2,7 +2,7 @@ use stateright::{Model, Property};
 
 use crate::step::Step;
 use crate::world::World;
-use crate::{hand_out, outside, promises, stash, upkeep};
+use crate::{hand_out, outside, prefetch, promises, upkeep};
 
 /// However many.
 pub(crate) const ANY: u8 = u8::MAX;
@@ -100,7 +100,7 @@ pub(crate) enum Wrong {
     /// The tag is written without the time of the hand-out.
     TagWithoutMark,
     /// Rooms seen before the node's trouble are claimed without another look.
-    StashTrusted,
+    PrefetchTrusted,
     /// The tag is written by the id that was read before the node's trouble, without another look.
     TagWithoutLook,
     /// A destroyed room is deleted by its id, without another look.
@@ -133,7 +133,7 @@ impl Protocol {
         }
         let taken = match step {
             Step::Request(citizen, step) => hand_out::take(self, &mut next, citizen, step),
-            Step::Stash(instance, step) => stash::take(self, &mut next, instance, step),
+            Step::Prefetch(instance, step) => prefetch::take(self, &mut next, instance, step),
             Step::Upkeep(step) => upkeep::take(self, &mut next, step),
             Step::Outside(step) => outside::take(self, &mut next, step),
         };
@@ -151,7 +151,7 @@ impl Model for Protocol {
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         hand_out::offer(self, world, steps);
-        stash::offer(self, world, steps);
+        prefetch::offer(self, world, steps);
         upkeep::offer(self, world, steps);
         outside::offer(self, world, steps);
     }

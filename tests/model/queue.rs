@@ -28,7 +28,7 @@ pub(crate) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     Nobody,
-    Stash(Instance),
+    Prefetch(Instance),
     Request(Citizen),
     /// A delete with the latest receipt is still on its way; nobody waits for it.
     LateClaim,

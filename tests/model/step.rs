@@ -6,7 +6,7 @@ use crate::world::{Citizen, Id, Instance, Room};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Request(Citizen, RequestStep),
-    Stash(Instance, StashStep),
+    Prefetch(Instance, PrefetchStep),
     Upkeep(UpkeepStep),
     Outside(OutsideStep),
 }
@@ -26,7 +26,7 @@ impl Step {
             | Self::Upkeep(UpkeepStep::Posts(_, call) | UpkeepStep::Puts(_, call) | UpkeepStep::SweepDeletes(call)) => {
                 call != Call::Answered
             }
-            Self::Request(..) | Self::Stash(..) | Self::Upkeep(_) | Self::Outside(_) => false,
+            Self::Request(..) | Self::Prefetch(..) | Self::Upkeep(_) | Self::Outside(_) => false,
         }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) enum Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestStep {
     Arrives(Instance),
-    /// Takes the room in the instance's stash, to claim it.
+    /// Takes the room in the instance's prefetch, to claim it.
     Takes,
     Claims(Call),
     /// Reads the room by its id once more, before the tag is written on a node that was in trouble.
@@ -69,7 +69,7 @@ pub(crate) enum RequestStep {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StashStep {
+pub(crate) enum PrefetchStep {
     Receives(Ticket),
     /// The lease ran out by the instance's own clock.
     Forgets,

@@ -25,7 +25,7 @@ pub(crate) struct World {
     pub(crate) foreign_rooms_to_come: u8,
     pub(crate) queue: Queue,
     pub(crate) lives: [Life; ROOMS],
-    pub(crate) stashes: [Stash; INSTANCES],
+    pub(crate) prefetches: [Prefetch; INSTANCES],
     pub(crate) requests: [Request; CITIZENS],
     pub(crate) sweep: Sweep,
     pub(crate) faults_to_come: u8,
@@ -101,14 +101,14 @@ pub(crate) struct ReadyRoom {
 
 /// The room that an instance keeps leased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Stash {
+pub(crate) enum Prefetch {
     #[default]
     Empty,
     Unchecked(Ticket),
     Ready(ReadyRoom),
 }
 
-impl Stash {
+impl Prefetch {
     pub(crate) fn ticket(self) -> Option<Ticket> {
         match self {
             Self::Empty => None,
@@ -229,7 +229,7 @@ impl World {
             foreign_rooms_to_come: scope.foreign_rooms,
             queue: Queue::default(),
             lives: Default::default(),
-            stashes: Default::default(),
+            prefetches: Default::default(),
             requests: Default::default(),
             sweep: Sweep::default(),
             faults_to_come: scope.faults,
@@ -261,12 +261,12 @@ impl World {
         &mut self.lives[usize::from(room)]
     }
 
-    pub(crate) fn stash(&self, instance: Instance) -> Stash {
-        self.stashes[usize::from(instance)]
+    pub(crate) fn prefetch(&self, instance: Instance) -> Prefetch {
+        self.prefetches[usize::from(instance)]
     }
 
-    pub(crate) fn stash_mut(&mut self, instance: Instance) -> &mut Stash {
-        &mut self.stashes[usize::from(instance)]
+    pub(crate) fn prefetch_mut(&mut self, instance: Instance) -> &mut Prefetch {
+        &mut self.prefetches[usize::from(instance)]
     }
 
     pub(crate) fn request(&self, citizen: Citizen) -> &Request {

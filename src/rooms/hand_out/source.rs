@@ -53,3 +53,34 @@ pub(super) fn choose_source(config: &PoolConfig, previous: Option<NothingGiven>)
         Some(NothingGiven::Final(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigParts;
+
+    fn choose(target: &str, when_empty: &str, previous: Option<NothingGiven>) -> Result<Source, TakeRoomError> {
+        let settings = [("POOL_TARGET_SIZE", target), ("POOL_EMPTY", when_empty)];
+        let find = |name: &str| settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.into());
+        choose_source(&ConfigParts::read(find).pool.expect("the settings are valid"), previous)
+    }
+
+    #[test]
+    fn a_direct_room_replaces_a_ready_one_if_that_is_allowed() {
+        assert!(matches!(choose("4", "direct", None), Ok(Source::Pool)));
+        assert!(matches!(choose("0", "direct", None), Ok(Source::Direct)));
+        for nothing_given in [|| NothingGiven::PoolEmpty, || NothingGiven::QueueFailed] {
+            assert!(matches!(choose("4", "direct", Some(nothing_given())), Ok(Source::Direct)));
+            let refused = choose("4", "refuse", Some(nothing_given()));
+            assert!(matches!(refused, Err(TakeRoomError::NoRoom(NoRoom::Refused))));
+        }
+    }
+
+    #[test]
+    fn no_source_is_tried_after_a_failed_direct_create_or_a_final_error() {
+        let too_many = choose("4", "direct", Some(NothingGiven::DirectFailed(NoRoom::TooManyDirect)));
+        assert!(matches!(too_many, Err(TakeRoomError::NoRoom(NoRoom::TooManyDirect))));
+        let saturated = choose("4", "direct", Some(PexipError::Saturated.into()));
+        assert!(matches!(saturated, Err(TakeRoomError::Pexip(PexipError::Saturated))));
+    }
+}

@@ -216,3 +216,45 @@ fn warn_unless_suspended(error: &QueueError) {
         warn!(%error, "no messages could be received");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::ConfigParts;
+    use crate::domain::{Clock, RoomNamePrefix};
+    use crate::outbound::client_builder;
+
+    /// A client of a node that is not there. Makes no call in these tests.
+    fn pexip() -> PexipClient {
+        let settings = [
+            ("PEXIP_MANAGEMENT_URL", "https://pexip.invalid"),
+            ("PEXIP_USERNAME", "maxconf"),
+            ("PEXIP_PASSWORD", "of no node"),
+        ];
+        let find = |name: &str| settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.into());
+        let config = ConfigParts::read(find).pexip.expect("the settings are valid");
+        let http = client_builder(Duration::from_secs(1)).build().expect("the client has no faulty option");
+        PexipClient::new(&config, RoomNamePrefix::parse("vbv-").expect("a valid prefix"), http)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_panics_answers_waiting_requests_and_new_ones_do_not_wait() {
+        let prefetch = Arc::new(Prefetch::new(&pexip(), &Clock::system(), 1, Duration::from_secs(10)));
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(10);
+        let panics = async {
+            let _running = Running::begin(&prefetch);
+            sleep(Duration::from_millis(1)).await;
+            assert!(!prefetch.has_waiters(), "the panic that this test asks for");
+        };
+
+        let run = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        let (waiting, run) = tokio::join!(prefetch.take(deadline), run);
+        let new = prefetch.take(deadline).await;
+
+        assert!(run.is_err() && matches!((waiting, new), (Err(NoReadyRoom::Empty), Err(NoReadyRoom::Empty))));
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+}

@@ -1,4 +1,4 @@
-//! What becomes of the rooms whose conference is said to have ended.
+//! Rooms whose conference is reported to have ended.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{conference_ended, hints, name, receiver, report};
-use crate::support::{POOL_QUEUE, TAG, TestApp, eventually, time_passes, time_passes_until, two_looks_pass};
+use crate::support::{
+    POOL_QUEUE, TAG, TestApp, eventually, time_between_readings_passes, time_passes, time_passes_until,
+};
 
 fn handed_out(number: usize) -> StoredRoom {
     let now = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
@@ -20,17 +22,17 @@ fn deletions(app: &TestApp) -> usize {
     app.pexip.traffic().count(&Matching::method(Method::DELETE))
 }
 
-/// Looks at who is in which room.
-fn looks(app: &TestApp) -> usize {
+/// Readings of who is in which room.
+fn readings(app: &TestApp) -> usize {
     app.pexip.traffic().count(&Matching::method(Method::GET).path_contains("/status/v1/participant/"))
 }
 
-/// Waits until the rooms that are due were looked at for the first time.
-async fn first_look(app: &TestApp) {
-    let before = looks(app);
+/// Waits for the first reading about the rooms that are due.
+async fn first_reading(app: &TestApp) {
+    let before = readings(app);
     app.run_maintenance().await;
-    // The run looks too, for its sweep.
-    eventually("the rooms are looked at", async || looks(app) >= before + 2 && is_answered(app)).await;
+    // The run takes one reading for its sweep.
+    eventually("presence is read", async || readings(app) >= before + 2 && is_answered(app)).await;
 }
 
 fn is_answered(app: &TestApp) -> bool {
@@ -38,19 +40,19 @@ fn is_answered(app: &TestApp) -> bool {
 }
 
 async fn settled(app: &TestApp) {
-    time_passes_until("nothing is left to look at", app, async || hints(app).is_empty()).await;
+    time_passes_until("no hint is left", app, async || hints(app).is_empty()).await;
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_is_in_is_deleted_at_the_second_look_whoever_told_how_often() {
+async fn an_empty_room_is_deleted_at_the_second_reading_however_often_it_was_reported() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     for seq in [9, 4, 4] {
         report(&app, &conference_ended(&name(1), seq)).await;
     }
 
-    first_look(&app).await;
-    assert_eq!(deletions(&app), 0, "one look is not enough");
+    first_reading(&app).await;
+    assert_eq!(deletions(&app), 0, "one reading is not enough");
 
     settled(&app).await;
     assert_eq!(deletions(&app), 1);
@@ -58,24 +60,24 @@ async fn a_room_that_nobody_is_in_is_deleted_at_the_second_look_whoever_told_how
 }
 
 #[tokio::test]
-async fn nothing_happens_before_the_grace_is_over() {
+async fn a_room_is_kept_during_its_grace_period() {
     let app = receiver().set("ROOM_END_GRACE_SECONDS", 300).start().await;
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
     app.run_maintenance().await;
-    two_looks_pass().await;
+    time_between_readings_passes().await;
     app.run_maintenance().await;
     assert_eq!((deletions(&app), hints(&app).len()), (0, 1));
 
     app.queue.advance(Duration::from_secs(301));
-    first_look(&app).await;
+    first_reading(&app).await;
     settled(&app).await;
     assert_eq!(deletions(&app), 1);
 }
 
 #[tokio::test]
-async fn a_room_that_somebody_is_in_outlives_every_event() {
+async fn an_occupied_room_outlives_every_event() {
     for occupy in [
         (|app: &TestApp| drop(app.pexip.join(&name(1), Role::Guest))) as fn(&TestApp),
         |app| drop(app.pexip.join(&name(1), Role::Chair)),
@@ -86,21 +88,21 @@ async fn a_room_that_somebody_is_in_outlives_every_event() {
         occupy(&app);
         report(&app, &conference_ended(&name(1), 1)).await;
 
-        first_look(&app).await;
+        first_reading(&app).await;
         settled(&app).await;
-        two_looks_pass().await;
+        time_between_readings_passes().await;
 
         assert!(app.pexip.is_running(&name(1)) && app.pexip.room(&name(1)).is_some());
     }
 }
 
 #[tokio::test]
-async fn whoever_comes_back_between_the_looks_keeps_the_room() {
+async fn a_participant_who_returns_between_the_readings_keeps_the_room() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_look(&app).await;
+    first_reading(&app).await;
     app.pexip.join(&name(1), Role::Guest);
 
     settled(&app).await;
@@ -108,28 +110,28 @@ async fn whoever_comes_back_between_the_looks_keeps_the_room() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_while_others_are_ended_slowly_keeps_the_room() {
+async fn a_participant_who_returns_while_other_rooms_are_ended_keeps_the_room() {
     let slow_node = receiver().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30).set("REQUEST_DEADLINE_SECONDS", 60);
     let app = slow_node.start().await;
     for number in 1..=2 {
         app.pexip.insert(handed_out(number));
         report(&app, &conference_ended(&name(number), number)).await;
     }
-    first_look(&app).await;
+    first_reading(&app).await;
     let slow = Fault::Slow(Duration::from_secs(20));
     app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, slow);
-    two_looks_pass().await;
-    eventually("the first is being ended", async || deletions(&app) == 1).await;
+    time_between_readings_passes().await;
+    eventually("the first room is being ended", async || deletions(&app) == 1).await;
     app.pexip.join(&name(2), Role::Guest);
     time_passes(Duration::from_secs(21)).await;
-    eventually("the first is ended", async || app.pexip.room(&name(1)).is_none()).await;
+    eventually("the first room is ended", async || app.pexip.room(&name(1)).is_none()).await;
 
     settled(&app).await;
     assert!(app.pexip.is_running(&name(2)) && app.pexip.room(&name(2)).is_some());
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_be_ended_keeps_none_behind_it() {
+async fn a_room_that_cannot_be_ended_blocks_no_other_room() {
     let app = receiver().start().await;
     for number in 1..=5 {
         app.pexip.insert(handed_out(number));
@@ -138,23 +140,23 @@ async fn a_room_that_cannot_be_ended_keeps_none_behind_it() {
     let refused = Matching::method(Method::DELETE);
     app.pexip.traffic().inject(refused, Times::Once, Fault::Status(400));
 
-    first_look(&app).await;
-    two_looks_pass().await;
+    first_reading(&app).await;
+    time_between_readings_passes().await;
 
-    eventually("each is tried once", async || deletions(&app) == 5 && is_answered(&app)).await;
+    eventually("each room is tried once", async || deletions(&app) == 5 && is_answered(&app)).await;
     assert_eq!(app.pexip.rooms().len(), 1);
     settled(&app).await;
-    assert_eq!(app.pexip.rooms().len(), 0, "and that one at its next turn");
+    assert_eq!(app.pexip.rooms().len(), 0, "the remaining room is ended when its message is received again");
 }
 
 #[tokio::test]
-async fn legs_that_pexip_dialled_out_keep_no_room_and_are_disconnected_with_it() {
+async fn a_room_with_dialled_legs_only_is_ended_and_they_are_disconnected() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     app.pexip.dial_out_leg(&name(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_look(&app).await;
+    first_reading(&app).await;
 
     settled(&app).await;
     assert!(app.pexip.room(&name(1)).is_none());
@@ -162,7 +164,7 @@ async fn legs_that_pexip_dialled_out_keep_no_room_and_are_disconnected_with_it()
 }
 
 #[tokio::test]
-async fn an_event_ends_no_room_of_the_pool_and_none_that_is_gone() {
+async fn an_event_ends_no_ready_room_and_no_missing_room() {
     let app = receiver().start().await;
     app.pexip.insert(StoredRoom::named(name(1)).described("ready-until=2100-01-01T00:00:00Z"));
     for number in 1..=2 {
@@ -175,12 +177,12 @@ async fn an_event_ends_no_room_of_the_pool_and_none_that_is_gone() {
 }
 
 #[tokio::test]
-async fn an_id_that_a_restored_node_gave_to_another_room_ends_nothing() {
+async fn an_id_that_a_restored_node_assigned_again_ends_no_room() {
     let app = receiver().start().await;
     let id = app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_look(&app).await;
+    first_reading(&app).await;
     app.pexip.restore_backup(vec![handed_out(2).with_id(id)], id + 1);
 
     settled(&app).await;
@@ -189,12 +191,12 @@ async fn an_id_that_a_restored_node_gave_to_another_room_ends_nothing() {
 }
 
 #[tokio::test]
-async fn idims_delete_in_between_is_no_trouble() {
+async fn a_delete_between_the_readings_is_harmless() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_look(&app).await;
+    first_reading(&app).await;
     assert_eq!(app.delete_room(&name(1)).await.status, 204);
 
     settled(&app).await;
@@ -202,16 +204,16 @@ async fn idims_delete_in_between_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn what_an_instance_could_not_bring_to_an_end_is_done_once_its_lease_has_run_out() {
+async fn an_event_that_could_not_be_processed_is_processed_after_its_lease() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
-    first_look(&app).await;
+    first_reading(&app).await;
     let calls = || app.pexip.traffic().log().len();
     let before = calls();
     app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::HangUpBefore);
-    time_passes_until("it has tried", &app, async || calls() > before).await;
-    assert_eq!(hints(&app), [name(1)], "the hint is still there");
+    time_passes_until("processing was tried", &app, async || calls() > before).await;
+    assert_eq!(hints(&app), [name(1)], "the hint is kept");
 
     app.pexip.traffic().heal();
     app.pexip.traffic().clear();
@@ -220,7 +222,7 @@ async fn what_an_instance_could_not_bring_to_an_end_is_done_once_its_lease_has_r
 }
 
 #[tokio::test]
-async fn a_flood_of_events_deletes_nothing_that_is_in_use_and_leaves_the_pool_alone() {
+async fn a_flood_of_events_ends_no_room_in_use_and_no_ready_room() {
     let app = receiver().set("POOL_TARGET_SIZE", 2).start().await;
     app.fill_pool().await;
     app.pexip.insert(handed_out(1));
@@ -228,7 +230,7 @@ async fn a_flood_of_events_deletes_nothing_that_is_in_use_and_leaves_the_pool_al
     let flood = |seq: usize| {
         let app = &app;
         async move {
-            // Made up, real, and the real one's again.
+            // Even: a room that does not exist. Odd: the real one, repeatedly.
             let room = if seq.is_multiple_of(2) { name(seq) } else { name(1) };
             assert_eq!(report(app, &conference_ended(&room, seq)).await.status, 204);
         }
@@ -244,7 +246,7 @@ async fn a_flood_of_events_deletes_nothing_that_is_in_use_and_leaves_the_pool_al
 }
 
 #[tokio::test]
-async fn calls_that_go_on_without_their_room_are_ended_but_not_all_that_a_backup_has_lost() {
+async fn conferences_without_a_room_are_disconnected_unless_there_are_many() {
     let app = receiver().start().await;
     let lose = |number: usize| {
         app.pexip.insert(handed_out(number));

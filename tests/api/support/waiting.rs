@@ -28,8 +28,8 @@ pub(crate) async fn time_passes(duration: Duration) {
     tokio::time::resume();
 }
 
-/// Lets as much of the runtime's time pass as lies between a sweep's two looks at a room.
-pub(crate) async fn two_looks_pass() {
+/// Advances the runtime's time by what lies between the two presence readings of a room.
+pub(crate) async fn time_between_readings_passes() {
     time_passes(Duration::from_secs(31)).await;
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl Asyn
             return;
         }
         if app.is_in_this_process() {
-            two_looks_pass().await;
+            time_between_readings_passes().await;
             app.queue.advance(Duration::from_secs(31));
         } else {
             app.maintain().await;

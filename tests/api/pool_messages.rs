@@ -1,4 +1,4 @@
-//! What may stand in the queue beside good tickets: dead ones, doubled ones, ones in base64, junk.
+//! Unusual messages in the queue: dead, duplicate, in base64, poison.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use crate::support::{POOL_QUEUE, TestApp, eventually};
 
 #[tokio::test]
-async fn a_room_with_a_tag_is_never_handed_out_and_its_ticket_is_dropped() {
+async fn a_tagged_room_is_never_handed_out_and_its_message_is_deleted() {
     let app = TestApp::start().await;
     let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
     app.pool_holds(
@@ -18,14 +18,14 @@ async fn a_room_with_a_tag_is_never_handed_out_and_its_ticket_is_dropped() {
 
     assert_ne!(answer.room(), name);
     assert_eq!(app.pexip.room(name).expect("the room").tag, "https://id.gov.bc.ca/idcheck/another");
-    eventually("the ticket is gone", async || {
+    eventually("the message is deleted", async || {
         app.queue.messages(POOL_QUEUE).iter().all(|message| message.text != name)
     })
     .await;
 }
 
 #[tokio::test]
-async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
+async fn messages_of_missing_rooms_are_deleted_at_a_limited_rate() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 20).start().await;
     for number in 0..15 {
         app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"));
@@ -34,7 +34,7 @@ async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
     app.pool_holds(room);
 
     assert_eq!(app.create_room().await.status, 200);
-    eventually("the dead tickets were looked at", async || {
+    eventually("the dead messages were received", async || {
         let messages = app.queue.messages(POOL_QUEUE);
         messages.iter().all(|message| message.dequeue_count > 0)
     })
@@ -46,7 +46,7 @@ async fn tickets_of_rooms_that_are_gone_are_dropped_but_only_some_per_minute() {
 }
 
 #[tokio::test]
-async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
+async fn a_poison_message_is_set_aside_after_five_receives() {
     let app = TestApp::with().set("POOL_LEASE_SECONDS", 3).start().await;
     let junk = ["junk", "", "{\"room\":1}", "boardroom", "edge-01jd5p3xk8qqqqqqqqqqqqqqqq"];
     for text in junk {
@@ -60,7 +60,7 @@ async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
     assert_eq!(left().count(), 5);
 
     let poison = format!("{POOL_QUEUE}-poison");
-    eventually("all of it is put aside", async || {
+    eventually("all poison messages are set aside", async || {
         app.queue.advance(Duration::from_secs(3));
         app.create_room().await;
         app.queue.messages(&poison).len() == 5
@@ -75,14 +75,14 @@ async fn junk_in_the_queue_is_left_alone_until_it_was_received_five_times() {
 }
 
 #[tokio::test]
-async fn junk_that_cannot_be_put_aside_keeps_nobody_waiting() {
-    // Less than a call to the queue may take.
-    let hasty = TestApp::with().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).set("REQUEST_DEADLINE_SECONDS", 4);
-    let app = hasty.set("POOL_LEASE_SECONDS", 3).start().await;
+async fn a_poison_message_that_cannot_be_set_aside_delays_no_request() {
+    // The deadline is shorter than a call to the queue may take.
+    let short_deadline = TestApp::with().set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).set("REQUEST_DEADLINE_SECONDS", 4);
+    let app = short_deadline.set("POOL_LEASE_SECONDS", 3).start().await;
     let aside = Matching::any().path_contains("-poison");
     app.queue.traffic().inject(aside.clone(), Times::Always, Fault::Stall);
     app.queue.put(POOL_QUEUE, "junk");
-    eventually("the junk is being put aside", async || {
+    eventually("the poison message is being set aside", async || {
         app.queue.advance(Duration::from_secs(3));
         assert_eq!(app.create_room().await.status, 200);
         app.queue.traffic().count(&aside) > 0
@@ -98,7 +98,7 @@ async fn junk_that_cannot_be_put_aside_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_name_in_base64_is_a_ticket_too() {
+async fn a_room_name_in_base64_is_accepted() {
     use base64::Engine;
 
     let app = TestApp::start().await;
@@ -110,7 +110,7 @@ async fn a_name_in_base64_is_a_ticket_too() {
 }
 
 #[tokio::test]
-async fn two_tickets_with_one_name_give_the_room_once() {
+async fn two_messages_with_one_name_give_the_room_once() {
     let app = TestApp::with().set("POOL_PREFETCH", 2).start().await;
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
     app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321"));
