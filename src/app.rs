@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::FromRef;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::caller_rates::CallerRates;
 use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
 use crate::domain::Clock;
-use crate::domain::{RoomNamePrefix, TagRule};
+use crate::domain::RoomNamePrefix;
+use crate::http::middleware::limits::Limits;
+use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
+use crate::http::room_actions::RoomActions;
 use crate::http::routes;
+use crate::http::state::{AppState, Shared};
 use crate::outbound::calls::System;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
@@ -27,21 +30,6 @@ pub struct App {
     router: Router,
     max_concurrent_requests: usize,
     background: DropGuard,
-}
-
-/// What the handlers share; each asks for the part that it uses.
-#[derive(Clone, Debug, FromRef)]
-pub struct AppState {
-    pub pool: RoomPool,
-    pub entra: EntraVerifier,
-    pub genesys: GenesysVerifier,
-    /// `None` = events are not taken.
-    pub event_sink: Option<EventSinkAccount>,
-    pub rates: CallerRates,
-    pub audit: Audit,
-    pub health: Health,
-    pub tag_rule: TagRule,
-    pub prefix: RoomNamePrefix,
 }
 
 /// Why the service cannot be built from settings that were found complete.
@@ -70,6 +58,7 @@ impl App {
         let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
         let tag_rule = config.room.tag_rule();
         let deadline = config.server.request_deadline;
+        let request_ids = RequestIds::new(&clock);
         let pool = RoomPool::new(&config.pool, &config.room, deadline, &queue, &pexip, &clock);
         pool.start(&stop);
         let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
@@ -78,12 +67,21 @@ impl App {
         }
 
         let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock);
-        let rates = CallerRates::new(config.server.rate_limit_per_minute);
-        let audit = Audit::new(config.server.audit_hash_key.as_ref());
+        observe(pool.clone(), queue, pexip, entra.clone(), genesys.clone());
+        let state = AppState::new(Shared {
+            rooms: RoomActions::new(pool, tag_rule),
+            prefix,
+            entra,
+            genesys,
+            event_sink,
+            rates: CallerRates::new(config.server.rate_limit_per_minute),
+            audit: Audit::new(config.server.audit_hash_key.as_ref()),
+            health,
+            limits: Limits::new(&config.server),
+            request_ids,
+        });
+        let router = routes::router(state, &config.server.cors_allowed_origins);
         let max_concurrent_requests = config.server.max_concurrent_requests;
-        let state = AppState { pool, entra, genesys, event_sink, rates, audit, health, tag_rule, prefix };
-        report(&state, queue, pexip);
-        let router = routes::router(state, &config.server);
         Ok(Self { router, max_concurrent_requests, background: stop.drop_guard() })
     }
 
@@ -98,9 +96,8 @@ impl App {
     }
 }
 
-/// Has the state of this instance looked at whenever metrics are sent.
-fn report(state: &AppState, queue: RoomQueue, pexip: PexipClient) {
-    let AppState { pool, entra, genesys, .. } = state.clone();
+/// Registers the state of this instance for every report of metrics.
+fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVerifier, genesys: GenesysVerifier) {
     let (prefetch, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
     metrics::STASHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
     metrics::OWED.observe_with(move || [(refill.owed() as u64, [])]);

@@ -17,11 +17,6 @@ mod genesys_verdicts;
 mod jws;
 mod lookup_rate;
 
-use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-
 pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use client_address::client_address;
 pub use entra::{EntraCaller, EntraClient, EntraRefusal, EntraVerifier};
@@ -36,31 +31,4 @@ pub use jws::UnverifiedJws;
 /// Why a guard lets nobody through, in fixed words: a label.
 pub trait Reason {
     fn reason(&self) -> &'static str;
-}
-
-/// Implements the extraction of a caller that a guard has left in the request.
-macro_rules! extract_what_the_guard_left {
-    ($caller:ty) => {
-        impl<S: Sync> FromRequestParts<S> for $caller {
-            type Rejection = Unguarded;
-
-            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unguarded> {
-                parts.extensions.get::<Self>().cloned().ok_or(Unguarded)
-            }
-        }
-    };
-}
-
-extract_what_the_guard_left!(EntraCaller);
-extract_what_the_guard_left!(GenesysCaller);
-extract_what_the_guard_left!(EventSender);
-
-/// A route asks for a caller, but no guard stands before it: a mistake of ours, which must not let anybody in.
-#[derive(Clone, Copy, Debug)]
-pub struct Unguarded;
-
-impl IntoResponse for Unguarded {
-    fn into_response(self) -> Response {
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    }
 }

@@ -1,8 +1,11 @@
-//! The HTTP layer.
+//! The HTTP layer: listener, middleware, permits, routes with their documents, problems.
 
-pub mod problem;
-pub mod protection;
-pub mod readiness;
-pub mod request_log;
+pub(crate) mod context;
+pub(crate) mod middleware;
+pub mod permit;
+pub(crate) mod problem;
+pub(crate) mod readiness;
+pub mod room_actions;
 pub mod routes;
 pub mod server;
+pub(crate) mod state;

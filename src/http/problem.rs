@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -205,12 +204,19 @@ impl ApiError {
         .cause_of(refusal)
     }
 
-    /// The body that goes out, with the request's id in it.
-    pub fn body(&self, request_id: &str) -> Response {
+    /// The body of the answer.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
         let problem = self.code.problem(self.detail.as_deref(), request_id);
-        let mut response = (self.code.status(), Json(problem)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        serde_json::to_vec(&problem).expect("numbers and text are JSON")
+    }
+
+    /// The headers that are particular to this failure.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        // Rounded up: a client that comes back too early is refused again.
+        let seconds = |wait: Duration| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+        let retry_after = self.retry_after.map(|wait| (RETRY_AFTER, seconds(wait).into()));
+        let challenge = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+        retry_after.into_iter().chain(challenge.map(|value| (WWW_AUTHENTICATE, value)))
     }
 }
 
@@ -242,20 +248,10 @@ pub struct Problem<'a> {
     request_id: &'a str,
 }
 
-/// Status and headers now; the body is written where the request's id is known.
+/// Carries the failure to the middleware that renders it, where the request's id is known.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        if let Some(wait) = self.retry_after {
-            // Rounded up: a client that comes back a moment early is refused again.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        }
-        if let Some(challenge) = &self.challenge
-            && let Ok(value) = HeaderValue::from_str(challenge)
-        {
-            response.headers_mut().insert(WWW_AUTHENTICATE, value);
-        }
         response.extensions_mut().insert(Arc::new(self));
         response
     }

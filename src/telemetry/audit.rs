@@ -138,6 +138,15 @@ impl Caller {
 }
 
 impl AuditContext {
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The id of the caller, once it is authenticated.
+    pub fn caller_id(&self) -> Option<String> {
+        self.0.known.lock().caller.as_ref().map(|caller| caller.id().to_owned())
+    }
+
     /// Sets the authenticated caller.
     pub fn set_caller(&self, caller: Caller) {
         self.0.known.lock().caller = Some(caller);

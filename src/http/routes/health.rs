@@ -1,3 +1,5 @@
+//! `GET /health/live` and `GET /health/ready`: for load balancer, slot swap and smoke test.
+
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -9,18 +11,19 @@ use serde::Serialize;
 
 use crate::http::problem::{ApiError, Code};
 use crate::http::readiness::{Build, Health, Readiness};
+use crate::http::state::AppState;
 
-/// `GET /health/live` and `GET /health/ready`: for load balancer, warm-up and smoke test. Without authentication, so
-/// without a word on why something fails; the log has that.
+/// The answer names the failing dependency and not the cause, for the probes need no token. The log has the cause.
 pub(super) async fn handler(
-    State(health): State<Health>,
+    State(state): State<AppState>,
     probe: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     match probe.as_ref().map(|Path(probe)| probe.as_str()) {
         Ok("live") => {
-            Ok(Json(HealthAnswer { status: Status::Live, checks: None, build: health.build() }).into_response())
+            let build = state.health.build();
+            Ok(Json(HealthAnswer { status: Status::Live, checks: None, build }).into_response())
         }
-        Ok("ready") => Ok(ready(&health).await),
+        Ok("ready") => Ok(ready(&state.health).await),
         _ => Err(ApiError::new(Code::NotFound)),
     }
 }

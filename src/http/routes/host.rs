@@ -1,4 +1,6 @@
-/// `GET /`: how the Functions host sees that the process is up, every 25 ms at start. Any answer will do.
+//! `GET /`: the start-up probe of the Functions host.
+
+/// The host requests it every 25 ms until the process answers; any answer will do.
 pub(super) async fn probe() -> &'static str {
     "maxconf"
 }

@@ -1,33 +1,30 @@
+//! `POST /pexip/events`: what the Conferencing Nodes report.
+
 use std::collections::BTreeSet;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use tracing::{debug, warn};
 
-use crate::auth::EventSender;
-use crate::domain::RoomNamePrefix;
+use crate::http::middleware::limits::read_body;
+use crate::http::permit::{Permit, SendEvents};
 use crate::http::problem::ApiError;
-use crate::http::protection::whole_body;
+use crate::http::state::AppState;
 use crate::pexip::events;
-use crate::rooms::RoomPool;
 use crate::telemetry::metrics::EVENTS;
 
-/// The longest delivery that is read. In bulk a node sends what has come together while it could not deliver, and it
-/// stops for good where it is refused long enough.
-const LARGEST_DELIVERY: usize = 1024 * 1024;
+/// The longest delivery, in MiB. In bulk mode a node sends all events that have accumulated while it could not deliver.
+const MAX_DELIVERY_MIB: usize = 1;
 
-/// `POST /pexip/events`: what a Conferencing Node reports.
-///
-/// What its account sends is always accepted: a node waits 7 s, repeats, and stops publishing after repeated failures. A
-/// failure on our side never fails the event: the sweep deletes the room if the event is lost.
+/// Accepts whatever its account sends: a node waits 7 s, repeats, and stops publishing if it is refused for long. A
+/// failure of ours is no reason to refuse an event, because the sweep deletes the room of a lost one.
 pub(super) async fn handler(
-    _sender: EventSender,
-    State(prefix): State<RoomNamePrefix>,
-    State(pool): State<RoomPool>,
+    permit: Permit<SendEvents>,
+    State(state): State<AppState>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let body = whole_body(request.into_body(), LARGEST_DELIVERY).await?;
-    let events = events(&body, &prefix);
+    let body = read_body(request.into_body(), MAX_DELIVERY_MIB * 1024 * 1024).await?;
+    let events = events(&body, &state.prefix);
     if events.is_empty() {
         warn!(bytes = body.len(), "an event could not be read");
     }
@@ -37,7 +34,7 @@ pub(super) async fn handler(
     }
     let ended: BTreeSet<_> = events.into_iter().filter_map(|event| event.ended).collect();
     if !ended.is_empty() {
-        pool.note_ended(ended).await;
+        state.rooms.note_ended(permit, ended).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,16 +1,18 @@
+//! `POST /function_pool_maintenance`: the timer of the Functions host starts a maintenance run.
+
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::rooms::{MaintenanceReport, RoomPool};
+use crate::http::state::AppState;
+use crate::rooms::MaintenanceReport;
 
-/// `POST /function_pool_maintenance`: the timer, from the Functions host only. What it sends says nothing that
-/// matters here, so the body is not read.
+/// The timer's body holds nothing of interest and is not read.
 ///
-/// Always 200 with an object: after anything else the host repeats the run or, with an empty body, waits until it
-/// kills the process. Whoever reaches it besides the host can bring the pool to its target, which is where it should be.
-pub(super) async fn handler(State(pool): State<RoomPool>) -> Json<Value> {
-    let line = match pool.maintain().await {
+/// Always 200 with an object: on any other status the host repeats the run, and on an empty body it waits until it
+/// kills the process. Any caller may start a run: its only effect is a pool at its target.
+pub(super) async fn handler(State(state): State<AppState>) -> Json<Value> {
+    let line = match state.rooms.maintain().await {
         MaintenanceReport::Busy => "another run is under way".to_owned(),
         MaintenanceReport::Done { census, made, failed, swept } => {
             let swept = swept.map_or_else(|cause| format!("failed: {cause}"), |swept| swept.to_string());

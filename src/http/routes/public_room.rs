@@ -1,27 +1,21 @@
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+//! `GET /public/room/{name}`: what the agent's widget needs to join a room.
+
+use axum::Json;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 
+use super::our_room::OurRoom;
 use super::room_answer::ConstrainedConference;
-use crate::auth::GenesysCaller;
-use crate::domain::RoomNamePrefix;
-use crate::http::problem::{ApiError, Code};
-use crate::rooms::RoomPool;
-use crate::telemetry::audit::AuditContext;
+use crate::http::permit::{Permit, ReadRoom};
+use crate::http::problem::ApiError;
+use crate::http::state::AppState;
 
-/// `GET /public/room/{name}`: the room as Pexip has it at this moment, so the tag is the citizen's own. A room that
-/// is still in the pool, a foreign name and an unknown one are the same 404.
+/// The room as Pexip has it now, so that the tag is the citizen's own.
 pub(super) async fn handler(
-    _caller: GenesysCaller,
-    Extension(audit): Extension<AuditContext>,
-    State(prefix): State<RoomNamePrefix>,
-    State(pool): State<RoomPool>,
-    name: Result<Path<String>, PathRejection>,
+    permit: Permit<ReadRoom>,
+    OurRoom(name): OurRoom,
+    State(state): State<AppState>,
 ) -> Result<Response, ApiError> {
-    let name = name.ok().and_then(|Path(name)| prefix.parse_name(&name)).ok_or(ApiError::new(Code::RoomNotFound))?;
-    audit.set_room(&name);
-    let conference = pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
-    audit.room_read();
+    let conference = state.rooms.read(permit, name).await?;
     Ok(Json(ConstrainedConference::from(&conference)).into_response())
 }

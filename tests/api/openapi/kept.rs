@@ -20,7 +20,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 
 /// What no request gets. A panic is what is told as `internal`, and the first four come upon nothing that could panic;
-/// a unit test of `src/http/protection.rs` has a route that does. The last one says that there is nothing more.
+/// a unit test of `src/http/middleware/panics.rs` has a route that does. The last one says that there is nothing more.
 const NEVER_GOT: [&str; 5] =
     ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500", "room_delete_create default"];
 

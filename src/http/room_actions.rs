@@ -1,0 +1,70 @@
+//! The pool's actions as requests may run them: each takes the permit for it by value.
+
+use std::collections::BTreeSet;
+
+use crate::domain::{InvalidUuiData, RoomName, TagRule, UuiData};
+use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, SendEvents};
+use crate::http::problem::{ApiError, Code};
+use crate::pexip::Conference;
+use crate::rooms::{HandedOut, MaintenanceReport, RoomPool, TakeRoomError};
+use crate::telemetry::metrics::{HANDED_OUT, REFUSALS};
+
+/// What handlers may do with rooms. The pool itself is out of their reach.
+#[derive(Debug)]
+pub struct RoomActions {
+    pool: RoomPool,
+    tag_rule: TagRule,
+}
+
+impl RoomActions {
+    pub fn new(pool: RoomPool, tag_rule: TagRule) -> Self {
+        Self { pool, tag_rule }
+    }
+
+    /// Hands out a room that carries the citizen's tag. No room is taken from the pool if `uui_data` is invalid.
+    pub async fn create(
+        &self,
+        permit: Permit<CreateRoom>,
+        uui_data: Result<UuiData, InvalidUuiData>,
+    ) -> Result<HandedOut, ApiError> {
+        let uui_data = uui_data?;
+        permit.audit().set_case_hash(&uui_data);
+        let tag = self.tag_rule.tag(&uui_data)?;
+        let handed_out = self.pool.take(tag).await.map_err(count_refusal)?.deliver();
+        let source = handed_out.source.as_str();
+        permit.audit().room_handed_out(&handed_out.conference.name, source);
+        HANDED_OUT.count([source.into()]);
+        Ok(handed_out)
+    }
+
+    /// Reads a room that was handed out. A room that is still in the pool is 404: it belongs to no citizen.
+    pub async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Conference, ApiError> {
+        let conference = self.pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+        permit.audit().room_read();
+        Ok(conference)
+    }
+
+    /// Deletes a room and disconnects its participants.
+    pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
+        let is_deleted = self.pool.end(name, move || permit.audit().room_deleted()).await?;
+        if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
+    }
+
+    /// Notes the rooms whose conferences have ended, so that they are deleted after their grace period.
+    pub async fn note_ended(&self, _: Permit<SendEvents>, ended: BTreeSet<RoomName>) {
+        self.pool.note_ended(ended).await;
+    }
+
+    /// Brings the pool to its target and sweeps. Needs no permit: the Functions host's timer has no credentials, and the
+    /// result is the same whoever calls it.
+    pub async fn maintain(&self) -> MaintenanceReport {
+        self.pool.maintain().await
+    }
+}
+
+/// Counts a valid create that gets no room.
+fn count_refusal(error: TakeRoomError) -> ApiError {
+    let error = ApiError::from(error);
+    REFUSALS.count([error.code().as_str().into()]);
+    error
+}

@@ -1,0 +1,47 @@
+//! What handlers, permits and middleware share. `App::build` composes it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::auth::caller_rates::CallerRates;
+use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::domain::RoomNamePrefix;
+use crate::http::middleware::limits::Limits;
+use crate::http::middleware::request_id::RequestIds;
+use crate::http::readiness::Health;
+use crate::http::room_actions::RoomActions;
+use crate::telemetry::audit::Audit;
+
+/// One reference-counted state for the router: a clone per layer and request costs one increment.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Shared>);
+
+/// The parts of the state.
+#[derive(Debug)]
+pub struct Shared {
+    pub rooms: RoomActions,
+    pub prefix: RoomNamePrefix,
+    pub entra: EntraVerifier,
+    pub genesys: GenesysVerifier,
+    /// `None`: events are not accepted and their path is unknown.
+    pub event_sink: Option<EventSinkAccount>,
+    pub rates: CallerRates,
+    pub audit: Audit,
+    pub health: Health,
+    pub limits: Limits,
+    pub request_ids: RequestIds,
+}
+
+impl AppState {
+    pub fn new(parts: Shared) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
