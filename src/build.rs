@@ -1,4 +1,4 @@
-//! Puts the git commit and the version that it makes into the binary, for the answers, the log and `--version`.
+//! Sets the git commit, and the version with it, for the build: for answers, the log and `--version`.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=MAXCONF_COMMIT");
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/refs/heads");
-    // A package built outside a checkout names its commit by the variable.
-    #[expect(clippy::disallowed_methods, reason = "this runs while the service is built, not while it runs")]
+    // A build outside a checkout gets its commit from the variable.
+    #[expect(clippy::disallowed_methods, reason = "runs at build time")]
     let commit = std::env::var("MAXCONF_COMMIT").ok().or_else(commit_of_checkout);
     println!("cargo::rustc-env=MAXCONF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=MAXCONF_VERSION={}", version(commit.as_deref()));

@@ -1,4 +1,4 @@
-//! The words of the domain: name, PINs, tag and marks of a room. Rules only, no input or output.
+//! Rules of a room's name, PINs, tag and marks; the clock; keyed hashes. No input or output.
 
 mod clock;
 mod hash_key;

@@ -1,4 +1,4 @@
-//! The time of day, given from outside so that tests can set it.
+//! The wall clock, injected so that tests can set it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
-/// Tells the time of day. For ages and expiry only; waits and leases run on the monotonic clock.
+/// Wall clock, for ages and expiry. Waits and leases use the monotonic clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -16,17 +16,15 @@ impl Clock {
         Self::from_fn(SystemTime::now)
     }
 
-    /// A clock that tells what `now` tells.
+    /// A clock that reads the time from `now`.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time now.
     pub fn now(&self) -> SystemTime {
         (self.0)()
     }
 
-    /// The time now, in UTC.
     pub fn now_utc(&self) -> OffsetDateTime {
         self.now().into()
     }

@@ -1,3 +1,5 @@
+//! The marks in a room's description.
+
 use std::fmt;
 
 use time::format_description::well_known::Rfc3339;
@@ -6,24 +8,24 @@ use time::{OffsetDateTime, UtcOffset};
 const READY_UNTIL: &str = "ready-until";
 const HANDED_OUT: &str = "handed-out";
 
-/// What this service writes on a room's `description`, so that ages can be told without a database.
+/// Times that the service writes into a VMR's `description`, so that a room's age is known without a database.
 ///
 /// Written as `ready-until=<RFC 3339> handed-out=<RFC 3339>`, in whole seconds UTC; either may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Until then a message may name the room; afterwards nobody can be given it any more. Set at its creation.
+    /// Until then a message may name the room; later it cannot be handed out. Set at provision.
     pub ready_until: Option<OffsetDateTime>,
-    /// When it was given to a citizen, written together with the tag.
+    /// Time of the hand-out; written by the request that writes the tag.
     pub handed_out: Option<OffsetDateTime>,
 }
 
 impl Marks {
-    /// Reads the marks from a description; words that are none are passed over.
+    /// Reads the marks from a description and ignores its other words.
     pub fn read(description: &str) -> Self {
         let mut marks = Self::default();
         for word in description.split_ascii_whitespace() {
             let Some((name, value)) = word.split_once('=') else { continue };
-            // Whole seconds UTC; at the ends of all time another offset has none.
+            // A time near the end of the supported range may have no equivalent in UTC.
             let time =
                 OffsetDateTime::parse(value, &Rfc3339).ok().and_then(|time| time.checked_to_offset(UtcOffset::UTC));
             match name {
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_and_broken_times_are_no_marks() {
+    fn other_words_and_invalid_times_are_ignored() {
         assert_eq!(Marks::read(""), Marks::default());
         assert_eq!(Marks::read("a room of handed-out=yesterday ready-until"), Marks::default());
     }

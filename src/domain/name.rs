@@ -1,28 +1,29 @@
+//! Room names and their prefix.
+
 use std::fmt;
 use std::time::SystemTime;
 
 use rand::{Rng, RngExt};
 use ulid::Ulid;
 
-/// Length of a ULID in Crockford's base32.
+/// Length of a ULID in Crockford's Base32.
 const ULID_LENGTH: usize = 26;
 
-/// The digits of Crockford's base32 in lower case: no `i`, `l`, `o` and `u`.
+/// Crockford's Base32 digits in lower case: without `i`, `l`, `o` and `u`.
 const CROCKFORD: &[u8] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The start of every name that this service gives, 1–20 characters of `[a-z0-9-]`.
+/// Start of every room name: 1–20 characters of `[a-z0-9-]`.
 ///
-/// It tells our rooms from all others on the same management node, and one environment's from another's.
+/// Distinguishes our rooms from other VMRs on the management node, and the rooms of environments that share a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomNamePrefix(String);
 
-/// The text is no prefix: empty, longer than 20 characters, or with others than `[a-z0-9-]` in it.
+/// The text is not a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 20 characters of a-z, 0-9 and -")]
 pub struct InvalidRoomNamePrefix;
 
 impl RoomNamePrefix {
-    /// Reads a prefix as it stands in the settings.
     pub fn parse(text: &str) -> Result<Self, InvalidRoomNamePrefix> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if (1..=20).contains(&text.len()) && text.bytes().all(allowed) {
@@ -32,20 +33,18 @@ impl RoomNamePrefix {
         }
     }
 
-    /// The prefix as it is written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `text` as a room name, if it is exactly this prefix and a ULID in lower case; `None` for every room that is
-    /// not ours.
+    /// `text` as a room name, if it is exactly this prefix and a lower-case ULID. `None`: the room is not ours.
     pub fn parse_name(&self, text: &str) -> Option<RoomName> {
         let ulid = text.strip_prefix(&self.0)?;
         let ours = ulid.len() == ULID_LENGTH && ulid.bytes().all(|byte| CROCKFORD.contains(&byte));
         ours.then(|| RoomName(text.to_owned()))
     }
 
-    /// A name that was never used before: 48 bits of time and 80 random bits.
+    /// A new name: its ULID has 48 bits of time and 80 random bits, so it is unique.
     pub fn mint(&self, now: SystemTime, rng: &mut impl Rng) -> RoomName {
         let milliseconds = now
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -55,14 +54,13 @@ impl RoomNamePrefix {
     }
 }
 
-/// The name of one of this service's rooms, and its alias: prefix and ULID, `[a-z0-9-]` only.
+/// Name of one of our rooms, which is also its alias: prefix and ULID, `[a-z0-9-]` only.
 ///
-/// There is no other way to one than [`RoomNamePrefix`], so what has this type is ours.
+/// Only a [`RoomNamePrefix`] makes one, so a VMR that is not ours has no `RoomName`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(String);
 
 impl RoomName {
-    /// The name as it is written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,17 +1,18 @@
+//! PINs of a room.
+
 use rand::{Rng, RngExt};
 use secrecy::{ExposeSecret, SecretString};
 
-/// A PIN that Pexip takes: 4–20 characters, digits with an optional final `#`, which counts.
+/// A PIN that Pexip accepts: 4–20 digits, of which the last may be `#`.
 #[derive(Clone, Debug)]
 pub struct Pin(SecretString);
 
-/// The text is no PIN that Pexip takes.
+/// Pexip does not accept the text as a PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 4 to 20 digits; the last character may be #")]
 pub struct InvalidPin;
 
 impl Pin {
-    /// Reads a PIN by Pexip's rule for the form of one.
     pub fn parse(text: &str) -> Result<Self, InvalidPin> {
         let digits = text.strip_suffix('#').unwrap_or(text);
         if (4..=20).contains(&text.len()) && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -21,7 +22,7 @@ impl Pin {
         }
     }
 
-    /// The digits, for Pexip and for the answer to a caller who may know them.
+    /// The digits, for Pexip and for answers to authorised callers.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -40,23 +41,23 @@ impl Pin {
     }
 }
 
-/// Pexip wants both PINs of a room to be of one length, or both to end in `#`.
+/// Length and ending of a PIN. Pexip requires both PINs of a room to have the same length, or both to end in `#`.
 #[derive(Clone, Copy)]
 struct PinForm {
     digits: usize,
     hash: bool,
 }
 
-/// Where the host PIN of a new room comes from.
+/// How a new room gets its host PIN.
 #[derive(Clone, Debug)]
 pub enum HostPin {
-    /// A random one of this many digits for each room.
+    /// A random PIN for each room, with this many digits.
     PerRoom { length: usize },
-    /// The same one for every room, for widgets that carry it in their own configuration.
+    /// One PIN for all rooms, for widgets that have it in their own configuration.
     Fixed(Pin),
 }
 
-/// Host and guest PIN of one room: different, and of one length.
+/// Host PIN and guest PIN of one room: different, of the same length.
 #[derive(Clone, Debug)]
 pub struct Pins {
     pub host: Pin,
@@ -64,13 +65,13 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Draws the PINs of a new room. `rng` must be fit for secrets.
+    /// Draws the PINs of a new room. `rng` must be cryptographically secure.
     pub fn draw(host: &HostPin, rng: &mut impl Rng) -> Self {
         let host = match host {
             HostPin::PerRoom { length } => Pin::random(PinForm { digits: *length, hash: false }, rng),
             HostPin::Fixed(pin) => pin.clone(),
         };
-        // Pexip refuses a room whose two PINs are equal: a guest could come in as host.
+        // Pexip refuses a room with equal PINs: a guest could join as host.
         loop {
             let guest = Pin::random(host.form(), rng);
             if guest.expose() != host.expose() {
@@ -87,9 +88,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_and_guest_pin_differ_and_have_one_length() {
+    fn host_and_guest_pin_differ_and_have_the_same_length() {
         let mut rng = StdRng::seed_from_u64(1);
-        // Four digits collide about once in 10,000 draws, so this meets the case.
+        // PINs of four digits are equal about once in 10,000 draws.
         for _ in 0..40_000 {
             let pins = Pins::draw(&HostPin::PerRoom { length: 4 }, &mut rng);
             assert_ne!(pins.host.expose(), pins.guest.expose());
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn guest_pin_takes_the_form_of_a_fixed_host_pin() {
+    fn a_guest_pin_has_the_form_of_a_fixed_host_pin() {
         let host = HostPin::Fixed(Pin::parse("4711#").expect("a valid PIN"));
         let pins = Pins::draw(&host, &mut StdRng::seed_from_u64(1));
         assert_eq!(pins.host.expose(), "4711#");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_that_pexip_would_refuse_are_refused() {
+    fn pins_that_pexip_refuses_are_refused() {
         for refused in ["", "123", "123456789012345678901", "12a4", "12#4", "####", "１２３４", " 1234"] {
             assert_eq!(Pin::parse(refused).err(), Some(InvalidPin), "{refused:?}");
         }

@@ -1,3 +1,5 @@
+//! The citizen's case (`uuiData`) and the tag that is made from it.
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -5,17 +7,17 @@ use secrecy::{ExposeSecret, SecretString};
 /// The longest tag that Pexip stores, in characters.
 pub const LONGEST_TAG: usize = 250;
 
-/// The most bytes that `uuiData` may decode to.
+/// Most bytes that `uuiData` may decode to.
 const LONGEST_UUI_DATA: usize = 128;
 
-/// What `LONGEST_UUI_DATA` bytes become in base64 without padding: the most characters behind the tag's URL.
+/// Most characters after the tag's URL: the length of `LONGEST_UUI_DATA` bytes in base64 without padding.
 pub const LONGEST_TAG_SEGMENT: usize = 171;
 
-/// The citizen's case as IDIM sends it, decoded: 1–128 bytes. Never printed.
+/// The citizen's case as IDIM sends it, decoded: 1–128 bytes. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct UuiData(secrecy::SecretSlice<u8>);
 
-/// Why `uuiData` is refused. Says where, never what.
+/// Why `uuiData` is refused. Holds positions and lengths, never content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUuiData {
     #[error("uuiData is missing or empty")]
@@ -35,17 +37,17 @@ pub enum InvalidUuiData {
 }
 
 impl UuiData {
-    /// The decoded bytes, for what becomes of them: the tag, and the hash in the audit trail.
+    /// The decoded bytes, for the tag and for the hash in the audit trail.
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
     }
 
-    /// Reads the hexadecimal form, upper or lower case.
+    /// Parses hexadecimal digits of either case.
     pub fn parse(hexadecimal: &str) -> Result<Self, InvalidUuiData> {
         if hexadecimal.is_empty() {
             return Err(InvalidUuiData::Missing);
         }
-        // Looked for first: of "12x" the caller learns more from the wrong character than from the odd length.
+        // Checked first: for "12x", the wrong character tells the caller more than the odd length.
         if let Some(index) = hexadecimal.chars().position(|character| !character.is_ascii_hexdigit()) {
             return Err(InvalidUuiData::NotHexadecimal { position: index + 1 });
         }
@@ -57,26 +59,24 @@ impl UuiData {
     }
 }
 
-/// What the decoded bytes of `uuiData` are. From `UUI_DATA_FORMAT`.
+/// Format of the decoded `uuiData`. From `UUI_DATA_FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UuiDataFormat {
     /// Any bytes; the tag's last segment is their base64url.
     Bytes,
-    /// Text that already is the tag's last segment.
+    /// Text that is the tag's last segment.
     Segment,
 }
 
-/// How a case becomes a tag.
+/// How a tag is made from a case.
 #[derive(Clone, Debug)]
 pub struct TagRule {
     /// Start of every tag. From `ROOM_TAG_URL`.
     pub url: String,
-    /// What `uuiData` holds.
     pub format: UuiDataFormat,
 }
 
 impl TagRule {
-    /// The tag for a citizen's case.
     pub fn tag(&self, data: &UuiData) -> Result<Tag, InvalidUuiData> {
         let bytes = data.expose();
         let segment = match self.format {
@@ -96,17 +96,17 @@ impl TagRule {
     }
 }
 
-/// The URL that the agent opens to see the citizen's case. Never printed.
+/// URL that opens the citizen's case for the agent. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct Tag(SecretString);
 
 impl Tag {
-    /// A tag as Pexip has it; `None` for a room that has none.
+    /// The tag in an answer of Pexip, where an empty text means none.
     pub fn read(text: String) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
-    /// The URL, for Pexip and for the answer to a caller who may know it.
+    /// The URL, for Pexip and for answers to authorised callers.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn reference_vector_gives_the_customers_tag() {
+    fn the_reference_vector_gives_the_customers_tag() {
         assert_eq!(
             tag(UuiDataFormat::Bytes, "3132333435362c373635343332").as_deref(),
             Ok("https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg")
@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn longest_uui_data_fills_a_tag_to_the_expected_length() {
+    fn the_longest_uui_data_gives_a_tag_of_the_expected_length() {
         let tag = tag(UuiDataFormat::Bytes, &"ab".repeat(LONGEST_UUI_DATA)).expect("a tag");
         assert_eq!(tag.len(), "https://id.gov.bc.ca/idcheck/".len() + LONGEST_TAG_SEGMENT);
     }
 
     #[test]
-    fn uui_data_is_refused_with_the_place_of_the_fault() {
+    fn refused_uui_data_is_answered_with_the_position_of_the_fault() {
         let refused = |text: &str| UuiData::parse(text).err();
         assert_eq!(refused(""), Some(InvalidUuiData::Missing));
         assert_eq!(refused("31323g"), Some(InvalidUuiData::NotHexadecimal { position: 6 }));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn segment_format_takes_only_what_a_path_segment_may_hold() {
+    fn segment_format_accepts_only_characters_of_a_path_segment() {
         let hexadecimal = hex::encode("MTIzNDU2LDc2NTQzMg");
         assert_eq!(
             tag(UuiDataFormat::Segment, &hexadecimal).as_deref(),
