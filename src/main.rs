@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use maxconf::app::{self, App};
 use maxconf::cli::doctor;
-use maxconf::cli::output::{Output, say, write};
+use maxconf::cli::output::{Output, print_message, write};
 use maxconf::cli::pool::{self, PoolCommand};
 use maxconf::cli::reference::{self, ReferenceCommand};
-use maxconf::cli::smoke::{self, Access, SmokeCommand};
+use maxconf::cli::smoke::{self, Credentials, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::domain::Clock;
 use maxconf::http::routes::openapi;
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Serve => configured(|config| exit_code(run(serve(config)))),
         Command::CheckConfig => {
-            config::unknown_variables().iter().for_each(say);
+            config::unknown_variables().iter().for_each(print_message);
             configured(|_| exit_code(write("The settings are complete and can be used.\n").map(|()| 0)))
         }
         Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
@@ -92,7 +92,7 @@ fn exit_code(ended: Result<u8, impl std::fmt::Display>) -> ExitCode {
 /// The command's own exit code; of one that failed this one, and why.
 fn exit_code_or(ended: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCode {
     ExitCode::from(ended.unwrap_or_else(|error| {
-        say(error);
+        print_message(error);
         of_failure
     }))
 }
@@ -124,7 +124,7 @@ async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dy
 }
 
 async fn test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Error>> {
-    Ok(smoke::run(command, Access::from_env()?, server::stop_signal).await?)
+    Ok(smoke::run(command, Credentials::from_env()?, server::stop_signal).await?)
 }
 
 fn settings_help() -> String {

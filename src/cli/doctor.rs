@@ -1,5 +1,4 @@
-//! What an operator runs first when something is wrong: looks at everything that the service depends on, and says of
-//! each whether it is fine and what to do. Only reads.
+//! `maxconf doctor`: examines everything that the service depends on, and reports each check with a remedy. Only reads.
 
 mod entra;
 mod finding;
@@ -11,6 +10,7 @@ mod report;
 mod storage;
 mod tls;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -19,36 +19,47 @@ use crate::cli::output::{Output, Unwritten};
 use crate::cli::progress_bar::ProgressBar;
 use crate::config::{self, ConfigParts, UnknownVariable};
 use crate::domain::Clock;
-use finding::{Finding, Section, Verdict};
+use finding::{Finding, Findings, Section, Verdict};
 use report::Report;
 
-/// The longest that one question to a system may take. With the way to its host, no section takes longer than 15 s.
-const CALL: Duration = Duration::from_secs(4);
+/// Limit for one call. With DNS, TCP and TLS no section takes longer than 15 s.
+const CALL_LIMIT: Duration = Duration::from_secs(4);
 
-/// The longest that counting the pool may take.
-const POOL: Duration = Duration::from_secs(10);
+/// Limit for counting the pool.
+const POOL_LIMIT: Duration = Duration::from_secs(10);
 
 const NO_ANSWER: &str = "no answer in time";
-const SETTINGS_AT_FAULT: &str = "not tried, because of the settings at fault";
+const INVALID_SETTINGS: &str = "not tried: settings that it needs are invalid";
 
-/// Examines everything at the same time and writes what it finds to stdout. Returns the exit code.
+/// Examines all systems concurrently and writes the report to stdout. Returns the exit code.
 pub async fn run(
     settings: ConfigParts,
     unknown_variables: &[UnknownVariable],
     clock: Clock,
     output: Output,
 ) -> Result<u8, Unwritten> {
-    let progress = ProgressBar::begin();
-    progress.plan(5);
+    let progress = ProgressBar::new();
+    progress.set_total(5);
     let (pexip, storage, entra, genesys, pool) = tokio::join!(
-        followed(&progress, pexip::examine(&settings, &clock)),
-        followed(&progress, storage::examine(&settings, &clock)),
-        followed(&progress, entra::examine(&settings, &clock)),
-        followed(&progress, genesys::examine(&settings, &clock)),
-        followed(&progress, pool::examine(&settings, &clock)),
+        section(&progress, "pexip", &pexip::CHECKS, settings.pexip.as_ref().ok(), async |config, findings| {
+            pexip::examine(config, &settings, &clock, findings).await
+        }),
+        section(&progress, "storage", &storage::CHECKS, settings.queue.as_ref().ok(), async |config, findings| {
+            storage::examine(config, &settings, &clock, findings).await
+        }),
+        section(&progress, "entra", &entra::CHECKS, settings.entra.as_ref().ok(), async |config, findings| {
+            entra::examine(config, &clock, findings).await
+        }),
+        section(&progress, "genesys", &genesys::CHECKS, settings.genesys.as_ref().ok(), async |config, findings| {
+            genesys::examine(config, &clock, findings).await
+        }),
+        section(&progress, "pool", &pool::CHECKS, pool::open(&settings, &clock), async |pool, findings| {
+            pool::examine(pool, findings).await
+        }),
     );
     drop(progress);
-    let report = Report::of(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
+    let report =
+        Report::new(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
     output.write(&report.text(), &report.json())?;
     Ok(match report.count(Verdict::NotFine) {
         _ if !settings.faults.is_empty() => config::FAULTY,
@@ -57,11 +68,29 @@ pub async fn run(
     })
 }
 
-/// Shows when it is done: whoever is silent keeps the others' findings waiting, too.
-async fn followed(progress: &ProgressBar, examination: impl Future<Output = Section>) -> Section {
-    let section = examination.await;
-    progress.step();
-    section
+/// Examines one system. `examine` stops at the first check without which the later ones are pointless, and returns it.
+async fn section<C>(
+    progress: &ProgressBar,
+    system: &'static str,
+    checks: &[&'static str],
+    config: Option<C>,
+    examine: impl AsyncFnOnce(C, &mut Findings) -> Result<(), Finding>,
+) -> Section {
+    let mut findings = Findings::new();
+    let reason = match config {
+        None => INVALID_SETTINGS.to_owned(),
+        // Boxed: the clients' futures are large.
+        Some(config) => match Box::pin(examine(config, &mut findings)).await {
+            Ok(()) => String::new(),
+            Err(last) => {
+                let reason = format!("not tried: it needs the check {}", last.check);
+                findings.push(last);
+                reason
+            }
+        },
+    };
+    progress.increment();
+    Section::complete(system, checks, findings, &reason)
 }
 
 fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable]) -> Section {
@@ -70,17 +99,35 @@ fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable
     };
     let mut findings: Vec<_> = settings.faults.iter().map(fault).collect();
     if findings.is_empty() {
-        findings.push(Finding::fine("all", "complete, and can be used"));
+        findings.push(Finding::fine("all", "complete and valid"));
     }
     let unknown = |variable: &UnknownVariable| {
-        Finding::warning("unknown", variable.to_string(), "correct its name, or take it away")
+        Finding::warning("unknown", variable.to_string(), "correct its name, or remove it")
     };
     findings.extend(unknown_variables.iter().map(unknown));
     Section { system: "settings", findings }
 }
 
-/// What `future` comes to, unless it takes longer than `limit`.
+/// `None` if `future` takes longer than `limit`.
 async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    // Boxed, because the clients' futures are large.
     timeout(limit, Box::pin(future)).await.ok()
+}
+
+/// Makes one call. Its error, or its silence, is a finding of `check`.
+async fn call<T, E: Display>(
+    check: &'static str,
+    call: impl Future<Output = Result<T, E>>,
+    remedy: impl FnOnce(&E) -> &'static str,
+    remedy_of_silence: &'static str,
+) -> Result<T, Finding> {
+    match in_time(CALL_LIMIT, call).await {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(Finding::not_fine(check, error.to_string(), remedy(&error))),
+        None => Err(Finding::not_fine(check, NO_ANSWER, remedy_of_silence)),
+    }
+}
+
+/// A client whose settings are valid, but that cannot be created on this machine.
+fn no_client<E: Display>(check: &'static str) -> impl FnOnce(E) -> Finding {
+    move |error| Finding::could_not_tell(check, error.to_string())
 }

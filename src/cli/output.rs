@@ -1,5 +1,5 @@
-//! What commands write. `println!` and `eprintln!` would panic where nobody reads any more, in the middle of whatever is
-//! being done.
+//! Output of the commands. The only place that writes to stdout: `println!` panics if the reader has closed the pipe,
+//! which would abort the command's work.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use clap::Args;
 use serde_json::Value;
 
-/// How a result is written.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Output {
     /// Write one JSON object instead of text.
@@ -15,19 +15,17 @@ pub struct Output {
     json: bool,
 }
 
-/// A result that nobody has got: its exit code would be all that is left of it.
 #[derive(Debug, thiserror::Error)]
-#[error("the result could not be written: {0}")]
+#[error("the result cannot be written: {0}")]
 pub struct Unwritten(io::Error);
 
 impl Output {
-    /// Writes a result in the form that is wanted.
     pub(crate) fn write(self, text: &str, json: &Value) -> Result<(), Unwritten> {
         if self.json { write(&format!("{json:#}\n")) } else { write(text) }
     }
 }
 
-/// Writes a result to stdout, all of it. A reader who has gone, as `head` does, has got what it wanted.
+/// Writes a result to stdout. A closed pipe, as `head` leaves it, is not an error.
 pub fn write(result: &str) -> Result<(), Unwritten> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(result.as_bytes()).and_then(|()| stdout.flush()) {
@@ -36,7 +34,7 @@ pub fn write(result: &str) -> Result<(), Unwritten> {
     }
 }
 
-/// Says on stderr what is not the result, if anybody listens.
-pub fn say(words: impl Display) {
-    let _ = writeln!(io::stderr(), "maxconf: {words}");
+/// Writes a message to stderr. Ignores errors: nobody may be reading it.
+pub fn print_message(message: impl Display) {
+    let _ = writeln!(io::stderr(), "maxconf: {message}");
 }

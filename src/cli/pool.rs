@@ -1,4 +1,4 @@
-//! The operator's commands: look at the pool, fill it, empty it. Results go to stdout, everything else to stderr.
+//! `maxconf pool`: reports on the pool, fills it, empties it. Results go to stdout, everything else to stderr.
 
 mod report;
 
@@ -6,34 +6,34 @@ use std::io::{IsTerminal, Write};
 
 use clap::Subcommand;
 
-use crate::cli::output::{Output, Unwritten, say};
+use crate::cli::output::{Output, Unwritten, print_message};
 use crate::cli::progress_bar::ProgressBar;
-use crate::rooms::{PoolError, PoolStatus, Progress, RoomPool};
+use crate::rooms::{OnProgress, PoolError, PoolStatus, Progress, RoomPool};
 use report::Report;
 
-/// What an operator can ask of the pool.
 #[derive(Debug, Subcommand)]
 pub enum PoolCommand {
-    /// Say what is in the pool and what a sweep would end. Changes nothing.
+    /// Report what is in the pool and what a sweep would delete. Changes nothing.
     Status {
         #[command(flatten)]
         output: Output,
     },
-    /// Make the rooms that are missing, as the timer does, and leave the sweep to it.
+    /// Make the missing rooms, as the timer does, but do not sweep.
     Fill {
-        /// Say how many rooms would be made, and make none.
+        /// Report how many rooms would be made, and make none.
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         output: Output,
     },
-    /// Empty the pool for a take-over or for good: delete each ready room that nobody is in. A service that goes on
-    /// running needs a target size of 0 first, or its timer fills the pool again.
+    /// Empty the pool: delete every ready room without participants, and its message.
+    ///
+    /// If the service keeps running, set POOL_TARGET_SIZE=0 first. Otherwise its timer fills the pool again.
     Drain {
-        /// Say how much there is to delete, and delete nothing.
+        /// Report how much would be deleted, and delete nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask before the rooms are deleted.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -41,103 +41,93 @@ pub enum PoolCommand {
     },
 }
 
-/// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolCommandError {
     #[error("{0}; {remedy}", remedy = .0.remedy())]
     Failed(#[from] PoolError),
     #[error(
-        "messages that stay hidden or leased: {messages}; stop the instances that hold them, or set POOL_TARGET_SIZE=0 \
-         there, and run it again"
+        "{messages} messages stay hidden or leased. Stop the instances that hold them, or set POOL_TARGET_SIZE=0 there. \
+         Then run the command again"
     )]
-    OutOfSight { messages: usize },
-    #[error("nothing was deleted: there is no terminal on which to ask; say --yes")]
-    NobodyToAsk,
+    HiddenMessages { messages: usize },
+    #[error("nothing was deleted: there is no terminal to ask for confirmation. Add --yes")]
+    NoTerminal,
     #[error("nothing was deleted")]
     Declined,
-    #[error("nothing was deleted: the question had no answer: {0}")]
+    #[error("nothing was deleted: the confirmation cannot be read: {0}")]
     Unanswered(#[from] std::io::Error),
     #[error(transparent)]
     Unwritten(#[from] Unwritten),
 }
 
-/// Runs a command, until `stop` comes. Returns the exit code where nothing went wrong: 0, or that of `stop`.
+/// Runs a command until it ends or `stop` resolves. Returns the exit code: 0, or that of `stop`.
 pub async fn run(command: PoolCommand, pool: RoomPool, stop: impl Future<Output = u8>) -> Result<u8, PoolCommandError> {
-    // Before signals are listened to: at the question Ctrl-C simply ends the process.
+    // Outside the `select!`: at the confirmation Ctrl-C must end the process at once.
     if matches!(command, PoolCommand::Drain { dry_run: false, yes: false, .. }) {
         confirm(&pool).await?;
     }
     tokio::select! {
-        done = carry_out(command, &pool) => done.map(|()| 0),
+        result = execute(command, &pool) => result.map(|()| 0),
         code = stop => {
-            say("stopped; run it again to go on. The sweep removes the rooms that were being worked on.");
+            print_message("stopped. Run the command again to continue. The sweep deletes the rooms that were in progress.");
             Ok(code)
         }
     }
 }
 
-async fn carry_out(command: PoolCommand, pool: &RoomPool) -> Result<(), PoolCommandError> {
+async fn execute(command: PoolCommand, pool: &RoomPool) -> Result<(), PoolCommandError> {
     match command {
-        PoolCommand::Status { output } => {
-            Report::of_status(&status(pool).await?).write(output)?;
-            Ok(())
+        PoolCommand::Status { output } => Report::of_status(&status(pool).await?).write(output)?,
+        PoolCommand::Fill { dry_run: true, output } => Report::of_missing(&status(pool).await?).write(output)?,
+        PoolCommand::Fill { dry_run: false, output } => {
+            let filled = with_progress(async |on_progress| pool.fill(on_progress).await).await?;
+            Report::of_fill(&filled).write(output)?;
+            if let Some(error) = filled.stopped_by {
+                return Err(error.into());
+            }
         }
-        PoolCommand::Fill { dry_run: true, output } => {
-            Report::of_missing(&status(pool).await?).write(output)?;
-            Ok(())
+        PoolCommand::Drain { dry_run: true, output, .. } => Report::of_drainable(&status(pool).await?).write(output)?,
+        PoolCommand::Drain { dry_run: false, output, .. } => {
+            let drained = with_progress(async |on_progress| pool.drain(on_progress).await).await;
+            Report::of_drain(&drained).write(output)?;
+            if let Some(error) = drained.stopped_by {
+                return Err(error.into());
+            }
+            if drained.out_of_sight > 0 {
+                return Err(PoolCommandError::HiddenMessages { messages: drained.out_of_sight });
+            }
         }
-        PoolCommand::Fill { dry_run: false, output } => fill(pool, output).await,
-        PoolCommand::Drain { dry_run: true, output, .. } => {
-            Report::of_drainable(&status(pool).await?).write(output)?;
-            Ok(())
-        }
-        PoolCommand::Drain { dry_run: false, output, .. } => drain(pool, output).await,
     }
+    Ok(())
 }
 
 async fn status(pool: &RoomPool) -> Result<PoolStatus, PoolError> {
-    let progress = ProgressBar::begin();
-    pool.status(&|now| show(&progress, now)).await
+    with_progress(async |on_progress| pool.status(on_progress).await).await
 }
 
-async fn fill(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> {
-    let progress = ProgressBar::begin();
-    let filled = pool.fill(&|now| show(&progress, now)).await?;
-    drop(progress);
-    Report::of_fill(&filled).write(output)?;
-    filled.stopped_by.map_or(Ok(()), |error| Err(error.into()))
+/// Shows a progress bar while `work` runs.
+async fn with_progress<T>(work: impl AsyncFnOnce(OnProgress<'_>) -> T) -> T {
+    let bar = ProgressBar::new();
+    work(&|progress| match progress {
+        Progress::Planned(total) => bar.set_total(total),
+        Progress::Done(done) => bar.set_done(done),
+        Progress::Waiting { pause, reason } => {
+            bar.show_wait(&format!("{reason}; waiting {} s", pause.as_secs().max(1)));
+        }
+    })
+    .await
 }
 
-async fn drain(pool: &RoomPool, output: Output) -> Result<(), PoolCommandError> {
-    let progress = ProgressBar::begin();
-    let drained = pool.drain(&|now| show(&progress, now)).await;
-    drop(progress);
-    Report::of_drain(&drained).write(output)?;
-    match drained.stopped_by {
-        Some(error) => Err(error.into()),
-        None if drained.out_of_sight > 0 => Err(PoolCommandError::OutOfSight { messages: drained.out_of_sight }),
-        None => Ok(()),
-    }
-}
-
-fn show(bar: &ProgressBar, now: Progress) {
-    match now {
-        Progress::Planned(total) => bar.plan(total),
-        Progress::Done(done) => bar.advance(done),
-        Progress::Waiting { pause, reason } => bar.say(&format!("{reason}; waiting {} s", pause.as_secs().max(1))),
-    }
-}
-
-/// Asks on the terminal, with the numbers at hand.
+/// Asks for confirmation on the terminal, and says how much will be deleted.
 async fn confirm(pool: &RoomPool) -> Result<(), PoolCommandError> {
     if !std::io::stdin().is_terminal() {
-        return Err(PoolCommandError::NobodyToAsk);
+        return Err(PoolCommandError::NoTerminal);
     }
     let status = status(pool).await?;
     let PoolStatus { queue, prefix, census, .. } = &status;
     write!(
         std::io::stderr(),
-        "This deletes up to {} rooms named {prefix}… and empties the queue {queue}. Go on? [y/N] ",
+        "This deletes up to {} rooms named {prefix}… and empties the queue {queue}. Continue? [y/N] ",
         census.in_pool()
     )?;
     std::io::stderr().flush()?;

@@ -1,52 +1,47 @@
-//! How far a command is: a bar on stderr where that is a terminal; elsewhere a line for each wait, and nothing more.
-
-use std::sync::{Mutex, PoisonError};
+//! Progress of a command: a bar on stderr if that is a terminal; otherwise one line for each wait.
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
-use crate::cli::output::say;
+use crate::cli::output::print_message;
 
-/// Gone when dropped.
+/// Removed from the terminal on drop.
 #[derive(Debug)]
 pub(crate) struct ProgressBar {
     bar: indicatif::ProgressBar,
-    /// Never held across an await.
-    last_said: Mutex<String>,
+    last_wait: Mutex<String>,
 }
 
 impl ProgressBar {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = indicatif::ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style =
-            ProgressStyle::with_template("{bar:32} {pos} of {len}  {wide_msg}").expect("a template without errors");
+        let style = ProgressStyle::with_template("{bar:32} {pos} of {len}  {wide_msg}").expect("the template is valid");
         bar.set_style(style);
-        Self { bar, last_said: Mutex::default() }
+        Self { bar, last_wait: Mutex::default() }
     }
 
-    pub(crate) fn plan(&self, total: usize) {
+    pub(crate) fn set_total(&self, total: usize) {
         self.bar.set_length(total as u64);
     }
 
-    pub(crate) fn advance(&self, done: usize) {
+    pub(crate) fn set_done(&self, done: usize) {
         self.bar.set_message("");
         self.bar.set_position(done as u64);
     }
 
-    /// One more is done.
-    pub(crate) fn step(&self) {
+    pub(crate) fn increment(&self) {
         self.bar.set_message("");
         self.bar.inc(1);
     }
 
-    /// What is waited for.
-    pub(crate) fn say(&self, wait: &str) {
+    pub(crate) fn show_wait(&self, wait: &str) {
         if !self.bar.is_hidden() {
             self.bar.set_message(wait.to_owned());
             return;
         }
-        let mut last = self.last_said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_wait.lock();
         if *last != wait {
-            say(wait);
+            print_message(wait);
             wait.clone_into(&mut last);
         }
     }

@@ -1,127 +1,135 @@
-//! `maxconf smoke`: whether a service that runs somewhere does what its callers need, asked as they ask it.
+//! `maxconf smoke`: tests a deployed service from outside, as its callers use it.
 //!
-//! A client like any other: it knows the address and the API, has credentials of its own and none of the service's
-//! settings. What it makes it deletes. The result goes to stdout, everything else to stderr.
+//! It is a client: it knows the service's address and API, and none of its code or settings. It deletes what it creates.
+//! A test checks that this module imports nothing of the service.
 
-mod access;
-mod arrival;
+mod baseline;
 mod check;
-mod comparison;
-mod examination;
+mod credentials;
+mod diagnosis;
+mod entra;
 mod github_job;
+mod junit;
 mod refusals;
 mod report;
+mod room_format;
 mod rooms;
+mod run;
 mod service;
+mod test_case;
+mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use url::Url;
 
-use crate::cli::output::{Output, Unwritten, say};
+use crate::cli::output::{Output, Unwritten, print_message};
 use crate::cli::progress_bar::ProgressBar;
 use crate::config::base_url;
 use crate::outbound::client_builder;
-use comparison::Earlier;
-use examination::Examination;
+use baseline::Baseline;
 use report::Report;
 use rooms::Rooms;
+use run::Run;
 
-pub use access::{Access, InvalidAccess};
+pub use credentials::{Credentials, InvalidCredentials};
 
-/// After a stop: how long a create that is under way is waited for, and then the deletes. GitHub sends a second signal
-/// after 7.5 s.
-const IN_HASTE: Duration = Duration::from_secs(3);
+/// Limits the wait for a create under way, and then for the deletes, after a signal. GitHub sends a second signal after
+/// 7.5 s.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(3);
 
-/// What to test, and how to tell the result.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES, after_long_help = long_help())]
 pub struct SmokeCommand {
-    /// Where the service answers.
+    /// Base URL of the service.
     #[arg(long, value_parser = base_url)]
     url: Url,
-    /// Wait for this version, and accept answers of no other.
+    /// Wait for this version, and fail if any other answers.
     #[arg(long, value_name = "VERSION")]
     expect_version: Option<String>,
-    /// The longest wait for the version.
+    /// Limit of the wait for the version.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     wait: u64,
-    /// The longest wait for one answer; above the service's own deadline, so that it can say what went wrong. The
-    /// whole test takes --wait and six times this at most.
+    /// Limit for one answer. Must be longer than the service's request deadline, so that the service can report what
+    /// went wrong. The whole test takes at most --wait plus six times this limit.
     #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
-    /// No room from the pool is a fault of ours: for deployments whose pool has been filled.
+    /// Fail if no room comes from the pool. For deployments whose pool has been filled.
     #[arg(long)]
     expect_pool: bool,
-    /// The start of every tag; without it any will do.
+    /// Fail unless every tag starts with this URL.
     #[arg(long, value_name = "URL")]
     tag_url: Option<String>,
-    /// A gateway stands before the service: it may refuse in its place, and publishes no probes.
+    /// The address is a gateway's, which may refuse requests itself and publishes no health routes.
     #[arg(long)]
     behind_gateway: bool,
     #[command(flatten)]
     output: Output,
-    /// Write a JUnit report as well.
+    /// Also write a JUnit report.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// The JSON of an earlier run: the exit code tells what is new.
+    /// Compare with an earlier result of --json: only new faults of the service count for exit code 1.
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  healthy; with --compare: no fault of ours is new
-  1  we are broken; with --compare: a fault of ours is new
-  2  the command or the environment cannot be used, so that nothing was tested, or the result cannot be written
-  3  something that the service depends on is down, or refuses it
-  4  could not tell
-  130, 143  stopped by a signal, after cleaning up; a second signal ends it at once";
+  0  the service is healthy; with --compare: it has no new fault
+  1  the service is broken; with --compare: it has a new fault
+  2  nothing was tested because the arguments or the environment are invalid, or the result could not be written
+  3  a dependency is down, or refuses the service
+  4  the test could not determine whether the service is healthy
+  130, 143  stopped by SIGINT or SIGTERM after deleting the rooms of this test; a second signal stops at once";
 
 fn long_help() -> String {
-    let mut help = format!("{EXIT_CODES}\n\nCredentials, from the environment:\n");
-    for (name, meaning) in access::VARIABLES {
+    let mut help = format!("{EXIT_CODES}\n\nCredentials, from environment variables:\n");
+    for (name, meaning) in credentials::VARIABLES {
         help += &format!("  {name}\n      {meaning}\n");
     }
     help
 }
 
-/// Why nothing was tested, or not told.
+/// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub enum SmokeError {
     #[error("{0}")]
-    Earlier(String),
+    Baseline(String),
     #[error("{file} cannot be written: {source}")]
     Junit { file: String, source: std::io::Error },
     #[error(transparent)]
     Unwritten(#[from] Unwritten),
-    #[error("an HTTP client could not be made: {0}")]
+    #[error("the HTTP client cannot be created: {0}")]
     HttpClient(#[from] reqwest::Error),
 }
 
-/// Tests until all is known or `stop` comes. Returns the exit code: the verdict, or that of `stop`. Another `stop` ends
-/// the cleaning up as well.
-pub async fn run(command: SmokeCommand, access: Access, stop: impl AsyncFn() -> u8) -> Result<u8, SmokeError> {
-    // What is wrong with the files is said before anything is waited for.
-    let earlier = command.compare.as_deref().map(|file| Earlier::read(file, &command.url));
-    let earlier = earlier.transpose().map_err(SmokeError::Earlier)?;
-    write_junit(&command, &[])?;
+/// Runs the test until it has a result or `stop` resolves, and then deletes its rooms. Returns the exit code: that of the
+/// verdict, or that of `stop`. A second `stop` ends the deleting too.
+pub async fn run(
+    command: SmokeCommand,
+    credentials: Credentials,
+    stop: impl AsyncFn() -> u8,
+) -> Result<u8, SmokeError> {
+    // First, so that unusable files are reported before the long wait.
+    let baseline = command.compare.as_deref().map(|file| Baseline::read(file, &command.url));
+    let baseline = baseline.transpose().map_err(SmokeError::Baseline)?;
+    write_junit(command.junit.as_deref(), || Ok(Vec::new()))?;
     let http = client_builder(Duration::from_secs(5)).build()?;
     let rooms = OnceLock::new();
     let started_at = SystemTime::now().into();
 
-    let progress = ProgressBar::begin();
-    let mut examination = Examination::new(&command, &access, http, &rooms, &progress);
+    let progress = ProgressBar::new();
+    let mut run = Run::new(&command, &credentials, http, &rooms, &progress);
     let stopped = tokio::select! {
-        () = examination.run() => None,
+        () = run.execute() => None,
         code = stop() => Some(code),
     };
-    let (version, checked) = (examination.version, examination.checked);
+    let (version, checked) = (run.version, run.checked);
     drop(progress);
     if let Some(code) = stopped {
-        return Ok(clean_up_in_haste(rooms.get(), code, stop).await);
+        return Ok(clean_up_after_stop(rooms.get(), code, stop).await);
     }
 
     let report = Report {
@@ -130,34 +138,30 @@ pub async fn run(command: SmokeCommand, access: Access, stop: impl AsyncFn() -> 
         expected_version: command.expect_version.as_deref(),
         started_at,
         checked: report::complete(checked),
-        earlier: earlier.as_ref(),
+        baseline: baseline.as_ref(),
     };
     command.output.write(&report.text(), &report.json())?;
-    let junit = report.junit().map_err(|source| junit_error(&command, source))?;
-    write_junit(&command, &junit)?;
-    Ok(report.judgement().exit_code())
+    write_junit(command.junit.as_deref(), || report.junit())?;
+    Ok(report.verdict_of_change().exit_code())
 }
 
-/// After a stop, which had this exit code.
-async fn clean_up_in_haste(rooms: Option<&Rooms>, code: u8, stop: impl AsyncFn() -> u8) -> u8 {
-    let (left, code) = match rooms {
-        None => (None, code),
+/// Returns the exit code of the last signal.
+async fn clean_up_after_stop(rooms: Option<&Rooms>, code: u8, stop: impl AsyncFn() -> u8) -> u8 {
+    let code = match rooms {
+        None => code,
         Some(rooms) => tokio::select! {
-            _ = rooms.delete_all(IN_HASTE) => (rooms.leftovers(), code),
-            code = stop() => (rooms.leftovers(), code),
+            _ = rooms.delete_all(CLEAN_UP_LIMIT) => code,
+            code = stop() => code,
         },
     };
+    let left = rooms.and_then(Rooms::leftovers);
     let left = left.unwrap_or_else(|| "no room of this test is left behind".to_owned());
-    say(format!("stopped; {left}"));
+    print_message(format!("stopped; {left}"));
     code
 }
 
-fn write_junit(command: &SmokeCommand, report: &[u8]) -> Result<(), SmokeError> {
-    let Some(file) = &command.junit else { return Ok(()) };
-    std::fs::write(file, report).map_err(|source| junit_error(command, source))
-}
-
-fn junit_error(command: &SmokeCommand, source: std::io::Error) -> SmokeError {
-    let file = command.junit.as_deref().map(|file| file.display().to_string());
-    SmokeError::Junit { file: file.unwrap_or_default(), source }
+fn write_junit(file: Option<&Path>, report: impl FnOnce() -> std::io::Result<Vec<u8>>) -> Result<(), SmokeError> {
+    let Some(file) = file else { return Ok(()) };
+    let written = report().and_then(|report| std::fs::write(file, report));
+    written.map_err(|source| SmokeError::Junit { file: file.display().to_string(), source })
 }

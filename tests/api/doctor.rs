@@ -1,10 +1,10 @@
-//! `maxconf doctor`, as an operator runs it: the real program in a world where one thing is wrong.
+//! `maxconf doctor` as an operator runs it: the real program in a world with one fault.
 
 mod certificates;
 mod faults;
 mod identity;
-mod silence;
-mod words;
+mod no_answer;
+mod texts;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -27,10 +27,10 @@ const HOST_PIN: &str = "27182818";
 const GUEST_PIN: &str = "31415926";
 const DIAL_OUT: u64 = 7;
 
-/// Programs that run at the same time.
-const AT_A_TIME: usize = 4;
+/// Programs that run concurrently.
+const CONCURRENT_RUNS: usize = 4;
 
-/// Every check there is.
+/// Every check, in order.
 const CHECKS: [&str; 31] = [
     "settings/all",
     "pexip/name",
@@ -67,12 +67,12 @@ const CHECKS: [&str; 31] = [
 
 type Settings = HashMap<&'static str, String>;
 
-/// A world in which nothing is wrong, and the settings of a service there.
+/// A world without faults, and the settings of a service there.
 async fn a_healthy_world() -> (World, Settings) {
-    made_healthy(World::start().await)
+    with_healthy_service(World::start().await)
 }
 
-fn made_healthy(world: World) -> (World, Settings) {
+fn with_healthy_service(world: World) -> (World, Settings) {
     let until = (OffsetDateTime::now_utc() + time::Duration::hours(1)).truncate_to_second();
     for number in 1..=4 {
         let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}");
@@ -87,7 +87,7 @@ fn made_healthy(world: World) -> (World, Settings) {
     )));
     world.pexip.add_automatic_participant(DIAL_OUT, "sip:queue@sbc.example.org");
     let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
-    // Nobody is there to take events.
+    // No service runs that could receive events.
     sink.hold();
 
     let mut settings = world.settings();
@@ -104,7 +104,7 @@ fn traffics(world: &World) -> [&Traffic; 4] {
     [world.pexip.traffic(), world.queue.traffic(), world.entra.traffic(), world.genesys.traffic()]
 }
 
-/// Runs it to its end. Whatever it writes, no secret is in it.
+/// Runs the doctor, and checks that its output holds no secret.
 async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
     let mut secrets = Secrets::default();
     for secret in [PASSWORD, ACCOUNT_KEY, EVENT_PASSWORD, HOST_PIN, GUEST_PIN, TAG] {
@@ -115,19 +115,19 @@ async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
     }
     let arguments = [&["doctor"], arguments].concat();
     let ended = Program::run(&arguments, settings.iter().map(|(name, value)| (*name, value.clone()))).await;
-    secrets.assert_not_in("the doctor", &[ended.stdout.as_slice(), &ended.stderr].concat().join("\n"));
+    secrets.assert_not_in("doctor", &[ended.stdout.as_slice(), &ended.stderr].concat().join("\n"));
     assert!(ended.stderr.is_empty(), "{ended:?}");
     ended
 }
 
-/// What it found, and the exit code.
+/// The JSON report, and the exit code.
 async fn examine(settings: &Settings) -> (Value, Option<i32>) {
     let ended = run(settings, &["--json"]).await;
     let report = serde_json::from_str(&ended.stdout.join("\n")).unwrap_or_else(|_| panic!("not JSON: {ended:?}"));
     (report, ended.code)
 }
 
-/// The checks that came out like this.
+/// The checks with this verdict.
 fn checks(report: &Value, verdict: &str) -> BTreeSet<String> {
     let findings = report["findings"].as_array().expect("findings");
     let found = findings.iter().filter(|finding| finding["verdict"] == verdict);
@@ -136,9 +136,9 @@ fn checks(report: &Value, verdict: &str) -> BTreeSet<String> {
     checks
 }
 
-/// What one check says, and what it says is to be done.
+/// The text of one check, and its remedy.
 #[track_caller]
-fn lines<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str) {
+fn texts<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str) {
     let findings = report["findings"].as_array().expect("findings");
     let finding = findings.iter().find(|finding| name(finding) == check).unwrap_or_else(|| panic!("no {check}"));
     (finding["says"].as_str().expect("text"), finding["to_do"].as_str().unwrap_or_default())
@@ -152,16 +152,16 @@ fn set(checks: &[&str]) -> BTreeSet<String> {
     checks.iter().map(|&check| check.to_owned()).collect()
 }
 
-/// In what it differs from these checks, and no others, being not fine or warning, each with what to do; `None` if in
-/// nothing.
+/// Describes the report unless exactly these checks are not fine or warnings, each with a remedy, and the exit code
+/// follows from them.
 fn difference((report, code): &(Value, Option<i32>), not_fine: &[&str], warnings: &[&str]) -> Option<String> {
     let found = (checks(report, "not_fine"), checks(report, "warning"), *code);
     let expected = (set(not_fine), set(warnings), Some(i32::from(!not_fine.is_empty())));
     let findings = report["findings"].as_array().expect("findings");
     let is_complete = |finding: &Value| {
-        let is_trouble = finding["verdict"] == "not_fine" || finding["verdict"] == "warning";
+        let needs_remedy = finding["verdict"] == "not_fine" || finding["verdict"] == "warning";
         let is_text = |member: &str| finding[member].as_str().is_some_and(|text| !text.is_empty());
-        is_text("says") && is_text("to_do") == is_trouble
+        is_text("says") && is_text("to_do") == needs_remedy
     };
     (found != expected || !findings.iter().all(is_complete)).then(|| format!("{found:?} in {report:#}"))
 }
@@ -173,25 +173,25 @@ fn assert_found(what: &str, found: &(Value, Option<i32>), not_fine: &[&str], war
 }
 
 #[tokio::test]
-async fn a_healthy_world_is_fine_and_stays_as_it_is() {
+async fn every_check_of_a_healthy_world_is_fine_and_nothing_changes() {
     let (world, settings) = a_healthy_world().await;
     let before = (world.pexip.rooms(), world.queue.messages(POOL_QUEUE));
 
     let found = examine(&settings).await;
 
-    assert_found("nothing", &found, &[], &[]);
+    assert_found("no fault", &found, &[], &[]);
     let every_check: Vec<_> = found.0["findings"].as_array().expect("findings").iter().map(name).collect();
     assert_eq!(every_check, CHECKS);
     assert_eq!(checks(&found.0, "could_not_tell"), set(&["pexip/writing"]));
     assert_eq!((world.pexip.rooms(), world.queue.messages(POOL_QUEUE)), before);
     for traffic in traffics(&world) {
-        assert!(!traffic.log().is_empty(), "each system is asked");
+        assert!(!traffic.log().is_empty(), "each system is examined");
         assert_only_read(traffic);
     }
 }
 
 #[tokio::test]
-async fn people_get_a_line_for_each_check_and_what_to_do_below_it() {
+async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let (world, settings) = a_healthy_world().await;
     world.pexip.set_min_pin_length(9);
 
@@ -202,13 +202,12 @@ async fn people_get_a_line_for_each_check_and_what_to_do_below_it() {
     assert_eq!((lines("fine "), lines("could not tell "), lines("not fine ")), (CHECKS.len() - 2, 1, 1), "{ended:?}");
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
-    assert!(ended.stdout[pins + 1].contains("→ give ROOM_HOST_PIN at least 9 digits"), "{ended:?}");
+    assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
     assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 29 fine");
 }
 
-/// Its column would be too narrow.
 #[tokio::test]
-async fn what_is_said_of_a_long_name_stands_below_it() {
+async fn the_text_of_a_check_with_a_long_name_is_on_the_next_line() {
     let (_world, mut settings) = a_healthy_world().await;
     settings.remove("GENESYS_ORGANIZATION_ID");
 
@@ -221,7 +220,7 @@ async fn what_is_said_of_a_long_name_stands_below_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_found_by_its_own_check() {
-    let missed: Vec<_> = stream::iter(faults::FAULTS)
+    let wrong: Vec<_> = stream::iter(faults::FAULTS)
         .map(async |fault| {
             let (world, mut settings) = a_healthy_world().await;
             (fault.cause)(&world, &mut settings);
@@ -229,21 +228,21 @@ async fn each_fault_is_found_by_its_own_check() {
             traffics(&world).into_iter().for_each(assert_only_read);
             difference(&found, fault.not_fine, fault.warnings).map(|difference| format!("{}: {difference}", fault.what))
         })
-        .buffer_unordered(AT_A_TIME)
-        .filter_map(async |missed| missed)
+        .buffer_unordered(CONCURRENT_RUNS)
+        .filter_map(async |wrong| wrong)
         .collect()
         .await;
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test]
-async fn an_event_sink_that_has_given_up_is_found_by_its_alarm() {
+async fn a_stopped_event_sink_is_found_by_its_alarm() {
     let (world, settings) = a_healthy_world().await;
     let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
     let short = Duration::from_millis(1);
     sink.set_times(SinkTimes { timeout: Duration::from_secs(1), first_pause: short, longest_pause: short });
     world.pexip.dial_out_leg("somebody-elses-room");
-    eventually("the sink gives up", async || !sink.stopped_nodes().is_empty()).await;
+    eventually("the sink stops", async || !sink.stopped_nodes().is_empty()).await;
 
     let found = examine(&settings).await;
 
@@ -251,7 +250,7 @@ async fn an_event_sink_that_has_given_up_is_found_by_its_alarm() {
 }
 
 #[tokio::test]
-async fn settings_at_fault_are_all_named_and_the_rest_is_examined_all_the_same() {
+async fn all_invalid_settings_are_named_and_the_other_systems_are_examined() {
     let (world, mut settings) = a_healthy_world().await;
     settings.insert("PEXIP_PASSWORD", String::new());
     settings.insert("CORS_ALLOWED_ORIGINS", "nonsense".to_owned());
@@ -266,12 +265,12 @@ async fn settings_at_fault_are_all_named_and_the_rest_is_examined_all_the_same()
     for check in ["storage/access", "storage/queue", "entra/keys_v2", "genesys/api"] {
         assert!(fine.contains(check), "{check}: {report:#}");
     }
-    let untold = checks(&report, "could_not_tell");
-    assert!(untold.contains("pexip/connection") && untold.contains("pool/stock"), "{report:#}");
+    let not_tried = checks(&report, "could_not_tell");
+    assert!(not_tried.contains("pexip/connection") && not_tried.contains("pool/stock"), "{report:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_of_the_outside_world_makes_it_tell_a_secret() {
+async fn an_answer_that_repeats_the_request_reveals_no_secret() {
     let rows = [200, 302, 400, 401, 404, 500].into_iter().flat_map(|status| [(status, true), (status, false)]);
     stream::iter(rows)
         .map(async |(status, with_signature)| {
@@ -285,7 +284,7 @@ async fn no_answer_of_the_outside_world_makes_it_tell_a_secret() {
             let ended = run(&settings, &[]).await;
             assert_eq!(ended.code, Some(1), "{status}: {ended:?}");
         })
-        .buffer_unordered(AT_A_TIME)
+        .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }

@@ -1,4 +1,4 @@
-//! `maxconf pool`, as an operator runs it: the real program, against a node and a queue that others use as well.
+//! `maxconf pool` as an operator runs it: the real program, with rooms and messages of others beside its own.
 
 mod drain;
 
@@ -28,12 +28,12 @@ fn room(number: usize, description: &str) -> StoredRoom {
     StoredRoom::named(name(number)).with_pins(PINS[0], PINS[1]).described(description)
 }
 
-/// A room that waits in the pool.
+/// A room in the pool.
 fn ready(number: usize) -> StoredRoom {
     room(number, &mark("ready-until", HOUR))
 }
 
-/// A room of a citizen.
+/// A room that a citizen has.
 fn handed_out(number: usize, seconds_ago: i64) -> StoredRoom {
     room(number, &mark("handed-out", -seconds_ago)).tagged(TAG)
 }
@@ -43,7 +43,7 @@ fn put_into_pool(world: &World, room: StoredRoom) {
     world.pexip.insert(room);
 }
 
-/// What is there, to be compared with what is there later.
+/// All rooms and messages.
 fn everything(world: &World) -> (Vec<StoredRoom>, Vec<StoredMessage>) {
     (world.pexip.rooms(), world.queue.messages(POOL_QUEUE))
 }
@@ -70,7 +70,7 @@ fn start(world: &World, command: &str, settings: &[(&'static str, &str)]) -> Pro
     Program::start(&arguments, all)
 }
 
-/// Runs a command to its end. Whatever it writes, no secret is in it.
+/// Runs a command, and checks that its output holds no secret.
 async fn run_with(world: &World, command: &str, settings: &[(&'static str, &str)]) -> Ended {
     let mut secrets = Secrets::default();
     for secret in [PINS[0], PINS[1], TAG, PASSWORD, ACCOUNT_KEY] {
@@ -95,13 +95,13 @@ fn assert_succeeded(ended: &Ended) {
 }
 
 #[track_caller]
-fn assert_failed(ended: &Ended, words: &str) {
+fn assert_failed(ended: &Ended, cause: &str) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    let said = ended.stderr.join("\n");
-    assert!(said.starts_with("maxconf: ") && said.contains(words), "{words:?} is not in {said:?}");
+    let stderr = ended.stderr.join("\n");
+    assert!(stderr.starts_with("maxconf: ") && stderr.contains(cause), "{cause:?} is not in {stderr:?}");
 }
 
-/// A room of each kind, some of them with messages.
+/// Rooms of each kind, some of them with messages.
 async fn a_world_of_all_kinds() -> World {
     let world = World::start().await;
     put_into_pool(&world, ready(1));
@@ -125,7 +125,7 @@ async fn a_world_of_all_kinds() -> World {
 }
 
 #[tokio::test]
-async fn status_tells_what_is_there_and_changes_nothing() {
+async fn status_counts_everything_and_changes_nothing() {
     let world = a_world_of_all_kinds().await;
     let before = everything(&world);
     let settings = [("POOL_READY_DELAY_SECONDS", "90"), ("POOL_MAX_ROOMS", "500"), ("POOL_TARGET_SIZE", "6")];
@@ -163,8 +163,8 @@ async fn status_tells_what_is_there_and_changes_nothing() {
         ("past absolute lifetime", 1),
     ] {
         let line = readable.stdout.iter().find(|line| line.trim_start().starts_with(label)).expect(label);
-        let told = line.trim_start()[label.len()..].split_whitespace().next();
-        assert_eq!(told, Some(number.to_string().as_str()), "{readable:#?}");
+        let shown = line.trim_start()[label.len()..].split_whitespace().next();
+        assert_eq!(shown, Some(number.to_string().as_str()), "{readable:#?}");
     }
     assert_eq!(everything(&world), before);
     assert_only_read(world.pexip.traffic());
@@ -172,7 +172,7 @@ async fn status_tells_what_is_there_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn status_of_a_deployment_that_has_never_run_is_empty_and_makes_no_queue() {
+async fn status_before_the_first_run_is_empty_and_creates_no_queue() {
     let world = World::start().await;
 
     let ended = run(&world, "status --json").await;
@@ -188,7 +188,7 @@ async fn status_of_a_deployment_that_has_never_run_is_empty_and_makes_no_queue()
 }
 
 #[tokio::test]
-async fn marks_that_somebody_has_set_to_the_ends_of_time_are_counted_too() {
+async fn rooms_with_marks_in_the_years_0000_and_9999_are_counted() {
     let world = World::start().await;
     for (number, year) in [(1, "9999"), (2, "0000")] {
         world.pexip.insert(room(number, &format!("ready-until={year}-12-31T23:59:59Z")));
@@ -204,7 +204,7 @@ async fn marks_that_somebody_has_set_to_the_ends_of_time_are_counted_too() {
 }
 
 #[tokio::test]
-async fn fill_makes_what_is_missing_once() {
+async fn fill_makes_the_missing_rooms_once() {
     let world = World::start().await;
 
     let first = run(&world, "fill --json").await;
@@ -213,17 +213,17 @@ async fn fill_makes_what_is_missing_once() {
     assert_succeeded(&first);
     assert_eq!(result(&first), json!({ "dry_run": false, "in_pool_before": 0, "to_make": 4, "made": 4 }));
     assert_succeeded(&second);
-    assert_eq!(second.stdout, ["4 rooms are in the pool; none is missing."]);
+    assert_eq!(second.stdout, ["4 rooms are in the pool; none are missing."]);
     let mut waiting: Vec<_> = world.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
     waiting.sort();
     assert_eq!((names(&world), waiting.len()), (waiting, 4));
     assert!(world.pexip.rooms().iter().all(|room| room.tag.is_empty() && room.description.starts_with("ready-until=")));
     let received = Matching::method(Method::GET).path_contains("/messages");
-    assert_eq!(world.queue.traffic().count(&received), 0, "nothing works in the background");
+    assert_eq!(world.queue.traffic().count(&received), 0, "no background task runs");
 }
 
 #[tokio::test]
-async fn fill_keeps_to_the_most_rooms_and_leaves_the_sweep_to_the_timer() {
+async fn fill_respects_pool_max_rooms_and_does_not_sweep() {
     let world = World::start().await;
     world.pexip.insert(room(1, &mark("ready-until", -100 * HOUR)));
     world.pexip.insert(handed_out(2, 100 * HOUR));
@@ -237,7 +237,7 @@ async fn fill_keeps_to_the_most_rooms_and_leaves_the_sweep_to_the_timer() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
+async fn a_dry_run_reports_what_would_be_done_and_changes_nothing() {
     let world = a_world_of_all_kinds().await;
     let before = everything(&world);
     let settings = [("POOL_TARGET_SIZE", "7")];
@@ -246,7 +246,7 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
     let drain = run_with(&world, "drain --dry-run --json", &settings).await;
     let readable = [
         run_with(&world, "fill --dry-run", &settings).await.stdout,
-        // There is nothing to confirm.
+        // `--yes` has no effect.
         run_with(&world, "drain --dry-run --yes", &settings).await.stdout,
     ];
 
@@ -256,7 +256,7 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
     assert_eq!(result(&drain), json!({ "dry_run": true, "messages": 4, "rooms_at_most": 3 }));
     assert_eq!(
         readable.concat(),
-        ["3 rooms are in the pool; 4 would be made.", "4 messages would be claimed and up to 3 rooms deleted."]
+        ["3 rooms are in the pool; 4 would be made.", "4 messages and up to 3 rooms would be deleted."]
     );
     assert_eq!(everything(&world), before);
     assert_only_read(world.pexip.traffic());
@@ -264,7 +264,7 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_wait_that_pexip_asks_for_is_kept_and_said() {
+async fn a_retry_after_of_pexip_is_respected_and_reported() {
     let busy =
         || Fault::StatusWith { status: 429, headers: vec![("retry-after".into(), "1".into())], body: String::new() };
     for (command, matching, made) in [
@@ -287,7 +287,7 @@ async fn a_wait_that_pexip_asks_for_is_kept_and_said() {
 }
 
 #[tokio::test]
-async fn what_failed_is_said_with_the_way_out_and_nothing_is_claimed() {
+async fn a_failure_is_reported_with_its_remedy_and_no_message_is_claimed() {
     let world = World::start().await;
     put_into_pool(&world, ready(1));
     let commands = ["status", "status --json", "fill", "fill --dry-run", "drain --yes", "drain --dry-run"];
@@ -310,7 +310,7 @@ async fn what_failed_is_said_with_the_way_out_and_nothing_is_claimed() {
 }
 
 #[tokio::test]
-async fn a_fill_that_breaks_off_tells_what_it_has_made() {
+async fn a_failed_fill_reports_how_many_rooms_it_made() {
     let world = World::start().await;
     let refused = Fault::StatusWith {
         status: 400,
@@ -326,7 +326,7 @@ async fn a_fill_that_breaks_off_tells_what_it_has_made() {
 }
 
 #[tokio::test]
-async fn faulty_settings_are_told_by_their_own_exit_code() {
+async fn invalid_settings_have_their_own_exit_code() {
     for command in ["status", "fill", "drain --yes"] {
         let ended = Program::run(&[&["pool"], command.split(' ').collect::<Vec<_>>().as_slice()].concat(), []).await;
 

@@ -1,9 +1,10 @@
-//! `maxconf smoke`, as a pipeline and an operator run it: the real program against a service that is healthy, or not.
+//! `maxconf smoke` as a pipeline or an operator runs it: the real program against healthy and faulty services.
 
 mod command;
 mod comparison;
 mod dependencies;
 mod hanging;
+mod independence;
 mod leaks;
 mod proxy;
 mod stopped;
@@ -19,7 +20,7 @@ use url::Url;
 
 use crate::support::{Ended, Program, Secrets, TestApp, TestAppBuilder};
 
-/// The longest that there are.
+/// As long as a PIN may be.
 const PIN: &str = "27182818284590452353";
 const ORIGIN: &str = "https://agent.example.org";
 const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
@@ -30,19 +31,19 @@ const USAGE: i32 = 2;
 const DEPENDENCY_DOWN: i32 = 3;
 const COULD_NOT_TELL: i32 = 4;
 
-/// A service whose host PIN can be looked for.
+/// A service whose host PIN can be searched for in output.
 fn service() -> TestAppBuilder {
     TestApp::with().set("ROOM_HOST_PIN", PIN)
 }
 
-/// A service with a pool, in which everything is as it should be.
+/// A service without faults, with a filled pool.
 async fn healthy_service() -> TestApp {
     let app = service().start().await;
     app.warm_up().await;
     app
 }
 
-/// A smoke test to be run.
+/// Arguments and environment of a smoke test.
 #[derive(Clone)]
 struct Smoke {
     url: Url,
@@ -51,7 +52,7 @@ struct Smoke {
 }
 
 impl Smoke {
-    /// With all credentials that there are, by JSON, and without much patience.
+    /// With all credentials, JSON output and a short wait.
     fn of(app: &TestApp) -> Self {
         let environment = [
             ("SMOKE_ENTRA_TOKEN_URL", app.entra.token_url().to_string()),
@@ -60,7 +61,7 @@ impl Smoke {
             ("SMOKE_ENTRA_SCOPE", format!("{APP_ID_URI}/.default")),
             ("SMOKE_GENESYS_TOKEN", app.genesys.issue_token()),
             ("SMOKE_ORIGIN", ORIGIN.to_owned()),
-            // Whoever looks for a fault in a pipeline sets all that there is.
+            // As an operator may set them to debug a pipeline.
             ("LOG_LEVEL", "trace".to_owned()),
             ("RUST_LOG", "trace".to_owned()),
         ];
@@ -83,7 +84,7 @@ impl Smoke {
         self
     }
 
-    /// As a table for people.
+    /// With text output.
     fn readable(mut self) -> Self {
         self.arguments.retain(|argument| argument != "--json");
         self
@@ -99,7 +100,7 @@ impl Smoke {
         self
     }
 
-    /// Without a secret, as a job of GitHub.
+    /// As a GitHub job, without a secret.
     fn in_job(mut self, github: &GitHubSimulator) -> Self {
         self.environment.remove("SMOKE_ENTRA_CLIENT_SECRET");
         self.environment.extend(github.environment());
@@ -113,25 +114,25 @@ impl Smoke {
         Program::start(&arguments, self.environment.clone())
     }
 
-    /// Runs it to its end. Whatever it writes, no secret is in it.
+    /// Runs the test, and checks that its output holds no secret.
     async fn run(&self) -> Ended {
         let ended = self.start().ended().await;
-        self.assert_tells_no_secret(&ended);
+        self.assert_reveals_no_secret(&ended);
         ended
     }
 
-    fn assert_tells_no_secret(&self, ended: &Ended) {
+    fn assert_reveals_no_secret(&self, ended: &Ended) {
         let all = [ended.stdout.as_slice(), &ended.stderr].concat().join("\n");
         self.secrets().assert_not_in("maxconf smoke", &all);
     }
 
-    /// What it must not tell, as far as that is known before it runs.
+    /// The secrets that are known before the test runs.
     fn secrets(&self) -> Secrets {
         let mut secrets = Secrets::default();
         secrets.plant("a PIN", PIN);
-        // How every uuiData of a smoke test begins: in hexadecimal, and in base64url as the tag has it.
+        // Start of every uuiData of a smoke test; its hexadecimal and base64url forms are planted too.
         secrets.plant("uuiData", "maxconf-smoke--");
-        // How every token of Entra begins.
+        // Start of every Entra token.
         secrets.plant("an Entra token", "eyJ0eXAiOiJKV1Qi");
         for name in ["SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
             if let Some(secret) = self.environment.get(name) {
@@ -142,13 +143,13 @@ impl Smoke {
     }
 }
 
-/// What `--json` has written.
+/// The JSON output.
 #[track_caller]
 fn result(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout.join("\n")).unwrap_or_else(|_| panic!("not JSON: {ended:?}"))
 }
 
-/// Outcome of each check by its name; for a fault whose it is: `ours`, `unclear` or the dependency.
+/// Outcome of each check by its name; for a fault: `ours`, `unclear` or the dependency.
 #[track_caller]
 fn outcomes(ended: &Ended) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -160,19 +161,19 @@ fn outcomes(ended: &Ended) -> BTreeMap<String, String> {
     checks.iter().map(|check| (text(&check["name"]).expect("a name"), outcome(check))).collect()
 }
 
-/// The checks that came to this.
+/// The checks with this outcome.
 #[track_caller]
-fn those(ended: &Ended, outcome: &str) -> Vec<String> {
-    outcomes(ended).into_iter().filter(|(_, came)| came == outcome).map(|(name, _)| name).collect()
+fn checks_with(ended: &Ended, outcome: &str) -> Vec<String> {
+    outcomes(ended).into_iter().filter(|(_, actual)| actual == outcome).map(|(name, _)| name).collect()
 }
 
-/// Rooms that somebody was given.
+/// Names of the rooms that have a tag.
 fn handed_out(app: &TestApp) -> Vec<String> {
     app.pexip.rooms().into_iter().filter(|room| !room.tag.is_empty()).map(|room| room.name).collect()
 }
 
 #[tokio::test]
-async fn a_healthy_service_passes_every_check_and_keeps_no_room_of_it() {
+async fn a_healthy_service_passes_every_check_and_every_room_is_deleted() {
     let app = healthy_service().await;
     let folder = tempfile::tempdir().expect("a folder");
     let junit = folder.path().join("smoke.xml");
@@ -193,7 +194,7 @@ async fn a_healthy_service_passes_every_check_and_keeps_no_room_of_it() {
 }
 
 #[tokio::test]
-async fn every_request_of_it_can_be_found_in_the_services_log() {
+async fn every_request_id_in_the_services_log_starts_with_smoke() {
     let (app, program) = service().start_program().await;
 
     let ended = Smoke::of(&app).run().await;
@@ -208,7 +209,7 @@ async fn every_request_of_it_can_be_found_in_the_services_log() {
 }
 
 #[tokio::test]
-async fn people_get_a_table() {
+async fn the_text_has_a_line_for_each_check() {
     let app = healthy_service().await;
 
     let ended = Smoke::of(&app).readable().without(&["SMOKE_GENESYS_TOKEN"]).run().await;
@@ -216,17 +217,16 @@ async fn people_get_a_table() {
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
     let text = ended.stdout.join("\n");
     for line in [
-        "ok           a room is created",
-        "not checked  the public read shows the same room: SMOKE_GENESYS_TOKEN is not set",
-        "The service is healthy, as far as it was checked.",
+        "ok           create returns a room",
+        "not checked  the public read returns the same room: SMOKE_GENESYS_TOKEN is not set",
+        "The service is healthy: it passed every check that was made.",
     ] {
         assert!(text.contains(line), "{line:?} is not in {text}");
     }
 }
 
-/// What is wrong stands out: what was not reached after it shares a line.
 #[tokio::test]
-async fn a_table_lists_nothing_that_was_not_reached() {
+async fn checks_that_were_not_reached_share_a_line() {
     let app = healthy_service().await;
 
     let ended = Smoke::of(&app).at("http://127.0.0.1:1/".parse().expect("a URL")).readable().run().await;
@@ -237,18 +237,18 @@ async fn a_table_lists_nothing_that_was_not_reached() {
 }
 
 #[tokio::test]
-async fn what_there_are_no_means_for_is_reported_as_not_checked() {
+async fn checks_without_credentials_are_reported_as_not_checked() {
     let app = service().set("POOL_TARGET_SIZE", 0).start().await;
 
     let ended = Smoke::of(&app).without(&["SMOKE_GENESYS_TOKEN", "SMOKE_ORIGIN"]).run().await;
 
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
-    assert_eq!(those(&ended, "not_checked"), ["allowed_origin", "pool", "public_read"]);
+    assert_eq!(checks_with(&ended, "not_checked"), ["allowed_origin", "pool", "public_read"]);
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn without_credentials_the_refusals_are_checked_and_no_more_can_be_told() {
+async fn without_any_credentials_only_refusals_are_checked() {
     let app = healthy_service().await;
     let smoke = Smoke::of(&app);
     let names: Vec<_> = smoke.environment.keys().copied().collect();

@@ -1,4 +1,4 @@
-//! From here to a host: its name, the way, its certificates, its clock.
+//! Examines the path to a host step by step: DNS, TCP, TLS; then its clock.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,89 +9,91 @@ use time::OffsetDateTime;
 use tokio::net::{TcpStream, lookup_host};
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Finding, Findings};
 use super::tls::{Trust, certificate};
-use super::{CALL, in_time};
+use super::{CALL_LIMIT, in_time};
 use crate::domain::Clock;
 
-const NAME: Duration = Duration::from_secs(2);
-const CONNECTION: Duration = Duration::from_secs(2);
+const DNS_LIMIT: Duration = Duration::from_secs(2);
+const TCP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Clocks that differ by more are worth a look, by seconds; and beyond the second number tokens are refused, for that
-/// is the leeway that their times are given.
-const NOTICEABLE_SKEW: i64 = 5;
-const LARGEST_SKEW: i64 = 60;
+/// Seconds that clocks may differ without a warning.
+const TOLERATED_SKEW: i64 = 5;
 
-/// Finds the way to the host of `url`, step by step. The error is the step that failed.
-pub(super) async fn reach(
+/// Seconds of leeway for the times in tokens. With a larger skew tokens are refused.
+const TOKEN_LEEWAY: i64 = 60;
+
+/// Examines the path to the host of `url`. The error is the step that failed.
+pub(super) async fn examine(
     url: &Url,
     trust: Trust<'_>,
     clock: &Clock,
-    findings: &mut Vec<Finding>,
+    findings: &mut Findings,
 ) -> Result<(), Finding> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_or_known_default().unwrap_or(443);
-    findings.push(name(host, port).await?);
-    let (stream, connection) = connection(host, port).await?;
-    findings.push(connection);
+    findings.push(resolve(host, port).await?);
+    let stream = connect(host, port).await?;
+    findings.push(Finding::fine("connection", format!("TCP port {port} is open")));
     if url.scheme() == "http" {
-        findings.push(Finding::fine("certificate", "none is needed on this machine's own loopback address"));
+        findings.push(Finding::fine("certificate", "not needed: http on this machine's loopback address"));
         return Ok(());
     }
     findings.push(certificate(host, stream, trust, clock.now_utc()).await?);
     Ok(())
 }
 
-async fn name(host: &str, port: u16) -> Result<Finding, Finding> {
+async fn resolve(host: &str, port: u16) -> Result<Finding, Finding> {
     if host.parse::<IpAddr>().is_ok() {
-        return Ok(Finding::fine("name", format!("none is needed: {host} is an address")));
+        return Ok(Finding::fine("name", format!("{host} is an IP address")));
     }
-    let unknown = |reason: &str| {
-        let to_do = "check the address in the settings, the DNS servers and private DNS zones of this network";
-        Finding::not_fine("name", format!("{host} {reason}"), to_do)
+    let failed = |reason: &str| {
+        let to_do = "check the address in the settings, then this network's DNS servers and private DNS zones";
+        Finding::not_fine("name", format!("DNS {reason} {host}"), to_do)
     };
-    let found = in_time(NAME, lookup_host((host, port))).await.ok_or_else(|| unknown("is not resolved in time"))?;
-    // The system's error says no more than that.
-    let found = found.map_err(|_| unknown("cannot be resolved"))?;
+    let found =
+        in_time(DNS_LIMIT, lookup_host((host, port))).await.ok_or_else(|| failed("gives no answer in time for"))?;
+    // The system's error gives no more detail.
+    let found = found.map_err(|_| failed("cannot resolve"))?;
     let addresses: BTreeSet<_> = found.map(|address| address.ip().to_string()).collect();
     if addresses.is_empty() {
-        return Err(unknown("has no address"));
+        return Err(failed("has no address for"));
     }
     let addresses: Vec<_> = addresses.into_iter().collect();
-    Ok(Finding::fine("name", format!("{host} is {}", addresses.join(", "))))
+    Ok(Finding::fine("name", format!("{host} resolves to {}", addresses.join(", "))))
 }
 
-async fn connection(host: &str, port: u16) -> Result<(TcpStream, Finding), Finding> {
-    let reason = match in_time(CONNECTION, TcpStream::connect((host, port))).await {
-        Some(Ok(stream)) => return Ok((stream, Finding::fine("connection", format!("port {port} is open")))),
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Finding> {
+    let reason = match in_time(TCP_LIMIT, TcpStream::connect((host, port))).await {
+        Some(Ok(stream)) => return Ok(stream),
         Some(Err(error)) => error.kind().to_string(),
         None => "no answer in time".to_owned(),
     };
-    let to_do = "check that it runs, and firewalls, routes and private endpoints on the way";
-    Err(Finding::not_fine("connection", format!("no connection to port {port} of {host}: {reason}"), to_do))
+    let to_do = "check that the server runs, then the firewalls, routes and private endpoints between";
+    Err(Finding::not_fine("connection", format!("no TCP connection to {host}, port {port}: {reason}"), to_do))
 }
 
-/// Compares the clocks, by the `Date` of whatever the host answers.
+/// Compares the clocks by the `Date` header of any answer.
 pub(super) async fn clock(url: &Url, http: &reqwest::Client, clock: &Clock) -> Finding {
-    let asked_at = clock.now_utc();
-    let Some(Ok(answer)) = in_time(CALL, http.get(url.clone()).send()).await else {
+    let sent_at = clock.now_utc();
+    let Some(Ok(answer)) = in_time(CALL_LIMIT, http.get(url.clone()).send()).await else {
         return Finding::could_not_tell("clock", "no answer to read the time from");
     };
-    let answered_at = clock.now_utc();
+    let received_at = clock.now_utc();
     let date = answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let Some(date) = date.map(OffsetDateTime::from) else {
-        return Finding::could_not_tell("clock", "its answers tell no time");
+        return Finding::could_not_tell("clock", "its answers have no Date header");
     };
-    // It was made in between, and is cut to the second.
-    let ahead = (date - answered_at).whole_seconds();
-    let behind = (asked_at - date).whole_seconds() - 1;
+    // `Date` was set between both times, and has no fractions of a second.
+    let ahead = (date - received_at).whole_seconds();
+    let behind = (sent_at - date).whole_seconds() - 1;
     let skew = ahead.max(behind).max(0);
     let direction = if ahead > behind { "ahead of" } else { "behind" };
-    let says = format!("{skew} s {direction} this machine's");
-    let to_do = "compare both with a time server; tokens are refused and rooms swept at the wrong time";
-    if skew <= NOTICEABLE_SKEW {
-        Finding::fine("clock", format!("at most {NOTICEABLE_SKEW} s apart from this machine's"))
-    } else if skew <= LARGEST_SKEW {
+    let says = format!("{skew} s {direction} this machine's clock");
+    let to_do = "compare both clocks with a time server: tokens are refused, and rooms deleted at the wrong time";
+    if skew <= TOLERATED_SKEW {
+        Finding::fine("clock", format!("within {TOLERATED_SKEW} s of this machine's clock"))
+    } else if skew <= TOKEN_LEEWAY {
         Finding::warning("clock", says, to_do)
     } else {
         Finding::not_fine("clock", says, to_do)

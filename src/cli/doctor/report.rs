@@ -1,14 +1,15 @@
+//! The doctor's report: text for people, JSON for programs. Names in the JSON are fixed.
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Section, Verdict};
 
-/// All that was found.
 #[derive(Debug)]
 pub(super) struct Report(Vec<Section>);
 
 impl Report {
-    pub(super) fn of(sections: Vec<Section>) -> Self {
+    pub(super) fn new(sections: Vec<Section>) -> Self {
         Self(sections)
     }
 
@@ -16,27 +17,26 @@ impl Report {
         self.findings().filter(|(_, finding)| finding.verdict == verdict).count()
     }
 
-    /// For people: a line for each check, and below it what to do. Checks that nobody came to share one.
+    /// A line for each check, with the remedy below it. Checks with the same obstacle share a line.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for section in &self.0 {
             text += &format!("{}\n", section.system);
-            for alike in section.findings.chunk_by(Finding::is_untold_like) {
-                let Finding { verdict, says, to_do, .. } = &alike[0];
-                let checks: Vec<_> = alike.iter().map(|finding| finding.check).collect();
-                text += &line(verdict.words(), &checks.join(", "), says);
+            for group in section.findings.chunk_by(Finding::has_same_obstacle) {
+                let Finding { verdict, says, to_do, .. } = &group[0];
+                let checks: Vec<_> = group.iter().map(|finding| finding.check).collect();
+                text += &line(verdict.label(), &checks.join(", "), says);
                 if let Some(to_do) = to_do {
                     text += &line("", "", &format!("→ {to_do}"));
                 }
             }
             text.push('\n');
         }
-        let counted = [Verdict::NotFine, Verdict::Warning, Verdict::CouldNotTell, Verdict::Fine]
-            .map(|verdict| format!("{} {}", self.count(verdict), verdict.words()));
-        text + &format!("{}\n", counted.join(", "))
+        let counts = [Verdict::NotFine, Verdict::Warning, Verdict::CouldNotTell, Verdict::Fine]
+            .map(|verdict| format!("{} {}", self.count(verdict), verdict.label()));
+        text + &format!("{}\n", counts.join(", "))
     }
 
-    /// For programs. The names stay as they are.
     pub(super) fn json(&self) -> Value {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -69,7 +69,7 @@ fn line(verdict: &str, checks: &str, says: &str) -> String {
 }
 
 impl Verdict {
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Fine => "fine",
             Self::Warning => "warning",

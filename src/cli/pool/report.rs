@@ -1,9 +1,10 @@
+//! Reports of the pool commands: text for people, JSON for programs. Names in the JSON are fixed.
+
 use serde_json::{Value, json};
 
 use crate::cli::output::{Output, Unwritten};
 use crate::rooms::{Drained, Filled, PoolStatus};
 
-/// A result, for people and for programs. The names in the JSON stay as they are.
 #[derive(Debug)]
 pub(super) struct Report {
     text: String,
@@ -20,25 +21,25 @@ impl Report {
             status;
         let mut text = format!("Pool of {queue}, rooms named {prefix}…\n\n");
         let messages = if *queue_exists {
-            "approximately; leased and hidden ones count"
+            "approximate; includes leased and hidden messages"
         } else {
-            "there is no such queue yet; the timer's run or a fill makes it"
+            "no such queue yet; the timer or a fill creates it"
         };
         for (label, number, remark) in [
-            ("In the pool", census.in_pool(), format!("of {target} wanted")),
-            ("Missing", *missing, "a fill would make them".to_owned()),
+            ("In the pool", census.in_pool(), format!("of {target} (POOL_TARGET_SIZE)")),
+            ("Missing", *missing, "a fill makes them".to_owned()),
             ("Messages in the queue", census.messages, messages.to_owned()),
-            ("Poison messages", *poison_messages, "approximately; no room names".to_owned()),
-            ("Rooms on Pexip", census.rooms(), format!("of {max_rooms} at most")),
-            ("  ready", census.ready, "untagged, replicated".to_owned()),
-            ("  warming", census.warming, "untagged, too new to be joined".to_owned()),
-            ("  past age", census.past_age, "untagged, for nobody any more".to_owned()),
+            ("Poison messages", *poison_messages, "approximate; not room names".to_owned()),
+            ("Rooms on Pexip", census.rooms(), format!("of at most {max_rooms} (POOL_MAX_ROOMS)")),
+            ("  ready", census.ready, "untagged, replicated to the Conferencing Nodes".to_owned()),
+            ("  warming", census.warming, "untagged, not replicated yet".to_owned()),
+            ("  past age", census.past_age, "untagged, too old to be handed out".to_owned()),
             ("  handed out", census.handed_out, "tagged".to_owned()),
-            ("  unmarked", census.unmarked, "our names, but somebody changed the marks".to_owned()),
+            ("  unmarked", census.unmarked, "no marks of this service; someone changed the description".to_owned()),
             ("Due for the sweep", sweep.unused + sweep.past_lifetime + sweep.past_absolute_lifetime, String::new()),
-            ("  unused", sweep.unused, "once nobody is in them".to_owned()),
-            ("  past lifetime", sweep.past_lifetime, "once nobody is in them".to_owned()),
-            ("  past absolute lifetime", sweep.past_absolute_lifetime, "whoever is in them".to_owned()),
+            ("  unused", sweep.unused, "if they have no participants".to_owned()),
+            ("  past lifetime", sweep.past_lifetime, "if they have no participants".to_owned()),
+            ("  past absolute lifetime", sweep.past_absolute_lifetime, "even with participants".to_owned()),
         ] {
             text += format!("{label:<24} {number:>6}  {remark}").trim_end();
             text.push('\n');
@@ -65,7 +66,7 @@ impl Report {
         Self { text, json }
     }
 
-    /// What a fill would do.
+    /// The report of `fill --dry-run`.
     pub(super) fn of_missing(status: &PoolStatus) -> Self {
         let before = status.census.in_pool();
         let text = match status.missing {
@@ -78,16 +79,16 @@ impl Report {
     pub(super) fn of_fill(filled: &Filled) -> Self {
         let Filled { in_pool_before, to_make, made, .. } = filled;
         let text = match to_make {
-            0 => format!("{in_pool_before} rooms are in the pool; none is missing.\n"),
+            0 => format!("{in_pool_before} rooms are in the pool; none are missing.\n"),
             _ => format!("{in_pool_before} rooms were in the pool; {made} of {to_make} missing ones were made.\n"),
         };
         Self { text, json: fill_json(false, *in_pool_before, *to_make, *made) }
     }
 
-    /// What there is for a drain.
+    /// The report of `drain --dry-run`.
     pub(super) fn of_drainable(status: &PoolStatus) -> Self {
         let (messages, rooms) = (status.census.messages, status.census.in_pool());
-        let text = format!("{messages} messages would be claimed and up to {rooms} rooms deleted.\n");
+        let text = format!("{messages} messages and up to {rooms} rooms would be deleted.\n");
         Self { text, json: json!({ "dry_run": true, "messages": messages, "rooms_at_most": rooms }) }
     }
 
@@ -108,15 +109,21 @@ impl Report {
         let line = |number: usize, what: &str| format!("{number:>6}  {what}\n");
         let mut text = line(*deleted, "rooms deleted, each with its message");
         for (number, what) in [
-            (*without_room, "messages deleted whose room was gone"),
-            (*handed_out, "messages deleted whose room has been handed out; the room is left alone"),
-            (*occupied, "messages deleted whose room has somebody in it; the room is left to the sweep"),
-            (*changed, "messages deleted whose room was changed meanwhile; the room is left alone"),
-            (*unmarked, "messages left, and their rooms: somebody changed the marks, so only IDIM's delete ends them"),
-            (*foreign, "messages left that are no room names of ours"),
-            (*lost, "messages claimed by somebody else; the room is left alone"),
-            (*out_of_sight, "messages left that stay hidden or leased"),
-            (left_to_sweep.unwrap_or(0), "untagged rooms left to the sweep, which ends them by their marks"),
+            (*without_room, "messages deleted; their rooms no longer exist"),
+            (*handed_out, "messages deleted; their rooms are handed out and kept"),
+            (*occupied, "messages deleted; their rooms have participants and are left to the sweep"),
+            (*changed, "messages deleted; their rooms were changed meanwhile and are kept"),
+            (
+                *unmarked,
+                "messages and rooms kept: the rooms have no marks of this service, so only a DELETE request removes them",
+            ),
+            (*foreign, "messages kept: they are not room names of this service"),
+            (*lost, "messages whose claim was not confirmed; their rooms are kept"),
+            (*out_of_sight, "messages kept: they stay hidden or leased"),
+            (
+                left_to_sweep.unwrap_or(0),
+                "untagged rooms left to the sweep, which deletes them when their marks are past",
+            ),
         ] {
             if number > 0 {
                 text += &line(number, what);
@@ -139,7 +146,6 @@ impl Report {
     }
 }
 
-/// One shape, whether rooms are made or not.
 fn fill_json(dry_run: bool, in_pool_before: usize, to_make: usize, made: usize) -> Value {
     json!({ "dry_run": dry_run, "in_pool_before": in_pool_before, "to_make": to_make, "made": made })
 }

@@ -1,11 +1,13 @@
+//! The checks of a smoke test, and what a check can result in.
+
 use std::fmt;
 use std::time::Duration;
 
-/// Declares the checks once, in the order in which they are reported: variant, its name for programs, its words for
-/// people. The names stay as they are: results of different versions are compared by them.
+use serde::Serialize;
+
+/// Declares the checks in report order: variant, name, description. Programs compare results by name, so names are fixed.
 macro_rules! checks {
-    ($($check:ident = $name:literal, $words:literal;)+) => {
-        /// One thing that is looked at.
+    ($($check:ident = $name:literal, $description:literal;)+) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Check {
             $($check,)+
@@ -20,9 +22,9 @@ macro_rules! checks {
                 }
             }
 
-            pub(super) fn words(self) -> &'static str {
+            pub(super) fn description(self) -> &'static str {
                 match self {
-                    $(Self::$check => $words,)+
+                    $(Self::$check => $description,)+
                 }
             }
         }
@@ -31,32 +33,32 @@ macro_rules! checks {
 
 checks! {
     Version = "version", "the expected version answers";
-    Ready = "ready", "all that the service needs is there";
-    EntraToken = "entra_token", "Entra gives this test a token";
+    Ready = "ready", "the service is ready";
+    EntraToken = "entra_token", "Entra issues a token to this test";
     CreateWithoutToken = "create_without_token", "create without a token is refused";
-    CreateWithAlteredToken = "create_with_altered_token", "create with a token that was altered is refused";
+    CreateWithAlteredToken = "create_with_altered_token", "create with an altered token is refused";
     CreateWithForeignAudience = "create_with_foreign_audience", "create with a token for another API is refused";
     DeleteWithoutToken = "delete_without_token", "delete without a token is refused";
     PublicWithoutToken = "public_without_token", "the public read without a token is refused";
-    PublicWithUnknownToken = "public_with_unknown_token", "the public read with a token unknown to Genesys is refused";
-    ForeignOrigin = "foreign_origin", "pages of other origins are given no CORS headers";
-    AllowedOrigin = "allowed_origin", "the widget's pages are given theirs";
-    WrongMethod = "wrong_method", "a wrong method is refused";
+    PublicWithUnknownToken = "public_with_unknown_token", "the public read with an unknown Genesys token is refused";
+    ForeignOrigin = "foreign_origin", "other origins get no CORS headers";
+    AllowedOrigin = "allowed_origin", "the widget's origin gets CORS headers";
+    WrongMethod = "wrong_method", "an unsupported method is refused";
     UuiDataMissing = "uui_data_missing", "create without uuiData is refused";
     UuiDataInvalid = "uui_data_invalid", "create with uuiData that is not hexadecimal is refused";
     UuiDataTooLong = "uui_data_too_long", "create with uuiData that is too long is refused";
-    UnknownRoom = "unknown_room", "delete of a name that is nobody's is refused";
-    Create = "create", "a room is created";
-    Tag = "tag", "it carries the tag of its own uuiData";
-    PublicRead = "public_read", "the public read shows the same room";
-    CreateAnother = "create_another", "the next create gives another room, with its own tag";
+    UnknownRoom = "unknown_room", "delete of an unknown room is refused";
+    Create = "create", "create returns a room";
+    Tag = "tag", "the room has the tag of its uuiData";
+    PublicRead = "public_read", "the public read returns the same room";
+    CreateAnother = "create_another", "a second create returns another room with its own tag";
     Pool = "pool", "a room comes from the pool";
     Delete = "delete", "a deleted room is gone";
-    CleanUp = "clean_up", "no room of this test is left behind";
-    AnswerHeaders = "answer_headers", "every answer has its headers, and comes from one version";
+    CleanUp = "clean_up", "every room of this test is deleted";
+    AnswerHeaders = "answer_headers", "every answer has the required headers and the same version";
 }
 
-/// A check and what came of it.
+/// A check that has been made.
 #[derive(Clone, Debug)]
 pub(super) struct Checked {
     pub(super) check: Check,
@@ -67,13 +69,13 @@ pub(super) struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Passed,
-    Found(Finding),
+    Failed(Failure),
 }
 
-/// Why a check did not pass. The words hold no secret: nothing out of a body, but for the codes of problems.
+/// Why a check did not pass. The detail holds no secret: of a body it repeats only a problem's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The means are not there, or an earlier check did not pass. Nobody's fault.
+pub(super) enum Failure {
+    /// A credential is missing, or an earlier check did not pass.
     NotChecked(String),
     Fault {
         fault: Fault,
@@ -81,18 +83,19 @@ pub(super) enum Finding {
     },
 }
 
-/// Whose fault it is.
+/// Who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The service's, its settings' or its host's.
-    Ours,
-    /// That of what the service depends on: down, or refusing it.
+    /// The service, its settings or its host.
+    Service,
+    /// A dependency is down, or refuses the service.
     Dependency(Dependency),
-    /// Nobody's that could be told from here.
+    /// Cannot be determined from here.
     Unclear,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Dependency {
     Entra,
     Queue,
@@ -100,24 +103,24 @@ pub(super) enum Dependency {
     Genesys,
 }
 
-impl Finding {
+impl Failure {
     pub(super) fn not_checked(reason: impl Into<String>) -> Self {
         Self::NotChecked(reason.into())
     }
 
-    pub(super) fn ours(detail: impl Into<String>) -> Self {
-        Self::of(Fault::Ours, detail)
+    pub(super) fn service(detail: impl Into<String>) -> Self {
+        Self::new(Fault::Service, detail)
     }
 
     pub(super) fn unclear(detail: impl Into<String>) -> Self {
-        Self::of(Fault::Unclear, detail)
+        Self::new(Fault::Unclear, detail)
     }
 
     pub(super) fn dependency(dependency: Dependency, detail: impl Into<String>) -> Self {
-        Self::of(Fault::Dependency(dependency), detail)
+        Self::new(Fault::Dependency(dependency), detail)
     }
 
-    pub(super) fn of(fault: Fault, detail: impl Into<String>) -> Self {
+    pub(super) fn new(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Fault { fault, detail: detail.into() }
     }
 }
@@ -125,33 +128,31 @@ impl Finding {
 impl Outcome {
     pub(super) fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Found(Finding::Fault { fault, .. }) => Some(*fault),
-            Self::Passed | Self::Found(Finding::NotChecked(_)) => None,
+            Self::Failed(Failure::Fault { fault, .. }) => Some(*fault),
+            Self::Passed | Self::Failed(Failure::NotChecked(_)) => None,
         }
     }
 
-    /// The word for programs.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
-            Self::Found(Finding::NotChecked(_)) => "not_checked",
-            Self::Found(Finding::Fault { .. }) => "failed",
+            Self::Failed(Failure::NotChecked(_)) => "not_checked",
+            Self::Failed(Failure::Fault { .. }) => "failed",
         }
     }
 
     pub(super) fn detail(&self) -> Option<&str> {
         match self {
             Self::Passed => None,
-            Self::Found(Finding::NotChecked(detail) | Finding::Fault { detail, .. }) => Some(detail),
+            Self::Failed(Failure::NotChecked(detail) | Failure::Fault { detail, .. }) => Some(detail),
         }
     }
 }
 
 impl Fault {
-    /// The word for programs.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Ours => "ours",
+            Self::Service => "ours",
             Self::Dependency(_) => "dependency",
             Self::Unclear => "unclear",
         }
@@ -160,18 +161,13 @@ impl Fault {
     pub(super) fn dependency(self) -> Option<Dependency> {
         match self {
             Self::Dependency(dependency) => Some(dependency),
-            Self::Ours | Self::Unclear => None,
+            Self::Service | Self::Unclear => None,
         }
     }
 }
 
 impl fmt::Display for Dependency {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Entra => "entra",
-            Self::Queue => "queue",
-            Self::Pexip => "pexip",
-            Self::Genesys => "genesys",
-        })
+        self.serialize(formatter)
     }
 }

@@ -1,30 +1,27 @@
-//! Who a GitHub job is, by GitHub's word for a few minutes: Entra takes it in place of a secret that would have to be
-//! kept.
+//! Identity of the GitHub job that runs this test: GitHub signs an assertion that Entra accepts in place of a secret.
 
 use std::time::Duration;
 
 use reqwest::Client;
-use reqwest::header::AUTHORIZATION;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::check::Finding;
-use super::refusals::secret_header;
+use super::check::Failure;
+use super::service::bearer;
 use crate::config::secure_url;
 use crate::outbound::{CallFailure, json};
 
-/// Where a job asks, and with which token. GitHub sets both in jobs that have the permission `id-token: write`.
+/// URL and token of GitHub's endpoint. GitHub sets both in jobs with the permission `id-token: write`.
 pub(super) const VARIABLES: [&str; 2] = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
 
-/// Whom the word is for: Entra, in a federated credential's default.
+/// Default audience of a federated credential.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 const LARGEST_ANSWER: usize = 64 * 1024;
 
-/// The job that runs this.
 #[derive(Debug)]
 pub(super) struct GitHubJob {
     url: Url,
@@ -32,28 +29,27 @@ pub(super) struct GitHubJob {
 }
 
 impl GitHubJob {
-    /// By the values of its [`VARIABLES`]. Fails if the token would not travel by https.
+    /// From the values of [`VARIABLES`]. Fails unless the URL is https, since the token is sent there.
     pub(super) fn new(url: &str, token: String) -> Result<Self, String> {
         let mut url = secure_url(url)?;
         url.query_pairs_mut().append_pair("audience", AUDIENCE);
         Ok(Self { url, token: token.into() })
     }
 
-    /// A new one each time: a test may have waited longer than one is good for.
-    pub(super) async fn assertion(&self, http: &Client) -> Result<SecretString, Finding> {
-        let authorization = secret_header(&format!("Bearer {}", self.token.expose_secret()));
-        let request = http.get(self.url.clone()).timeout(TIMEOUT).header(AUTHORIZATION, authorization);
-        let failed = |failure: CallFailure| Finding::unclear(format!("GitHub {failure}"));
+    /// Requests a new assertion. An earlier one may have expired while the test was waiting.
+    pub(super) async fn assertion(&self, http: &Client) -> Result<SecretString, Failure> {
+        let request = bearer(http.get(self.url.clone()), &self.token).timeout(TIMEOUT);
+        let failed = |failure: CallFailure| Failure::unclear(format!("GitHub {failure}"));
         let response = request.send().await.map_err(|error| failed(error.into()))?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
-            return Err(Finding::unclear(format!("GitHub does not say who this job is ({status})")));
+            return Err(Failure::unclear(format!("GitHub issues no assertion for this job ({status})")));
         }
-        json::<Word>(response, LARGEST_ANSWER).await.map(|word| word.value).map_err(failed)
+        json::<Assertion>(response, LARGEST_ANSWER).await.map(|assertion| assertion.value).map_err(failed)
     }
 }
 
 #[derive(Deserialize)]
-struct Word {
+struct Assertion {
     value: SecretString,
 }

@@ -1,33 +1,32 @@
-use std::io;
+//! Report of a run: verdict, text for people, JSON for programs. Names in the JSON are fixed.
+
 use std::time::Duration;
 
-use quick_xml::Writer;
+use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use super::check::{Check, Checked, Fault, Finding, Outcome};
-use super::comparison::{Earlier, Novelty};
+use super::baseline::{Baseline, Novelty};
+use super::check::{Check, Checked, Failure, Fault, Outcome};
 
-/// What a run found: a table for people, JSON and JUnit for pipelines. Names in the JSON stay as they are.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     pub(super) url: &'a Url,
-    /// That which answered, if one did.
+    /// The version that answered.
     pub(super) version: Option<String>,
     pub(super) expected_version: Option<&'a str>,
     pub(super) started_at: OffsetDateTime,
     /// Every check once, in order.
     pub(super) checked: Vec<Checked>,
-    pub(super) earlier: Option<&'a Earlier>,
+    pub(super) baseline: Option<&'a Baseline>,
 }
 
-/// What is said of a check to which a test has not come.
 const NOT_REACHED: &str = "an earlier check did not pass";
 
-/// What it comes to. Its exit codes leave out 2, which says that there is no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
     Healthy,
     Broken,
@@ -36,10 +35,10 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// The gravest of these.
+    /// The gravest fault decides.
     fn of(faults: impl Iterator<Item = Fault>) -> Self {
         let faults: Vec<_> = faults.collect();
-        if faults.contains(&Fault::Ours) {
+        if faults.contains(&Fault::Service) {
             Self::Broken
         } else if faults.iter().any(|fault| fault.dependency().is_some()) {
             Self::DependencyDown
@@ -50,6 +49,7 @@ impl Verdict {
         }
     }
 
+    /// Never 2, which means that there is no result.
     pub(super) fn exit_code(self) -> u8 {
         match self {
             Self::Healthy => 0,
@@ -59,78 +59,74 @@ impl Verdict {
         }
     }
 
-    fn name(self) -> &'static str {
+    fn sentence(self) -> &'static str {
         match self {
-            Self::Healthy => "healthy",
-            Self::Broken => "broken",
-            Self::DependencyDown => "dependency_down",
-            Self::CouldNotTell => "could_not_tell",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Healthy => "The service is healthy, as far as it was checked.",
+            Self::Healthy => "The service is healthy: it passed every check that was made.",
             Self::Broken => "The service is broken.",
-            Self::DependencyDown => "The service is not at fault: something that it depends on is down, or refuses it.",
-            Self::CouldNotTell => "Whether the service is healthy could not be told.",
+            Self::DependencyDown => "A dependency is down, or refuses the service. The service has no fault.",
+            Self::CouldNotTell => "This test could not determine whether the service is healthy.",
         }
     }
 
-    /// The same of a change, where there is something to compare with.
-    fn words_about_change(self) -> &'static str {
+    fn sentence_about_change(self) -> &'static str {
         match self {
-            Self::Healthy => "No fault of ours is new.",
-            Self::Broken => "A fault of ours is new.",
-            Self::DependencyDown => "No fault of ours is new, but something that the service depends on is down.",
-            Self::CouldNotTell => "Whether a fault of ours is new could not be told.",
+            Self::Healthy => "Compared with the earlier result, the service has no new fault.",
+            Self::Broken => "Compared with the earlier result, the service has a new fault.",
+            Self::DependencyDown => {
+                "Compared with the earlier result, the service has no new fault, but a dependency is down."
+            }
+            Self::CouldNotTell => "This test could not determine whether a fault of the service is new.",
         }
     }
 }
 
 impl Report<'_> {
-    /// Of the service as it is.
+    /// The verdict on the service as it is.
     fn verdict(&self) -> Verdict {
         Verdict::of(self.checked.iter().filter_map(|checked| checked.outcome.fault()))
     }
 
-    /// What the exit code tells: the verdict or, where there is something to compare with, that on the change.
-    pub(super) fn judgement(&self) -> Verdict {
+    /// The verdict that the exit code reports: with a baseline only new faults of the service count.
+    pub(super) fn verdict_of_change(&self) -> Verdict {
         Verdict::of(self.checked.iter().filter_map(|checked| {
             let fault = checked.outcome.fault()?;
-            self.novelty(checked).map_or(Some(fault), |novelty| novelty.counts(fault))
+            self.novelty(checked).map_or(Some(fault), |novelty| novelty.fault_of_change(fault))
         }))
     }
 
     fn novelty(&self, checked: &Checked) -> Option<Novelty> {
-        self.earlier?.novelty(checked.check, &checked.outcome)
+        self.baseline?.novelty(checked.check, &checked.outcome)
     }
 
+    pub(super) fn started_at(&self) -> String {
+        self.started_at.format(&Rfc3339).unwrap_or_default()
+    }
+
+    /// A line for each check. Checks that were not reached share one.
     pub(super) fn text(&self) -> String {
         let version = self.version.as_deref().unwrap_or("unknown");
         let mut text = format!("Smoke test of {}, version {version}\n\n", self.url);
-        for alike in self.checked.chunk_by(|one, next| not_reached(one) && not_reached(next)) {
-            let checked = &alike[0];
-            let what = match alike {
-                [one] => one.check.words().to_owned(),
+        for group in self.checked.chunk_by(|one, next| is_not_reached(one) && is_not_reached(next)) {
+            let checked = &group[0];
+            let what = match group {
+                [one] => one.check.description().to_owned(),
                 more => format!("{} more", more.len()),
             };
             text += &format!("{:<12} {what}", state(&checked.outcome));
             if let Some(detail) = checked.outcome.detail() {
                 text += &format!(": {detail}");
             }
-            if let Some(novelty) = self.novelty(checked) {
-                text += match novelty {
-                    Novelty::New => " (new)",
-                    Novelty::Old => " (as before)",
-                    Novelty::Unknown => " (not so before, or not known)",
-                };
-            }
+            text += match self.novelty(checked) {
+                None => "",
+                Some(Novelty::New) => " (new)",
+                Some(Novelty::Old) => " (as before)",
+                Some(Novelty::Unknown) => " (not known whether new)",
+            };
             text.push('\n');
         }
-        text += &format!("\n{}\n", self.verdict().words());
-        if self.earlier.is_some() {
-            text += &format!("{}\n", self.judgement().words_about_change());
+        text += &format!("\n{}\n", self.verdict().sentence());
+        if self.baseline.is_some() {
+            text += &format!("{}\n", self.verdict_of_change().sentence_about_change());
         }
         text
     }
@@ -142,99 +138,44 @@ impl Report<'_> {
                 "name": checked.check.name(),
                 "outcome": checked.outcome.name(),
                 "fault": fault.map(Fault::name),
-                "dependency": fault.and_then(Fault::dependency).map(|dependency| dependency.to_string()),
-                "novelty": self.novelty(checked).map(Novelty::name),
+                "dependency": fault.and_then(Fault::dependency),
+                "novelty": self.novelty(checked),
                 "detail": checked.outcome.detail(),
-                "duration_ms": milliseconds(checked.took),
+                "duration_ms": u64::try_from(checked.took.as_millis()).unwrap_or(u64::MAX),
             })
         });
         json!({
             "url": self.url,
             "version": self.version,
             "expected_version": self.expected_version,
-            "started_at": self.started_at.format(&Rfc3339).unwrap_or_default(),
-            "verdict": self.verdict().name(),
-            "exit_code": self.judgement().exit_code(),
+            "started_at": self.started_at(),
+            "verdict": self.verdict(),
+            "exit_code": self.verdict_of_change().exit_code(),
             "checks": checks.collect::<Vec<_>>(),
         })
     }
-
-    /// In the form that CI systems read: our faults are failures, all others errors.
-    pub(super) fn junit(&self) -> io::Result<Vec<u8>> {
-        let count = |wanted: fn(&Outcome) -> bool| {
-            self.checked.iter().filter(|checked| wanted(&checked.outcome)).count().to_string()
-        };
-        let ours = |outcome: &Outcome| outcome.fault() == Some(Fault::Ours);
-        let others = |outcome: &Outcome| outcome.fault().is_some_and(|fault| fault != Fault::Ours);
-        let skipped = |outcome: &Outcome| matches!(outcome, Outcome::Found(Finding::NotChecked(_)));
-        let total: Duration = self.checked.iter().map(|checked| checked.took).sum();
-
-        let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
-        let suite = writer.create_element("testsuite").with_attributes([
-            ("name", "maxconf smoke"),
-            ("tests", self.checked.len().to_string().as_str()),
-            ("failures", count(ours).as_str()),
-            ("errors", count(others).as_str()),
-            ("skipped", count(skipped).as_str()),
-            ("time", seconds(total).as_str()),
-            ("timestamp", self.started_at.format(&Rfc3339).unwrap_or_default().as_str()),
-        ]);
-        suite.write_inner_content(|suite| self.checked.iter().try_for_each(|checked| write_case(suite, checked)))?;
-        Ok(writer.into_inner())
-    }
 }
 
-fn write_case(suite: &mut Writer<Vec<u8>>, checked: &Checked) -> io::Result<()> {
-    let case = suite.create_element("testcase").with_attributes([
-        ("classname", "maxconf.smoke"),
-        ("name", checked.check.words()),
-        ("time", seconds(checked.took).as_str()),
-    ]);
-    let Some(detail) = checked.outcome.detail() else {
-        case.write_empty()?;
-        return Ok(());
-    };
-    let (element, kind) = match checked.outcome.fault() {
-        None => ("skipped", "not_checked"),
-        Some(Fault::Ours) => ("failure", Fault::Ours.name()),
-        Some(fault) => ("error", fault.name()),
-    };
-    case.write_inner_content(|case| {
-        case.create_element(element).with_attributes([("type", kind), ("message", detail)]).write_empty()?;
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn not_reached(checked: &Checked) -> bool {
+fn is_not_reached(checked: &Checked) -> bool {
     checked.outcome.detail() == Some(NOT_REACHED)
 }
 
-/// The word for people.
-fn state(outcome: &Outcome) -> String {
+fn state(outcome: &Outcome) -> &'static str {
     match (outcome, outcome.fault()) {
-        (Outcome::Passed, _) => "ok".to_owned(),
-        (_, None) => "not checked".to_owned(),
-        (_, Some(Fault::Ours)) => "BROKEN".to_owned(),
-        (_, Some(Fault::Dependency(dependency))) => format!("{dependency}!"),
-        (_, Some(Fault::Unclear)) => "unclear".to_owned(),
+        (Outcome::Passed, _) => "ok",
+        (_, None) => "not checked",
+        (_, Some(Fault::Service)) => "BROKEN",
+        (_, Some(Fault::Dependency(_))) => "DEPENDENCY",
+        (_, Some(Fault::Unclear)) => "unclear",
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64())
-}
-
-/// What was checked, and after it what was not reached, in the order of the list.
+/// Adds the checks that were not reached, and sorts all by the list's order.
 pub(super) fn complete(mut checked: Vec<Checked>) -> Vec<Checked> {
-    for check in Check::ALL {
-        if !checked.iter().any(|done| done.check == *check) {
-            let outcome = Outcome::Found(Finding::not_checked(NOT_REACHED));
-            checked.push(Checked { check: *check, outcome, took: Duration::ZERO });
+    for &check in Check::ALL {
+        if !checked.iter().any(|done| done.check == check) {
+            let outcome = Outcome::Failed(Failure::not_checked(NOT_REACHED));
+            checked.push(Checked { check, outcome, took: Duration::ZERO });
         }
     }
     checked.sort_by_key(|done| Check::ALL.iter().position(|check| *check == done.check));

@@ -1,69 +1,60 @@
-//! Certificates of every kind, at each system.
+//! Certificates of every kind, on each system.
 
 use maxconf_simulators::{Authority, Order, PexipSimulator, SelfSigned, World};
 use serde_json::Value;
 
-use super::{a_healthy_world, assert_found, examine, lines, made_healthy};
+use super::{a_healthy_world, assert_found, examine, texts, with_healthy_service};
 use crate::support::PemFile;
 
 const SYSTEMS: [&str; 4] = ["pexip", "storage", "entra", "genesys"];
 
-/// What is found where each system shows a certificate, and this machine trusts another one.
+/// The report for a world in which this machine trusts only the certificates in `trusted`.
 async fn found(world: World, trusted: &str) -> (Value, Option<i32>) {
-    let (_world, mut settings) = made_healthy(world);
+    let (_world, mut settings) = with_healthy_service(world);
     let file = PemFile::of(trusted);
     settings.insert("SSL_CERT_FILE", file.path());
     examine(&settings).await
 }
 
 #[track_caller]
-fn assert_said(what: &str, report: &Value, says: &str, to_do: &str) {
+fn assert_texts(what: &str, report: &Value, says: &str, to_do: &str) {
     for system in SYSTEMS {
-        let (said, advice) = lines(report, &format!("{system}/certificate"));
+        let (said, remedy) = texts(report, &format!("{system}/certificate"));
         assert!(said.contains(says), "{what}: {system} says {said:?}");
         let setting = if system == "pexip" { "PEXIP_CA_FILE" } else { "SSL_CERT_FILE" };
         let to_do = to_do.replace("{setting}", setting);
         assert!(
-            advice.contains(&to_do) && to_do.is_empty() == advice.is_empty(),
-            "{what}: {system} advises {advice:?}"
+            remedy.contains(&to_do) && to_do.is_empty() == remedy.is_empty(),
+            "{what}: {system} has the remedy {remedy:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn certificates_of_an_authority_are_told_apart_by_what_is_wrong_with_them() {
+async fn each_fault_of_a_certificate_has_its_own_text() {
     let at_each = SYSTEMS.map(|system| format!("{system}/certificate"));
     let at_each = at_each.each_ref().map(String::as_str);
     let (none, all): (&[&str], &[&str]) = (&[], &at_each);
     let usual = Order::default();
     let soon = Order { ends_in: 20, ..usual };
-    let ended = Order { begins_in: -30, ends_in: -3, ..usual };
-    let later = Order { begins_in: 3, ..usual };
-    let elsewhere = Order { name: "other.example.org", ..usual };
-    let alone = Order { with_intermediate: false, ..usual };
+    let expired = Order { begins_in: -30, ends_in: -3, ..usual };
+    let future = Order { begins_in: 3, ..usual };
+    let other_name = Order { name: "other.example.org", ..usual };
+    let incomplete = Order { with_intermediate: false, ..usual };
     let with_root = Order { with_root: true, ..usual };
     let with_an_old_one = Order { with_an_old_one: true, ..usual };
-    let renew = "have its certificate renewed";
-    let show = "have it show its intermediate certificates too";
+    let renew = "renew the certificate";
+    let send = "configure the host to send its intermediate certificates";
     for (what, order, intermediate, is_trusted, not_fine, warnings, says, to_do) in [
-        ("a good one", usual, 900, true, none, none, "trusted; the first of 2 to end", ""),
-        ("with what is not needed", with_an_old_one, 900, true, none, none, "trusted; the first of 3 to end", ""),
-        ("ends soon", soon, 900, true, none, all, "trusted, but ends in 20 days", renew),
-        ("its issuer ends soon", usual, 10, true, none, all, "trusted, but ends in 10 days", renew),
-        ("has ended", ended, 900, true, all, none, "its certificate has expired on 20", renew),
-        (
-            "its issuer has ended",
-            usual,
-            -3,
-            true,
-            all,
-            none,
-            "a certificate that vouches for its own has expired on 20",
-            renew,
-        ),
-        ("not yet", later, 900, true, all, none, "not valid yet", "check the clock of this machine"),
-        ("another name", elsewhere, 900, true, all, none, "for another name", "check the address in the settings"),
-        ("an incomplete chain", alone, 900, true, all, none, "the chain of 1 that it shows ends before", show),
+        ("a valid one", usual, 900, true, none, none, "trusted; the first of 2 to expire", ""),
+        ("an expired one that is not needed", with_an_old_one, 900, true, none, none, "the first of 3 to expire", ""),
+        ("expires soon", soon, 900, true, none, all, "trusted, but expires in 20 days", renew),
+        ("its issuer expires soon", usual, 10, true, none, all, "trusted, but expires in 10 days", renew),
+        ("expired", expired, 900, true, all, none, "its certificate expired on 20", renew),
+        ("its issuer expired", usual, -3, true, all, none, "a certificate of its issuer expired on 20", renew),
+        ("not valid yet", future, 900, true, all, none, "not valid yet", "check the clock of this machine"),
+        ("another name", other_name, 900, true, all, none, "for another name", "check the address in the settings"),
+        ("an incomplete chain", incomplete, 900, true, all, none, "its chain of 1 ends before", send),
         (
             "an unknown authority",
             with_root,
@@ -71,17 +62,17 @@ async fn certificates_of_an_authority_are_told_apart_by_what_is_wrong_with_them(
             false,
             all,
             none,
-            "to an authority that is not trusted here",
+            "ends at an authority that is not trusted here",
             "{setting}",
         ),
         (
-            "one that is not shown",
+            "an unknown authority that is not sent",
             usual,
             900,
             false,
             all,
             none,
-            "the chain of 2 that it shows ends before",
+            "its chain of 2 ends before",
             "{setting}",
         ),
     ] {
@@ -92,28 +83,33 @@ async fn certificates_of_an_authority_are_told_apart_by_what_is_wrong_with_them(
         let found = found(world, &trusted).await;
 
         assert_found(what, &found, not_fine, warnings);
-        assert_said(what, &found.0, says, to_do);
+        assert_texts(what, &found.0, says, to_do);
     }
 }
 
 #[tokio::test]
-async fn a_certificate_that_vouches_for_itself_is_told_from_an_unknown_authority() {
+async fn a_self_signed_certificate_is_reported_as_such() {
     for certificate in [SelfSigned::new(), SelfSigned::authority()] {
         let found = found(World::start_tls(&certificate).await, SelfSigned::new().pem()).await;
 
         let not_fine = SYSTEMS.map(|system| format!("{system}/certificate"));
-        assert_found("a stranger", &found, &not_fine.each_ref().map(String::as_str), &[]);
-        assert_said("a stranger", &found.0, "its certificate vouches for itself", "into the file that {setting} names");
+        assert_found("self-signed", &found, &not_fine.each_ref().map(String::as_str), &[]);
+        assert_texts(
+            "self-signed",
+            &found.0,
+            "its certificate is self-signed",
+            "add it to the file that {setting} names",
+        );
     }
 }
 
 #[tokio::test]
-async fn a_management_node_may_vouch_for_itself_as_long_as_its_certificate_lasts() {
+async fn a_self_signed_management_node_is_trusted_until_its_certificate_expires() {
     for (what, certificate, is_trusted, not_fine, warnings) in [
-        ("a good one", SelfSigned::ending_in(31), true, &[][..], &[][..]),
-        ("ends soon", SelfSigned::ending_in(29), true, &[], &["pexip/certificate"]),
-        ("has ended", SelfSigned::ending_in(-3), true, &["pexip/certificate"], &[]),
-        ("a stranger", SelfSigned::new(), false, &["pexip/certificate"], &[]),
+        ("a valid one", SelfSigned::ending_in(31), true, &[][..], &[][..]),
+        ("expires soon", SelfSigned::ending_in(29), true, &[], &["pexip/certificate"]),
+        ("expired", SelfSigned::ending_in(-3), true, &["pexip/certificate"], &[]),
+        ("not trusted", SelfSigned::new(), false, &["pexip/certificate"], &[]),
     ] {
         let (_world, mut settings) = a_healthy_world().await;
         let node = PexipSimulator::start_tls(&certificate).await;
@@ -130,6 +126,6 @@ async fn a_management_node_may_vouch_for_itself_as_long_as_its_certificate_lasts
         let found = examine(&settings).await;
 
         assert_found(what, &found, not_fine, warnings);
-        assert_eq!(is_trusted, !node.traffic().log().is_empty(), "{what}: a node that is not trusted gets no request");
+        assert_eq!(is_trusted, !node.traffic().log().is_empty(), "{what}: only a trusted node gets requests");
     }
 }

@@ -1,11 +1,11 @@
-//! What can be wrong, one at a time.
+//! The faults, one at a time.
 
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 
 use super::{EVENTS_URL, Settings};
 use crate::support::POOL_QUEUE;
 
-/// One thing that is wrong, and the checks that must notice.
+/// A fault, and the checks that must report it.
 #[derive(Clone, Copy)]
 pub(super) struct OneFault {
     pub(super) what: &'static str,
@@ -14,6 +14,7 @@ pub(super) struct OneFault {
     pub(super) warnings: &'static [&'static str],
 }
 
+/// No server listens there.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
 const fn fails(what: &'static str, not_fine: &'static [&'static str], cause: fn(&World, &mut Settings)) -> OneFault {
@@ -28,23 +29,23 @@ pub(super) const FAULTS: [OneFault; 38] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
-    fails("Pexip's name is unknown", &["pexip/name"], |_, settings| {
+    fails("DNS cannot resolve Pexip's name", &["pexip/name"], |_, settings| {
         settings.insert("PEXIP_MANAGEMENT_URL", "https://pexip.invalid".to_owned());
     }),
-    fails("Pexip is down", &["pexip/connection"], |_, settings| {
+    fails("no server listens on Pexip's port", &["pexip/connection"], |_, settings| {
         settings.insert("PEXIP_MANAGEMENT_URL", NOWHERE.to_owned());
     }),
-    fails("storage is down", &["storage/connection"], |world, settings| {
+    fails("no server listens on storage's port", &["storage/connection"], |world, settings| {
         let elsewhere = world.queue.connection_string().replace(world.queue.url().as_str(), NOWHERE);
         settings.insert("PoolStorage", elsewhere);
     }),
-    fails("Entra is down", &["entra/connection"], |_, settings| {
+    fails("no server listens on Entra's port", &["entra/connection"], |_, settings| {
         settings.insert("ENTRA_AUTHORITY_URL", NOWHERE.to_owned());
     }),
-    fails("Genesys is down", &["genesys/connection"], |_, settings| {
+    fails("no server listens on Genesys' port", &["genesys/connection"], |_, settings| {
         settings.insert("GENESYS_API_URL", NOWHERE.to_owned());
     }),
-    fails("https where none is spoken", &["genesys/certificate"], |world, settings| {
+    fails("https, but the server speaks http", &["genesys/certificate"], |world, settings| {
         settings.insert("GENESYS_API_URL", world.genesys.api_url().as_str().replace("http:", "https:"));
     }),
     fails("Pexip's clock is ahead", &["pexip/clock"], |world, _| world.pexip.traffic().set_clock_offset(70)),
@@ -59,13 +60,13 @@ pub(super) const FAULTS: [OneFault; 38] = [
     fails("the account may not read", &["pexip/account"], |world, _| {
         answer(world.pexip.traffic(), "/v1/conference/", Fault::Status(403));
     }),
-    fails("Pexip has broken down", &["pexip/account"], |world, _| {
+    fails("Pexip answers 500", &["pexip/account"], |world, _| {
         answer(world.pexip.traffic(), "/v1/conference/", Fault::Status(500));
     }),
-    fails("the node wants longer PINs than the fixed one", &["pexip/pins"], |world, _| {
+    fails("the node requires longer PINs than the fixed one", &["pexip/pins"], |world, _| {
         world.pexip.set_min_pin_length(9);
     }),
-    fails("the node wants longer PINs than those drawn", &["pexip/pins"], |world, settings| {
+    fails("the node requires longer PINs than the random ones", &["pexip/pins"], |world, settings| {
         world.pexip.set_min_pin_length(7);
         settings.insert("ROOM_HOST_PIN", "per-room".to_owned());
     }),
@@ -73,7 +74,7 @@ pub(super) const FAULTS: [OneFault; 38] = [
         settings.insert("ROOM_AUTOMATIC_PARTICIPANTS", "7,8".to_owned());
     }),
     warns("an old release", &["pexip/release"], |world, _| world.pexip.set_release("37 (77000.0.0)")),
-    warns("a release to come", &["pexip/release"], |world, _| world.pexip.set_release("42")),
+    warns("a future release", &["pexip/release"], |world, _| world.pexip.set_release("42")),
     warns("an upgrade that is not finished", &["pexip/release"], |world, _| {
         nodes(world, r#"{"version": "40 (1.0.0)"}, {"version": "41 (1.0.0)", "maintenance_mode": true}"#);
     }),
@@ -86,9 +87,9 @@ pub(super) const FAULTS: [OneFault; 38] = [
         sinks(world, r#"{"url": "https://vbv.example.org/pexip/event", "username": "conferencing-nodes"}"#);
     }),
     fails("an event sink with another account", &["pexip/event_sink"], |world, _| {
-        sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "somebody-else"}}"#));
+        sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "another-account"}}"#));
     }),
-    fails("an event sink that leaves out the ends", &["pexip/event_sink"], |world, _| {
+    fails("an event sink that does not send conference_ended", &["pexip/event_sink"], |world, _| {
         let filter = r#""filter_events": true, "events": [{"name": "conference_started"}]"#;
         sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "conferencing-nodes", {filter}}}"#));
     }),
@@ -106,12 +107,12 @@ pub(super) const FAULTS: [OneFault; 38] = [
     warns("poison messages", &["storage/other_queues"], |world, _| {
         world.queue.put(&format!("{POOL_QUEUE}-poison"), "junk");
     }),
-    warns("a signature that ends tomorrow", &["storage/access"], |world, settings| {
+    warns("a signature that expires tomorrow", &["storage/access"], |world, settings| {
         settings.insert("PoolStorage", world.queue.sas_connection_string());
     }),
-    // The pool cannot be counted either, and says so.
+    // Its pool cannot be counted either: could not tell.
     OneFault {
-        what: "a signature that is for reading one queue",
+        what: "a signature that only allows to read one queue",
         cause: |world, settings| {
             let signature = world.queue.queue_sas(POOL_QUEUE, "r");
             let connection = format!("QueueEndpoint={};SharedAccessSignature={signature};", world.queue.url());
@@ -123,14 +124,14 @@ pub(super) const FAULTS: [OneFault; 38] = [
     fails("Entra publishes no keys", &["entra/keys_v1", "entra/keys_v2"], |world, _| {
         world.entra.publish_raw_jwks(Some(r#"{"keys": []}"#.to_owned()));
     }),
-    fails("Entra has another issuer for one form", &["entra/keys_v2"], |world, _| {
+    fails("Entra has another issuer for one token version", &["entra/keys_v2"], |world, _| {
         let body = r#"{"issuer": "https://login.example.org/x/v2.0", "jwks_uri": "https://login.example.org/keys"}"#;
         answer(world.entra.traffic(), "v2.0/.well-known", json(body));
     }),
-    fails("something else answers for Genesys", &["genesys/api"], |world, _| {
+    fails("a server other than Genesys answers", &["genesys/api"], |world, _| {
         answer(world.genesys.traffic(), "tokens/me", Fault::Rubbish);
     }),
-    fails("a gateway refuses in Genesys' place", &["genesys/api"], |world, _| {
+    fails("a gateway refuses instead of Genesys", &["genesys/api"], |world, _| {
         answer(world.genesys.traffic(), "tokens/me", Fault::Status(401));
     }),
     warns("rooms are missing", &["pool/stock"], |_, settings| {

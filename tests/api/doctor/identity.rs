@@ -1,11 +1,11 @@
-//! A queue that is used by managed identity: as App Service has it, refused, without a role, and nowhere at all.
+//! The queue by managed identity: available, refused, without a role, and missing.
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 
-use super::{Settings, a_healthy_world, assert_found, examine, lines};
+use super::{Settings, a_healthy_world, assert_found, examine, texts};
 use crate::support::{Identity, POOL_QUEUE};
 
-/// What is wrong, and what is said of it.
+/// A fault, and the text and remedy of the check.
 struct Row {
     what: &'static str,
     endpoint: Option<Fault>,
@@ -15,7 +15,7 @@ struct Row {
     to_do: &'static str,
 }
 
-const FINE: Row = Row { what: "nothing", endpoint: None, storage: None, changes: |_| (), says: "may read", to_do: "" };
+const FINE: Row = Row { what: "no fault", endpoint: None, storage: None, changes: |_| (), says: "may read", to_do: "" };
 
 fn rows() -> [Row; 9] {
     let refusal = |code: &str| {
@@ -39,21 +39,21 @@ fn rows() -> [Row; 9] {
             ..FINE
         },
         Row {
-            what: "an endpoint that is silent",
+            what: "an endpoint that does not answer",
             endpoint: Some(Fault::Stall),
             says: "the managed identity's endpoint (IDENTITY_ENDPOINT) did not answer in time",
             to_do: "restart the app",
             ..FINE
         },
         Row {
-            what: "an endpoint that is not there",
+            what: "an endpoint on a closed port",
             changes: |settings| drop(settings.insert("IDENTITY_ENDPOINT", "http://127.0.0.1:1/".to_owned())),
             says: "(IDENTITY_ENDPOINT) cannot be reached",
             to_do: "restart the app",
             ..FINE
         },
         Row {
-            what: "something else at the endpoint",
+            what: "another server at the endpoint",
             endpoint: Some(Fault::Rubbish),
             says: "the managed identity's endpoint gave an answer that cannot be read",
             to_do: "see that IDENTITY_ENDPOINT is what App Service has set",
@@ -87,7 +87,7 @@ fn rows() -> [Row; 9] {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_identity_is_told_apart() {
+async fn each_fault_of_the_identity_has_its_own_text() {
     for row in rows() {
         let (world, mut settings) = a_healthy_world().await;
         let identity = Identity::start().await;
@@ -107,7 +107,7 @@ async fn what_is_wrong_with_the_identity_is_told_apart() {
 
         let not_fine: &[&str] = if row.to_do.is_empty() { &[] } else { &["storage/access"] };
         assert_found(row.what, &found, not_fine, &[]);
-        let (says, to_do) = lines(&found.0, "storage/access");
+        let (says, to_do) = texts(&found.0, "storage/access");
         assert!(says.contains(row.says) && to_do.contains(row.to_do), "{}: {says:?}, {to_do:?}", row.what);
         Identity::secrets().assert_not_in(row.what, &found.0.to_string());
     }

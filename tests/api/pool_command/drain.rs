@@ -1,4 +1,4 @@
-//! What `maxconf pool drain` deletes, and what it never does.
+//! What `maxconf pool drain` deletes, and what it keeps.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::support::{POOL_QUEUE, World, eventually};
 
 #[tokio::test]
-async fn drain_empties_the_pool() {
+async fn drain_deletes_every_ready_room_and_message() {
     let world = World::start().await;
     assert_succeeded(&run_with(&world, "fill", &[("POOL_TARGET_SIZE", "40")]).await);
 
@@ -32,7 +32,7 @@ async fn drain_empties_the_pool() {
 }
 
 #[tokio::test]
-async fn drain_leaves_alone_what_belongs_to_somebody() {
+async fn drain_keeps_rooms_that_are_in_use_or_not_ours() {
     let world = a_world_of_all_kinds().await;
     let occupied = |number| {
         put_into_pool(&world, ready(number));
@@ -70,7 +70,7 @@ async fn drain_leaves_alone_what_belongs_to_somebody() {
 }
 
 #[tokio::test]
-async fn each_room_is_read_once_more_before_drain_deletes_it() {
+async fn each_room_is_read_again_before_drain_deletes_it() {
     for change in [
         (|room: StoredRoom| room.tagged("https://id.gov.bc.ca/idcheck/another")) as fn(StoredRoom) -> StoredRoom,
         |room| room.described(mark("handed-out", 0)),
@@ -78,11 +78,11 @@ async fn each_room_is_read_once_more_before_drain_deletes_it() {
     ] {
         let world = World::start().await;
         put_into_pool(&world, ready(1));
-        let looked = Matching::any().path_contains("/status/v1/participant");
-        world.pexip.traffic().inject(looked.clone(), Times::Once, Fault::Stall);
+        let presence = Matching::any().path_contains("/status/v1/participant");
+        world.pexip.traffic().inject(presence.clone(), Times::Once, Fault::Stall);
 
         let changed = async {
-            eventually("a look at who is there", async || world.pexip.traffic().count(&looked) == 1).await;
+            eventually("a request for the participants", async || world.pexip.traffic().count(&presence) == 1).await;
             let room = world.pexip.remove(&name(1)).expect("the room");
             world.pexip.insert(StoredRoom { id: room.id, ..change(room) });
             world.pexip.traffic().heal();
@@ -96,11 +96,11 @@ async fn each_room_is_read_once_more_before_drain_deletes_it() {
 }
 
 #[tokio::test]
-async fn drain_deletes_no_room_whose_claim_was_not_clearly_won() {
+async fn drain_keeps_a_room_whose_claim_was_not_confirmed() {
     let claim = Matching::method(Method::DELETE).path_contains("/messages/");
     let world = World::start().await;
     put_into_pool(&world, ready(1));
-    // Done, but nobody hears of it; the second try finds nothing.
+    // The claim succeeds, but its answer is lost; the retry finds no message.
     world.queue.traffic().inject(claim, Times::Once, Fault::HangUpAfter);
 
     let ended = run(&world, "drain --yes --json").await;
@@ -112,7 +112,7 @@ async fn drain_deletes_no_room_whose_claim_was_not_clearly_won() {
 }
 
 #[tokio::test]
-async fn drain_waits_for_hidden_messages_but_not_for_ever() {
+async fn drain_waits_for_hidden_messages_up_to_a_limit() {
     let world = World::start().await;
     for (number, hidden) in [(1, Duration::from_secs(1)), (2, Duration::from_secs(600))] {
         world.pexip.insert(ready(number));
@@ -121,13 +121,13 @@ async fn drain_waits_for_hidden_messages_but_not_for_ever() {
 
     let ended = run_with(&world, "drain --yes --json", &[("POOL_LEASE_SECONDS", "3")]).await;
 
-    assert_failed(&ended, "messages that stay hidden or leased: 1;");
+    assert_failed(&ended, "1 messages stay hidden or leased. Stop the instances");
     assert_eq!((&result(&ended)["deleted"], &result(&ended)["out_of_sight"]), (&json!(1), &json!(1)));
     assert_eq!(names(&world), [name(2)]);
 }
 
 #[tokio::test]
-async fn drain_asks_before_it_deletes_and_where_it_cannot_ask_deletes_nothing() {
+async fn drain_deletes_nothing_without_a_confirmation() {
     let world = World::start().await;
     put_into_pool(&world, ready(1));
 
@@ -141,7 +141,7 @@ async fn drain_asks_before_it_deletes_and_where_it_cannot_ask_deletes_nothing() 
 }
 
 #[tokio::test]
-async fn a_drain_that_is_stopped_leaves_nothing_that_is_not_repaired() {
+async fn a_stopped_drain_can_be_run_again() {
     let world = World::start().await;
     for number in 1..=3 {
         put_into_pool(&world, ready(number));
@@ -158,7 +158,7 @@ async fn a_drain_that_is_stopped_leaves_nothing_that_is_not_repaired() {
     assert_eq!(world.pexip.rooms().len(), 3);
     let mut leased: Vec<_> = world.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
     leased.sort();
-    assert_eq!(leased, [name(2), name(3)], "the third has no message any more: the sweep's");
+    assert_eq!(leased, [name(2), name(3)], "the first was claimed; its room is left to the sweep");
 
     world.queue.advance(Duration::from_secs(60));
     world.pexip.traffic().heal();

@@ -1,4 +1,4 @@
-//! What the command understands, and the files that it reads and writes.
+//! Arguments of the command, and the files that it reads and writes.
 
 use maxconf_simulators::Matching;
 
@@ -6,7 +6,7 @@ use super::{Smoke, USAGE, healthy_service};
 use crate::support::Program;
 
 #[tokio::test]
-async fn what_cannot_be_used_is_said_before_anything_is_asked() {
+async fn invalid_arguments_are_reported_before_any_request() {
     let app = healthy_service().await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, content: &str| {
@@ -21,11 +21,14 @@ async fn what_cannot_be_used_is_said_before_anything_is_asked() {
     let endless = Smoke { arguments: ["--wait", "18446744073709551615"].map(str::to_owned).into(), ..Smoke::of(&app) };
     let before = app.entra.traffic().count(&Matching::any());
 
-    for (smoke, words) in [
-        (Smoke::of(&app).with(&["--compare", &no_result]), "is not what `maxconf smoke --json` writes"),
-        (Smoke::of(&app).with(&["--compare", &empty]), "is not what `maxconf smoke --json` writes"),
-        (Smoke::of(&app).with(&["--compare", &half]), "is not what `maxconf smoke --json` writes"),
-        (Smoke::of(&app).with(&["--compare", &elsewhere]), "is of another address, https://maxconf.example.org/"),
+    for (smoke, text_part) in [
+        (Smoke::of(&app).with(&["--compare", &no_result]), "is not a result of `maxconf smoke --json`"),
+        (Smoke::of(&app).with(&["--compare", &empty]), "is not a result of `maxconf smoke --json`"),
+        (Smoke::of(&app).with(&["--compare", &half]), "is not a result of `maxconf smoke --json`"),
+        (
+            Smoke::of(&app).with(&["--compare", &elsewhere]),
+            "is the result of another address, https://maxconf.example.org/",
+        ),
         (Smoke::of(&app).with(&["--compare", "/there/is/no/such/file"]), "cannot be read"),
         (Smoke::of(&app).with(&["--junit", "/there/is/no/such/folder/x.xml"]), "cannot be written"),
         (Smoke::of(&app).with(&["--no-such-option"]), "--no-such-option"),
@@ -36,8 +39,8 @@ async fn what_cannot_be_used_is_said_before_anything_is_asked() {
     ] {
         let ended = smoke.run().await;
 
-        assert_eq!(ended.code, Some(USAGE), "{words}: {ended:#?}");
-        assert!(ended.stderr.join("\n").contains(words), "{words:?} is not in {ended:#?}");
+        assert_eq!(ended.code, Some(USAGE), "{text_part}: {ended:#?}");
+        assert!(ended.stderr.join("\n").contains(text_part), "{text_part:?} is not in {ended:#?}");
     }
     assert_eq!(app.entra.traffic().count(&Matching::any()), before);
 }
@@ -47,10 +50,8 @@ async fn the_help_explains_exit_codes_and_variables() {
     let help = Program::run(&["smoke", "--help"], []).await;
 
     assert_eq!(help.code, Some(0), "{help:?}");
-    let text = help.stdout.join("\n");
-    for words in
-        ["3  something that the service depends on", "SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN", "--compare"]
-    {
-        assert!(text.contains(words), "{words:?} is not in {text}");
+    let help = help.stdout.join("\n");
+    for text_part in ["3  a dependency is down", "SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN", "--compare"] {
+        assert!(help.contains(text_part), "{text_part:?} is not in {help}");
     }
 }

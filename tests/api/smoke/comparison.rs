@@ -1,4 +1,4 @@
-//! `--compare`: what the exit code says of a change, given what was wrong before it.
+//! `--compare`: the exit code of a change, given the faults before it.
 
 use maxconf_simulators::{Fault, Times};
 use reqwest::Method;
@@ -9,18 +9,18 @@ use super::proxy::Proxy;
 use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, HEALTHY, Smoke, healthy_service, result};
 use crate::support::{Call, Ended, TestApp, eventually};
 
-/// What a run meets.
+/// The state of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Healthy,
-    /// The create's answer shows another tag.
+    /// Create answers with another tag.
     WrongTag,
-    /// Pages of other origins are let in.
+    /// Every origin gets CORS headers.
     OpenCors,
     GenesysDown,
 }
 
-/// A run against a service in this state, compared with what an earlier run has written.
+/// Runs the test against a service in this state, compared with an earlier result.
 async fn run(app: &TestApp, state: State, before: Option<&Ended>) -> Ended {
     let proxy = Proxy::tampering(app, move |asked, told| match state {
         State::WrongTag if asked.is(&Method::POST, "/room/create") && told.status == 200 => {
@@ -39,7 +39,7 @@ async fn run(app: &TestApp, state: State, before: Option<&Ended>) -> Ended {
     let file = folder.path().join("before.json");
     let mut smoke = Smoke::of(app).at(proxy.url());
     if let Some(before) = before {
-        // The service of before has an address of its own here.
+        // In this test every run has a proxy with another port.
         let mut result = result(before);
         result["url"] = proxy.url().as_str().into();
         std::fs::write(&file, result.to_string()).expect("a file");
@@ -50,7 +50,7 @@ async fn run(app: &TestApp, state: State, before: Option<&Ended>) -> Ended {
     ended
 }
 
-/// Both runs, each against a service of its own: what one knows of Genesys does not reach the other.
+/// Both runs, each against its own service: verdicts that one has cached do not reach the other.
 async fn change(before: State, now: State) -> (Ended, Ended) {
     let earlier = run(&healthy_service().await, before, None).await;
     let later = run(&healthy_service().await, now, Some(&earlier)).await;
@@ -65,11 +65,11 @@ fn novelty(ended: &Ended, check: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_exit_code_counts_new_faults_of_ours_only() {
+async fn only_new_faults_of_the_service_count_for_the_exit_code() {
     for (before, now, code, check, new) in [
         (State::Healthy, State::Healthy, HEALTHY, "tag", Value::Null),
         (State::Healthy, State::WrongTag, BROKEN, "tag", "new".into()),
-        // Nobody gains by going back to what is as bad.
+        // Undoing the change would not help.
         (State::WrongTag, State::WrongTag, HEALTHY, "tag", "old".into()),
         (State::WrongTag, State::OpenCors, BROKEN, "foreign_origin", "new".into()),
         (State::Healthy, State::GenesysDown, DEPENDENCY_DOWN, "public_read", "new".into()),
@@ -92,7 +92,7 @@ async fn the_exit_code_counts_new_faults_of_ours_only() {
 }
 
 #[tokio::test]
-async fn a_fault_that_could_not_be_seen_before_is_not_known_to_be_new() {
+async fn a_fault_of_a_check_that_was_not_made_before_is_unknown() {
     let app = healthy_service().await;
     app.pexip.stop().await;
     let earlier = Smoke::of(&app).run().await;

@@ -1,4 +1,4 @@
-//! Each thing that the service depends on, broken: the test must not call that a fault of the service.
+//! Faults of each dependency, which the test must not attribute to the service.
 
 use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
@@ -6,8 +6,8 @@ use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
 use super::{BROKEN, COULD_NOT_TELL, DEPENDENCY_DOWN, HEALTHY, Smoke, handed_out, healthy_service, outcomes, service};
 use crate::support::{Call, Program, TestApp, World};
 
-/// Runs against a service for which something has just broken. It says that it is `dependency`'s fault.
-async fn assert_blamed(app: &TestApp, dependency: &str, checks: &[&str]) {
+/// Runs the test, and checks that it attributes these checks to `dependency`.
+async fn assert_attributed(app: &TestApp, dependency: &str, checks: &[&str]) {
     let ended = Smoke::of(app).with(&["--expect-pool"]).run().await;
 
     assert_eq!(ended.code, Some(DEPENDENCY_DOWN), "{ended:#?}");
@@ -23,7 +23,7 @@ async fn pexip_is_down() {
     let app = healthy_service().await;
     app.pexip.stop().await;
 
-    assert_blamed(&app, "pexip", &["ready", "create"]).await;
+    assert_attributed(&app, "pexip", &["ready", "create"]).await;
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn pexip_refuses_the_services_account() {
     let app = healthy_service().await;
     app.pexip.set_password("another one since today");
 
-    assert_blamed(&app, "pexip", &["ready", "create"]).await;
+    assert_attributed(&app, "pexip", &["ready", "create"]).await;
 }
 
 #[tokio::test]
@@ -39,8 +39,8 @@ async fn the_queue_is_down() {
     let app = service().start().await;
     app.queue.stop().await;
 
-    assert_blamed(&app, "queue", &["ready", "pool"]).await;
-    assert_eq!(handed_out(&app), Vec::<String>::new(), "the room that was made directly is deleted");
+    assert_attributed(&app, "queue", &["ready", "pool"]).await;
+    assert_eq!(handed_out(&app), Vec::<String>::new(), "the direct room is deleted");
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn entras_keys_cannot_be_read() {
     let program = Program::start(&["serve"], world.settings());
     let app = TestApp::around(world, program.url().await);
 
-    assert_blamed(&app, "entra", &["ready", "create", "create_with_altered_token"]).await;
+    assert_attributed(&app, "entra", &["ready", "create", "create_with_altered_token"]).await;
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn genesys_is_down() {
     let app = healthy_service().await;
     app.genesys.stop().await;
 
-    assert_blamed(&app, "genesys", &["public_with_unknown_token", "public_read"]).await;
+    assert_attributed(&app, "genesys", &["public_with_unknown_token", "public_read"]).await;
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 
@@ -67,12 +67,11 @@ async fn entra_gives_no_tokens() {
     let app = healthy_service().await;
     app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Status(503));
 
-    assert_blamed(&app, "entra", &["entra_token"]).await;
+    assert_attributed(&app, "entra", &["entra_token"]).await;
 }
 
-/// A job of a pipeline, in whose place a secret would have to be kept.
 #[tokio::test]
-async fn a_github_job_needs_no_secret_where_entra_trusts_it() {
+async fn a_github_job_that_entra_trusts_needs_no_secret() {
     for (subject, faults, code, outcome) in [
         (github::SUBJECT, None, HEALTHY, "passed"),
         ("repo:example/maxconf-api:environment:prod", None, COULD_NOT_TELL, "unclear"),
@@ -96,7 +95,7 @@ async fn a_github_job_needs_no_secret_where_entra_trusts_it() {
 }
 
 #[tokio::test]
-async fn a_test_that_cannot_get_a_token_tells_nothing_of_the_service() {
+async fn without_a_token_the_verdict_is_could_not_tell() {
     let app = healthy_service().await;
 
     for smoke in [
@@ -111,18 +110,17 @@ async fn a_test_that_cannot_get_a_token_tells_nothing_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_token_of_an_agent_that_has_expired_tells_nothing_of_the_service() {
+async fn with_an_expired_genesys_token_the_verdict_is_could_not_tell() {
     let app = healthy_service().await;
 
-    let ended = Smoke::of(&app).set("SMOKE_GENESYS_TOKEN", "a-token-that-is-known-no-longer").run().await;
+    let ended = Smoke::of(&app).set("SMOKE_GENESYS_TOKEN", "an-expired-token").run().await;
 
     assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
     assert_eq!(outcomes(&ended)["public_read"], "unclear");
 }
 
-/// Our request is at fault where Pexip refuses nothing else.
 #[tokio::test]
-async fn a_request_that_pexip_refuses_while_all_is_ready_is_ours() {
+async fn a_request_that_pexip_refuses_while_everything_is_ready_is_the_services_fault() {
     let app = healthy_service().await;
     app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(400));
 

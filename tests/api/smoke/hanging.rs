@@ -1,4 +1,4 @@
-//! A service that takes a request and leaves its caller waiting: the test has an end, and says where it waited.
+//! A service that accepts requests and does not answer: the test ends in time and names the call.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,19 @@ use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Method, StatusCode};
 
 use super::proxy::{Asked, Delivery, Proxy, Told};
-use super::{BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, handed_out, healthy_service, outcomes, result, those};
+use super::{BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, checks_with, handed_out, healthy_service, outcomes, result};
 use crate::support::Ended;
 
-/// Seconds for one answer; and for the version, as everywhere here.
+/// `--timeout`, in seconds.
 const TIMEOUT: &str = "2";
 
-/// `--wait` and six times `--timeout`, as the help promises, and what it takes to start a process.
+/// `--wait` and six times `--timeout`, as the help says, and time to start a process.
 const BOUND: Duration = Duration::from_secs(1 + 6 * 2 + 2);
 
-/// Tests that wait most of the time.
-const AT_A_TIME: usize = 6;
+/// Runs that mostly wait.
+const CONCURRENT_RUNS: usize = 6;
 
-/// Which calls hang, which check must say so and how it names the call.
+/// The calls that hang, the check that must report it, and how it names the call.
 type Hang = (fn(&Asked, &Told) -> bool, &'static str, &'static str);
 
 const HANGS: [Hang; 9] = [
@@ -55,9 +55,9 @@ fn detail(ended: &Ended, check: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wherever_the_service_hangs_the_test_ends_in_time_and_says_where() {
+async fn the_test_ends_in_time_and_names_the_call_that_hangs() {
     let deliveries = [Delivery::Never, Delivery::Half, Delivery::Drip];
-    // The calls that make and delete rooms hang in each way.
+    // Calls that create and delete rooms hang in each way; the others in one way each.
     let rows = HANGS.into_iter().enumerate().flat_map(|(number, hang)| {
         let all = matches!(hang.1, "create" | "delete");
         deliveries
@@ -66,15 +66,19 @@ async fn wherever_the_service_hangs_the_test_ends_in_time_and_says_where() {
             .filter(move |(at, _)| all || number % 3 == *at)
             .map(move |(_, how)| (hang, how))
     });
-    stream::iter(rows).map(|(hang, how)| assert_noticed(hang, how)).buffer_unordered(AT_A_TIME).collect::<()>().await;
+    stream::iter(rows)
+        .map(|(hang, how)| assert_reported(hang, how))
+        .buffer_unordered(CONCURRENT_RUNS)
+        .collect::<()>()
+        .await;
 }
 
-async fn assert_noticed((hangs, check, call): Hang, how: Delivery) {
+async fn assert_reported((hangs, check, call): Hang, how: Delivery) {
     let app = healthy_service().await;
     let proxy = Proxy::tampering(&app, move |asked, told| {
         if hangs(asked, told) {
             told.delivery = how;
-            // What has an empty body is as long in coming as everything else.
+            // An empty body would arrive at once.
             told.body.resize(told.body.len().max(2), b' ');
             if told.status == 204 {
                 told.status = StatusCode::OK;
@@ -89,20 +93,20 @@ async fn assert_noticed((hangs, check, call): Hang, how: Delivery) {
     assert_eq!(ended.code, Some(BROKEN), "{what}");
     assert_eq!(outcomes(&ended)[check], "ours", "{what}");
     let detail_of = |check| detail(&ended, check);
-    let words = format!("the service did not answer in time, at {call}");
-    assert!(detail_of(check).starts_with(&words), "{words}: {what}");
+    assert!(detail_of(check).starts_with(call), "{what}");
+    assert!(detail_of(check).contains(": the service did not answer in time"), "{what}");
     match check {
-        // The names are known to nobody.
+        // The rooms' names are unknown.
         "create" => assert!(detail_of("clean_up").starts_with("a create had no answer"), "{what}"),
-        // They were deleted, which nobody was told.
+        // The rooms are deleted, but the answers did not arrive.
         "delete" => assert!(detail_of("clean_up").contains("is left behind"), "{what}"),
         _ => assert_eq!(handed_out(&app), Vec::<String>::new(), "{what}"),
     }
 }
 
-/// After a swap an instance may take its time once.
+/// After a swap the first answer of an instance may be slow.
 #[tokio::test]
-async fn a_readiness_that_does_not_come_at_first_is_asked_again() {
+async fn readiness_is_requested_again_after_a_timeout() {
     let app = healthy_service().await;
     let looks = AtomicUsize::new(0);
     let proxy = Proxy::tampering(&app, move |asked, told| {
@@ -117,12 +121,12 @@ async fn a_readiness_that_does_not_come_at_first_is_asked_again() {
     let ended = timed(&smoke).await;
 
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
-    assert_eq!(ended.stderr, ["maxconf: the service did not answer in time, at GET /health/ready; waiting"]);
+    assert_eq!(ended.stderr, ["maxconf: GET /health/ready: the service did not answer in time; waiting up to 15 s"]);
 }
 
-/// As a process that is stopped, or a machine whose memory is at its end.
+/// As a stopped process, or a machine without free memory.
 #[tokio::test]
-async fn an_address_that_takes_connections_and_no_more_is_at_fault() {
+async fn a_server_that_accepts_connections_but_reads_nothing_is_at_fault() {
     let app = healthy_service().await;
     let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/", deaf.local_addr().expect("an address"));
@@ -130,11 +134,11 @@ async fn an_address_that_takes_connections_and_no_more_is_at_fault() {
     let ended = timed(&Smoke::of(&app).at(url.parse().expect("a URL")).with(&["--timeout", TIMEOUT])).await;
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-    assert_eq!(detail(&ended, "version"), "the service did not answer in time, at GET /health/live");
+    assert_eq!(detail(&ended, "version"), "GET /health/live: the service did not answer in time");
 }
 
 #[tokio::test]
-async fn an_entra_that_hangs_is_no_fault_of_the_service() {
+async fn a_hanging_entra_is_not_a_fault_of_the_service() {
     let app = healthy_service().await;
     app.entra.traffic().inject(Matching::any().path_contains("/token"), Times::Always, Fault::Stall);
 
@@ -144,9 +148,9 @@ async fn an_entra_that_hangs_is_no_fault_of_the_service() {
     assert_eq!(outcomes(&ended)["entra_token"], "unclear", "{ended:#?}");
 }
 
-/// Each answer in time, and all of them together not: five slow ones, and one after which the readiness is waited for.
+/// Each answer is in time, but all together are too slow: five slow ones, then one that waits for a fresh readiness.
 #[tokio::test]
-async fn a_service_that_is_slow_throughout_is_cut_off_and_no_room_of_it_stays() {
+async fn a_test_of_a_slow_service_is_cut_off_and_its_rooms_are_deleted() {
     let app = healthy_service().await;
     let proxy = Proxy::tampering(&app, |asked, told| {
         if asked.method == Method::POST && asked.has("authorization") && told.status != 200 {
@@ -161,9 +165,9 @@ async fn a_service_that_is_slow_throughout_is_cut_off_and_no_room_of_it_stays() 
     let ended = timed(&Smoke::of(&app).at(proxy.url()).with(&["--timeout", TIMEOUT])).await;
 
     assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
-    assert_eq!(those(&ended, "unclear"), ["public_read"], "{ended:#?}");
-    let words = "cut off: 9 s were over, for this check and those before it";
-    assert_eq!(detail(&ended, "public_read"), words, "{ended:#?}");
+    assert_eq!(checks_with(&ended, "unclear"), ["public_read"], "{ended:#?}");
+    let text = "cut off: this check and those before it took longer than 9 s";
+    assert_eq!(detail(&ended, "public_read"), text, "{ended:#?}");
     assert_eq!(outcomes(&ended)["delete"], "not_checked", "{ended:#?}");
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }

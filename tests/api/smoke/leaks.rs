@@ -1,4 +1,4 @@
-//! The test holds credentials and is shown PINs and tags: nothing of that is in what it writes, whatever goes wrong.
+//! The test holds credentials and receives PINs and tags. None of them is in its output, whatever fails.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,13 +13,13 @@ use super::proxy::{Asked, Proxy, Told};
 use super::{Smoke, healthy_service};
 use crate::support::{Secrets, TestApp};
 
-/// Tests at a time; they wait for the readiness to be asked anew.
-const AT_A_TIME: usize = 4;
+/// Runs that mostly wait for a fresh readiness.
+const CONCURRENT_RUNS: usize = 4;
 
-/// Which calls fail.
-type Which = (&'static str, fn(&Asked, &Told) -> bool);
+/// The calls that fail.
+type FailingCalls = (&'static str, fn(&Asked, &Told) -> bool);
 
-const CALLS: [Which; 6] = [
+const CALLS: [FailingCalls; 6] = [
     ("nothing", |_, _| false),
     ("readiness", |asked, _| asked.path == "/health/ready"),
     ("create", |asked, told| asked.method == Method::POST && told.status == 200),
@@ -28,16 +28,16 @@ const CALLS: [Which; 6] = [
     ("delete", |asked, _| asked.is(&Method::DELETE, "/room/vbv-")),
 ];
 
-/// What a run sends and is shown.
+/// The secrets that a run sends and receives.
 #[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Secrets>>);
+struct SeenSecrets(Arc<Mutex<Secrets>>);
 
-impl Shown {
+impl SeenSecrets {
     fn note(&self, asked: &Asked, told: &Told) {
         let mut secrets = self.0.lock().expect("no panic while locked");
         for name in ["authorization", "x-auth-token"] {
             let value = asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            // Each part of a token by itself.
+            // Each part of a token separately.
             for part in value.split(['.', ' ']).filter(|part| part.len() >= 16) {
                 secrets.plant(name, part);
             }
@@ -58,7 +58,7 @@ impl Shown {
     }
 }
 
-/// All that was asked and told, wherever a client might look for words.
+/// Repeats the request and the answer in every header and member that a client might read.
 fn repeat_everything(asked: &Asked, told: &mut Told, status: u16) {
     let body = String::from_utf8_lossy(&told.body).into_owned();
     let mut said = format!("{} {} {}", asked.path, asked.query, body);
@@ -76,7 +76,7 @@ fn repeat_everything(asked: &Asked, told: &mut Told, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_what_a_test_writes_whatever_fails() {
+async fn no_output_holds_a_secret_whatever_call_fails() {
     let statuses = [200, 302, 401, 500];
     let rows = CALLS.into_iter().flat_map(|call| {
         let some = if call.0 == "nothing" { &statuses[..1] } else { &statuses };
@@ -84,14 +84,14 @@ async fn no_secret_is_in_what_a_test_writes_whatever_fails() {
     });
     stream::iter(rows)
         .map(|(call, status)| assert_kept(call, status))
-        .buffer_unordered(AT_A_TIME)
+        .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
 
-async fn assert_kept((what, fails): Which, status: u16) {
+async fn assert_kept((what, fails): FailingCalls, status: u16) {
     let app = healthy_service().await;
-    let shown = Shown::default();
+    let shown = SeenSecrets::default();
     let seen = shown.clone();
     let proxy = Proxy::tampering(&app, move |asked, told| {
         seen.note(asked, told);
@@ -106,7 +106,7 @@ async fn assert_kept((what, fails): Which, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_what_a_test_writes_whatever_gives_it_its_token() {
+async fn no_output_holds_a_secret_whatever_issues_the_token() {
     let repeats = |status| async move {
         let (app, github) = (healthy_service().await, GitHubSimulator::start().await);
         app.entra.trust_github(CLIENT_ID, github::SUBJECT);
@@ -114,7 +114,7 @@ async fn no_secret_is_in_what_a_test_writes_whatever_gives_it_its_token() {
             let token = Matching::any().path_contains("token");
             traffic.inject(token, Times::Always, Fault::Echo(status));
             for smoke in [Smoke::of(&app), Smoke::of(&app).in_job(&github)] {
-                let (shown, proxy) = watched(&app).await;
+                let (shown, proxy) = watching_proxy(&app).await;
                 let case = format!("a token's endpoint repeats all with {status}");
                 assert_writes_none_of(&shown, &smoke.at(proxy.url()), &case).await;
             }
@@ -124,14 +124,14 @@ async fn no_secret_is_in_what_a_test_writes_whatever_gives_it_its_token() {
     join_all([200, 302, 400, 500].map(repeats)).await;
 }
 
-async fn watched(app: &TestApp) -> (Shown, Proxy) {
-    let shown = Shown::default();
+async fn watching_proxy(app: &TestApp) -> (SeenSecrets, Proxy) {
+    let shown = SeenSecrets::default();
     let seen = shown.clone();
     (shown, Proxy::tampering(app, move |asked, told| seen.note(asked, told)).await)
 }
 
-/// Neither its table nor its JSON, its JUnit report nor its errors.
-async fn assert_writes_none_of(shown: &Shown, smoke: &Smoke, case: &str) {
+/// In text, JSON, JUnit report and errors.
+async fn assert_writes_none_of(shown: &SeenSecrets, smoke: &Smoke, case: &str) {
     for readable in [false, true] {
         let folder = tempfile::tempdir().expect("a folder");
         let junit = folder.path().join("smoke.xml");

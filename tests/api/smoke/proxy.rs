@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::support::TestApp;
 
-/// What a caller has asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     pub(super) headers: HeaderMap,
 }
 
-/// What it is told.
+/// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) status: StatusCode,
@@ -33,17 +33,17 @@ pub(super) struct Told {
     pub(super) delivery: Delivery,
 }
 
-/// How an answer gets to its caller.
+/// How an answer is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Delivery {
     #[default]
     AtOnce,
     After(Duration),
-    /// Not even its status.
+    /// Not even the status.
     Never,
-    /// Up to the middle of its body, or of what would be one.
+    /// The first half of the body.
     Half,
-    /// A byte at a time, without end in any time that somebody waits.
+    /// One byte at a time, endlessly.
     Drip,
 }
 
@@ -81,7 +81,7 @@ impl Asked {
 }
 
 impl Told {
-    /// An answer of something that stands before the service.
+    /// An answer of a host or gateway, without the service's headers.
     pub(super) fn bare(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
         Self { status, headers: HeaderMap::new(), body: Vec::new(), delivery: Delivery::AtOnce }
@@ -91,7 +91,7 @@ impl Told {
         self.headers.insert(HeaderName::from_static(header), HeaderValue::from_str(value).expect("a header's value"));
     }
 
-    /// Changes a member of the JSON in the body.
+    /// Changes a member of the JSON body.
     pub(super) fn set_member(&mut self, name: &str, value: impl Into<Value>) {
         let mut body = self.json();
         body[name] = value.into();
@@ -103,14 +103,14 @@ impl Told {
     }
 }
 
-/// Answers in the place of the service; asks it first, unless `instead` has an answer, and lets `tamper` change what
-/// it said.
+/// Answers instead of the service if `instead` has an answer. Otherwise forwards the request, and lets `tamper` change
+/// the answer.
 pub(super) struct Proxy {
     server: Server,
 }
 
 impl Proxy {
-    /// Changes what the service says.
+    /// Changes answers of the service.
     pub(super) async fn tampering(app: &TestApp, tamper: impl Fn(&Asked, &mut Told) + Send + Sync + 'static) -> Self {
         Self::start(app, |_| None, tamper).await
     }
@@ -142,7 +142,7 @@ impl Proxy {
                 let told = if let Some(told) = instead(&asked) {
                     told
                 } else {
-                    // As a host does, it goes on when the caller has hung up.
+                    // A task of its own: like the Functions host, it continues after the caller has hung up.
                     let forwarded = tokio::spawn(async move { forward(&url, &http, request).await });
                     let mut told = forwarded.await.expect("no panic");
                     tamper(&asked, &mut told);

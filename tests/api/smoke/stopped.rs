@@ -1,4 +1,4 @@
-//! A test that is stopped on its way forgets no room.
+//! A test that is stopped by a signal deletes its rooms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,38 +17,36 @@ const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
 
 const NOTHING_LEFT: &str = "maxconf: stopped; no room of this test is left behind";
 
-/// Slower than a signal, and quicker than a test that is stopped waits for a create.
+/// Slower than a signal, and faster than the limit for a create after a stop.
 const SLOWLY: Delivery = Delivery::After(Duration::from_secs(1));
 
-/// What the service is made to do, and what tells that it has come to that.
+/// A phase of the test, and a change to answers that returns whether it has been reached.
 type Phase = (&'static str, fn(&Asked, &mut Told) -> bool);
 
 const PHASES: [Phase; 9] = [
-    ("it waits for the version", |asked, told| {
+    ("waiting for the version", |asked, told| {
         let now = asked.path == "/health/live";
         if now {
             told.set("maxconf-version", "0.0.0");
         }
         now
     }),
-    ("it waits for what the service needs", |asked, told| {
+    ("waiting for readiness", |asked, told| {
         let now = asked.path == "/health/ready";
         if now {
             told.status = StatusCode::SERVICE_UNAVAILABLE;
         }
         now
     }),
-    ("it tries what is refused", |asked, told| slowly(asked.method == Method::PUT, told)),
-    ("it tries what is refused by its token", |asked, told| {
-        slowly(asked.method == Method::POST && told.status == 400, told)
-    }),
-    ("it creates a room", |asked, told| slowly(asked.method == Method::POST && told.status == 200, told)),
-    ("it reads the room", |asked, told| slowly(asked.is(&Method::GET, "/public/room/vbv-"), told)),
-    ("it deletes the room", |asked, told| slowly(asked.is(&Method::DELETE, "/room/vbv-"), told)),
-    ("it looks whether the room is gone", |asked, told| {
+    ("refusals without a token", |asked, told| slowly(asked.method == Method::PUT, told)),
+    ("refusals with a token", |asked, told| slowly(asked.method == Method::POST && told.status == 400, told)),
+    ("create", |asked, told| slowly(asked.method == Method::POST && told.status == 200, told)),
+    ("public read", |asked, told| slowly(asked.is(&Method::GET, "/public/room/vbv-"), told)),
+    ("delete", |asked, told| slowly(asked.is(&Method::DELETE, "/room/vbv-"), told)),
+    ("public read of the deleted room", |asked, told| {
         slowly(asked.is(&Method::GET, "/public/room/vbv-") && told.status == 404, told)
     }),
-    ("it waits for the readiness after a failure", |asked, told| {
+    ("waiting for a fresh readiness", |asked, told| {
         let now = asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200;
         if now {
             told.status = StatusCode::GATEWAY_TIMEOUT;
@@ -65,7 +63,7 @@ fn slowly(now: bool, told: &mut Told) -> bool {
     now
 }
 
-/// A service behind a host that counts how often it came to something. The host goes on when its caller has gone.
+/// A host in front of the service that counts how often `happens` is true. It continues after its caller has gone.
 async fn counting(
     app: &TestApp,
     happens: impl Fn(&Asked, &mut Told) -> bool + Send + Sync + 'static,
@@ -80,7 +78,7 @@ async fn counting(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_deletes_what_was_made_whenever_it_comes() {
+async fn a_signal_in_any_phase_deletes_the_rooms() {
     let rows = PHASES.into_iter().flat_map(|phase| SIGNALS.map(|signal| (phase, signal)));
     stream::iter(rows)
         .map(|(phase, signal)| assert_nothing_stays(phase, signal))
@@ -103,18 +101,18 @@ async fn assert_nothing_stays((phase, happens): Phase, (signal, code): (&str, i3
     assert_eq!(ended.code, Some(code), "{signal} while {phase}: {ended:#?}");
     assert_eq!(ended.stderr.last().map(String::as_str), Some(NOTHING_LEFT), "{signal} while {phase}: {ended:#?}");
     assert!(ended.stdout.is_empty(), "{ended:#?}");
-    smoke.assert_tells_no_secret(&ended);
+    smoke.assert_reveals_no_secret(&ended);
     assert_eq!(handed_out(&app), Vec::<String>::new(), "{signal} while {phase}");
 }
 
 #[tokio::test]
-async fn a_stop_while_entra_is_asked_ends_at_once() {
+async fn a_signal_during_the_token_request_stops_at_once() {
     for (signal, code) in SIGNALS {
         let app = healthy_service().await;
         let token = Matching::any().path_contains("/token");
         app.entra.traffic().inject(token.clone(), Times::Always, Fault::Stall);
         let program = Smoke::of(&app).start();
-        eventually("Entra is asked", async || app.entra.traffic().count(&token) > 0).await;
+        eventually("Entra gets the request", async || app.entra.traffic().count(&token) > 0).await;
 
         program.signal(signal);
         let ended = program.ended().await;
@@ -123,17 +121,17 @@ async fn a_stop_while_entra_is_asked_ends_at_once() {
     }
 }
 
-/// Pexip is slow, and the service is at it when the stop comes.
+/// The signal arrives while the service waits for Pexip.
 #[tokio::test]
-async fn a_room_whose_name_is_on_its_way_is_waited_for() {
+async fn a_stopped_test_waits_for_the_name_of_a_room_that_is_being_created() {
     for (signal, code) in SIGNALS {
         let app = healthy_service().await;
         let tag = Call::PexipTag.matching();
         app.pexip.traffic().inject(tag.clone(), Times::Always, Fault::Slow(Duration::from_secs(1)));
-        // Behind a host the service does not notice that its caller has gone, and does not destroy the room.
+        // Behind a host the service does not notice that the caller has gone, so it does not destroy the room.
         let (host, _) = counting(&app, |_, _| false).await;
         let program = Smoke::of(&app).at(host.url()).start();
-        eventually("the tag is on its way", async || app.pexip.traffic().count(&tag) > 0).await;
+        eventually("the tag is being written", async || app.pexip.traffic().count(&tag) > 0).await;
 
         program.signal(signal);
         let ended = program.ended().await;
@@ -146,9 +144,8 @@ async fn a_room_whose_name_is_on_its_way_is_waited_for() {
     }
 }
 
-/// Where nothing can be deleted any more.
 #[tokio::test]
-async fn the_cleaning_up_has_an_end_or_is_ended_by_a_second_signal_and_what_is_left_is_named() {
+async fn the_clean_up_ends_in_time_or_by_a_second_signal_and_names_the_rooms_left() {
     for (second, code) in [(None, 130), (Some("TERM"), 143)] {
         let app = healthy_service().await;
         let (host, deletes) = counting(&app, |asked, told| {
@@ -172,6 +169,6 @@ async fn the_cleaning_up_has_an_end_or_is_ended_by_a_second_signal_and_what_is_l
 
         assert_eq!(ended.code, Some(code), "{second:?}: {ended:#?}");
         let said = ended.stderr.join("\n");
-        assert!(said.contains("vbv-") && said.contains("is left behind, until the sweep ends it"), "{ended:#?}");
+        assert!(said.contains("vbv-") && said.contains("is left behind until the sweep deletes it"), "{ended:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A service that answers, but not what its callers need: by a proxy that changes single answers.
+//! Wrong answers of the service: a proxy changes single answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,16 +11,17 @@ use serde_json::json;
 
 use super::proxy::{Asked, Proxy, Told};
 use super::{
-    BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, TAG_URL, handed_out, healthy_service, outcomes, result, service, those,
+    BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, TAG_URL, checks_with, handed_out, healthy_service, outcomes, result,
+    service,
 };
 use crate::support::TestApp;
 
-/// A create that succeeds.
+/// Whether this is a successful create.
 fn is_create(asked: &Asked, told: &Told) -> bool {
     asked.is(&Method::POST, "/room/create") && told.status == 200
 }
 
-/// What is wrong, and the checks that must notice; no other may.
+/// A wrong answer, and exactly the checks that must report it.
 type WrongAnswer = (&'static str, fn(&Asked, &mut Told), &'static [&'static str]);
 
 fn wrong_rooms() -> Vec<WrongAnswer> {
@@ -32,11 +33,11 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
                     told.set_member("tag", format!("{TAG_URL}MTIzNDU2LDc2NTQzMg"));
                 }
             },
-            // The rooms are not touched, for they may be that citizen's.
+            // The rooms are not deleted: they may be that citizen's.
             &["tag", "public_read", "create_another", "clean_up"],
         ),
         (
-            "a tag that begins otherwise",
+            "a tag with another start",
             |asked, told| {
                 if is_create(asked, told) {
                     let tag = told.json()["tag"].as_str().expect("a tag").replace("idcheck", "check");
@@ -46,7 +47,7 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
             &["tag", "public_read", "create_another"],
         ),
         (
-            "a name that is none",
+            "an invalid name",
             |asked, told| {
                 if is_create(asked, told) {
                     told.set_member("name", "boardroom");
@@ -55,7 +56,7 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
             &["create"],
         ),
         (
-            "a PIN that is missing",
+            "a missing PIN",
             |asked, told| {
                 if is_create(asked, told) {
                     told.set_member("guest_pin", "");
@@ -64,7 +65,7 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
             &["create"],
         ),
         (
-            "no word on where the room came from",
+            "no Room-Source",
             |asked, told| {
                 if is_create(asked, told) {
                     told.headers.remove("room-source");
@@ -73,7 +74,7 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
             &["create"],
         ),
         (
-            "another room for the agent",
+            "another room in the public read",
             |asked, told| {
                 if asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200 {
                     told.set_member("pin", "000000");
@@ -84,7 +85,7 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
     ]
 }
 
-fn wrong_manners() -> Vec<WrongAnswer> {
+fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
     vec![
         (
             "no version on some answers",
@@ -96,7 +97,7 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["answer_headers"],
         ),
         (
-            "an old instance among new ones",
+            "an old instance among the new ones",
             |asked, told| {
                 if asked.is(&Method::POST, "/room/create") {
                     told.set("maxconf-version", "0.0.9");
@@ -105,15 +106,15 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["answer_headers"],
         ),
         (
-            "answers that may be cached",
+            "answers without cache-control",
             |_, told| {
                 told.headers.remove("cache-control");
             },
             &["answer_headers"],
         ),
-        ("an id of its own", |_, told| told.set("x-request-id", "another"), &["answer_headers"]),
+        ("another request id", |_, told| told.set("x-request-id", "another"), &["answer_headers"]),
         (
-            "CORS for everybody",
+            "CORS headers for every origin",
             |asked, told| {
                 if asked.has("origin") {
                     told.set("access-control-allow-origin", "*");
@@ -122,7 +123,7 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["foreign_origin", "allowed_origin"],
         ),
         (
-            "errors that the widget cannot read",
+            "errors without CORS headers",
             |asked, told| {
                 if asked.method == Method::GET {
                     told.headers.remove("access-control-allow-origin");
@@ -131,7 +132,7 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["allowed_origin"],
         ),
         (
-            "a challenge that is missing",
+            "a missing challenge",
             |_, told| {
                 told.headers.remove("www-authenticate");
             },
@@ -145,7 +146,7 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             ],
         ),
         (
-            "a bug where uuiData is too long",
+            "500 to uuiData that is too long",
             |_, told| {
                 if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
                     told.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
@@ -155,14 +156,14 @@ fn wrong_manners() -> Vec<WrongAnswer> {
             &["uui_data_too_long"],
         ),
         (
-            "a room where uuiData is too long",
+            "a room for uuiData that is too long",
             |_, told| {
                 if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
                     told.status = reqwest::StatusCode::OK;
                     told.body = json!({ "name": "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "tag": TAG_URL }).to_string().into();
                 }
             },
-            // It is told that the room is there, and not touched.
+            // The room is reported, but not deleted.
             &["clean_up", "uui_data_too_long"],
         ),
         (
@@ -179,8 +180,8 @@ fn wrong_manners() -> Vec<WrongAnswer> {
 }
 
 #[tokio::test]
-async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
-    for (what, tamper, expected) in [wrong_rooms(), wrong_manners()].concat() {
+async fn each_wrong_answer_is_reported_by_exactly_its_checks() {
+    for (what, tamper, expected) in [wrong_rooms(), wrong_headers_and_problems()].concat() {
         let app = healthy_service().await;
         let proxy = Proxy::tampering(&app, tamper).await;
 
@@ -189,14 +190,14 @@ async fn each_wrong_answer_is_noticed_by_its_checks_and_no_others() {
         assert_eq!(ended.code, Some(BROKEN), "{what}: {ended:#?}");
         let mut expected = expected.to_vec();
         expected.sort_unstable();
-        assert_eq!(those(&ended, "ours"), expected, "{what}: {ended:#?}");
+        assert_eq!(checks_with(&ended, "ours"), expected, "{what}: {ended:#?}");
         assert!(!outcomes(&ended).values().any(|outcome| outcome == "unclear"), "{what}: {ended:#?}");
     }
 }
 
-/// Codes, versions and errors are repeated in the report, so what stands there may be anything.
+/// The report repeats codes, versions and errors, which may hold anything.
 #[tokio::test]
-async fn a_service_or_an_entra_that_repeats_what_it_was_told_makes_the_test_tell_nothing() {
+async fn answers_that_repeat_the_request_reveal_no_secret() {
     let app = healthy_service().await;
     for repeated in ["authorization", "x-auth-token", "uuiData"] {
         let proxy = Proxy::tampering(&app, move |asked, told| {
@@ -238,7 +239,7 @@ async fn rooms_are_deleted_whatever_else_is_wrong() {
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 
-/// A service so wrong that it hands out a room of a citizen: to delete it would end a conversation.
+/// If the service hands out a citizen's room, deleting it would end that citizen's call.
 #[tokio::test]
 async fn a_room_that_may_be_a_citizens_is_not_deleted() {
     const CITIZENS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
@@ -265,7 +266,7 @@ async fn a_room_that_may_be_a_citizens_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn one_room_for_two_creates_is_noticed() {
+async fn one_room_for_two_creates_is_reported() {
     let app = healthy_service().await;
     let first: Arc<Mutex<Option<Told>>> = Arc::default();
     let proxy = Proxy::tampering(&app, move |asked, told| {
@@ -282,33 +283,37 @@ async fn one_room_for_two_creates_is_noticed() {
     let ended = Smoke::of(&app).at(proxy.url()).run().await;
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-    assert!(those(&ended, "ours").contains(&"create_another".to_owned()), "{ended:#?}");
+    assert!(checks_with(&ended, "ours").contains(&"create_another".to_owned()), "{ended:#?}");
 }
 
 #[tokio::test]
-async fn tokens_for_another_api_that_are_accepted_are_noticed() {
+async fn an_accepted_token_for_another_api_is_reported() {
     let app = service().set("ENTRA_AUDIENCE", format!("{APP_ID_URI},{RESOURCE_MANAGER}")).start().await;
     app.entra.issue_version(maxconf_simulators::entra::Version::V1);
 
     let ended = Smoke::of(&app).run().await;
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-    assert_eq!(those(&ended, "ours"), ["create_with_foreign_audience"]);
-    assert_eq!(handed_out(&app), Vec::<String>::new(), "what should not have been made is deleted too");
+    assert_eq!(checks_with(&ended, "ours"), ["create_with_foreign_audience"]);
+    assert_eq!(
+        handed_out(&app),
+        Vec::<String>::new(),
+        "a room of a create that should have been refused is deleted too"
+    );
 }
 
 #[tokio::test]
-async fn a_pool_that_is_expected_and_not_there_is_a_fault() {
+async fn a_missing_pool_is_a_fault_if_it_is_expected() {
     let app = service().set("POOL_TARGET_SIZE", 0).start().await;
 
     let ended = Smoke::of(&app).with(&["--expect-pool"]).run().await;
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-    assert_eq!(those(&ended, "ours"), ["pool"]);
+    assert_eq!(checks_with(&ended, "ours"), ["pool"]);
 }
 
 #[tokio::test]
-async fn another_version_than_the_expected_one_is_a_fault() {
+async fn another_version_is_a_fault() {
     let app = healthy_service().await;
     let mut smoke = Smoke::of(&app);
     smoke.arguments = ["--json", "--wait", "1", "--expect-version", "999.0.0"].map(str::to_owned).into();
@@ -316,18 +321,18 @@ async fn another_version_than_the_expected_one_is_a_fault() {
     let ended = smoke.run().await;
 
     assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-    assert_eq!(those(&ended, "ours"), ["version"]);
-    assert_eq!(those(&ended, "passed"), Vec::<String>::new());
+    assert_eq!(checks_with(&ended, "ours"), ["version"]);
+    assert_eq!(checks_with(&ended, "passed"), Vec::<String>::new());
     assert_eq!(result(&ended)["checks"][0]["detail"], format!("version {VERSION} answers instead of 999.0.0"));
 }
 
 #[tokio::test]
-async fn a_version_that_comes_late_is_waited_for_and_that_is_said() {
+async fn the_test_waits_for_the_expected_version_and_reports_the_wait_once() {
     let app = healthy_service().await;
-    let looks = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&looks);
+    let probes = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&probes);
     let proxy = Proxy::tampering(&app, move |asked, told| {
-        // Both versions answer for a while.
+        // During a swap both versions answer.
         if asked.path == "/health/live" && matches!(seen.fetch_add(1, Ordering::Relaxed), 0 | 2) {
             told.set("maxconf-version", "0.0.9");
         }
@@ -340,12 +345,12 @@ async fn a_version_that_comes_late_is_waited_for_and_that_is_said() {
 
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
     let wait = format!("maxconf: version 0.0.9 answers instead of {VERSION}; waiting up to 15 s");
-    assert_eq!(ended.stderr, [wait], "once, however long it takes");
-    assert_eq!(looks.load(Ordering::Relaxed), 6, "three in a row, after the old one's second");
+    assert_eq!(ended.stderr, [wait], "one line, however long the wait");
+    assert_eq!(probes.load(Ordering::Relaxed), 6, "three in a row, after the old version's second answer");
 }
 
 #[tokio::test]
-async fn a_service_that_is_dead_behind_its_host_is_a_fault() {
+async fn a_dead_service_behind_its_host_is_a_fault() {
     let app = healthy_service().await;
     for status in [500, 502, 503] {
         let host = Proxy::answering(&app, move |_| Some(Told::bare(status))).await;
@@ -353,22 +358,22 @@ async fn a_service_that_is_dead_behind_its_host_is_a_fault() {
         let ended = Smoke::of(&app).at(host.url()).run().await;
 
         assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
-        assert_eq!(those(&ended, "ours"), ["version"]);
+        assert_eq!(checks_with(&ended, "ours"), ["version"]);
     }
 }
 
-/// Before a dead handler its host answers; where nobody does, it is the network, or the address.
+/// The host of a dead service still answers, so this may be the network, or the address.
 #[tokio::test]
-async fn of_a_service_that_cannot_be_reached_nothing_can_be_told() {
+async fn for_an_unreachable_service_the_verdict_is_could_not_tell() {
     let app = healthy_service().await;
 
     let ended = Smoke::of(&app).at("http://127.0.0.1:1/".parse().expect("a URL")).run().await;
 
     assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
-    assert_eq!(those(&ended, "unclear"), ["version"]);
+    assert_eq!(checks_with(&ended, "unclear"), ["version"]);
 }
 
-/// API Management publishes no probes, and refuses requests without a token in words of its own.
+/// As API Management: publishes no health routes, and refuses requests without a token itself.
 async fn gateway(app: &TestApp) -> Proxy {
     Proxy::answering(app, |asked| {
         if asked.path.starts_with("/health/") || asked.method == Method::PUT {
@@ -381,14 +386,14 @@ async fn gateway(app: &TestApp) -> Proxy {
 }
 
 #[tokio::test]
-async fn a_gateway_may_refuse_in_the_services_place_where_that_is_said() {
+async fn a_gateway_may_refuse_instead_of_the_service_with_behind_gateway() {
     let app = healthy_service().await;
     let gateway = gateway(&app).await;
 
-    let unsaid = Smoke::of(&app).at(gateway.url()).run().await;
-    let said = Smoke::of(&app).at(gateway.url()).with(&["--behind-gateway"]).run().await;
+    let without_option = Smoke::of(&app).at(gateway.url()).run().await;
+    let with_option = Smoke::of(&app).at(gateway.url()).with(&["--behind-gateway"]).run().await;
 
-    assert_eq!(unsaid.code, Some(BROKEN), "{unsaid:#?}");
-    assert_eq!(said.code, Some(HEALTHY), "{said:#?}");
-    assert_eq!(those(&said, "not_checked"), ["ready"]);
+    assert_eq!(without_option.code, Some(BROKEN), "{without_option:#?}");
+    assert_eq!(with_option.code, Some(HEALTHY), "{with_option:#?}");
+    assert_eq!(checks_with(&with_option, "not_checked"), ["ready"]);
 }

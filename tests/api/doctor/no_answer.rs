@@ -1,4 +1,4 @@
-//! Systems that take a request and never answer.
+//! Systems that accept a request and never answer.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,20 @@ use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 use tokio::net::TcpListener;
 
-use super::{a_healthy_world, assert_found, difference, examine, lines, traffics};
+use super::{a_healthy_world, assert_found, difference, examine, texts, traffics};
 
-/// As long as it may take, whoever is silent.
+/// The documented limit for a run.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Whose traffic.
-type Of = fn(&World) -> &Traffic;
+type TrafficOf = fn(&World) -> &Traffic;
 
-const PEXIP: Of = |world| world.pexip.traffic();
-const STORAGE: Of = |world| world.queue.traffic();
-const ENTRA: Of = |world| world.entra.traffic();
-const GENESYS: Of = |world| world.genesys.traffic();
+const PEXIP: TrafficOf = |world| world.pexip.traffic();
+const STORAGE: TrafficOf = |world| world.queue.traffic();
+const ENTRA: TrafficOf = |world| world.entra.traffic();
+const GENESYS: TrafficOf = |world| world.genesys.traffic();
 
-/// Each call, by whom it asks and a part of its path or query, and the check that must say so.
-const CALLS: [(Of, &str, &str); 14] = [
+/// Each call, by its system and a part of its path or query, and the check that must report it.
+const CALLS: [(TrafficOf, &str, &str); 14] = [
     (PEXIP, "/configuration/v1/conference", "pexip/account"),
     (PEXIP, "/worker_vm", "pexip/release"),
     (PEXIP, "/configuration/v1/global", "pexip/pins"),
@@ -38,26 +37,26 @@ const CALLS: [(Of, &str, &str); 14] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_that_is_not_answered_is_named() {
-    let missed = CALLS.map(async |(of, path, check)| {
+async fn each_call_without_an_answer_is_reported_by_its_check() {
+    let wrong = CALLS.map(async |(of, path, check)| {
         let (world, settings) = a_healthy_world().await;
         of(&world).inject(Matching::any().path_contains(path), Times::Always, Fault::Stall);
         let begun = Instant::now();
         let found = examine(&settings).await;
         let took = begun.elapsed();
-        let says = lines(&found.0, check).0.to_owned();
+        let says = texts(&found.0, check).0.to_owned();
         difference(&found, &[check], &[])
             .or((took > BOUND).then(|| format!("it took {took:?}")))
             .or((!says.contains("in time")).then_some(says))
-            .map(|wrong| format!("{path}: {wrong}"))
+            .map(|difference| format!("{path}: {difference}"))
     });
-    // All at once: they do nothing but wait.
-    let missed: Vec<_> = join_all(missed).await.into_iter().flatten().collect();
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    // All at once: each of them only waits.
+    let wrong: Vec<_> = join_all(wrong).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test]
-async fn systems_that_never_answer_do_not_hold_it_up() {
+async fn systems_that_never_answer_do_not_delay_the_report() {
     let (world, settings) = a_healthy_world().await;
     for traffic in traffics(&world) {
         traffic.inject(Matching::any(), Times::Always, Fault::Stall);
@@ -68,11 +67,11 @@ async fn systems_that_never_answer_do_not_hold_it_up() {
 
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     let expected = ["pexip/account", "storage/access", "entra/keys_v1", "entra/keys_v2", "genesys/api"];
-    assert_found("silence", &found, &expected, &[]);
+    assert_found("no answers", &found, &expected, &[]);
 }
 
 #[tokio::test]
-async fn hosts_that_take_a_connection_and_say_nothing_do_not_hold_it_up() {
+async fn hosts_that_accept_a_connection_and_send_nothing_do_not_delay_the_report() {
     let (_world, mut settings) = a_healthy_world().await;
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = format!("https://127.0.0.1:{}/", silent.local_addr().expect("an address").port());
@@ -88,5 +87,5 @@ async fn hosts_that_take_a_connection_and_say_nothing_do_not_hold_it_up() {
     let systems =
         ["pexip/certificate", "storage/access", "storage/certificate", "entra/certificate", "genesys/certificate"];
     assert_found("silent hosts", &found, &systems, &[]);
-    assert_eq!(lines(&found.0, "genesys/certificate").0, "the TLS handshake did not end in time");
+    assert_eq!(texts(&found.0, "genesys/certificate").0, "the TLS handshake did not finish in time");
 }

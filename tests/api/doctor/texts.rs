@@ -1,16 +1,46 @@
-//! What is said of a fault is true of it and says what to do, and nothing of it is secret.
+//! The texts name the cause and the remedy, and no secret.
 
 use futures_util::{StreamExt, stream};
 use maxconf::config::Config;
 use maxconf_simulators::{Fault, Matching, Times, World};
 
-use super::{AT_A_TIME, Settings, a_healthy_world, examine, lines, run};
+use super::{CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
 use crate::support::{Program, Secrets};
 
-/// A fault, the check that tells of it, what that says to its end, and a part of what it says is to be done.
+/// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 13] = [
+    (
+        |_, settings| set_url(settings, "https://pexip.invalid/"),
+        "pexip/name",
+        "DNS cannot resolve pexip.invalid",
+        "private DNS zones",
+    ),
+    (
+        |_, settings| set_url(settings, "https://127.0.0.1:1/"),
+        "pexip/connection",
+        "no TCP connection to 127.0.0.1, port 1: connection refused",
+        "firewalls, routes and private endpoints",
+    ),
+    (
+        |world, settings| set_url(settings, &world.pexip.management_url().as_str().replace("http:", "https:")),
+        "pexip/certificate",
+        "the TLS handshake failed",
+        "those of an https service",
+    ),
+    (
+        |world, _| at_pexip(world, Fault::HangUpBefore),
+        "pexip/account",
+        "Pexip broke the connection",
+        "check PEXIP_MANAGEMENT_URL",
+    ),
+    (
+        |world, _| at_pexip(world, Fault::Status(500)),
+        "pexip/account",
+        "Pexip answered 500",
+        "look at the management node",
+    ),
     (
         |world, _| at_pexip(world, Fault::Rubbish),
         "pexip/account",
@@ -20,7 +50,7 @@ const ROWS: [Row; 8] = [
     (
         |world, _| at_pexip(world, Fault::Status(404)),
         "pexip/account",
-        "something else than Pexip's management node answers (404)",
+        "not Pexip's management node, but another server answers (404)",
         "check PEXIP_MANAGEMENT_URL",
     ),
     (
@@ -39,7 +69,7 @@ const ROWS: [Row; 8] = [
         |world, _| at_storage(world, Fault::Status(403)),
         "storage/access",
         "the queue service refuses our credentials",
-        "one of its present keys",
+        "a current key",
     ),
     (
         |world, settings| {
@@ -49,12 +79,12 @@ const ROWS: [Row; 8] = [
         },
         "storage/access",
         "the queue service refuses our credentials",
-        "put a new signature into PoolStorage",
+        "set PoolStorage to a new signature",
     ),
     (
         |_, settings| drop(settings.insert("ROOM_NAME_PREFIX", "other-".to_owned())),
         "pool/stock",
-        "most of them for no room of ours",
+        "most name no such room",
         "ROOM_NAME_PREFIX",
     ),
     (
@@ -65,6 +95,10 @@ const ROWS: [Row; 8] = [
     ),
 ];
 
+fn set_url(settings: &mut Settings, url: &str) {
+    settings.insert("PEXIP_MANAGEMENT_URL", url.to_owned());
+}
+
 fn at_pexip(world: &World, fault: Fault) {
     world.pexip.traffic().inject(Matching::any(), Times::Always, fault);
 }
@@ -74,19 +108,18 @@ fn at_storage(world: &World, fault: Fault) {
 }
 
 #[tokio::test]
-async fn what_is_said_is_true_of_the_fault() {
+async fn each_fault_has_its_text_and_remedy() {
     for (cause, check, says, to_do) in ROWS {
         let (world, mut settings) = a_healthy_world().await;
         cause(&world, &mut settings);
         let (report, _) = examine(&settings).await;
-        let (said, advice) = lines(&report, check);
-        assert!(said.ends_with(says) && advice.contains(to_do), "{check} says {said:?}, and advises {advice:?}");
+        let (said, remedy) = texts(&report, check);
+        assert!(said.ends_with(says) && remedy.contains(to_do), "{check}: {said:?}, {remedy:?}");
     }
 }
 
-/// Not even where somebody has put it into the wrong setting.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_in_any_setting_is_not_shown() {
+async fn a_secret_in_the_wrong_setting_is_not_shown() {
     const SECRET: &str = "Planted-in-a+setting/of*mine";
     let (_world, settings) = a_healthy_world().await;
     let settings = &settings;
@@ -104,13 +137,13 @@ async fn a_secret_in_any_setting_is_not_shown() {
                 secrets.assert_not_in(name, &[ended.stdout, ended.stderr].concat().join("\n"));
             }
         })
-        .buffer_unordered(AT_A_TIME)
+        .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
 
 #[tokio::test]
-async fn programs_get_one_object_whose_names_stay() {
+async fn the_json_is_one_object_with_fixed_names() {
     let (world, settings) = a_healthy_world().await;
     world.pexip.set_min_pin_length(9);
     let ended = run(&settings, &["--json"]).await;

@@ -1,0 +1,79 @@
+//! The form of a room as callers rely on it. Repeated here, not imported: a mistake in the service's code must fail the
+//! test.
+
+use serde_json::Value;
+
+/// Members of a `ConstrainedConference`, sorted.
+const MEMBERS: [&str; 8] = ["aliases", "allow_guests", "guest_pin", "id", "name", "pin", "service_type", "tag"];
+
+/// Whether this is a room name: a prefix of at most 20 from `[a-z0-9-]`, then a lower-case ULID.
+pub(super) fn is_room_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_crockford = |byte: u8| byte.is_ascii_alphanumeric() && !b"ilou".contains(&byte);
+    (27..=46).contains(&name.len()) && name.bytes().all(is_allowed) && name.bytes().rev().take(26).all(is_crockford)
+}
+
+/// What is wrong with the form of a `ConstrainedConference`. Shows none of its values.
+pub(super) fn format_fault(body: &Value) -> Option<&'static str> {
+    let mut members: Vec<_> = body.as_object()?.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    let is_pin = |pin: &Value| {
+        let digits = pin.as_str().unwrap_or_default().trim_end_matches('#');
+        (4..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let aliases = body["aliases"].as_array();
+    let has_name_as_alias = aliases.is_some_and(|aliases| aliases.iter().any(|alias| alias["alias"] == body["name"]));
+    [
+        (members != MEMBERS, "the answer's members are not those of a ConstrainedConference"),
+        (!body["id"].is_u64(), "the room's id is not a number"),
+        (body["service_type"] != "conference", "the room's service_type is not conference"),
+        (!is_pin(&body["pin"]) || !is_pin(&body["guest_pin"]), "a PIN is not 4 to 20 digits"),
+        (!has_name_as_alias, "no alias equals the room's name"),
+    ]
+    .into_iter()
+    .find_map(|(is_wrong, fault)| is_wrong.then_some(fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_room_name_is_a_prefix_and_a_lower_case_ulid() {
+        for (name, is_name) in [
+            ("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", true),
+            ("a-prefix-of-20-chars01jd5p3xk8qqqqqqqqqqqqqqqq", true),
+            ("01jd5p3xk8qqqqqqqqqqqqqqqq", false),
+            ("a-prefix-of-21-chars-01jd5p3xk8qqqqqqqqqqqqqqqq", false),
+            ("vbv-01jd5p3xk8qqqqqqqqqqqqqqqu", false),
+            ("vbv-01JD5P3XK8QQQQQQQQQQQQQQQQ", false),
+            ("../01jd5p3xk8qqqqqqqqqqqqqqqq", false),
+            ("boardroom", false),
+        ] {
+            assert_eq!(is_room_name(name), is_name, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_deviation_from_the_form_is_a_fault() {
+        let room = json!({
+            "id": 41, "name": "n", "service_type": "conference", "allow_guests": true, "pin": "193604",
+            "guest_pin": "852117", "tag": "t", "aliases": [{ "alias": "n", "creation_time": "", "description": "", "id": 1 }],
+        });
+        assert_eq!(format_fault(&room), None);
+        for (member, value) in [
+            ("id", json!("41")),
+            ("service_type", json!("lecture")),
+            ("pin", json!("")),
+            ("guest_pin", json!(null)),
+            ("aliases", json!([])),
+            ("more", json!(1)),
+        ] {
+            let mut other = room.clone();
+            other[member] = value;
+            assert!(format_fault(&other).is_some(), "{member}");
+        }
+    }
+}
