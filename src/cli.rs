@@ -1,4 +1,4 @@
-//! The operator's commands.
+//! The operator's commands, apart from `serve`.
 
 pub mod doctor;
 pub mod output;

@@ -42,7 +42,7 @@ pub async fn run(
     progress.set_total(5);
     let (pexip, storage, entra, genesys, pool) = tokio::join!(
         section(&progress, "pexip", &pexip::CHECKS, settings.pexip.as_ref().ok(), async |config, findings| {
-            pexip::examine(config, &settings, &clock, findings).await
+            Box::pin(pexip::examine(config, &settings, &clock, findings)).await
         }),
         section(&progress, "storage", &storage::CHECKS, settings.queue.as_ref().ok(), async |config, findings| {
             storage::examine(config, &settings, &clock, findings).await

@@ -28,7 +28,7 @@ pub enum PoolCommand {
     },
     /// Empty the pool: delete every ready room without participants, and its message.
     ///
-    /// If the service keeps running, set POOL_TARGET_SIZE=0 first. Otherwise its timer fills the pool again.
+    /// If the service keeps running, set its target size to 0 first. Otherwise its timer fills the pool again.
     Drain {
         /// Report how much would be deleted, and delete nothing.
         #[arg(long)]

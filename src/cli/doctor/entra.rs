@@ -4,7 +4,7 @@ use super::finding::{Finding, Findings};
 use super::tls::Trust;
 use super::{call, host, no_client};
 use crate::app;
-use crate::auth::{TokenVersion, published_keys};
+use crate::auth::{EntraKeysError, TokenVersion, published_keys};
 use crate::config::EntraConfig;
 use crate::domain::Clock;
 
@@ -29,6 +29,6 @@ async fn keys(
     http: &reqwest::Client,
 ) -> Result<Finding, Finding> {
     let silent = "check the status of Microsoft Entra ID, and try again";
-    let keys = call(check, published_keys(version, config, http), |error| error.remedy(), silent).await?;
+    let keys = call(check, published_keys(version, config, http), EntraKeysError::remedy, silent).await?;
     Ok(Finding::fine(check, format!("{keys} usable keys; the issuer is that of ENTRA_TENANT_ID")))
 }

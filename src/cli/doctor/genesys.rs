@@ -4,7 +4,7 @@ use super::finding::{Finding, Findings};
 use super::tls::Trust;
 use super::{call, host, no_client};
 use crate::app;
-use crate::auth::find_genesys;
+use crate::auth::{GenesysFailure, find_genesys};
 use crate::config::GenesysConfig;
 use crate::domain::Clock;
 
@@ -16,7 +16,7 @@ pub(super) async fn examine(config: &GenesysConfig, clock: &Clock, findings: &mu
     let silent = "check the status of Genesys Cloud, and try again";
     let (clock, api) = tokio::join!(
         host::clock(&config.api_url, &http, clock),
-        call("api", find_genesys(&config.api_url, &http), |error| error.remedy(), silent),
+        call("api", find_genesys(&config.api_url, &http), GenesysFailure::remedy, silent),
     );
     let api = api.map(|()| Finding::fine("api", "refuses a call without a token, as Genesys Cloud does"));
     findings.extend([clock, Finding::of(api)]);

@@ -35,12 +35,7 @@ const ROWS: [Row; 13] = [
         "Pexip broke the connection",
         "check PEXIP_MANAGEMENT_URL",
     ),
-    (
-        |world, _| at_pexip(world, Fault::Status(500)),
-        "pexip/account",
-        "Pexip answered 500",
-        "look at the management node",
-    ),
+    (|world, _| at_pexip(world, Fault::Status(500)), "pexip/account", "(500)", "management node"),
     (
         |world, _| at_pexip(world, Fault::Rubbish),
         "pexip/account",
