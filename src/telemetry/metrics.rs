@@ -88,48 +88,48 @@ macro_rules! metrics {
 
 metrics! {
     QUEUE_MESSAGES: Gauge = "maxconf.pool.queue_messages", "{message}", &[],
-        "Messages in the queue by its own approximate count, hidden and leased ones with them. By each maintenance run.";
+        "Messages in the queue, hidden and leased ones included, by the queue's approximate count. Set by each maintenance run.";
     ROOMS: Gauge = "maxconf.pool.rooms", "{room}",
         &[Label { name: "state", values: &["ready", "warming", "past_age", "handed_out", "unmarked"] }],
-        "Rooms of ours on Pexip: untagged ones that are ready, too new, or past POOL_ROOM_MAX_AGE_SECONDS; handed-out ones; those whose marks somebody has changed. By each maintenance run.";
+        "Our rooms on Pexip. Without a tag: ready, warming (younger than POOL_READY_DELAY_SECONDS) or past_age (older than POOL_ROOM_MAX_AGE_SECONDS); handed_out; unmarked (marks missing or changed). Set by each maintenance run.";
     MAX_ROOMS: Gauge = "maxconf.pool.max_rooms", "{room}", &[],
-        "POOL_MAX_ROOMS. By each maintenance run.";
+        "POOL_MAX_ROOMS. Set by each maintenance run.";
     POISON: Gauge = "maxconf.pool.poison", "{message}", &[],
-        "Messages put aside because they are no room names. By each maintenance run.";
+        "Messages in the poison queue, which are not room names. Set by each maintenance run.";
     STASHED: Observed = "maxconf.pool.stashed", "{room}", &[],
-        "Rooms that this instance keeps leased and checked.";
+        "Ready rooms in this instance's prefetch.";
     OWED: Observed = "maxconf.pool.owed", "{room}", &[],
-        "Rooms that this instance took and has not made anew yet: how far its refill lags.";
+        "Rooms that this instance took and its refill has not replaced yet.";
     HANDED_OUT: Counter = "maxconf.pool.handed_out", "{room}", &[Label { name: "source", values: &["pool", "direct"] }],
-        "Rooms that went out to IDIM.";
+        "Rooms handed out to IDIM.";
     DIRECT_CREATES: Counter = "maxconf.pool.direct_creates", "{room}", &[],
-        "Rooms made while a citizen waited, because the pool gave none.";
+        "Direct rooms: made for one request, because no room was ready.";
     REFUSALS: Counter = "maxconf.pool.refusals", "{request}", &[Label { name: "code", values: &[] }],
-        "Creates that were valid and got no room, by the problem's code.";
+        "Valid creates that got no room, by the problem's code.";
     CLAIM_CONFLICTS: Counter = "maxconf.pool.claim_conflicts", "{message}", &[],
-        "Claims that somebody else had won.";
+        "Claims that failed because the message was claimed already or its lease had run out.";
     DESTROYED: Counter = "maxconf.pool.destroyed", "{room}", &[],
-        "Rooms given up because they cannot be handed out.";
+        "Rooms that were destroyed because they cannot be handed out.";
     SWEPT: Counter = "maxconf.pool.swept", "{room}",
         &[Label { name: "reason", values: &["unused", "past_lifetime", "past_absolute_lifetime", "ended"] }],
-        "Rooms deleted because their time or their conference was over.";
+        "Rooms deleted because of their age, or because their conference had ended.";
     SWEEP_CAPPED: Counter = "maxconf.pool.sweep_capped", "{run}", &[],
-        "Sweeps that found more than SWEEP_MAX_DELETIONS.";
+        "Sweeps that found more rooms than SWEEP_MAX_DELETIONS.";
     CREATE_DURATION: Histogram = "maxconf.create.duration", "s",
         &[Label { name: "part", values: &["own", "queue", "pexip"] }],
-        "Time from a valid create to its room: calls to the queue, calls to Pexip, and the rest, waiting for a room with it.";
+        "Duration of a successful create by part: calls to the queue, calls to Pexip, and own, the rest, with the wait for a room.";
     HTTP_REQUESTS: Counter = "maxconf.http.requests", "{request}", &[ROUTE, STATUS],
-        "Requests, except the host's look at /. Status 499: the caller hung up before the answer.";
+        "Requests, except the Functions host's probe of /. Status 499: the caller hung up before the answer.";
     HTTP_DURATION: Histogram = "maxconf.http.duration", "s", &[ROUTE, STATUS],
-        "How long they took.";
+        "Duration of these requests.";
     UPSTREAM_CALLS: Counter = "maxconf.upstream.calls", "{call}", &[SYSTEM, OUTCOME],
-        "Calls that were sent. ok: an answer, be it that nothing is there; refused: our credentials; rejected: our request; given_up: nobody waited for the answer any more.";
+        "Calls to other systems. ok: an answer, also a not-found one; refused: our credentials; rejected: our request; busy: overloaded or failing; given_up: cancelled before the answer.";
     UPSTREAM_DURATION: Histogram = "maxconf.upstream.duration", "s", &[SYSTEM],
-        "How long they took.";
+        "Duration of these calls.";
     BREAKER_OPEN: Observed = "maxconf.breaker.open", "1", &[SYSTEM],
-        "1 while a system is left alone after failures, until a call to it ends well; for Entra, while its keys cannot be read.";
+        "1 while the circuit breaker of the system is open or probing; for Entra, while its keys cannot be read.";
     BUDGET_LEFT: Observed = "maxconf.pexip.budget_left", "{call}", &[],
-        "Calls to Pexip that this instance may make still in this minute.";
+        "Calls to Pexip left in this instance's request budget.";
     AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
         &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, Label { name: "reason", values: &[] }],
         "Requests at a guard: ok, or why they were not let through.";
@@ -143,7 +143,7 @@ metrics! {
             name: "kind",
             values: &["sink", "conference_started", "conference_updated", "conference_ended", "participant", "other"],
         }],
-        "Events that Conferencing Nodes reported.";
+        "Events from Conferencing Nodes.";
     TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",
         &[Label { name: "task", values: &["entra_keys", "prefetch", "refill", "ended_rooms"] }],
         "Background tasks that panicked or returned and were started again.";
