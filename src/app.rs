@@ -59,7 +59,7 @@ impl App {
         let tag_rule = config.room.tag_rule();
         let deadline = config.server.request_deadline;
         let request_ids = RequestIds::new(&clock);
-        let pool = RoomPool::new(&config.pool, &config.room, deadline, &queue, &pexip, &clock);
+        let pool = RoomPool::new(config.pool, config.room, deadline, queue.clone(), pexip.clone(), clock.clone());
         pool.start(&stop);
         let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
         if event_sink.is_some() {
@@ -117,11 +117,11 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
 }
 
 /// The pool by itself, for an operator's command. Nothing runs in the background.
-pub fn pool_alone(config: &Config, clock: &Clock) -> Result<RoomPool, BuildError> {
+pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
     let pexip = pexip_client(&config.pexip, &config.room.prefix)?;
     let deadline = config.server.request_deadline;
-    Ok(RoomPool::new(&config.pool, &config.room, deadline, &queue, &pexip, clock))
+    Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
 }
 
 /// A client of the queue; makes no call yet.

@@ -117,7 +117,7 @@ async fn serve(config: Config) -> Result<u8, server::ServeError> {
 }
 
 async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {
-    let rooms = app::pool_alone(&config, &Clock::system())?;
+    let rooms = app::pool_alone(config, Clock::system())?;
     Ok(pool::run(command, rooms, server::stop_signal()).await?)
 }
 

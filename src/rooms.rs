@@ -4,6 +4,7 @@
 //! and checks it; **claims** it (deletes the message); **tags** it; hands it out; it ends and is deleted. The order
 //! claim, tag, answer keeps two citizens apart. The process may stop after any step: leases and the sweep repair it.
 
+mod backend;
 mod census;
 mod counter;
 mod delete;
@@ -30,6 +31,7 @@ use crate::domain::{Clock, RoomName, Tag};
 use crate::pexip::{Conference, PexipClient, PexipError};
 use crate::storage::queue::RoomQueue;
 use crate::tasks::{BackgroundTask, run_to_completion, supervise};
+use backend::Backend;
 use counter::PoolCounter;
 use destroy::Destroyer;
 use ended::EndedRooms;
@@ -50,10 +52,9 @@ pub use operate::{Drained, Filled, OnProgress, PoolStatus, Progress, SweepDue};
 /// Composes the components and starts their tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct RoomPool {
-    pexip: PexipClient,
+    backend: Arc<Backend>,
     prefetch: Arc<Prefetch>,
-    /// `None` if the target is 0.
-    fill: Option<Arc<Fill>>,
+    fill: Arc<Fill>,
     hand_out: Arc<HandOut>,
     refill: Arc<Refill>,
     ended: Arc<EndedRooms>,
@@ -64,41 +65,36 @@ pub struct RoomPool {
 impl RoomPool {
     /// A pool over this queue and this node. Starts no task.
     pub fn new(
-        config: &PoolConfig,
-        rooms: &RoomConfig,
+        config: PoolConfig,
+        rooms: RoomConfig,
         request_deadline: Duration,
-        queue: &RoomQueue,
-        pexip: &PexipClient,
-        clock: &Clock,
+        queue: RoomQueue,
+        pexip: PexipClient,
+        clock: Clock,
     ) -> Self {
-        let destroyer = Destroyer::new(pexip);
-        let counter = Arc::new(PoolCounter::new(queue, pexip, clock, config));
-        let provisioner = Arc::new(Provisioner::new(queue, pexip, clock, config, rooms, &counter, &destroyer));
-        let refill = Arc::new(Refill::new(config.target, &counter, &provisioner));
-        let prefetch = Arc::new(Prefetch::new(pexip, clock, config.prefetch, request_deadline));
-        let fill = (config.target > 0).then(|| Arc::new(Fill::new(&prefetch, queue, pexip, config.lease)));
-        let source = PoolSource::new(queue, pexip, clock, &prefetch, &refill, &destroyer);
-        let hand_out = HandOut::new(config, request_deadline, pexip, &counter, source, &provisioner, &destroyer);
-        let sweeper = Arc::new(Sweeper::new(pexip, clock, config, rooms));
-        let ended = Arc::new(EndedRooms::new(queue, pexip, rooms));
-        let maintenance = Maintenance::new(config, pexip, &counter, &provisioner, &refill, &sweeper, &ended);
-        let operations = Operations::new(queue, pexip, config, &rooms.prefix, &counter, &provisioner, &sweeper);
-        Self {
-            pexip: pexip.clone(),
-            prefetch,
-            fill,
-            hand_out: Arc::new(hand_out),
-            refill,
-            ended,
-            maintenance: Arc::new(maintenance),
-            operations: Arc::new(operations),
-        }
+        let background = pexip.in_background();
+        let backend = Arc::new(Backend { queue, pexip, background, clock, config, rooms, request_deadline });
+        let destroyer = Destroyer::new(backend.clone());
+        let counter = Arc::new(PoolCounter::new(backend.clone()));
+        let provisioner = Arc::new(Provisioner::new(backend.clone(), counter.clone(), destroyer.clone()));
+        let refill = Arc::new(Refill::new(backend.config.target, counter.clone(), provisioner.clone()));
+        let prefetch = Arc::new(Prefetch::new(backend.clone()));
+        let fill = Arc::new(Fill::new(backend.clone(), prefetch.clone()));
+        let source = PoolSource::new(backend.clone(), prefetch.clone(), refill.clone(), destroyer.clone());
+        let hand_out = HandOut::new(backend.clone(), counter.clone(), source, provisioner.clone(), destroyer);
+        let sweeper = Arc::new(Sweeper::new(backend.clone()));
+        let ended = Arc::new(EndedRooms::new(backend.clone()));
+        let operations = Operations::new(backend.clone(), counter.clone(), provisioner.clone(), sweeper.clone());
+        let maintenance =
+            Maintenance::new(backend.clone(), counter, provisioner, refill.clone(), sweeper, ended.clone());
+        let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
+        Self { backend, prefetch, fill, hand_out, refill, ended, maintenance, operations }
     }
 
     /// Starts the tasks that hand-outs need. They run until `stop` is cancelled.
     pub fn start(&self, stop: &CancellationToken) {
-        if let Some(fill) = &self.fill {
-            let fill = Arc::clone(fill);
+        if self.backend.config.target > 0 {
+            let fill = Arc::clone(&self.fill);
             supervise(BackgroundTask::Prefetch, stop.clone(), move |stop| Arc::clone(&fill).run(stop));
         }
         let refill = Arc::clone(&self.refill);
@@ -119,7 +115,7 @@ impl RoomPool {
 
     /// The room of this name as Pexip stores it now, if it was handed out.
     pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let found = self.pexip.for_a_look().find_by_name(name).await?;
+        let found = self.backend.pexip.for_a_look().find_by_name(name).await?;
         Ok(found.filter(|conference| conference.tag.is_some()))
     }
 
@@ -127,9 +123,9 @@ impl RoomPool {
     /// Returns whether there was such a room. Calls `on_deleted` at once when the room is deleted, and continues if the
     /// caller hangs up.
     pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, PexipError> {
-        let pexip = self.pexip.clone();
+        let backend = Arc::clone(&self.backend);
         // A caller who hangs up after the delete must not leave the conference running.
-        run_to_completion(async move { delete::end_on_request(&pexip, &name, on_deleted).await }).await
+        run_to_completion(async move { delete::end_on_request(&backend.pexip, &name, on_deleted).await }).await
     }
 
     /// Records that the conferences in these rooms have ended, so that the rooms are ended after

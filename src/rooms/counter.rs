@@ -1,33 +1,24 @@
 //! Counts messages in the queue and rooms on Pexip.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::backend::Backend;
 use super::{Census, PoolError};
-use crate::config::PoolConfig;
-use crate::domain::Clock;
-use crate::pexip::{Listing, PexipClient, PexipError};
-use crate::storage::queue::{QueueError, RoomQueue};
+use crate::pexip::{Listing, PexipError};
+use crate::storage::queue::QueueError;
 use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
 /// Counts the pool and remembers how many rooms exist.
 pub(super) struct PoolCounter {
-    queue: RoomQueue,
-    pexip: PexipClient,
-    clock: Clock,
-    config: PoolConfig,
+    backend: Arc<Backend>,
     /// Our rooms on Pexip at the latest count, plus those created since.
     rooms_known: AtomicUsize,
 }
 
 impl PoolCounter {
-    pub(super) fn new(queue: &RoomQueue, pexip: &PexipClient, clock: &Clock, config: &PoolConfig) -> Self {
-        Self {
-            queue: queue.clone(),
-            pexip: pexip.in_background(),
-            clock: clock.clone(),
-            config: config.clone(),
-            rooms_known: AtomicUsize::new(0),
-        }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, rooms_known: AtomicUsize::new(0) }
     }
 
     /// Our rooms on Pexip, as far as this instance knows without a call.
@@ -42,7 +33,7 @@ impl PoolCounter {
 
     /// Messages in the queue, approximately. `None` if the queue does not exist.
     pub(super) async fn messages(&self) -> Result<Option<usize>, QueueError> {
-        match self.queue.approximate_count().await {
+        match self.backend.queue.approximate_count().await {
             Err(QueueError::NoSuchQueue) => Ok(None),
             counted => counted.map(Some),
         }
@@ -52,22 +43,22 @@ impl PoolCounter {
     pub(super) async fn messages_creating_queue(&self) -> Result<usize, QueueError> {
         match self.messages().await? {
             Some(messages) => Ok(messages),
-            None => self.queue.ensure_exists().await.map(|()| 0),
+            None => self.backend.queue.ensure_exists().await.map(|()| 0),
         }
     }
 
     /// Messages that were set aside because they are not room names.
     pub(super) async fn poison_messages(&self) -> Result<usize, QueueError> {
-        self.queue.approximate_poison_count().await
+        self.backend.queue.approximate_poison_count().await
     }
 
     /// Our rooms on Pexip.
     pub(super) async fn rooms(&self) -> Result<usize, PexipError> {
-        let mut rooms = self.pexip.count_ours().await?;
+        let mut rooms = self.backend.background.count_ours().await?;
         // Pexip counts by the start of the name, and another environment's prefix may start with ours. The list is
         // exact, so it decides where a limit is reached.
-        if rooms >= self.config.max_rooms {
-            rooms = self.pexip.list_ours().await?.conferences.len();
+        if rooms >= self.backend.config.max_rooms {
+            rooms = self.backend.background.list_ours().await?.conferences.len();
         }
         self.rooms_known.store(rooms, Ordering::Relaxed);
         Ok(rooms)
@@ -76,8 +67,8 @@ impl PoolCounter {
     /// Rooms to provision, by the two cheap counts.
     pub(super) async fn missing(&self) -> Result<usize, PoolError> {
         let messages = self.messages_creating_queue().await?;
-        let allowed = self.config.max_rooms.saturating_sub(self.rooms().await?);
-        Ok(self.config.target.saturating_sub(messages).min(allowed))
+        let allowed = self.backend.config.max_rooms.saturating_sub(self.rooms().await?);
+        Ok(self.backend.config.target.saturating_sub(messages).min(allowed))
     }
 
     /// Counts messages and rooms and publishes the metrics. Also returns the rooms themselves.
@@ -87,7 +78,7 @@ impl PoolCounter {
         let listing = self.list().await?;
         self.rooms_known.store(listing.conferences.len(), Ordering::Relaxed);
         let census = self.census(messages, &listing);
-        MAX_ROOMS.set(self.config.max_rooms, []);
+        MAX_ROOMS.set(self.backend.config.max_rooms, []);
         for (state, rooms) in census.by_state() {
             ROOMS.set(rooms, [state.into()]);
         }
@@ -95,10 +86,10 @@ impl PoolCounter {
     }
 
     pub(super) async fn list(&self) -> Result<Listing, PexipError> {
-        self.pexip.list_ours().await
+        self.backend.background.list_ours().await
     }
 
     pub(super) fn census(&self, messages: usize, listing: &Listing) -> Census {
-        Census::new(messages, listing, &self.config, self.clock.now_utc())
+        Census::new(messages, listing, &self.backend.config, self.backend.clock.now_utc())
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+use super::backend::Backend;
 use super::delete::delete_if_there;
 use crate::domain::RoomName;
-use crate::pexip::{ConferenceId, PexipClient};
+use crate::pexip::ConferenceId;
 use crate::telemetry::audit;
 use crate::telemetry::metrics::DESTROYED;
 
@@ -45,13 +46,13 @@ impl DestroyReason {
 /// Destroys rooms in the background. Cheap to clone; clones share the bound.
 #[derive(Clone)]
 pub(super) struct Destroyer {
-    pexip: PexipClient,
+    backend: Arc<Backend>,
     permits: Arc<Semaphore>,
 }
 
 impl Destroyer {
-    pub(super) fn new(pexip: &PexipClient) -> Self {
-        Self { pexip: pexip.in_background(), permits: Arc::new(Semaphore::new(MAX_DESTROY_TASKS)) }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, permits: Arc::new(Semaphore::new(MAX_DESTROY_TASKS)) }
     }
 
     /// Deletes a room that cannot be handed out. Where that fails, the sweep deletes it later. Without an `id` the
@@ -60,12 +61,12 @@ impl Destroyer {
         audit::room_destroyed(&name, reason.as_str());
         DESTROYED.count([]);
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
-        let pexip = self.pexip.clone();
+        let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
             for pause in [0, 1, 5] {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
-                match delete_if_there(&pexip, id, &name).await {
+                match delete_if_there(&backend.background, id, &name).await {
                     Ok(()) => return,
                     Err(error) => info!(room = %name, %error, "destroyed room could not be deleted, trying again"),
                 }

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::PoolError;
+use super::backend::Backend;
 use super::delete::{EndReason, end_if_unchanged};
 use super::presence_snapshot::PresenceSnapshot;
 use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
-use crate::config::RoomConfig;
 use crate::domain::RoomName;
-use crate::pexip::{Conference, PexipClient};
+use crate::pexip::Conference;
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
 
 /// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again.
@@ -37,25 +37,16 @@ const MAX_NOTE_WAIT: Duration = Duration::from_secs(1);
 
 /// The rooms whose conference has ended, and the queue that holds them during their grace period.
 pub(super) struct EndedRooms {
+    backend: Arc<Backend>,
     queue: RoomQueue,
-    pexip: PexipClient,
-    grace: Duration,
-    /// Lifetime of a hint. The sweep ends the room after that.
-    hint_lifetime: Duration,
     wake: Notify,
     note_permits: Arc<Semaphore>,
 }
 
 impl EndedRooms {
-    pub(super) fn new(pool_queue: &RoomQueue, pexip: &PexipClient, rooms: &RoomConfig) -> Self {
-        Self {
-            queue: pool_queue.of_ended_rooms(),
-            pexip: pexip.in_background(),
-            grace: rooms.end_grace,
-            hint_lifetime: rooms.end_grace + rooms.max_lifetime,
-            wake: Notify::new(),
-            note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)),
-        }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        let queue = backend.queue.of_ended_rooms();
+        Self { backend, queue, wake: Notify::new(), note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)) }
     }
 
     /// Puts a hint for each of these rooms into the queue.
@@ -79,10 +70,13 @@ impl EndedRooms {
     }
 
     async fn put_hint(&self, room: &RoomName) -> Result<(), QueueError> {
-        match self.queue.put(room, self.grace, self.hint_lifetime).await {
+        let grace = self.backend.rooms.end_grace;
+        // The sweep ends the room after that.
+        let lifetime = grace + self.backend.rooms.max_lifetime;
+        match self.queue.put(room, grace, lifetime).await {
             Err(QueueError::NoSuchQueue) => {
                 self.queue.ensure_exists().await?;
-                self.queue.put(room, self.grace, self.hint_lifetime).await
+                self.queue.put(room, grace, lifetime).await
             }
             put => put,
         }
@@ -118,7 +112,7 @@ impl EndedRooms {
 
     /// Returns the number of messages received.
     async fn process_batch(&self) -> Result<usize, PoolError> {
-        self.pexip.check_can_tag()?;
+        self.backend.background.check_can_tag()?;
         let messages = match self.queue.receive(LARGEST_BATCH, LEASE).await {
             Err(QueueError::NoSuchQueue) => return Ok(0),
             received => received?,
@@ -144,10 +138,10 @@ impl EndedRooms {
             }
             return Ok(Vec::new());
         }
-        let mut found = self.pexip.find_by_names(&Vec::from_iter(names)).await?;
+        let mut found = self.backend.background.find_by_names(&Vec::from_iter(names)).await?;
         found.retain(|_, room| room.is_handed_out());
         if !found.is_empty() {
-            let presence = self.pexip.presence().await?;
+            let presence = self.backend.background.presence().await?;
             found.retain(|name, _| !presence.is_occupied(name));
         }
         let mut empty = Vec::new();
@@ -162,17 +156,17 @@ impl EndedRooms {
 
     /// Second reading: ends the rooms that are still empty.
     async fn end_rooms_still_empty(&self, rooms: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
-        let (mut snapshot, mut failed) = (PresenceSnapshot::take(&self.pexip).await?, 0);
+        let (mut snapshot, mut failed) = (PresenceSnapshot::take(&self.backend.background).await?, 0);
         for (message, room) in rooms {
             if Instant::now() >= message.lease_ends {
                 continue;
             }
-            snapshot.refresh(&self.pexip).await?;
+            snapshot.refresh(&self.backend.background).await?;
             if snapshot.presence.is_occupied(&room.name) {
                 info!(room = %room.name, "participants are back in a room whose conference had ended");
             } else {
                 let is_running = snapshot.presence.is_running(&room.name);
-                match end_if_unchanged(&self.pexip, &room, EndReason::ConferenceEnded, is_running).await {
+                match end_if_unchanged(&self.backend.background, &room, EndReason::ConferenceEnded, is_running).await {
                     Ok(_) => {}
                     // As in a sweep. The message is received again.
                     Err(error) if failed == MAX_FAILURES => return Err(error.into()),

@@ -12,14 +12,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::destroy::Destroyer;
 use super::provision::Provisioner;
 use super::{NoRoom, TakeRoomError};
-use crate::config::PoolConfig;
 use crate::domain::Tag;
 use crate::outbound::calls::create_split;
-use crate::pexip::PexipClient;
 use source::{NothingGiven, choose_source};
 
 pub(super) use from_pool::PoolSource;
@@ -31,9 +30,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// Hands out rooms: checks that there is capacity, then tries one source after another.
 pub(super) struct HandOut {
-    config: PoolConfig,
-    request_deadline: Duration,
-    pexip: PexipClient,
+    backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     pool: PoolSource,
     provisioner: Arc<Provisioner>,
@@ -42,23 +39,13 @@ pub(super) struct HandOut {
 
 impl HandOut {
     pub(super) fn new(
-        config: &PoolConfig,
-        request_deadline: Duration,
-        pexip: &PexipClient,
-        counter: &Arc<PoolCounter>,
+        backend: Arc<Backend>,
+        counter: Arc<PoolCounter>,
         pool: PoolSource,
-        provisioner: &Arc<Provisioner>,
-        destroyer: &Destroyer,
+        provisioner: Arc<Provisioner>,
+        destroyer: Destroyer,
     ) -> Self {
-        Self {
-            config: config.clone(),
-            request_deadline,
-            pexip: pexip.clone(),
-            counter: Arc::clone(counter),
-            pool,
-            provisioner: Arc::clone(provisioner),
-            destroyer: destroyer.clone(),
-        }
+        Self { backend, counter, pool, provisioner, destroyer }
     }
 
     /// Hands out a room that carries `tag`.
@@ -66,7 +53,7 @@ impl HandOut {
     /// Runs in a task of its own, so that a caller who hangs up does not cancel it half-way. A room that is not
     /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed.
     pub(super) async fn take(self: &Arc<Self>, tag: Tag) -> Result<Undelivered, TakeRoomError> {
-        let deadline = Instant::now() + self.request_deadline;
+        let deadline = Instant::now() + self.backend.request_deadline;
         let (answer, taken) = oneshot::channel();
         let hand_out = Arc::clone(self);
         let work = async move {
@@ -86,16 +73,16 @@ impl HandOut {
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
         let deadline = deadline - ANSWER_MARGIN;
-        self.pexip.check_can_tag()?;
+        self.backend.pexip.check_can_tag()?;
         self.check_hard_cap().await?;
         let mut nothing_given = None;
         loop {
-            let source = choose_source(&self.config, nothing_given)?;
+            let source = choose_source(&self.backend.config, nothing_given)?;
             let (room, joinable_after) = match source {
                 Source::Pool => (self.pool.take(tag, deadline, &caller_is_gone).await, None),
                 Source::Direct => {
                     let created = self.provisioner.create_direct(tag, deadline).await;
-                    (created.map_err(NothingGiven::DirectFailed), Some(self.config.ready_delay))
+                    (created.map_err(NothingGiven::DirectFailed), Some(self.backend.config.ready_delay))
                 }
             };
             match room {
@@ -107,7 +94,7 @@ impl HandOut {
 
     /// Counts again before it refuses: rooms also end without this instance noticing.
     async fn check_hard_cap(&self) -> Result<(), TakeRoomError> {
-        let cap = 2 * self.config.max_rooms;
+        let cap = 2 * self.backend.config.max_rooms;
         if self.counter.rooms_known() >= cap && self.counter.rooms().await? >= cap {
             return Err(NoRoom::HardCap.into());
         }

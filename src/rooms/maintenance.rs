@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::Census;
+use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::ended::EndedRooms;
 use super::provision::{Provisioned, Provisioner};
 use super::refill::Refill;
 use super::sweep::Sweeper;
-use crate::config::PoolConfig;
-use crate::pexip::{Listing, PexipClient};
+use crate::pexip::Listing;
 use crate::telemetry::metrics::POISON;
 
 /// Time limit of a run. The timer fires every minute, and the Functions host kills the process of a function that
@@ -45,8 +45,7 @@ pub enum MaintenanceReport {
 
 /// Runs maintenance, one run at a time.
 pub(super) struct Maintenance {
-    config: PoolConfig,
-    pexip: PexipClient,
+    backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     provisioner: Arc<Provisioner>,
     refill: Arc<Refill>,
@@ -57,24 +56,14 @@ pub(super) struct Maintenance {
 
 impl Maintenance {
     pub(super) fn new(
-        config: &PoolConfig,
-        pexip: &PexipClient,
-        counter: &Arc<PoolCounter>,
-        provisioner: &Arc<Provisioner>,
-        refill: &Arc<Refill>,
-        sweeper: &Arc<Sweeper>,
-        ended: &Arc<EndedRooms>,
+        backend: Arc<Backend>,
+        counter: Arc<PoolCounter>,
+        provisioner: Arc<Provisioner>,
+        refill: Arc<Refill>,
+        sweeper: Arc<Sweeper>,
+        ended: Arc<EndedRooms>,
     ) -> Self {
-        Self {
-            config: config.clone(),
-            pexip: pexip.clone(),
-            counter: Arc::clone(counter),
-            provisioner: Arc::clone(provisioner),
-            refill: Arc::clone(refill),
-            sweeper: Arc::clone(sweeper),
-            ended: Arc::clone(ended),
-            running: Semaphore::new(1),
-        }
+        Self { backend, counter, provisioner, refill, sweeper, ended, running: Semaphore::new(1) }
     }
 
     /// Tops up to the target, then sweeps: requests that wait for a room come first.
@@ -96,7 +85,7 @@ impl Maintenance {
     }
 
     async fn top_up_and_sweep(&self, census: Census, listing: &Listing, until: Instant) -> MaintenanceReport {
-        let missing = census.missing(&self.config);
+        let missing = census.missing(&self.backend.config);
         let Provisioned { made, failed, .. } = self.provisioner.provision_many(missing, until).await;
         let swept = self.sweep(listing, until).await;
         self.count_poison_messages().await;
@@ -110,7 +99,7 @@ impl Maintenance {
             made,
             failed,
             swept = swept.as_ref().ok(),
-            budget_left = self.pexip.budget_left(),
+            budget_left = self.backend.pexip.budget_left(),
             "maintenance run ended"
         );
         MaintenanceReport::Done { census, made, failed, swept }

@@ -3,31 +3,65 @@
 mod drain;
 mod fill;
 mod retry_budget;
-mod status;
 
 use std::sync::Arc;
 
+use super::backend::Backend;
 use super::counter::PoolCounter;
+use super::delete::EndReason;
 use super::provision::Provisioner;
 use super::sweep::Sweeper;
 use super::{Census, PoolError};
-use crate::config::PoolConfig;
-use crate::domain::RoomNamePrefix;
-use crate::pexip::{Listing, PexipClient};
-use crate::storage::queue::RoomQueue;
+use crate::pexip::{Conference, Listing};
 use retry_budget::RetryBudget;
 
 pub use drain::Drained;
 pub use fill::Filled;
 pub use retry_budget::{OnProgress, Progress};
-pub use status::{PoolStatus, SweepDue};
+
+/// The pool at one moment.
+#[derive(Clone, Debug)]
+pub struct PoolStatus {
+    /// The queue's name.
+    pub queue: String,
+    /// False before the first maintenance run or fill, which creates it, or if its name is wrong.
+    pub queue_exists: bool,
+    /// What the names of our rooms begin with.
+    pub prefix: String,
+    pub census: Census,
+    /// Messages that were set aside because they are not room names, approximately.
+    pub poison_messages: usize,
+    /// From `POOL_TARGET_SIZE`.
+    pub target: usize,
+    /// From `POOL_MAX_ROOMS`.
+    pub max_rooms: usize,
+    /// Rooms that a fill would provision.
+    pub missing: usize,
+    pub sweep: SweepDue,
+}
+
+/// Rooms that the sweep ends next, by reason. Those of the first two only once they are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepDue {
+    pub unused: usize,
+    pub past_lifetime: usize,
+    pub past_absolute_lifetime: usize,
+}
+
+impl SweepDue {
+    fn count(sweepable: &[(&Conference, EndReason)]) -> Self {
+        let count = |reason| sweepable.iter().filter(|(_, due)| *due == reason).count();
+        Self {
+            unused: count(EndReason::Unused),
+            past_lifetime: count(EndReason::PastLifetime),
+            past_absolute_lifetime: count(EndReason::PastAbsoluteLifetime),
+        }
+    }
+}
 
 /// The operator's commands. Each waits where Pexip, or our own limits, ask for time.
 pub(super) struct Operations {
-    queue: RoomQueue,
-    pexip: PexipClient,
-    config: PoolConfig,
-    prefix: RoomNamePrefix,
+    backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     provisioner: Arc<Provisioner>,
     sweeper: Arc<Sweeper>,
@@ -35,36 +69,25 @@ pub(super) struct Operations {
 
 impl Operations {
     pub(super) fn new(
-        queue: &RoomQueue,
-        pexip: &PexipClient,
-        config: &PoolConfig,
-        prefix: &RoomNamePrefix,
-        counter: &Arc<PoolCounter>,
-        provisioner: &Arc<Provisioner>,
-        sweeper: &Arc<Sweeper>,
+        backend: Arc<Backend>,
+        counter: Arc<PoolCounter>,
+        provisioner: Arc<Provisioner>,
+        sweeper: Arc<Sweeper>,
     ) -> Self {
-        Self {
-            queue: queue.clone(),
-            pexip: pexip.in_background(),
-            config: config.clone(),
-            prefix: prefix.clone(),
-            counter: Arc::clone(counter),
-            provisioner: Arc::clone(provisioner),
-            sweeper: Arc::clone(sweeper),
-        }
+        Self { backend, counter, provisioner, sweeper }
     }
 
     /// Reads the state of the pool. Changes nothing, so it does not create a missing queue.
     pub(super) async fn status(&self, on_progress: OnProgress<'_>) -> Result<PoolStatus, PoolError> {
         let observed = observe(&self.counter, &mut RetryBudget::new(on_progress)).await?;
         Ok(PoolStatus {
-            queue: self.queue.name().to_owned(),
+            queue: self.backend.queue.name().to_owned(),
             queue_exists: observed.queue_exists,
-            prefix: self.prefix.as_str().to_owned(),
+            prefix: self.backend.rooms.prefix.as_str().to_owned(),
             poison_messages: self.counter.poison_messages().await?,
-            target: self.config.target,
-            max_rooms: self.config.max_rooms,
-            missing: observed.census.missing(&self.config),
+            target: self.backend.config.target,
+            max_rooms: self.backend.config.max_rooms,
+            missing: observed.census.missing(&self.backend.config),
             sweep: SweepDue::count(&self.sweeper.sweepable(&observed.listing)),
             census: observed.census,
         })
@@ -72,12 +95,12 @@ impl Operations {
 
     /// Tops up to the target as a maintenance run does, without its sweep.
     pub(super) async fn fill(&self, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
-        fill::run(&self.config, &self.counter, &self.provisioner, on_progress).await
+        fill::run(&self.backend.config, &self.counter, &self.provisioner, on_progress).await
     }
 
     /// Empties the pool: claims each message and deletes its room.
     pub(super) async fn drain(&self, on_progress: OnProgress<'_>) -> Drained {
-        drain::run(&self.config, &self.queue, &self.pexip, &self.counter, on_progress).await
+        drain::run(&self.backend, &self.counter, on_progress).await
     }
 }
 

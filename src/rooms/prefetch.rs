@@ -5,15 +5,17 @@ mod fill;
 mod ready_room;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::backend::Backend;
 use crate::config::LONGEST_REQUEST;
-use crate::domain::{Clock, RoomName};
-use crate::pexip::{PexipClient, PexipError};
+use crate::domain::RoomName;
+use crate::pexip::PexipError;
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
 
 pub(super) use fill::Fill;
@@ -39,17 +41,13 @@ pub(super) enum NoReadyRoom {
 /// Leases are short and never extended: a room that is not used in time is dropped here, returns to the queue by itself
 /// and is received and checked again.
 pub(super) struct Prefetch {
-    pexip: PexipClient,
-    clock: Clock,
-    /// The longest that a hand-out may take from now on, with a margin.
-    hand_out_time: Duration,
-    /// Ready rooms to keep. From `POOL_PREFETCH`.
-    size: usize,
+    backend: Arc<Backend>,
     /// Never locked across an await.
     state: Mutex<State>,
     wake: Notify,
 }
 
+#[derive(Default)]
 struct State {
     rooms: VecDeque<ReadyRoom>,
     /// Leased, but to be looked up on Pexip before use: received or looked up before Pexip failed. Checked again before
@@ -69,22 +67,8 @@ struct Waiter {
 }
 
 impl Prefetch {
-    pub(super) fn new(pexip: &PexipClient, clock: &Clock, size: usize, request_deadline: Duration) -> Self {
-        let state = State {
-            rooms: VecDeque::new(),
-            unchecked: Vec::new(),
-            being_claimed: HashMap::new(),
-            waiters: VecDeque::new(),
-            is_filling: true,
-        };
-        Self {
-            pexip: pexip.clone(),
-            clock: clock.clone(),
-            hand_out_time: request_deadline + EXPIRY_MARGIN,
-            size,
-            state: Mutex::new(state),
-            wake: Notify::new(),
-        }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, state: Mutex::new(State { is_filling: true, ..State::default() }), wake: Notify::new() }
     }
 
     /// A ready room, at once if there is one, else as soon as the queue gives one.
@@ -138,8 +122,8 @@ impl Prefetch {
     }
 
     fn criteria(&self) -> ClaimCriteria {
-        let hand_out_ends = self.clock.now_utc() + self.hand_out_time;
-        ClaimCriteria { failure_epoch: self.pexip.failure_epoch(), hand_out_ends }
+        let hand_out_ends = self.backend.clock.now_utc() + self.backend.request_deadline + EXPIRY_MARGIN;
+        ClaimCriteria { failure_epoch: self.backend.pexip.failure_epoch(), hand_out_ends }
     }
 
     /// The number of rooms to fetch for the requests that wait and to fill up to the prefetch size.
@@ -148,7 +132,7 @@ impl Prefetch {
         let mut state = self.state.lock();
         state.keep_claimable(criteria);
         state.waiters.retain(|waiter| !waiter.answer.is_closed());
-        (state.waiters.len() + self.size).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
+        (state.waiters.len() + self.backend.config.prefetch).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
     }
 
     fn hand_over(&self, rooms: Vec<ReadyRoom>) {

@@ -10,13 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
 use super::{NoRoom, PoolError};
-use crate::config::{PoolConfig, RoomConfig};
-use crate::domain::{Clock, Marks, Pins, Tag};
-use crate::pexip::{Conference, NewConference, PexipClient, PexipError};
-use crate::storage::queue::RoomQueue;
+use crate::domain::{Marks, Pins, Tag};
+use crate::pexip::{Conference, NewConference, PexipError};
 use crate::telemetry::metrics::DIRECT_CREATES;
 
 /// Rooms provisioned concurrently. Fewer than the calls that may be in flight, so that direct creates get a slot.
@@ -24,11 +23,7 @@ const MAX_CONCURRENT: usize = 2;
 
 /// Creates rooms and puts their messages.
 pub(super) struct Provisioner {
-    queue: RoomQueue,
-    pexip: PexipClient,
-    clock: Clock,
-    config: PoolConfig,
-    rooms: RoomConfig,
+    backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
     /// Bounds direct creates in flight.
@@ -47,25 +42,9 @@ pub(super) struct Provisioned {
 }
 
 impl Provisioner {
-    pub(super) fn new(
-        queue: &RoomQueue,
-        pexip: &PexipClient,
-        clock: &Clock,
-        config: &PoolConfig,
-        rooms: &RoomConfig,
-        counter: &Arc<PoolCounter>,
-        destroyer: &Destroyer,
-    ) -> Self {
-        Self {
-            queue: queue.clone(),
-            pexip: pexip.clone(),
-            clock: clock.clone(),
-            config: config.clone(),
-            rooms: rooms.clone(),
-            counter: Arc::clone(counter),
-            destroyer: destroyer.clone(),
-            direct_permits: Semaphore::new(config.direct_max),
-        }
+    pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
+        let direct_permits = Semaphore::new(backend.config.direct_max);
+        Self { backend, counter, destroyer, direct_permits }
     }
 
     /// Provisions `count` rooms before `until`. Stops at the first failure, because the node may be failing.
@@ -101,9 +80,9 @@ impl Provisioner {
     ///
     /// If the process stops in between, no message names the room and the sweep deletes it once its mark is past.
     async fn provision(&self) -> Result<(), PoolError> {
-        let ready_until = self.clock.now_utc() + self.config.room_max_age;
+        let ready_until = self.backend.clock.now_utc() + self.backend.config.room_max_age;
         let new = self.new_conference(None, Marks { ready_until: Some(ready_until), handed_out: None });
-        let pexip = self.pexip.in_background();
+        let pexip = &self.backend.background;
         let id = match pexip.create(&new).await {
             Ok(id) => id,
             // The room may exist although the answer was lost. Only a room that is found gets a message.
@@ -111,12 +90,12 @@ impl Provisioner {
             Err(error) => return Err(error.into()),
         };
         // The message expires no later than the mark says, so that the sweep knows that no message names an old room.
-        let lifetime = Duration::try_from(ready_until - self.clock.now_utc()).unwrap_or_default();
-        if lifetime <= self.config.ready_delay + self.config.lease {
+        let lifetime = Duration::try_from(ready_until - self.backend.clock.now_utc()).unwrap_or_default();
+        if lifetime <= self.backend.config.ready_delay + self.backend.config.lease {
             self.destroyer.destroy(Some(id), new.name, DestroyReason::ProvisionTooSlow);
             return Err(PoolError::ProvisionTooSlow);
         }
-        if let Err(error) = self.queue.put(&new.name, self.config.ready_delay, lifetime).await {
+        if let Err(error) = self.backend.queue.put(&new.name, self.backend.config.ready_delay, lifetime).await {
             // Not after a lost answer: the message may exist, and the room may be handed out by now.
             if !error.is_ambiguous() {
                 self.destroyer.destroy(Some(id), new.name, DestroyReason::MessageNotPut);
@@ -129,7 +108,7 @@ impl Provisioner {
     /// Creates a room for one request, with its tag from the start.
     pub(super) async fn create_direct(&self, tag: &Tag, deadline: Instant) -> Result<Conference, NoRoom> {
         let _permit = self.direct_permits.try_acquire().map_err(|_| NoRoom::TooManyDirect)?;
-        let marks = Marks { ready_until: None, handed_out: Some(self.clock.now_utc()) };
+        let marks = Marks { ready_until: None, handed_out: Some(self.backend.clock.now_utc()) };
         let new = self.new_conference(Some(tag.clone()), marks);
         let Ok(created) = timeout_at(deadline, self.create_and_read(&new)).await else {
             self.destroyer.destroy(None, new.name, DestroyReason::CreateUnconfirmed);
@@ -146,13 +125,13 @@ impl Provisioner {
     /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
     /// found may still exist, and is destroyed.
     async fn create_and_read(&self, new: &NewConference) -> Result<Conference, PexipError> {
-        let created = self.pexip.create(new).await;
+        let created = self.backend.pexip.create(new).await;
         if let Err(error) = &created
             && !error.may_have_created()
         {
             return Err(error.clone());
         }
-        let error = match self.pexip.find_by_name(&new.name).await {
+        let error = match self.backend.pexip.find_by_name(&new.name).await {
             Ok(Some(conference)) => return Ok(conference),
             Ok(None) => created.as_ref().err().cloned().unwrap_or(PexipError::NotFound),
             Err(error) => error,
@@ -165,11 +144,11 @@ impl Provisioner {
         // Panics on a machine without a random source: its PINs could be guessed.
         let mut rng = UnwrapErr(SysRng);
         NewConference {
-            name: self.rooms.prefix.mint(self.clock.now(), &mut rng),
-            pins: Pins::draw(&self.rooms.host_pin(), &mut rng),
+            name: self.backend.rooms.prefix.mint(self.backend.clock.now(), &mut rng),
+            pins: Pins::draw(&self.backend.rooms.host_pin(), &mut rng),
             tag,
             marks,
-            automatic_participants: self.rooms.automatic_participants.clone(),
+            automatic_participants: self.backend.rooms.automatic_participants.clone(),
         }
     }
 }

@@ -32,15 +32,9 @@ pub(super) struct Refill {
 }
 
 impl Refill {
-    pub(super) fn new(target: usize, counter: &Arc<PoolCounter>, provisioner: &Arc<Provisioner>) -> Self {
-        Self {
-            counter: Arc::clone(counter),
-            provisioner: Arc::clone(provisioner),
-            owed: AtomicUsize::new(0),
-            max_owed: target,
-            wake: Notify::new(),
-            provisioning: Semaphore::new(1),
-        }
+    pub(super) fn new(target: usize, counter: Arc<PoolCounter>, provisioner: Arc<Provisioner>) -> Self {
+        let (owed, wake, provisioning) = (AtomicUsize::new(0), Notify::new(), Semaphore::new(1));
+        Self { counter, provisioner, owed, max_owed: target, wake, provisioning }
     }
 
     /// Records that one room was taken from the pool.

@@ -1,22 +1,24 @@
 //! Ends rooms whose time is over, by their marks.
 
-mod seen_empty;
-
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::backend::Backend;
 use super::census::BothClocks;
 use super::delete::{EndReason, end_if_unchanged};
 use super::presence_snapshot::PresenceSnapshot;
-use crate::config::{PoolConfig, RoomConfig};
-use crate::domain::Clock;
-use crate::pexip::{Conference, Listing, PexipClient, PexipError, Presence};
+use crate::domain::RoomName;
+use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
 use crate::telemetry::metrics::SWEEP_CAPPED;
-use seen_empty::SeenEmpty;
 
-pub(super) use seen_empty::MIN_TIME_EMPTY;
+/// A room is ended only if two readings at least this far apart find it empty. A citizen whose phone changes networks
+/// is back sooner.
+pub(super) const MIN_TIME_EMPTY: Duration = Duration::from_secs(30);
 
 /// Failed deletions after which a run stops: a failing node answers all of them alike.
 pub(super) const MAX_FAILURES: usize = 3;
@@ -27,30 +29,21 @@ const MAX_CONFERENCES_WITHOUT_ROOM: usize = 10;
 
 /// Ends rooms whose marks are past.
 pub(super) struct Sweeper {
-    pexip: PexipClient,
-    clock: Clock,
-    config: PoolConfig,
-    rooms: RoomConfig,
+    backend: Arc<Backend>,
     seen_empty: SeenEmpty,
 }
 
 impl Sweeper {
-    pub(super) fn new(pexip: &PexipClient, clock: &Clock, config: &PoolConfig, rooms: &RoomConfig) -> Self {
-        Self {
-            pexip: pexip.in_background(),
-            clock: clock.clone(),
-            config: config.clone(),
-            rooms: rooms.clone(),
-            seen_empty: SeenEmpty::default(),
-        }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, seen_empty: SeenEmpty::default() }
     }
 
     /// Ends at most `SWEEP_MAX_DELETIONS` rooms whose time is over, then disconnects conferences without a room. Starts
     /// no deletion after `until`. Returns how many rooms were ended.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
-        let mut snapshot = PresenceSnapshot::take(&self.pexip).await?;
+        let mut snapshot = PresenceSnapshot::take(&self.backend.background).await?;
         let to_end = self.rooms_to_end(listing, &snapshot.presence);
-        let cap = self.config.sweep_max_deletions;
+        let cap = self.backend.config.sweep_max_deletions;
         if to_end.len() > cap {
             SWEEP_CAPPED.count([]);
             warn!(rooms = to_end.len(), cap, "more rooms to sweep than one run may delete");
@@ -82,12 +75,12 @@ impl Sweeper {
         reason: EndReason,
         snapshot: &mut PresenceSnapshot,
     ) -> Result<bool, PexipError> {
-        snapshot.refresh(&self.pexip).await?;
+        snapshot.refresh(&self.backend.background).await?;
         if reason != EndReason::PastAbsoluteLifetime && snapshot.presence.is_occupied(&room.name) {
             self.seen_empty.forget(room);
             return Ok(false);
         }
-        end_if_unchanged(&self.pexip, room, reason, snapshot.presence.is_running(&room.name)).await
+        end_if_unchanged(&self.backend.background, room, reason, snapshot.presence.is_running(&room.name)).await
     }
 
     /// The rooms past their absolute lifetime, and the other ones past their time that were seen empty twice.
@@ -109,7 +102,7 @@ impl Sweeper {
         presence: &Presence,
     ) -> Result<(), PexipError> {
         let rooms: HashSet<_> = listing.conferences.iter().map(|room| &room.name).collect();
-        let names = presence.running().filter_map(|name| self.rooms.prefix.parse_name(name));
+        let names = presence.running().filter_map(|name| self.backend.rooms.prefix.parse_name(name));
         let without_room: Vec<_> = names.filter(|name| !rooms.contains(name)).collect();
         if without_room.len() > MAX_CONFERENCES_WITHOUT_ROOM {
             warn!(
@@ -120,9 +113,9 @@ impl Sweeper {
         }
         for name in without_room {
             // The room may have been created since the list was read.
-            if self.pexip.find_by_name(&name).await?.is_none() {
+            if self.backend.background.find_by_name(&name).await?.is_none() {
                 info!(room = %name, "disconnecting a conference without a room");
-                self.pexip.disconnect(&name).await?;
+                self.backend.background.disconnect(&name).await?;
             }
         }
         Ok(())
@@ -130,19 +123,47 @@ impl Sweeper {
 
     /// The rooms whose time is over, occupied or not.
     pub(super) fn sweepable<'a>(&self, listing: &'a Listing) -> Vec<(&'a Conference, EndReason)> {
-        let clocks = BothClocks::new(self.clock.now_utc(), listing);
-        let margin = self.config.sweep_margin;
+        let clocks = BothClocks::new(self.backend.clock.now_utc(), listing);
+        let margin = self.backend.config.sweep_margin;
         let reason = |room: &Conference| {
             if !room.is_handed_out() {
                 return clocks.are_past(room.marks.ready_until?, margin).then_some(EndReason::Unused);
             }
             let handed_out = room.marks.handed_out?;
-            if clocks.are_past(handed_out, self.rooms.absolute_lifetime + margin) {
+            if clocks.are_past(handed_out, self.backend.rooms.absolute_lifetime + margin) {
                 Some(EndReason::PastAbsoluteLifetime)
             } else {
-                clocks.are_past(handed_out, self.rooms.max_lifetime + margin).then_some(EndReason::PastLifetime)
+                clocks.are_past(handed_out, self.backend.rooms.max_lifetime + margin).then_some(EndReason::PastLifetime)
             }
         };
         listing.conferences.iter().filter_map(|room| Some((room, reason(room)?))).collect()
+    }
+}
+
+/// When each empty room was first seen empty. In memory only: if it is lost, a room lives for one more run.
+#[derive(Debug, Default)]
+struct SeenEmpty(Mutex<HashMap<(ConferenceId, RoomName), Instant>>);
+
+impl SeenEmpty {
+    /// Returns those of `empty` that were first seen empty at least [`MIN_TIME_EMPTY`] ago, and remembers the others.
+    /// Forgets every room that is not in `empty`: it was occupied in between, or is deleted.
+    fn update<'a>(&self, empty: Vec<&'a Conference>) -> Vec<&'a Conference> {
+        let mut seen = self.0.lock();
+        let now = Instant::now();
+        let known = std::mem::take(&mut *seen);
+        empty
+            .into_iter()
+            .filter(|room| {
+                let key = (room.id, room.name.clone());
+                let first = known.get(&key).copied().unwrap_or(now);
+                seen.insert(key, first);
+                now.duration_since(first) >= MIN_TIME_EMPTY
+            })
+            .collect()
+    }
+
+    /// Forgets a room that is occupied after all.
+    fn forget(&self, room: &Conference) {
+        self.0.lock().remove(&(room.id, room.name.clone()));
     }
 }

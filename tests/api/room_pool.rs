@@ -308,10 +308,13 @@ async fn creates_survive_a_panic_in_the_fill_loop() {
     panics.store(true, Ordering::SeqCst);
     eventually("the fill loop panics", async || !panics.load(Ordering::SeqCst)).await;
 
+    // One room was prefetched before the panic.
+    let from_pool = AtomicU64::new(0);
     eventually("rooms are prefetched again", async || {
         let answer = app.create_room().await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.header("room-source") == "pool"
+        let is_from_pool = u64::from(answer.header("room-source") == "pool");
+        from_pool.fetch_add(is_from_pool, Ordering::Relaxed) + is_from_pool >= 3
     })
     .await;
 }

@@ -16,7 +16,8 @@ pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(Room
     let queue = queue_client(queue_config, &rooms.prefix).ok()?;
     let pexip = pexip_client(settings.pexip.as_ref().ok()?, &rooms.prefix).ok()?;
     let deadline = settings.server.as_ref().ok()?.request_deadline;
-    Some((RoomPool::new(config, rooms, deadline, &queue, &pexip, clock), queue_config))
+    let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, pexip, clock.clone());
+    Some((pool, queue_config))
 }
 
 pub(super) async fn examine((pool, queue): (RoomPool, &QueueConfig), findings: &mut Findings) -> Result<(), Finding> {

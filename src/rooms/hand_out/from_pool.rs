@@ -9,13 +9,14 @@ use tracing::{info, warn};
 
 use super::source::NothingGiven;
 use super::tag::write_tag;
-use crate::domain::{Clock, Tag};
-use crate::pexip::{Conference, PexipClient, PexipError, TagSlot};
+use crate::domain::Tag;
+use crate::pexip::{Conference, PexipError, TagSlot};
+use crate::rooms::backend::Backend;
 use crate::rooms::destroy::{DestroyReason, Destroyer};
 use crate::rooms::prefetch::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
 use crate::rooms::refill::Refill;
 use crate::rooms::{NoRoom, TakeRoomError};
-use crate::storage::queue::{Claim, RoomQueue};
+use crate::storage::queue::Claim;
 use crate::telemetry::metrics::CLAIM_CONFLICTS;
 
 /// Rooms that one request tries: each may turn out to be deleted or claimed by others.
@@ -30,9 +31,7 @@ const MAX_BETWEEN_CLAIM_AND_TAG: usize = 4;
 
 /// Claims and tags rooms that were provisioned in advance.
 pub(in crate::rooms) struct PoolSource {
-    queue: RoomQueue,
-    pexip: PexipClient,
-    clock: Clock,
+    backend: Arc<Backend>,
     prefetch: Arc<Prefetch>,
     refill: Arc<Refill>,
     destroyer: Destroyer,
@@ -44,7 +43,7 @@ enum Attempt {
     Tagged(Conference),
     /// The room is deleted or claimed by others. Another one may work.
     TryNext,
-    /// The queue did not say whether the claim succeeded. Another claim would fare no better.
+    /// The queue did not say whether the claim succeeded. Another claim would fail as well.
     QueueFailed,
 }
 
@@ -64,22 +63,13 @@ impl From<PexipError> for NotClaimed {
 
 impl PoolSource {
     pub(in crate::rooms) fn new(
-        queue: &RoomQueue,
-        pexip: &PexipClient,
-        clock: &Clock,
-        prefetch: &Arc<Prefetch>,
-        refill: &Arc<Refill>,
-        destroyer: &Destroyer,
+        backend: Arc<Backend>,
+        prefetch: Arc<Prefetch>,
+        refill: Arc<Refill>,
+        destroyer: Destroyer,
     ) -> Self {
-        Self {
-            queue: queue.clone(),
-            pexip: pexip.clone(),
-            clock: clock.clone(),
-            prefetch: Arc::clone(prefetch),
-            refill: Arc::clone(refill),
-            destroyer: destroyer.clone(),
-            between_claim_and_tag: Semaphore::new(MAX_BETWEEN_CLAIM_AND_TAG),
-        }
+        let between_claim_and_tag = Semaphore::new(MAX_BETWEEN_CLAIM_AND_TAG);
+        Self { backend, prefetch, refill, destroyer, between_claim_and_tag }
     }
 
     /// A room that carries `tag`.
@@ -130,7 +120,7 @@ impl PoolSource {
         };
         // Deleting the message makes the room ours. In the other order, a late tag could land on a room that another
         // citizen has. If the process stops after this line, the room has no tag and the sweep deletes it.
-        match self.queue.claim(&room.message).await {
+        match self.backend.queue.claim(&room.message).await {
             Ok(Claim::Ours) => {}
             Ok(Claim::Lost) => {
                 CLAIM_CONFLICTS.count([]);
@@ -156,9 +146,9 @@ impl PoolSource {
         let permit = permit.map_err(|_| PexipError::Saturated)?.expect("the semaphore is never closed");
         // After the room, not before it: requests that wait for a room would hold the call permits that the check of
         // the prefetched rooms needs.
-        let slot = self.pexip.reserve_tagging().await?;
+        let slot = self.backend.pexip.reserve_tagging().await?;
         // Again: while this request waited, others may have found that the node accepts no tags.
-        self.pexip.check_can_tag()?;
+        self.backend.pexip.check_can_tag()?;
         // No claim for a caller who is gone, nor without time for the tag.
         if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
             return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
@@ -175,8 +165,8 @@ impl PoolSource {
         tag: &Tag,
         deadline: Instant,
     ) -> Result<Attempt, NothingGiven> {
-        conference.marks.handed_out = Some(self.clock.now_utc());
-        match write_tag(&self.pexip, slot, &conference, observed, tag, deadline).await {
+        conference.marks.handed_out = Some(self.backend.clock.now_utc());
+        match write_tag(&self.backend.pexip, slot, &conference, observed, tag, deadline).await {
             Ok(()) => {
                 conference.tag = Some(tag.clone());
                 Ok(Attempt::Tagged(conference))

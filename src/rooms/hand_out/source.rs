@@ -31,7 +31,7 @@ pub(super) enum NothingGiven {
     /// The queue fails: messages cannot be received or claimed.
     QueueFailed,
     DirectFailed(NoRoom),
-    /// No other source would fare better.
+    /// Another source would fail as well.
     Final(TakeRoomError),
 }
 
@@ -57,12 +57,11 @@ pub(super) fn choose_source(config: &PoolConfig, previous: Option<NothingGiven>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigParts;
+    use crate::rooms::backend::Backend;
 
     fn choose(target: &str, when_empty: &str, previous: Option<NothingGiven>) -> Result<Source, TakeRoomError> {
-        let settings = [("POOL_TARGET_SIZE", target), ("POOL_EMPTY", when_empty)];
-        let find = |name: &str| settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.into());
-        choose_source(&ConfigParts::read(find).pool.expect("the settings are valid"), previous)
+        let backend = Backend::for_test(&[("POOL_TARGET_SIZE", target), ("POOL_EMPTY", when_empty)]);
+        choose_source(&backend.config, previous)
     }
 
     #[test]

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::observe;
 use super::retry_budget::{OnProgress, Progress, RetryBudget};
-use crate::config::PoolConfig;
-use crate::pexip::{Conference, PexipClient, PexipError};
+use crate::pexip::{Conference, PexipError};
 use crate::rooms::PoolError;
+use crate::rooms::backend::Backend;
 use crate::rooms::counter::PoolCounter;
 use crate::rooms::delete::delete_if_unchanged;
 use crate::rooms::presence_snapshot::PresenceSnapshot;
-use crate::storage::queue::{Claim, LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
+use crate::storage::queue::{Claim, LARGEST_BATCH, LeasedMessage, QueueError};
 
 /// Pause before messages that are hidden or leased are looked for again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -47,9 +47,7 @@ pub struct Drained {
 
 /// A drain in progress.
 struct Drain<'a> {
-    config: &'a PoolConfig,
-    queue: &'a RoomQueue,
-    pexip: &'a PexipClient,
+    backend: &'a Backend,
     counter: &'a PoolCounter,
     retries: RetryBudget<'a>,
     drained: Drained,
@@ -60,17 +58,9 @@ struct Drain<'a> {
     done: usize,
 }
 
-pub(super) async fn run(
-    config: &PoolConfig,
-    queue: &RoomQueue,
-    pexip: &PexipClient,
-    counter: &PoolCounter,
-    on_progress: OnProgress<'_>,
-) -> Drained {
+pub(super) async fn run(backend: &Backend, counter: &PoolCounter, on_progress: OnProgress<'_>) -> Drained {
     let mut drain = Drain {
-        config,
-        queue,
-        pexip,
+        backend,
         counter,
         retries: RetryBudget::new(on_progress),
         drained: Drained::default(),
@@ -96,10 +86,10 @@ impl Drain<'_> {
     /// Ends when only messages are left that a drain must not delete, or none has appeared for as long as a message can
     /// be hidden or leased: then another receiver, perhaps a running instance, keeps it.
     async fn drain_messages(&mut self) -> Result<(), PoolError> {
-        let longest_hidden = self.config.ready_delay + self.config.lease;
+        let longest_hidden = self.backend.config.ready_delay + self.backend.config.lease;
         let mut last_received = Instant::now();
         while Instant::now() < self.retries.until {
-            let mut batch = match self.queue.receive(LARGEST_BATCH, self.config.lease).await {
+            let mut batch = match self.backend.queue.receive(LARGEST_BATCH, self.backend.config.lease).await {
                 Err(QueueError::NoSuchQueue) => return Ok(()),
                 received => received?,
             };
@@ -123,7 +113,7 @@ impl Drain<'_> {
         let names: Vec<_> = batch.iter().filter_map(|message| message.room.clone()).collect();
         let mut found = match names.as_slice() {
             [] => HashMap::new(),
-            names => self.retries.call(async || self.pexip.find_by_names(names).await).await?,
+            names => self.retries.call(async || self.backend.background.find_by_names(names).await).await?,
         };
         for message in batch {
             // Others may have received it during the wait for Pexip. If not, it returns.
@@ -154,7 +144,7 @@ impl Drain<'_> {
         }
         // The claim comes first: of all who hold the message only one may decide about its room. If the process stops
         // after this line, the room has no tag and the sweep deletes it.
-        match self.queue.claim(message).await {
+        match self.backend.queue.claim(message).await {
             Ok(Claim::Ours) => {}
             Ok(Claim::Lost) => return Ok(&mut self.drained.lost),
             Err(error) if error.is_ambiguous() => return Ok(&mut self.drained.lost),
@@ -168,7 +158,7 @@ impl Drain<'_> {
             if self.is_occupied(&room).await? {
                 return Ok(&mut self.drained.occupied);
             }
-            match delete_if_unchanged(self.pexip, &room).await {
+            match delete_if_unchanged(&self.backend.background, &room).await {
                 Ok(true) => return Ok(&mut self.drained.deleted),
                 Ok(false) => return Ok(&mut self.drained.changed),
                 Err(error) => self.retries.wait_out(error).await?,
@@ -180,7 +170,7 @@ impl Drain<'_> {
     async fn is_occupied(&mut self, room: &Conference) -> Result<bool, PexipError> {
         let snapshot = match self.snapshot.take().filter(PresenceSnapshot::is_fresh) {
             Some(snapshot) => snapshot,
-            None => self.retries.call(async || PresenceSnapshot::take(self.pexip).await).await?,
+            None => self.retries.call(async || PresenceSnapshot::take(&self.backend.background).await).await?,
         };
         Ok(self.snapshot.insert(snapshot).presence.is_occupied(&room.name))
     }

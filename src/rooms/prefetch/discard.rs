@@ -60,9 +60,9 @@ pub(super) struct Discarder {
 }
 
 impl Discarder {
-    pub(super) fn new(queue: &RoomQueue) -> Self {
+    pub(super) fn new(queue: RoomQueue) -> Self {
         let deletions = Arc::new(RateLimiter::direct(Quota::per_minute(MAX_DELETIONS_PER_MINUTE)));
-        Self { queue: queue.clone(), deletions, batch: Arc::new(Semaphore::new(1)) }
+        Self { queue, deletions, batch: Arc::new(Semaphore::new(1)) }
     }
 
     /// Removes the messages beside the fill loop: each takes calls to the queue, and requests may wait for the rooms

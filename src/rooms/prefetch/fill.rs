@@ -12,7 +12,8 @@ use tracing::{info, warn};
 use super::discard::{DeadReason, Discarder, Unusable};
 use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
 use crate::pexip::{PexipClient, PexipError};
-use crate::storage::queue::{LeasedMessage, QueueError, RoomQueue};
+use crate::rooms::backend::Backend;
+use crate::storage::queue::{LeasedMessage, QueueError};
 
 /// Pause after the queue was found empty, while a request waits and while none does.
 const PAUSE_WITH_WAITERS: Duration = Duration::from_millis(200);
@@ -27,10 +28,8 @@ const MIN_BATCH_AFTER_UNUSABLE: usize = 4;
 /// Fills a [`Prefetch`]. Runs once per instance, so that one batch is under way at a time and no request carries the
 /// receive.
 pub(in crate::rooms) struct Fill {
+    backend: Arc<Backend>,
     prefetch: Arc<Prefetch>,
-    queue: RoomQueue,
-    pexip: PexipClient,
-    lease: Duration,
     discarder: Discarder,
     /// Whether the latest batch had no ready room.
     was_unusable: AtomicBool,
@@ -44,20 +43,9 @@ struct Checked {
 }
 
 impl Fill {
-    pub(in crate::rooms) fn new(
-        prefetch: &Arc<Prefetch>,
-        queue: &RoomQueue,
-        pexip: &PexipClient,
-        lease: Duration,
-    ) -> Self {
-        Self {
-            prefetch: Arc::clone(prefetch),
-            queue: queue.clone(),
-            pexip: pexip.clone(),
-            lease,
-            discarder: Discarder::new(queue),
-            was_unusable: AtomicBool::new(false),
-        }
+    pub(in crate::rooms) fn new(backend: Arc<Backend>, prefetch: Arc<Prefetch>) -> Self {
+        let discarder = Discarder::new(backend.queue.clone());
+        Self { backend, prefetch, discarder, was_unusable: AtomicBool::new(false) }
     }
 
     /// Keeps the prefetch at its size and serves waiting requests, until `stop`.
@@ -89,13 +77,13 @@ impl Fill {
     /// One batch: receives, checks, hands over. Returns the pause before the next one.
     async fn fetch(&self, wanted: usize) -> Duration {
         // A lease taken while nothing can be checked or tagged would only hide the room from other instances.
-        if let Err(error) = self.pexip.check_can_tag() {
+        if let Err(error) = self.backend.pexip.check_can_tag() {
             self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
             return PAUSE_AFTER_FAILURE;
         }
         let mut leased = self.prefetch.take_unchecked();
         if leased.len() < wanted {
-            match self.queue.receive(self.batch_size(wanted) - leased.len(), self.lease).await {
+            match self.backend.queue.receive(self.batch_size(wanted) - leased.len(), self.backend.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.handle_queue_failure(error).await,
                 Err(error) => warn_unless_suspended(&error),
@@ -132,8 +120,8 @@ impl Fill {
 
     async fn handle_queue_failure(&self, error: QueueError) -> Duration {
         if error == QueueError::NoSuchQueue {
-            info!(queue = self.queue.name(), "the queue does not exist, creating it");
-            if self.queue.ensure_exists().await.is_ok() {
+            info!(queue = self.backend.queue.name(), "the queue does not exist, creating it");
+            if self.backend.queue.ensure_exists().await.is_ok() {
                 self.prefetch.answer_overdue();
                 return PAUSE_WITH_WAITERS;
             }
@@ -146,7 +134,7 @@ impl Fill {
     /// Selects the rooms that can be handed out: on Pexip, without a tag, named by one message that lasts long enough.
     async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
         let names: BTreeSet<_> = leased.iter().filter_map(|message| message.room.clone()).collect();
-        let observed = Observation::begin(self.pexip.failure_epoch());
+        let observed = Observation::begin(self.backend.pexip.failure_epoch());
         let looked_up = match Vec::from_iter(names).as_slice() {
             [] => Ok(HashMap::new()),
             names => self.client_for_look_up().find_by_names(names).await,
@@ -187,8 +175,8 @@ impl Fill {
     }
 
     /// Without a waiting request the look-up has background priority.
-    fn client_for_look_up(&self) -> PexipClient {
-        if self.prefetch.has_waiters() { self.pexip.clone() } else { self.pexip.in_background() }
+    fn client_for_look_up(&self) -> &PexipClient {
+        if self.prefetch.has_waiters() { &self.backend.pexip } else { &self.backend.background }
     }
 }
 
@@ -222,26 +210,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::config::ConfigParts;
-    use crate::domain::{Clock, RoomNamePrefix};
-    use crate::outbound::client_builder;
-
-    /// A client of a node that is not there. Makes no call in these tests.
-    fn pexip() -> PexipClient {
-        let settings = [
-            ("PEXIP_MANAGEMENT_URL", "https://pexip.invalid"),
-            ("PEXIP_USERNAME", "maxconf"),
-            ("PEXIP_PASSWORD", "of no node"),
-        ];
-        let find = |name: &str| settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.into());
-        let config = ConfigParts::read(find).pexip.expect("the settings are valid");
-        let http = client_builder(Duration::from_secs(1)).build().expect("the client has no faulty option");
-        PexipClient::new(&config, RoomNamePrefix::parse("vbv-").expect("a valid prefix"), http)
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_panics_answers_waiting_requests_and_new_ones_do_not_wait() {
-        let prefetch = Arc::new(Prefetch::new(&pexip(), &Clock::system(), 1, Duration::from_secs(10)));
+        let prefetch = Arc::new(Prefetch::new(Arc::new(Backend::for_test(&[]))));
         let started = Instant::now();
         let deadline = started + Duration::from_secs(10);
         let panics = async {

@@ -1,0 +1,46 @@
+//! The clients, the clock and the settings that the components share.
+
+use std::time::Duration;
+
+use crate::config::{PoolConfig, RoomConfig};
+use crate::domain::Clock;
+use crate::pexip::PexipClient;
+use crate::storage::queue::RoomQueue;
+
+/// Everything outside of this module that rooms depend on. Never changes.
+pub(super) struct Backend {
+    pub(super) queue: RoomQueue,
+    /// For calls that a request waits for.
+    pub(super) pexip: PexipClient,
+    /// The same client with background priority.
+    pub(super) background: PexipClient,
+    pub(super) clock: Clock,
+    pub(super) config: PoolConfig,
+    pub(super) rooms: RoomConfig,
+    /// Time limit of a request.
+    pub(super) request_deadline: Duration,
+}
+
+#[cfg(test)]
+impl Backend {
+    /// Over a queue and a node that do not exist, with these settings.
+    pub(super) fn for_test(settings: &[(&str, &str)]) -> Self {
+        const REQUIRED: [(&str, &str); 4] = [
+            ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
+            ("PEXIP_MANAGEMENT_URL", "https://pexip.invalid"),
+            ("PEXIP_USERNAME", "maxconf"),
+            ("PEXIP_PASSWORD", "of no node"),
+        ];
+        let find = |name: &str| settings.iter().chain(&REQUIRED).find(|setting| setting.0 == name);
+        let parts = crate::config::ConfigParts::read(|name| find(name).map(|(_, value)| value.into()));
+        let http = crate::outbound::client_builder(Duration::from_secs(1)).build().expect("options are valid");
+        let rooms = parts.room.expect("settings are valid");
+        let queue = parts.queue.expect("settings are valid");
+        let queue = RoomQueue::new(&queue, rooms.prefix.clone(), http.clone()).expect("settings are valid");
+        let pexip = PexipClient::new(&parts.pexip.expect("settings are valid"), rooms.prefix.clone(), http);
+        let background = pexip.in_background();
+        let (clock, request_deadline) = (Clock::system(), Duration::from_secs(25));
+        let config = parts.pool.expect("settings are valid");
+        Self { queue, pexip, background, clock, config, rooms, request_deadline }
+    }
+}
