@@ -83,7 +83,7 @@ async fn section<C>(
         Some(config) => match Box::pin(examine(config, &mut findings)).await {
             Ok(()) => String::new(),
             Err(last) => {
-                let reason = format!("not tried: it needs the check {}", last.check);
+                let reason = format!("not tried: {} did not pass", last.check);
                 findings.push(last);
                 reason
             }

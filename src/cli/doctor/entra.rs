@@ -30,5 +30,5 @@ async fn keys(
 ) -> Result<Finding, Finding> {
     let silent = "check the status of Microsoft Entra ID, and try again";
     let keys = call(check, published_keys(version, config, http), EntraKeysError::remedy, silent).await?;
-    Ok(Finding::fine(check, format!("{keys} usable keys; the issuer is that of ENTRA_TENANT_ID")))
+    Ok(Finding::fine(check, format!("usable keys: {keys}; the issuer is that of ENTRA_TENANT_ID")))
 }

@@ -69,7 +69,7 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, Finding> {
         Some(Err(error)) => error.kind().to_string(),
         None => "no answer in time".to_owned(),
     };
-    let to_do = "check that the server runs, then the firewalls, routes and private endpoints between";
+    let to_do = "check that the server runs, then firewalls, routes and private endpoints on the path";
     Err(Finding::not_fine("connection", format!("no TCP connection to {host}, port {port}: {reason}"), to_do))
 }
 

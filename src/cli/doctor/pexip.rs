@@ -163,7 +163,7 @@ async fn automatic_participants(pexip: &PexipClient, rooms: &RoomConfig) -> Resu
     };
     let missing = read(check, look_up).await?;
     if missing.is_empty() {
-        return Ok(Finding::fine(check, format!("all {} exist", ids.len())));
+        return Ok(Finding::fine(check, format!("{} of {} exist", ids.len(), ids.len())));
     }
     Ok(Finding::not_fine(
         check,
@@ -191,7 +191,9 @@ async fn event_sink(
     }
     Ok(Finding::fine(
         check,
-        format!("one posts to {EVENTS_PATH} with our account, and no alarm is raised; its locations are not checked"),
+        format!(
+            "an event sink posts to {EVENTS_PATH} with our account, and no alarm is raised; locations are not checked"
+        ),
     ))
 }
 

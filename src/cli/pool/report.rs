@@ -93,55 +93,36 @@ impl Report {
     }
 
     pub(super) fn of_drain(drained: &Drained) -> Self {
-        let Drained {
-            deleted,
-            without_room,
-            handed_out,
-            occupied,
-            changed,
-            unmarked,
-            foreign,
-            lost,
-            out_of_sight,
-            left_to_sweep,
-            ..
-        } = drained;
-        let line = |number: usize, what: &str| format!("{number:>6}  {what}\n");
-        let mut text = line(*deleted, "rooms deleted, each with its message");
-        for (number, what) in [
-            (*without_room, "messages deleted; their rooms no longer exist"),
-            (*handed_out, "messages deleted; their rooms are handed out and kept"),
-            (*occupied, "messages deleted; their rooms have participants and are left to the sweep"),
-            (*changed, "messages deleted; their rooms were changed meanwhile and are kept"),
+        let rows = [
+            ("deleted", drained.deleted, "rooms deleted, each with its message"),
+            ("without_room", drained.without_room, "messages deleted; their rooms no longer exist"),
+            ("handed_out", drained.handed_out, "messages deleted; their rooms are handed out and kept"),
+            ("occupied", drained.occupied, "messages deleted; their rooms have participants and are left to the sweep"),
+            ("changed", drained.changed, "messages deleted; their rooms were changed meanwhile and are kept"),
             (
-                *unmarked,
+                "unmarked",
+                drained.unmarked,
                 "messages and rooms kept: the rooms have no marks of this service, so only a DELETE request removes them",
             ),
-            (*foreign, "messages kept: they are not room names of this service"),
-            (*lost, "messages whose claim was not confirmed; their rooms are kept"),
-            (*out_of_sight, "messages kept: they stay hidden or leased"),
+            ("foreign", drained.foreign, "messages kept: they are not room names of this service"),
+            ("lost", drained.lost, "messages whose claim was not confirmed; their rooms are kept"),
+            ("out_of_sight", drained.out_of_sight, "messages kept: they stay hidden or leased"),
             (
-                left_to_sweep.unwrap_or(0),
+                "left_to_sweep",
+                drained.left_to_sweep.unwrap_or(0),
                 "untagged rooms left to the sweep, which deletes them when their marks are past",
             ),
-        ] {
-            if number > 0 {
-                text += &line(number, what);
+        ];
+        let mut text = String::new();
+        let mut json = json!({ "dry_run": false });
+        for (name, number, what) in rows {
+            json[name] = number.into();
+            if number > 0 || name == "deleted" {
+                text += &format!("{number:>6}  {what}\n");
             }
         }
-        let json = json!({
-            "dry_run": false,
-            "deleted": deleted,
-            "without_room": without_room,
-            "handed_out": handed_out,
-            "occupied": occupied,
-            "changed": changed,
-            "unmarked": unmarked,
-            "foreign": foreign,
-            "lost": lost,
-            "out_of_sight": out_of_sight,
-            "left_to_sweep": left_to_sweep,
-        });
+        // Null if they were not counted.
+        json["left_to_sweep"] = drained.left_to_sweep.into();
         Self { text, json }
     }
 }

@@ -17,9 +17,6 @@ const FOREIGN_ORIGIN: &str = "https://maxconf-smoke.invalid";
 
 const UNKNOWN_GENESYS_TOKEN: &str = "maxconf-smoke-unknown-token";
 
-/// One byte more than `uuiData` may decode to.
-const TOO_MANY_BYTES: usize = 129;
-
 #[derive(Debug)]
 pub(super) struct Refusals<'a> {
     service: &'a Service,
@@ -100,16 +97,17 @@ impl<'a> Refusals<'a> {
         }
     }
 
-    pub(super) async fn uui_data_missing(&self, token: &SecretString) -> Result<(), Failure> {
-        self.refused_uui_data(token, None, "uui_data_missing").await
-    }
-
-    pub(super) async fn uui_data_invalid(&self, token: &SecretString) -> Result<(), Failure> {
-        self.refused_uui_data(token, Some("maxconf-smoke-no-hexadecimal"), "uui_data_invalid").await
-    }
-
-    pub(super) async fn uui_data_too_long(&self, token: &SecretString) -> Result<(), Failure> {
-        self.refused_uui_data(token, Some(&"5a".repeat(TOO_MANY_BYTES)), "uui_data_too_long").await
+    pub(super) async fn create_with_uui_data(
+        &self,
+        token: &SecretString,
+        uui_data: Option<&str>,
+        code: &str,
+    ) -> Result<(), Failure> {
+        let answer = self.service.send(bearer(create(self.service, uui_data), token)).await?;
+        if let Some(rooms) = self.rooms {
+            rooms.record(&answer, None);
+        }
+        self.service.expect_problem(&answer, 400, code).await
     }
 
     pub(super) async fn unknown_room(&self, token: &SecretString) -> Result<(), Failure> {
@@ -129,14 +127,6 @@ impl<'a> Refusals<'a> {
             rooms.record(&answer, Some(&case));
         }
         self.check_challenge(&answer, code, "maxconf").await
-    }
-
-    async fn refused_uui_data(&self, token: &SecretString, uui_data: Option<&str>, code: &str) -> Result<(), Failure> {
-        let answer = self.service.send(bearer(create(self.service, uui_data), token)).await?;
-        if let Some(rooms) = self.rooms {
-            rooms.record(&answer, None);
-        }
-        self.service.expect_problem(&answer, 400, code).await
     }
 
     async fn expect_challenge(&self, request: RequestBuilder, code: &str, realm: &str) -> Result<(), Failure> {

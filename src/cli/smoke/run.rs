@@ -111,9 +111,16 @@ impl<'a> Run<'a> {
             refusals.create_with_invalid_token(&credentials.foreign_token(&http).await?).await
         })
         .await;
-        self.check(Check::UuiDataMissing, refusals.uui_data_missing(token)).await;
-        self.check(Check::UuiDataInvalid, refusals.uui_data_invalid(token)).await;
-        self.check(Check::UuiDataTooLong, refusals.uui_data_too_long(token)).await;
+        // One byte more than uuiData may decode to.
+        let too_long = "5a".repeat(129);
+        for (check, uui_data) in [
+            (Check::UuiDataMissing, None),
+            (Check::UuiDataInvalid, Some("maxconf-smoke-no-hexadecimal")),
+            (Check::UuiDataTooLong, Some(too_long.as_str())),
+        ] {
+            // The check has the name of the problem's code.
+            self.check(check, refusals.create_with_uui_data(token, uui_data, check.name())).await;
+        }
         self.check(Check::UnknownRoom, refusals.unknown_room(token)).await;
     }
 
