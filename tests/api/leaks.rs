@@ -1,7 +1,7 @@
-//! Nothing secret leaves the program, whatever it is asked and whatever fails: not by its output, at any level, and not
-//! by an answer to somebody whom it does not concern.
+//! The program reveals no secret, whatever is requested and whatever fails: not in its output at any log level, and not
+//! in an answer to a caller who may not see it.
 //!
-//! By the real program, with every secret planted and every variable set that makes some library or other talkative.
+//! Runs the real program with every secret planted, and with every variable set that makes a library log more.
 
 mod commands;
 mod finder;
@@ -23,27 +23,27 @@ use time::OffsetDateTime;
 
 use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World, eventually};
 
-/// With what a URL, a JSON string and a `Debug` text write in another way.
+/// With characters that a URL, a JSON string and a `Debug` text escape.
 const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
 const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
 const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
 const COLLECTOR_KEY: &str = "key of the collector";
-/// Nobody listens there.
+/// No server listens there.
 const INSIGHTS: &str = "InstrumentationKey=5ca1ab1e-feed-4bad-8bee-decafc0ffee0;IngestionEndpoint=https://127.0.0.1:1/";
-/// The longest that there are: nothing else in the log looks like one.
+/// As long as PINs may be, so that nothing else in the log looks like one.
 const PINS: [&str; 2] = ["27182818284590452353", "31415926535897932384"];
 const CASE: &str = "citizen-271828,case-314159";
 
-/// Rooms that are there from the start.
+/// Rooms that exist from the start.
 const HANDED_OUT: [&str; 3] =
     ["vbv-01jd5p3xk8qqqqqqqqqqqqqq01", "vbv-01jd5p3xk8qqqqqqqqqqqqqq02", "vbv-01jd5p3xk8qqqqqqqqqqqqqq03"];
 const READY: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqq04";
 
-/// What the log may tell, so that it can be seen that what is looked through is the log.
-const REQUEST_ID: &str = "a-request-that-is-looked-for";
+/// In the log and the traces, which proves that they are searched.
+const REQUEST_ID: &str = "the-request-id-of-this-test";
 
-/// Programs that run at the same time: most of them wait for a time limit.
-const AT_A_TIME: usize = 8;
+/// Programs that run concurrently; most of them wait for a time limit.
+const CONCURRENT_RUNS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Credential {
@@ -52,20 +52,19 @@ enum Credential {
 }
 
 #[derive(Clone, Debug)]
-enum Trouble {
-    Showing(Fault),
-    /// Connections are refused.
-    Down,
+enum Failure {
+    Answer(Fault),
+    ConnectionRefused,
 }
 
-/// The real program, and what must not come out of it.
-struct Trap {
+/// The real program, and the secrets that it must not reveal.
+struct Watched {
     app: TestApp,
     program: Program,
-    /// Where its traces and metrics go.
+    /// Receives its traces and metrics.
     collector: CollectorSimulator,
     secrets: Secrets,
-    /// Where TLS keys would be written.
+    /// Where `SSLKEYLOGFILE` would write TLS keys.
     folder: TempDir,
 }
 
@@ -76,7 +75,7 @@ fn tag() -> String {
     format!("https://id.gov.bc.ca/idcheck/{}", URL_SAFE_NO_PAD.encode(CASE))
 }
 
-/// All that is secret in the settings, and in the rooms that are there.
+/// The secrets in the settings and in the rooms.
 fn known_secrets(connection: &str) -> Secrets {
     let mut secrets = Secrets::default();
     for (what, secret) in [
@@ -89,7 +88,7 @@ fn known_secrets(connection: &str) -> Secrets {
         ("a guest PIN", PINS[1]),
         ("a citizen's case", CASE),
         ("a tag", &tag()),
-        // How calls to the queue are signed, and messages taken, whatever the key and the receipt.
+        // Start of every signature and receipt.
         ("a signed call", "SharedKey devstoreaccount1:"),
         ("a receipt", "popreceipt="),
     ] {
@@ -104,9 +103,9 @@ fn known_secrets(connection: &str) -> Secrets {
     secrets
 }
 
-impl Trap {
+impl Watched {
     /// `log_level` is the setting's value.
-    async fn set(log_level: &str, credential: Credential) -> Self {
+    async fn start(log_level: &str, credential: Credential) -> Self {
         let world = World::start().await;
         world.pexip.set_password(PASSWORD);
         for name in HANDED_OUT {
@@ -118,7 +117,7 @@ impl Trap {
         let collector = CollectorSimulator::start().await;
         let mut settings = talkative_settings(&world, credential, &folder, log_level);
         settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url().to_string());
-        // With nobody listening there, each stop would wait for as long as it may; `telemetry.rs` has it.
+        // No server listens there, so each stop would wait for its limit. `telemetry.rs` tests that.
         settings.remove("APPLICATIONINSIGHTS_CONNECTION_STRING");
         let secrets = known_secrets(&settings["PoolStorage"]);
         let program = Program::start(&["serve"], settings);
@@ -132,7 +131,7 @@ impl Trap {
         token
     }
 
-    /// Whole, and by what makes it worth stealing.
+    /// Plants the token, and its signature separately.
     fn plant_entra_token(&mut self, token: &str) {
         self.secrets.plant("an Entra token", token);
         self.secrets.plant("an Entra token's signature", token.rsplit('.').next().expect("a signature"));
@@ -159,46 +158,46 @@ impl Trap {
         self.app.request(Method::DELETE, &format!("room/{room}")).bearer_auth(token)
     }
 
-    fn look(&mut self, room: &str) -> RequestBuilder {
+    fn public_read(&mut self, room: &str) -> RequestBuilder {
         let token = self.genesys_token();
         self.app.request(Method::GET, &format!("public/room/{room}")).header("x-auth-token", token)
     }
 
-    /// One request to every route, some of them at the same time.
+    /// One request to every route, most of them concurrently.
     async fn ask_every_route(&mut self) -> Vec<Answer> {
         let stranger = self.app.entra.token().signed_by(&SigningKey::stranger()).build();
         self.plant_entra_token(&stranger);
         let by_a_stranger = self.app.request(Method::DELETE, "room/vbv-1").bearer_auth(stranger);
         let requests = [
             self.create(),
-            self.look(HANDED_OUT[0]),
+            self.public_read(HANDED_OUT[0]),
             self.delete(HANDED_OUT[1]),
             by_a_stranger,
             self.app.request(Method::GET, "health/ready"),
         ];
         let mut answers = join_all(requests.map(|request| self.ask(request))).await;
-        // After the others, which leave something for it to do.
+        // Last, since the others leave rooms for it to make.
         answers.push(self.ask(self.app.request(Method::POST, "function_pool_maintenance")).await);
         answers
     }
 
-    /// Looks through everything that came out.
-    async fn spring(mut self, case: &str, answers: &[Answer]) {
+    /// Stops the program, and searches all its output for secrets.
+    async fn assert_reveals_nothing(mut self, case: &str, answers: &[Answer]) {
         for (number, room) in self.app.pexip.rooms().iter().enumerate() {
             for pin in [&room.pin, &room.guest_pin] {
                 self.secrets.plant(format!("PIN {number}"), pin);
             }
         }
         for answer in answers {
-            self.secrets.assert_not_in(case, &told_to_anybody(answer));
+            self.secrets.assert_not_in(case, &without_requested_secrets(answer));
         }
         self.program.signal("TERM");
         let ended = self.program.ended().await;
         let output = [ended.stdout, ended.stderr].concat().join("\n");
-        assert!(output.contains(REQUEST_ID), "{case}: there is a log to look through: {output}");
+        assert!(output.contains(REQUEST_ID), "{case}: the log is searched: {output}");
         self.secrets.assert_not_in(case, &output);
         let exported = self.collector.text();
-        assert!(exported.contains(REQUEST_ID), "{case}: there are traces to look through: {exported}");
+        assert!(exported.contains(REQUEST_ID), "{case}: the traces are searched: {exported}");
         self.secrets.assert_not_in(case, &exported);
         let files: Vec<_> = std::fs::read_dir(self.folder.path()).expect("a folder").collect();
         assert!(files.is_empty(), "{case}: {files:?}");
@@ -222,17 +221,17 @@ fn talkative_settings(
         Credential::Key => world.queue.connection_string(),
         Credential::Signature => world.queue.sas_connection_string(),
     };
-    let nobody = "http://127.0.0.1:1";
+    let no_server = "http://127.0.0.1:1";
     let mut settings = world.settings();
     let own = [
         ("LOG_LEVEL", log_level),
         ("RUST_LOG", "trace"),
         ("RUST_BACKTRACE", "full"),
         ("AZURE_LOG_LEVEL", "trace"),
-        // A proxy would see every call; nobody listens there, so it must not be asked.
-        ("HTTP_PROXY", nobody),
-        ("http_proxy", nobody),
-        ("ALL_PROXY", nobody),
+        // A proxy would see every call. No server listens there, so any use of it fails the call.
+        ("HTTP_PROXY", no_server),
+        ("http_proxy", no_server),
+        ("ALL_PROXY", no_server),
         ("PoolStorage", &connection),
         ("PEXIP_EVENT_USERNAME", "events"),
         ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD),
@@ -240,7 +239,7 @@ fn talkative_settings(
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=key%20of%20the%20collector"),
         ("ROOM_HOST_PIN", PINS[0]),
-        // Nothing is leased in advance, so that a create makes every call itself.
+        // No prefetch, so that a create makes every call itself.
         ("POOL_PREFETCH", "0"),
         ("PEXIP_REQUEST_TIMEOUT_SECONDS", "1"),
         ("ENTRA_KEYS_MIN_REFRESH_SECONDS", "1"),
@@ -250,8 +249,8 @@ fn talkative_settings(
     settings
 }
 
-/// The answer less what it is asked for: whoever may see a room is told its PINs and its tag, and nothing else.
-fn told_to_anybody(answer: &Answer) -> String {
+/// The answer without the PINs and the tag, which a caller who may see the room gets.
+fn without_requested_secrets(answer: &Answer) -> String {
     let mut body = answer.text.clone();
     if answer.status == 200
         && let Ok(Value::Object(mut room)) = serde_json::from_str(&answer.text)
@@ -266,12 +265,12 @@ fn told_to_anybody(answer: &Answer) -> String {
     format!("{}\n{}\n{body}", answer.status, headers.collect::<String>())
 }
 
-/// Every way to fail that an outside system has, with what it was sent in its answer where it gives one.
-fn troubles() -> Vec<Trouble> {
+/// Every failure of an outside system. `Echo` repeats the request in the answer.
+fn failures() -> Vec<Failure> {
     let echoes = [200, 201, 204, 302, 400, 401, 403, 404, 409, 429, 500, 503].map(Fault::Echo);
     let others =
         [Fault::Slow(Duration::from_millis(50)), Fault::Stall, Fault::HangUpBefore, Fault::HangUpAfter, Fault::Rubbish];
-    echoes.into_iter().chain(others).map(Trouble::Showing).chain([Trouble::Down]).collect()
+    echoes.into_iter().chain(others).map(Failure::Answer).chain([Failure::ConnectionRefused]).collect()
 }
 
 const CALLS: [Call; 13] = [
@@ -291,59 +290,64 @@ const CALLS: [Call; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_failure_of_the_outside_world_makes_the_program_tell_a_secret() {
-    let rows = CALLS.into_iter().flat_map(|call| troubles().into_iter().map(move |trouble| (call, trouble)));
-    stream::iter(rows).map(|(call, trouble)| check(call, trouble)).buffer_unordered(AT_A_TIME).collect::<()>().await;
+async fn no_failure_of_an_outside_system_reveals_a_secret() {
+    let rows = CALLS.into_iter().flat_map(|call| failures().into_iter().map(move |failure| (call, failure)));
+    stream::iter(rows)
+        .map(|(call, failure)| check(call, failure))
+        .buffer_unordered(CONCURRENT_RUNS)
+        .collect::<()>()
+        .await;
 }
 
-async fn check(call: Call, trouble: Trouble) {
-    let case = format!("{call:?} with {trouble:?}");
-    let is_down = matches!(trouble, Trouble::Down);
+async fn check(call: Call, failure: Failure) {
+    let case = format!("{call:?} with {failure:?}");
+    let is_down = matches!(failure, Failure::ConnectionRefused);
     let credential =
-        if matches!(trouble, Trouble::Showing(Fault::Echo(_))) { Credential::Signature } else { Credential::Key };
-    let mut trap = Trap::set("trace", credential).await;
-    let traffic = call.traffic(&trap.app).clone();
-    match trouble {
-        Trouble::Showing(fault) => {
+        if matches!(failure, Failure::Answer(Fault::Echo(_))) { Credential::Signature } else { Credential::Key };
+    let mut watched = Watched::start("trace", credential).await;
+    let traffic = call.traffic(&watched.app).clone();
+    match failure {
+        Failure::Answer(fault) => {
             traffic.clear();
             traffic.inject(call.matching(), Times::Always, fault);
         }
-        Trouble::Down => call.refuse_connections(&trap.app).await,
+        Failure::ConnectionRefused => call.refuse_connections(&watched.app).await,
     }
-    let answers = trap.ask_every_route().await;
+    let answers = watched.ask_every_route().await;
     if !is_down {
         eventually(&format!("{case} is met"), async || traffic.count(&call.matching()) > 0).await;
     }
     traffic.heal();
-    trap.spring(&case, &answers).await;
+    watched.assert_reveals_nothing(&case, &answers).await;
 }
 
 #[tokio::test]
-async fn nothing_that_a_caller_sends_is_told_to_anybody() {
+async fn nothing_that_a_caller_sends_is_revealed() {
     for log_level in ["trace", "trace,maxconf=trace,hyper=trace,hyper_util=trace,reqwest=trace,azure_core=trace"] {
-        let mut trap = Trap::set(log_level, Credential::Signature).await;
-        let mut answers = trap.ask_every_route().await;
-        let told = answers.iter().filter(|answer| answer.text.contains(PINS[0]) && answer.text.contains(&tag()));
-        assert_eq!(told.count(), 2, "IDIM and the agent are told all of their room: {answers:?}");
-        for request in refused(&mut trap) {
-            let answer = trap.ask(request).await;
+        let mut watched = Watched::start(log_level, Credential::Signature).await;
+        let mut answers = watched.ask_every_route().await;
+        let with_secrets =
+            answers.iter().filter(|answer| answer.text.contains(PINS[0]) && answer.text.contains(&tag()));
+        assert_eq!(with_secrets.count(), 2, "IDIM and the agent get PINs and tag of their room: {answers:?}");
+        for request in refused(&mut watched) {
+            let answer = watched.ask(request).await;
             assert!(answer.status.is_client_error() || answer.text.contains("live"), "{answer:?}");
             answers.push(answer);
         }
         let too_large =
             format!("POST /{CASE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 26000\r\n\r\n");
-        answers.push(trap.app.send_raw(too_large + &CASE.repeat(1000)).await);
-        trap.spring(log_level, &answers).await;
+        answers.push(watched.app.send_raw(too_large + &CASE.repeat(1000)).await);
+        watched.assert_reveals_nothing(log_level, &answers).await;
     }
 }
 
-/// Secrets where they do not belong.
-fn refused(trap: &mut Trap) -> Vec<RequestBuilder> {
-    let (entra, genesys) = (trap.entra_token(), trap.genesys_token());
+/// Requests with secrets in the wrong places.
+fn refused(watched: &mut Watched) -> Vec<RequestBuilder> {
+    let (entra, genesys) = (watched.entra_token(), watched.genesys_token());
     let unknown = "a-token-that-genesys-does-not-know";
-    trap.secrets.plant("a token that nobody knows", unknown);
-    trap.secrets.plant("a key of the Functions host", "key-of-the-functions-host");
-    let ask = |method: Method, path: &str| trap.app.request(method, path);
+    watched.secrets.plant("a token that nobody knows", unknown);
+    watched.secrets.plant("a key of the Functions host", "key-of-the-functions-host");
+    let ask = |method: Method, path: &str| watched.app.request(method, path);
     let (case, tag) = (hex::encode(CASE), tag());
     let encoded: String = url::form_urlencoded::byte_serialize(tag.as_bytes()).collect();
     let create = format!("room/create?uuiData={case}");

@@ -1,4 +1,4 @@
-//! What the commands say, and what is said where the program does not start or breaks.
+//! Output of the commands, of a failed start, and of a panic.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ const COMMANDS: [(&str, &[Call]); 4] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_tells_a_secret_whatever_fails() {
+async fn no_command_reveals_a_secret_whatever_fails() {
     let faults = [Fault::Slow(Duration::ZERO), Fault::HangUpAfter].into_iter();
     let faults: Vec<_> = faults.chain([200, 302, 400, 401, 404, 429, 500].map(Fault::Echo)).collect();
     let rows = COMMANDS.into_iter().flat_map(|(command, calls)| {
@@ -34,7 +34,7 @@ async fn no_command_tells_a_secret_whatever_fails() {
     });
     stream::iter(rows)
         .map(|(command, call, fault)| check(command, call, fault))
-        .buffer_unordered(super::AT_A_TIME)
+        .buffer_unordered(super::CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
@@ -48,7 +48,7 @@ async fn check(command: &str, call: Call, fault: Fault) {
     let settings = talkative_settings(&world, Credential::Signature, &folder, "trace");
     let mut secrets = known_secrets(&settings["PoolStorage"]);
     let app = TestApp::around(world, "http://127.0.0.1:1".parse().expect("a URL"));
-    // Once, where the command is patient and asks again.
+    // Once if the command retries.
     let times = if matches!(fault, Fault::Echo(429 | 500)) { Times::Once } else { Times::Always };
     call.traffic(&app).inject(call.matching(), times, fault);
 
@@ -63,7 +63,7 @@ async fn check(command: &str, call: Call, fault: Fault) {
 }
 
 #[tokio::test]
-async fn settings_at_fault_are_not_quoted() {
+async fn invalid_settings_are_not_quoted() {
     let world = World::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let no_certificate = folder.path().join("ca.pem");
@@ -107,7 +107,7 @@ async fn settings_at_fault_are_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_all_that_is_said() {
+async fn a_port_in_use_is_reported_without_secrets() {
     let world = World::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -122,9 +122,9 @@ async fn a_port_that_is_taken_is_all_that_is_said() {
     secrets.assert_not_in("a taken port", &[ended.stdout, ended.stderr].concat().join("\n"));
 }
 
-/// The hook for panics is the whole process's, so this is done by another one: the test below.
+/// The panic hook is global, so the test below runs in a process of its own.
 #[test]
-fn a_panic_is_logged_by_its_place_and_never_by_its_text() {
+fn a_panic_is_logged_with_its_location_and_without_its_text() {
     let name = "leaks::commands::panics_like_the_program";
     let this = std::env::current_exe().expect("this program");
     let output = Command::new(this)
@@ -133,14 +133,15 @@ fn a_panic_is_logged_by_its_place_and_never_by_its_text() {
         .stdin(Stdio::null())
         .output()
         .expect("this program can be run");
-    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output_text =
+        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 
-    let place = said.matches("tests/api/leaks/commands.rs:").count();
-    assert!(place >= 2 && said.contains(r#""message":"panic""#), "each panic has its line: {said}");
+    let locations = output_text.matches("tests/api/leaks/commands.rs:").count();
+    assert!(locations >= 2 && output_text.contains(r#""message":"panic""#), "each panic has its line: {output_text}");
     let mut secrets = Secrets::default();
     secrets.plant("the password", PASSWORD);
     secrets.plant("a PIN", PINS[0]);
-    secrets.assert_not_in("a panic", &said);
+    secrets.assert_not_in("a panic", &output_text);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn panics_like_the_program() {
         otlp_headers: HeaderMap::new(),
         application_insights: None,
     };
-    assert!(telemetry::start(&config, Format::Json, app::export_http).is_none(), "nothing is sent anywhere");
+    assert!(telemetry::start(&config, Format::Json, app::export_http).is_none(), "no telemetry is exported");
     for text in [PASSWORD, PINS[0]] {
         let panicked = std::thread::spawn(move || panic!("{text}")).join();
         assert!(panicked.is_err());

@@ -1,4 +1,4 @@
-//! Secret types cannot be printed or serialised by accident; what holds them shows nothing of them.
+//! Secret types cannot be printed or serialised by accident, and types that hold them do not show them.
 
 use std::ffi::OsString;
 use std::fmt::{Display, LowerHex};
@@ -24,8 +24,8 @@ use serde::Serialize;
 use super::{CASE, Credential, HANDED_OUT, PASSWORD, PINS, known_secrets, tag, talkative_settings};
 use crate::support::{TestQueue, World};
 
-/// Tells, while this file is compiled, in which ways a type shows what it holds. An associated constant of the type
-/// itself counts before one of a trait, where the type has what its bound asks for.
+/// Determines at compile time which printing traits a type implements: an inherent associated constant, whose bound
+/// requires the trait, takes precedence over a trait's constant.
 struct Shows<T>(PhantomData<T>);
 
 trait Silent {
@@ -104,7 +104,7 @@ shows_nothing!(
 );
 
 #[tokio::test]
-async fn what_holds_secrets_shows_none_of_them_by_debug() {
+async fn debug_output_of_types_that_hold_secrets_shows_none() {
     for credential in [Credential::Key, Credential::Signature] {
         let world = World::start().await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -137,9 +137,9 @@ async fn what_holds_secrets_shows_none_of_them_by_debug() {
     }
 }
 
-/// The receipt deletes the message: whoever reads it could take the room from the citizen who gets it.
+/// With the receipt anyone could delete the message, and so take the room.
 #[tokio::test]
-async fn a_leased_message_does_not_show_its_receipt() {
+async fn debug_output_of_a_leased_message_hides_its_receipt() {
     let queue = TestQueue::on_the_simulator().await;
     let client = queue.client();
     client.ensure_exists().await.expect("a queue that can be made");

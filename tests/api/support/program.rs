@@ -8,17 +8,17 @@ use url::Url;
 
 use super::eventually;
 
-/// The real program in a process of its own, with these settings and no other environment.
+/// The real program in a process, with only these environment variables.
 pub(crate) struct Program {
     child: Child,
     stdout: Output,
     stderr: Output,
 }
 
-/// A program that has ended.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// `None` if a signal has ended it.
+    /// `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
@@ -31,7 +31,7 @@ impl Program {
         Self::spawn(program, settings)
     }
 
-    /// Starts to serve, with so many file descriptors at most.
+    /// Starts the service with a limit on its file descriptors.
     pub(crate) fn serve_with_files<'a>(files: u32, settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &files.to_string()]);
@@ -48,25 +48,25 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program can be run");
-        let stdout = Output::of(child.stdout.take().expect("its output"));
-        let stderr = Output::of(child.stderr.take().expect("its errors"));
+        let stdout = Output::of(child.stdout.take().expect("stdout is piped"));
+        let stderr = Output::of(child.stderr.take().expect("stderr is piped"));
         Self { child, stdout, stderr }
     }
 
-    /// Runs the program until it ends by itself.
+    /// Runs the program until it ends.
     pub(crate) async fn run<'a>(arguments: &[&str], settings: impl IntoIterator<Item = (&'a str, String)>) -> Ended {
         Self::start(arguments, settings).ended().await
     }
 
-    /// Where it listens, as its log says; waits for that.
+    /// Waits until the program listens, and returns its URL from the log.
     pub(crate) async fn url(&self) -> Url {
         let address = || self.events().into_iter().find(|event| event["message"] == "listening");
         eventually("the program listens", async || address().is_some()).await;
-        let event = address().expect("the line that was waited for");
+        let event = address().expect("the listening event");
         Url::parse(&format!("http://{}/", event["address"].as_str().expect("an address"))).expect("a URL")
     }
 
-    /// What it has logged so far. Fails if a line is not JSON.
+    /// The log so far. Fails if a line is not JSON.
     pub(crate) fn events(&self) -> Vec<Value> {
         let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line:?}"));
         self.stdout().iter().map(parse).collect()
@@ -80,20 +80,20 @@ impl Program {
         self.stderr.lines()
     }
 
-    /// The memory that it has in use, in MiB; `None` where the system does not tell.
+    /// Resident memory in MiB; `None` if the system does not report it.
     pub(crate) fn resident_mib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
         Some(kibibytes.parse::<u64>().expect("a number") / 1024)
     }
 
-    /// Sends a signal, by its name without `SIG`.
+    /// Sends a signal: its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill can be run").success(), "{name} could not be sent");
     }
 
-    /// Waits until it ends.
+    /// Waits until the program ends.
     pub(crate) async fn ended(mut self) -> Ended {
         let child = Mutex::new(&mut self.child);
         let status = || child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("a child of ours");
@@ -105,13 +105,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The lines of a pipe, read as they come so that the program is never held up.
+/// The lines of a pipe, read immediately so that the program never blocks on it.
 struct Output {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -133,7 +133,7 @@ impl Output {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Everything up to the end of the pipe.
+    /// All lines up to the end of the pipe.
     fn complete(&mut self) -> Vec<String> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("a reader that does not panic");

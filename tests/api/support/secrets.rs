@@ -4,22 +4,22 @@ use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
-/// Shorter ones would be found where they are not.
+/// Shorter texts would occur by chance.
 const SHORTEST: usize = 8;
 
-/// Texts that must not leave the program, in whatever form.
+/// Texts that must not occur in output, in any encoding.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets(Vec<Secret>);
 
 #[derive(Clone, Debug)]
 struct Secret {
     what: String,
-    /// What to look for, each with its name.
+    /// Each search text with its name.
     forms: Vec<(&'static str, String)>,
 }
 
 impl Secrets {
-    /// One more, with words that say what it is.
+    /// Adds a secret, with a name for the failure message.
     pub(crate) fn plant(&mut self, what: impl Into<String>, secret: &str) {
         let what = what.into();
         assert!(secret.len() >= SHORTEST, "{what} is too short to be told from other texts: {secret}");
@@ -38,7 +38,7 @@ impl Secrets {
         self.0.push(Secret { what, forms });
     }
 
-    /// What of it stands in `text`, and how; empty if all is well.
+    /// The secrets in `text`, each with its encoding.
     pub(crate) fn found_in(&self, text: &str) -> Vec<String> {
         let unescaped = without_escapes(text);
         let decoded = without_escapes(&url_decoded(&unescaped)).into_owned();
@@ -51,7 +51,7 @@ impl Secrets {
         self.0.iter().filter_map(found).collect()
     }
 
-    /// Fails if any of it stands in what `whose` wrote.
+    /// Fails if a secret is in the text that `whose` wrote.
     #[track_caller]
     pub(crate) fn assert_not_in(&self, whose: &str, text: &str) {
         assert!(!self.0.is_empty(), "there is something to look for");
@@ -60,22 +60,22 @@ impl Secrets {
     }
 }
 
-/// Quoted once or several times over, in JSON or by `Debug`, a text differs by its backslashes.
+/// Removes the backslashes of nested quoting by JSON or `Debug`.
 fn without_escapes(text: &str) -> Cow<'_, str> {
     if text.contains('\\') { text.replace('\\', "").into() } else { text.into() }
 }
 
-/// Percent signs and plus signs as the query of a URL has them, wherever they stand.
+/// Decodes percent and plus signs anywhere in the text.
 fn url_decoded(text: &str) -> String {
     let one_value = format!("={}", text.replace('&', "%26"));
     let mut pairs = url::form_urlencoded::parse(one_value.as_bytes());
     pairs.next().map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
-/// The characters that stand in base64 for `bytes` wherever `shift` bytes, and any number of threes, precede them.
+/// The base64 characters that encode only `bytes` if `shift` bytes, modulo 3, precede them.
 fn core_of_base64(alphabet: &Alphabet, bytes: &[u8], shift: usize) -> String {
     let shifted = [&[0; 2][..shift], bytes].concat();
     let text = GeneralPurpose::new(alphabet, NO_PAD).encode(&shifted);
-    // The character at each end carries bits of the neighbours too.
+    // The first and last characters also encode bits of the neighbours.
     text[(8 * shift).div_ceil(6)..8 * shifted.len() / 6].to_owned()
 }
