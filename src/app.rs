@@ -5,8 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::auth::caller_rates::CallerRates;
-use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
 use crate::domain::Clock;
 use crate::domain::RoomNamePrefix;
@@ -74,7 +73,7 @@ impl App {
             entra,
             genesys,
             event_sink,
-            rates: CallerRates::new(config.server.rate_limit_per_minute),
+            rates: CallerRates::per_minute(config.server.rate_limit_per_minute),
             audit: Audit::new(config.server.audit_hash_key.as_ref()),
             health,
             limits: Limits::new(&config.server),
@@ -103,7 +102,7 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
     metrics::OWED.observe_with(move || [(refill.owed() as u64, [])]);
     metrics::BUDGET_LEFT.observe_with(move || [(budget.budget_left() as u64, [])]);
     metrics::JWKS_AGE.observe_with(move || {
-        keys.key_ages().map(|(profile, age)| (age.as_secs(), [profile.into()])).collect::<Vec<_>>()
+        keys.key_ages().map(|(version, age)| (age.as_secs(), [version.into()])).collect::<Vec<_>>()
     });
     metrics::BREAKER_OPEN.observe_with(move || {
         [

@@ -1,34 +1,23 @@
-//! Who is calling. What the guards in `routes` leave in a request proves it: [`EntraCaller`], [`GenesysCaller`] or [`EventSender`].
-//!
-//! Knows nothing of rooms. The values can be made in here only, so a route mounted without its guard can but refuse.
+//! Authenticates callers: Entra clients, Genesys users and Conferencing Nodes. Knows nothing about rooms.
 
-mod bearer;
-pub mod caller_rates;
 mod client_address;
+mod credentials;
 mod entra;
-mod entra_claims;
-mod entra_key_set;
-mod entra_key_source;
-mod entra_keys;
 mod event_sink;
 mod genesys;
-mod genesys_api;
-mod genesys_verdicts;
-mod jws;
-mod lookup_rate;
+mod rate;
+mod reason;
 
-pub use bearer::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
 pub use client_address::client_address;
-pub use entra::{EntraCaller, EntraClient, EntraRefusal, EntraVerifier};
-pub use entra_claims::TokenVersion;
-pub use entra_key_set::{SigningKey, usable_keys};
-pub use entra_key_source::{EntraKeysError, published_keys};
-pub use event_sink::{EventSender, EventSinkAccount};
-pub use genesys::{GenesysCaller, GenesysRefusal, GenesysVerifier};
-pub use genesys_api::{GenesysFailure, find_genesys};
-pub use jws::UnverifiedJws;
+pub use credentials::{GENESYS_TOKEN, InvalidCredentials, entra_bearer, genesys_token};
+pub use entra::{
+    EntraClient, EntraKeysError, EntraRefusal, EntraVerifier, PermissionFault, SigningKey, TokenFault, TokenVersion,
+    UnverifiedJws, published_keys, usable_keys,
+};
+pub use event_sink::EventSinkAccount;
+pub use genesys::{GenesysCaller, GenesysFailure, GenesysRefusal, GenesysVerifier, UserFault, find_genesys};
+pub use rate::{KeyedRateLimiter, OverRate};
+pub use reason::Reason;
 
-/// Why a guard lets nobody through, in fixed words: a label.
-pub trait Reason {
-    fn reason(&self) -> &'static str;
-}
+/// The rate of each caller, by [`id`](crate::telemetry::audit::Caller::id).
+pub type CallerRates = KeyedRateLimiter<String>;

@@ -1,6 +1,5 @@
 //! Background tasks that are restarted, work that outlives its caller, and single-flight.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "not adopted yet"))]
 mod single_flight;
 
 use std::panic::resume_unwind;
@@ -12,7 +11,6 @@ use tracing::{Instrument, error};
 
 use crate::telemetry::metrics::TASK_RESTARTS;
 
-#[expect(unused_imports, reason = "not adopted yet")]
 pub(crate) use single_flight::SingleFlight;
 
 /// Pause before the first restart. Doubles with each further one.

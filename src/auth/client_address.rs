@@ -1,16 +1,15 @@
+//! The address that a request comes from.
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::http::HeaderMap;
-use axum::http::header::HeaderName;
+use reqwest::header::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address that the request came from, as the hop before this process saw it: the last one in `X-Forwarded-For`.
-/// Whatever stands before it the caller may have written.
+/// The last address in `X-Forwarded-For`, which the hop before this process added. The caller controls the ones before it.
 ///
-/// The connection itself always comes from the Functions host. Behind a gateway the address is the gateway's, the same
-/// for all callers; without one it is the caller's own. An IPv6 address stands for its /64, which one caller has for
-/// itself.
+/// The peer address is useless: it is always the Functions host's. Behind a gateway all callers have the gateway's
+/// address. An IPv6 address is reduced to its /64, because one caller usually has a whole /64.
 pub fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
     let address = last.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| last.parse()).ok()?;
@@ -22,12 +21,12 @@ pub fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use reqwest::header::HeaderValue;
 
     use super::*;
 
     #[test]
-    fn the_address_is_the_one_that_the_last_hop_wrote() {
+    fn the_address_is_the_last_one_in_the_header() {
         for (values, expected) in [
             (&["203.0.113.7"][..], Some("203.0.113.7")),
             (&["203.0.113.7:51234"], Some("203.0.113.7")),

@@ -1,25 +1,38 @@
+//! Verifies Entra access tokens.
+
+mod claims;
+mod jws;
+mod key_set;
+mod key_source;
+mod keys;
+mod refusal;
+
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::Reason;
-use super::entra_claims::{Claims, TokenVersion};
-use super::entra_keys::{EntraKeys, NoKey};
-use super::jws::UnverifiedJws;
+use self::claims::Claims;
+use self::keys::{EntraKeys, NoKey};
 use crate::config::EntraConfig;
 use crate::domain::Clock;
 use crate::telemetry::audit;
 
-/// Clocks may differ by this much.
+pub use self::claims::TokenVersion;
+pub use self::jws::UnverifiedJws;
+pub use self::key_set::{SigningKey, usable_keys};
+pub use self::key_source::{EntraKeysError, published_keys};
+pub use self::refusal::{EntraRefusal, PermissionFault, TokenFault};
+
+/// Tolerated difference between Entra's clock and ours.
 const LEEWAY_SECONDS: u64 = 60;
 
-/// The longest life of a token that Entra issues (continuous access evaluation), in seconds.
-const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
+/// The longest lifetime that Entra gives a token (continuous access evaluation), in seconds.
+const MAX_LIFETIME_SECONDS: u64 = 28 * 3600;
 
-/// How far in the future a token may say it was issued, in seconds.
-const LATEST_ISSUE_SECONDS: u64 = 300;
+/// How far in the future `iat` may be, in seconds.
+const MAX_ISSUED_AHEAD_SECONDS: u64 = 300;
 
 /// An authenticated Entra client, by claims of its token. Authentication says nothing about what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +46,8 @@ pub struct EntraClient {
 
 impl EntraClient {
     /// The client that a verified token was issued to; `None` if the token names none.
-    fn of(claims: Claims, profile: TokenVersion) -> Option<Self> {
-        let azp = claims.client(profile)?.to_owned();
+    fn of(claims: Claims, version: TokenVersion) -> Option<Self> {
+        let azp = claims.client(version)?.to_owned();
         Some(Self { tid: claims.tid, azp, oid: claims.oid, uti: claims.uti })
     }
 
@@ -47,59 +60,6 @@ impl EntraClient {
 impl From<EntraClient> for audit::Caller {
     fn from(EntraClient { tid, azp, oid, uti }: EntraClient) -> Self {
         Self::Entra { tid, azp, oid, uti }
-    }
-}
-
-/// A client that holds the route's role.
-#[derive(Clone, Debug)]
-pub struct EntraCaller(EntraClient);
-
-impl From<EntraCaller> for EntraClient {
-    fn from(caller: EntraCaller) -> Self {
-        caller.0
-    }
-}
-
-impl From<EntraCaller> for audit::Caller {
-    fn from(caller: EntraCaller) -> Self {
-        caller.0.into()
-    }
-}
-
-/// Why a token does not open the route. The reason is for the log; callers are told the kind only.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EntraRefusal {
-    /// Not proven: 401.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// Proven, but its time is over: 401, the one cause that callers are told.
-    #[error("expired")]
-    Expired,
-    /// Proven, but not allowed here: 403. With the client, if the token names one.
-    #[error("{0}")]
-    NotPermitted(&'static str, Option<EntraClient>),
-    /// Cannot be told now: 503.
-    #[error("no usable Entra key")]
-    NoKeys,
-}
-
-impl EntraRefusal {
-    /// Who is refused, if it is proven.
-    pub fn client(&self) -> Option<&EntraClient> {
-        match self {
-            Self::NotPermitted(_, client) => client.as_ref(),
-            Self::Invalid(_) | Self::Expired | Self::NoKeys => None,
-        }
-    }
-}
-
-impl Reason for EntraRefusal {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Invalid(reason) | Self::NotPermitted(reason, _) => reason,
-            Self::Expired => "expired",
-            Self::NoKeys => "no keys",
-        }
     }
 }
 
@@ -120,12 +80,12 @@ impl EntraVerifier {
         Self(Arc::new(Inner { config, keys, clock }))
     }
 
-    /// Role that a caller of the create route must have.
+    /// The role that permits to create rooms.
     pub fn create_role(&self) -> &str {
         &self.0.config.create_role
     }
 
-    /// Role that a caller of the delete route must have.
+    /// The role that permits to delete rooms.
     pub fn delete_role(&self) -> &str {
         &self.0.config.delete_role
     }
@@ -135,81 +95,80 @@ impl EntraVerifier {
         self.0.keys.any_usable()
     }
 
-    /// How long ago the keys of each profile were read, by its name; those that never were are left out.
+    /// Time since the last successful read of the keys, for each token version whose keys have been read.
     pub fn key_ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         self.0.keys.ages()
     }
 
-    /// Whether keys could not be read at the last try.
+    /// Whether the last read of the keys failed.
     pub fn is_failing(&self) -> bool {
         self.0.keys.any_failing()
     }
 
-    /// Verifies a token and its right to a route. Authentication first, then authorisation.
-    pub async fn verify(&self, token: &SecretString, role: &str) -> Result<EntraCaller, EntraRefusal> {
-        let token = UnverifiedJws::read(token.expose_secret()).map_err(EntraRefusal::Invalid)?;
-        let profile = TokenVersion::of(token.unverified_payload()).map_err(EntraRefusal::Invalid)?;
-        let key = self.0.keys.key(profile, token.kid()).await.map_err(|error| match error {
-            NoKey::Unknown => EntraRefusal::Invalid("unknown kid"),
-            NoKey::CannotTell => EntraRefusal::NoKeys,
+    /// The client of a valid token that has the role. Checks authentication first, then authorisation.
+    pub async fn verify(&self, token: &SecretString, role: &str) -> Result<EntraClient, EntraRefusal> {
+        let token = UnverifiedJws::read(token.expose_secret())?;
+        let version = TokenVersion::of(token.unverified_payload())?;
+        let key = self.0.keys.key(version, token.kid()).await.map_err(|error| match error {
+            NoKey::Unknown => EntraRefusal::Invalid(TokenFault::UnknownKey),
+            NoKey::Unavailable => EntraRefusal::NoKeys,
         })?;
-        let payload = token.verified_payload(&key).map_err(EntraRefusal::Invalid)?;
-        let claims = Claims::read(&payload).map_err(EntraRefusal::Invalid)?;
+        let claims = Claims::read(&token.verified_payload(&key)?)?;
         self.check_issue(&claims, key.issuer())?;
         self.check_times(&claims)?;
-        let objection = self.objection(&claims, profile, role);
-        match (EntraClient::of(claims, profile), objection) {
-            (Some(client), None) => Ok(EntraCaller(client)),
-            (client, objection) => Err(EntraRefusal::NotPermitted(objection.unwrap_or("no client id"), client)),
+        let fault = self.permission_fault(&claims, version, role);
+        match (EntraClient::of(claims, version), fault) {
+            (Some(client), None) => Ok(client),
+            (client, fault) => Err(EntraRefusal::NotPermitted(fault.unwrap_or(PermissionFault::NoClientId), client)),
         }
     }
 
-    /// Whether our tenant issued it, for us.
-    fn check_issue(&self, claims: &Claims, issuer: &str) -> Result<(), EntraRefusal> {
+    /// Whether our tenant issued the token for this API.
+    fn check_issue(&self, claims: &Claims, issuer: &str) -> Result<(), TokenFault> {
         if claims.iss != issuer {
-            return Err(EntraRefusal::Invalid("issuer"));
+            return Err(TokenFault::Issuer);
         }
         if !claims.tid.eq_ignore_ascii_case(&self.0.config.tenant_id) {
-            return Err(EntraRefusal::Invalid("another tenant"));
+            return Err(TokenFault::Tenant);
         }
         if !self.0.config.audiences.contains(&claims.aud) {
-            return Err(EntraRefusal::Invalid("audience"));
+            return Err(TokenFault::Audience);
         }
         Ok(())
     }
 
-    fn check_times(&self, claims: &Claims) -> Result<(), EntraRefusal> {
-        // A clock before 1970 is a broken one; by it, no token is valid yet.
+    fn check_times(&self, claims: &Claims) -> Result<(), TokenFault> {
+        // With a clock before 1970, which is wrong, no token is valid yet.
         let now = self.0.clock.now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         if claims.exp.saturating_add(LEEWAY_SECONDS) < now {
-            return Err(EntraRefusal::Expired);
+            return Err(TokenFault::Expired);
         }
         if claims.nbf > now + LEEWAY_SECONDS {
-            return Err(EntraRefusal::Invalid("not valid yet"));
+            return Err(TokenFault::NotYetValid);
         }
-        if claims.iat > now + LATEST_ISSUE_SECONDS {
-            return Err(EntraRefusal::Invalid("issued in the future"));
+        if claims.iat > now + MAX_ISSUED_AHEAD_SECONDS {
+            return Err(TokenFault::IssuedInFuture);
         }
-        // Without this, a token that never ends would be as good as one that lives an hour.
-        if claims.exp.saturating_sub(claims.iat) > LONGEST_LIFE_SECONDS {
-            return Err(EntraRefusal::Invalid("lives longer than Entra's tokens do"));
+        // Otherwise a token that never expires would be accepted for ever.
+        if claims.exp.saturating_sub(claims.iat) > MAX_LIFETIME_SECONDS {
+            return Err(TokenFault::LifetimeTooLong);
         }
         Ok(())
     }
 
-    /// What speaks against letting this client do what the role permits.
-    fn objection(&self, claims: &Claims, profile: TokenVersion, role: &str) -> Option<&'static str> {
+    /// Why a valid token does not permit what `role` permits.
+    fn permission_fault(&self, claims: &Claims, version: TokenVersion, role: &str) -> Option<PermissionFault> {
         if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
-            return Some("a delegated token");
+            return Some(PermissionFault::DelegatedToken);
         }
-        if claims.client_is_public(profile) {
-            return Some("a public client");
+        if claims.client_is_public(version) {
+            return Some(PermissionFault::PublicClient);
         }
-        if claims.client(profile).is_some_and(|client| !self.0.config.allowed_clients.allows(client)) {
-            return Some("client not on the list");
+        if claims.client(version).is_some_and(|client| !self.0.config.allowed_clients.allows(client)) {
+            return Some(PermissionFault::ClientNotAllowed);
         }
         if !claims.roles.iter().any(|held| held == role) {
-            return Some("role missing");
+            return Some(PermissionFault::RoleMissing);
         }
         None
     }

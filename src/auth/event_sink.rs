@@ -1,19 +1,16 @@
+//! The Basic account of the event sink: how Conferencing Nodes authenticate.
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, digest};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::ExposeSecret;
 
 use super::InvalidCredentials;
 use crate::config::PexipEventConfig;
 
-/// A Conferencing Node that has proven itself.
-#[derive(Clone, Debug)]
-pub struct EventSender(());
-
-/// The account by which Conferencing Nodes prove themselves: HTTP Basic (RFC 7617).
+/// The account that Conferencing Nodes authenticate with: HTTP Basic (RFC 7617). Kept as a hash.
 #[derive(Clone)]
 pub struct EventSinkAccount(digest::Digest);
 
@@ -24,9 +21,9 @@ impl EventSinkAccount {
         Self(digest(&SHA256, format!("{username}:{}", password.expose_secret()).as_bytes()))
     }
 
-    /// The proof that the request comes with this account. How long the comparison takes tells nothing of the password, nor
-    /// of its length: hashes are compared.
-    pub fn verify(&self, headers: &HeaderMap) -> Result<EventSender, InvalidCredentials> {
+    /// Checks the credentials of a request. Hashes are compared in constant time, so that the time discloses neither the
+    /// password nor its length.
+    pub fn verify(&self, headers: &HeaderMap) -> Result<(), InvalidCredentials> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(InvalidCredentials::Missing)?.as_bytes();
         if values.next().is_some() {
@@ -38,7 +35,6 @@ impl EventSinkAccount {
         }
         let credentials = STANDARD.decode(credentials.trim_ascii()).map_err(|_| InvalidCredentials::Malformed)?;
         verify_slices_are_equal(self.0.as_ref(), digest(&SHA256, &credentials).as_ref())
-            .map(|()| EventSender(()))
             .map_err(|_| InvalidCredentials::Malformed)
     }
 }

@@ -189,6 +189,6 @@ fn check_event_sink(parts: &Parts, state: &AppState) -> Result<Option<Caller>, R
     };
     account
         .verify(&parts.headers)
-        .map(|_| None)
+        .map(|()| None)
         .map_err(|invalid| Refusal::new(&invalid, ApiError::event_sink_credentials(invalid)))
 }

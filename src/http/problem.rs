@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::auth::caller_rates::OverRate;
-use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials};
+use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
 use crate::domain::InvalidUuiData;
 use crate::outbound::CallFailure;
 use crate::pexip::PexipError;
@@ -193,10 +192,12 @@ impl ApiError {
     /// that nobody learns how far a forged token came.
     pub fn entra(refusal: &EntraRefusal, role: &str) -> Self {
         match refusal {
+            EntraRefusal::Invalid(TokenFault::Expired) => {
+                Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
+                    "Bearer realm=\"maxconf\", error=\"invalid_token\", error_description=\"the token has expired\"",
+                )
+            }
             EntraRefusal::Invalid(_) => Self::new(Code::TokenInvalid).challenge(invalid_token("maxconf")),
-            EntraRefusal::Expired => Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
-                "Bearer realm=\"maxconf\", error=\"invalid_token\", error_description=\"the token has expired\"",
-            ),
             EntraRefusal::NotPermitted(..) => Self::new(Code::NotPermitted)
                 .challenge(format!("Bearer realm=\"maxconf\", error=\"insufficient_scope\", scope=\"{role}\"")),
             EntraRefusal::NoKeys => Self::new(Code::EntraUnavailable),

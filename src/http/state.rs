@@ -3,8 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::auth::caller_rates::CallerRates;
-use crate::auth::{EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::domain::RoomNamePrefix;
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;

@@ -70,6 +70,53 @@ const OUTCOME: Label = Label {
         "given_up",
     ],
 };
+/// `ok`, or why a guard refused the request. A test in `auth` compares the list with the reasons there.
+const AUTH_REASON: Label = Label {
+    name: "reason",
+    values: &[
+        "ok",
+        // No token that could be verified.
+        "missing",
+        "repeated",
+        "malformed",
+        // Entra, 401.
+        "segments",
+        "header",
+        "algorithm",
+        "token_type",
+        "key_id",
+        "header_member",
+        "payload",
+        "token_version",
+        "unknown_key",
+        "signature",
+        "claims",
+        "issuer",
+        "tenant",
+        "audience",
+        "expired",
+        "not_yet_valid",
+        "issued_in_future",
+        "lifetime_too_long",
+        // Entra, 403.
+        "delegated_token",
+        "public_client",
+        "client_not_allowed",
+        "role_missing",
+        "no_client_id",
+        // Entra, 503.
+        "keys_unavailable",
+        // Genesys.
+        "unknown_token",
+        "other_organization",
+        "partner_user",
+        "call_forbidden",
+        "user_inactive",
+        "unavailable",
+        "unreadable_answer",
+        "too_many_lookups",
+    ],
+};
 const ROUTE: Label = Label { name: "route", values: &[] };
 const STATUS: Label = Label { name: "status", values: &[] };
 
@@ -131,13 +178,13 @@ metrics! {
     BUDGET_LEFT: Observed = "maxconf.pexip.budget_left", "{call}", &[],
         "Calls to Pexip left in this instance's request budget.";
     AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
-        &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, Label { name: "reason", values: &[] }],
-        "Requests at a guard: ok, or why they were not let through.";
-    JWKS_AGE: Observed = "maxconf.entra.keys_age", "s", &[Label { name: "profile", values: &["v1", "v2"] }],
-        "Time since Entra's keys were read. Missing until they were.";
+        &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, AUTH_REASON],
+        "Requests at a guard: ok, or the reason of the refusal.";
+    JWKS_AGE: Observed = "maxconf.entra.keys_age", "s", &[Label { name: "token_version", values: &["v1", "v2"] }],
+        "Time since the keys for these tokens of Entra were last read. Missing before the first read.";
     GENESYS_LOOKUPS: Counter = "maxconf.genesys.lookups", "{request}",
-        &[Label { name: "answered_by", values: &["genesys", "cache", "last_word"] }],
-        "Questions whose a token is: asked at Genesys, known from before, or believed once more while Genesys cannot be asked.";
+        &[Label { name: "answered_by", values: &["genesys", "cache", "stale"] }],
+        "Verifications of Genesys tokens: a call to Genesys, a cached verdict, or a stale verdict while Genesys is unavailable.";
     EVENTS: Counter = "maxconf.pexip.events", "{event}",
         &[Label {
             name: "kind",

@@ -82,7 +82,13 @@ fn rows_of_tokens() -> Vec<Row> {
         token("ours, in capitals", agent().organization_id(agent().organization_id.to_uppercase()), SEEN, (1, 1), ""),
         token("ours, for an hour", agent().idles_in(Duration::from_secs(3600)), SEEN, (1, 1), ""),
         token("other organisation", agent().organization_id(STRANGER), NOT_PERMITTED, (1, 0), "another organisation"),
-        token("other client", agent().oauth_client_id(STRANGER), NOT_PERMITTED, (1, 0), "client not on the list"),
+        token(
+            "other client",
+            agent().oauth_client_id(STRANGER),
+            NOT_PERMITTED,
+            (1, 0),
+            "not in GENESYS_OAUTH_CLIENT_IDS",
+        ),
         token("other home", agent().home_organization_id(STRANGER), NOT_PERMITTED, (1, 0), "partner"),
         token("cloned user", agent().cloned_user(), NOT_PERMITTED, (1, 0), "partner"),
         token("inactive", agent().state("inactive"), NOT_PERMITTED, (1, 1), "not active"),
@@ -134,11 +140,11 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
         add(json_answer(401, &error), INVALID, "", "does not know");
         add(json_answer(403, &error), NOT_PERMITTED, "", "forbids");
         for status in [201, 204, 206, 400, 404, 405, 410, 418] {
-            add(json_answer(status, &good), UNREADABLE, "", "something else");
+            add(json_answer(status, &good), UNREADABLE, "", "unexpected answer");
         }
         let there = elsewhere.api_url().join(path).expect("a path").to_string();
         for status in [301, 302, 303, 307, 308] {
-            add(with_header(status, "location", &there), UNREADABLE, "", "something else");
+            add(with_header(status, "location", &there), UNREADABLE, "", "unexpected answer");
         }
         add(Fault::Rubbish, UNREADABLE, "", "cannot be read");
         add(Fault::HugeBody(300_000), UNREADABLE, "", "cannot be read");

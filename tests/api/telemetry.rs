@@ -172,7 +172,7 @@ async fn what_a_create_does_is_counted() {
         ("maxconf.http.duration", &[("route", "/room/create"), ("status", "200")], Some(1.0)),
         ("maxconf.auth.results", &[("guard", "entra"), ("reason", "ok")], Some(1.0)),
         ("maxconf.auth.results", &[("guard", "entra"), ("reason", "missing")], Some(1.0)),
-        ("maxconf.auth.results", &[("guard", "genesys"), ("reason", "unknown token")], Some(2.0)),
+        ("maxconf.auth.results", &[("guard", "genesys"), ("reason", "unknown_token")], Some(2.0)),
         ("maxconf.genesys.lookups", &[("answered_by", "genesys")], Some(1.0)),
         ("maxconf.genesys.lookups", &[("answered_by", "cache")], Some(1.0)),
         ("maxconf.upstream.calls", &[("system", "genesys"), ("outcome", "ok")], Some(1.0)),
@@ -182,8 +182,8 @@ async fn what_a_create_does_is_counted() {
         ("maxconf.pool.owed", &[], Some(0.0)),
         ("maxconf.breaker.open", &[("system", "pexip")], Some(0.0)),
         ("maxconf.breaker.open", &[("system", "entra")], Some(0.0)),
-        ("maxconf.entra.keys_age", &[("profile", "v1")], Some(0.0)),
-        ("maxconf.entra.keys_age", &[("profile", "v2")], Some(0.0)),
+        ("maxconf.entra.keys_age", &[("token_version", "v1")], Some(0.0)),
+        ("maxconf.entra.keys_age", &[("token_version", "v2")], Some(0.0)),
     ]);
     assert!(heard.number("maxconf.pool.stashed", &[]).is_some_and(|rooms| rooms >= 1.0), "{:#?}", heard.points);
     assert!(heard.number("maxconf.pool.queue_messages", &[]).is_some_and(|messages| messages >= 3.0));

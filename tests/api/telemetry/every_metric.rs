@@ -282,7 +282,7 @@ async fn a_system_that_is_left_alone_is_told() {
 }
 
 #[tokio::test]
-async fn the_last_word_of_genesys_is_counted() {
+async fn a_stale_genesys_verdict_is_counted() {
     let told = Told::start(|builder| builder.set("GENESYS_CACHE_SECONDS", 2).set("POOL_TARGET_SIZE", 0)).await;
     let agent = told.app.genesys.issue_token();
     let look = async || {
@@ -291,13 +291,13 @@ async fn the_last_word_of_genesys_is_counted() {
     };
     assert_eq!(look().await, 404, "an agent, and no room");
     told.app.genesys.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
-    let believed = |event: &serde_json::Value| event["message"] == "the last word of Genesys is believed once more";
-    eventually("Genesys is asked again", async || look().await == 404 && told.program.events().iter().any(believed))
+    let is_stale = |event: &serde_json::Value| event["message"] == "Genesys unavailable, serving stale verdict";
+    eventually("Genesys is asked again", async || look().await == 404 && told.program.events().iter().any(is_stale))
         .await;
-    let times = told.program.events().iter().filter(|event| believed(event)).map(|_| 1.0).sum();
+    let times = told.program.events().iter().filter(|event| is_stale(event)).map(|_| 1.0).sum();
     let heard = told.heard().await;
 
-    heard.assert_numbers(&[("maxconf.genesys.lookups", &[("answered_by", "last_word")], Some(times))]);
+    heard.assert_numbers(&[("maxconf.genesys.lookups", &[("answered_by", "stale")], Some(times))]);
     assert!(heard.number("maxconf.genesys.lookups", &[("answered_by", "cache")]).is_some_and(|looks| looks >= 1.0));
     assert!(heard.number("maxconf.genesys.lookups", &[("answered_by", "genesys")]).is_some_and(|looks| looks >= 2.0));
 }

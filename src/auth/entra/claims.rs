@@ -1,8 +1,11 @@
+//! The claims of an Entra access token.
+
 use serde::Deserialize;
 
 use super::jws::{json_object, present};
+use super::refusal::TokenFault;
 
-/// The two forms of Entra's access tokens. The API's own registration decides which one callers get.
+/// The two versions of Entra's access tokens. The registration of this API decides which one callers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenVersion {
     V1,
@@ -10,21 +13,21 @@ pub enum TokenVersion {
 }
 
 impl TokenVersion {
-    /// The word for it in the log and in labels.
-    pub(super) fn name(self) -> &'static str {
+    /// The value in the log and in labels.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::V1 => "v1",
             Self::V2 => "v2",
         }
     }
 
-    /// The form that a payload says it has; the keys of that form then prove it or not.
-    pub(super) fn of(payload: &[u8]) -> Result<Self, &'static str> {
-        let version: Version = json_object(payload).ok_or("no readable version")?;
+    /// The version that an unverified payload claims. It selects the keys that must have signed the token.
+    pub(super) fn of(payload: &[u8]) -> Result<Self, TokenFault> {
+        let version: Version = json_object(payload).ok_or(TokenFault::TokenVersion)?;
         match version.ver.as_str() {
             "1.0" => Ok(Self::V1),
             "2.0" => Ok(Self::V2),
-            _ => Err("unknown token version"),
+            _ => Err(TokenFault::TokenVersion),
         }
     }
 }
@@ -34,8 +37,8 @@ struct Version {
     ver: String,
 }
 
-/// The claims of an Entra access token that decide something. Typed, so that an array, a repeated member or a number
-/// where a string should be is an error and not an opening.
+/// The claims that the verifier reads. The types make an array, a repeated member, or a number in place of a string an
+/// error.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) iss: String,
@@ -45,7 +48,7 @@ pub(super) struct Claims {
     pub(super) iat: u64,
     pub(super) nbf: u64,
     pub(super) exp: u64,
-    // Nothing is decided by it, but Entra never leaves it out.
+    // Not used, but every token of Entra has it.
     #[serde(rename = "sub")]
     _sub: String,
     #[serde(default)]
@@ -70,21 +73,21 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Reads a verified payload.
-    pub(super) fn read(payload: &[u8]) -> Result<Self, &'static str> {
-        json_object(payload).ok_or("a claim is missing, repeated or malformed")
+    pub(super) fn read(payload: &[u8]) -> Result<Self, TokenFault> {
+        json_object(payload).ok_or(TokenFault::Claims)
     }
 
-    /// The calling application, by the claim that this version of the token has.
-    pub(super) fn client(&self, profile: TokenVersion) -> Option<&str> {
-        match profile {
+    /// The client id, in the claim that this version of the token has for it.
+    pub(super) fn client(&self, version: TokenVersion) -> Option<&str> {
+        match version {
             TokenVersion::V1 => self.appid.as_deref(),
             TokenVersion::V2 => self.azp.as_deref(),
         }
     }
 
-    /// Whether the client proved itself neither by secret nor by certificate.
-    pub(super) fn client_is_public(&self, profile: TokenVersion) -> bool {
-        let method = match profile {
+    /// Whether the client authenticated itself at Entra with neither a secret nor a certificate.
+    pub(super) fn client_is_public(&self, version: TokenVersion) -> bool {
+        let method = match version {
             TokenVersion::V1 => &self.appidacr,
             TokenVersion::V2 => &self.azpacr,
         };

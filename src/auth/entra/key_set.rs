@@ -1,3 +1,5 @@
+//! The keys that Entra publishes (RFC 7517).
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A key that Entra published, and the issuer of the tokens that it signs.
+/// A published key and the issuer of the tokens that it signs.
 #[derive(Debug)]
 pub struct SigningKey {
     key: DecodingKey,
@@ -25,21 +27,22 @@ impl SigningKey {
     }
 }
 
-/// Of the entries of a published key set, those that may verify tokens of this issuer, by their `kid`. A `kid` that stands for two different keys stands for none.
+/// The entries of a published key set that may verify tokens of this issuer, by `kid`. A `kid` with two different keys is
+/// left out.
 pub fn usable_keys(entries: Vec<Value>, issuer: &str, tenant_id: &str) -> HashMap<String, Arc<SigningKey>> {
     let mut usable: HashMap<String, PublishedKey> = HashMap::new();
-    let mut contradicted = Vec::new();
+    let mut ambiguous = Vec::new();
     for entry in entries {
         let Ok(key) = serde_json::from_value::<PublishedKey>(entry) else { continue };
         if !key.is_usable(issuer, tenant_id) {
             continue;
         }
         match usable.get(&key.kid) {
-            Some(other) if other.n != key.n => contradicted.push(key.kid),
+            Some(other) if other.n != key.n => ambiguous.push(key.kid),
             _ => drop(usable.insert(key.kid.clone(), key)),
         }
     }
-    for kid in contradicted {
+    for kid in ambiguous {
         usable.remove(&kid);
     }
     usable
@@ -51,7 +54,7 @@ pub fn usable_keys(entries: Vec<Value>, issuer: &str, tenant_id: &str) -> HashMa
         .collect()
 }
 
-/// A JSON Web Key as Entra publishes it, with the member `issuer` that others do not have.
+/// A JSON Web Key as Entra publishes it. The member `issuer` is Entra's own.
 #[derive(Deserialize)]
 struct PublishedKey {
     kty: String,
@@ -116,12 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn entras_documented_key_is_usable() {
+    fn a_key_as_entra_documents_it_is_usable() {
         assert_eq!(kids(vec![key("a", 2048), key("b", 4096)]), ["a", "b"]);
     }
 
     #[test]
-    fn a_bad_entry_costs_only_itself() {
+    fn an_unusable_entry_does_not_affect_the_others() {
         let bad = vec![
             json!("text"),
             json!({}),
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_with_two_keys_stands_for_none() {
+    fn a_kid_with_two_different_keys_is_left_out() {
         let other = with(key("a", 2048), "n", json!(URL_SAFE_NO_PAD.encode([0x81_u8; 256])));
         assert_eq!(kids(vec![key("a", 2048), other, key("b", 2048)]), ["b"]);
         assert_eq!(kids(vec![key("a", 2048), key("a", 2048)]), ["a"]);

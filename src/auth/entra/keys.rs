@@ -1,3 +1,5 @@
+//! Keeps Entra's keys current: one background task per token version reads them.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,47 +12,49 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::entra_claims::TokenVersion;
-use super::entra_key_set::SigningKey;
-use super::entra_key_source::KeySource;
+use super::claims::TokenVersion;
+use super::key_set::SigningKey;
+use super::key_source::KeySource;
 use crate::config::EntraConfig;
 use crate::tasks::{BackgroundTask, supervise};
 
-/// Microsoft publishes no interval for key rollover and refreshes its own caches hourly; ± 10 % keeps instances apart.
+/// Microsoft documents no interval of key rollover; its own libraries refresh hourly. Jitter of ± 10 % keeps the
+/// instances from reading at the same time.
 const SCHEDULED_REFRESH: Duration = Duration::from_secs(3600);
 
-/// Keys that could not be confirmed for this long are not believed any more.
+/// Keys that have not been read again for this long are not used.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+const MIN_BACK_OFF: Duration = Duration::from_secs(1);
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// Requests that wait for one refresh; without any usable key, the next ones wait for a place.
-const MOST_WAITING: usize = 64;
+/// Bound on the requests that wait for a refresh. Beyond it a request fails if there are usable keys, else it waits for
+/// the channel.
+const MAX_WAITING: usize = 64;
 
 /// Why there is no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
-    /// Keys are there, this one is not among them.
+    /// There are usable keys, but not with this `kid`.
     Unknown,
-    /// None could be read, or none recently enough, or too many wait to know already.
-    CannotTell,
+    /// There are no usable keys, or too many requests wait for a refresh.
+    Unavailable,
 }
 
-/// Entra's signing keys, per profile: read at start, hourly, and on a `kid` that is not known.
+/// Entra's signing keys by token version: read at start, hourly, and for an unknown `kid`.
 pub(super) struct EntraKeys {
-    v1: ProfileKeys,
-    v2: ProfileKeys,
-    /// Ends the refreshers with their owner.
+    v1: VersionKeys,
+    v2: VersionKeys,
+    /// Stops the refreshers when this is dropped.
     _stop: DropGuard,
 }
 
 impl EntraKeys {
     pub(super) fn start(config: &EntraConfig, http: &reqwest::Client, stop: &CancellationToken) -> Self {
         let stop = stop.child_token();
-        let start = |profile| {
-            let source = KeySource::new(profile, config, http.clone());
-            ProfileKeys::start(source, config.keys_min_refresh, stop.clone())
+        let start = |version| {
+            let source = KeySource::new(version, config, http.clone());
+            VersionKeys::start(source, config.keys_min_refresh, stop.clone())
         };
         Self { v1: start(TokenVersion::V1), v2: start(TokenVersion::V2), _stop: stop.drop_guard() }
     }
@@ -59,38 +63,38 @@ impl EntraKeys {
         self.v1.snapshot().is_usable() || self.v2.snapshot().is_usable()
     }
 
-    /// How long ago the keys of each profile were read, by its name; those that never were are left out.
+    /// Time since the last successful read, for each token version whose keys have been read.
     pub(super) fn ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        let age = |keys: &ProfileKeys| keys.snapshot().read_at.map(|at| at.elapsed());
-        [(TokenVersion::V1.name(), age(&self.v1)), (TokenVersion::V2.name(), age(&self.v2))]
+        let age = |keys: &VersionKeys| keys.snapshot().read_at.map(|at| at.elapsed());
+        [(TokenVersion::V1.as_str(), age(&self.v1)), (TokenVersion::V2.as_str(), age(&self.v2))]
             .into_iter()
-            .filter_map(|(name, age)| Some((name, age?)))
+            .filter_map(|(version, age)| Some((version, age?)))
     }
 
-    /// Whether a profile's keys could not be read at the last try.
+    /// Whether the last read of either version's keys failed.
     pub(super) fn any_failing(&self) -> bool {
         [&self.v1, &self.v2].into_iter().any(|keys| keys.failing.load(Ordering::Relaxed))
     }
 
-    pub(super) async fn key(&self, profile: TokenVersion, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
-        match profile {
+    pub(super) async fn key(&self, version: TokenVersion, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
+        match version {
             TokenVersion::V1 => self.v1.key(kid).await,
             TokenVersion::V2 => self.v2.key(kid).await,
         }
     }
 }
 
-/// The keys of one profile. Readers never wait for a refresh of keys they have.
-struct ProfileKeys {
+/// The keys of one token version. A request whose key is known never waits for a refresh.
+struct VersionKeys {
     current: watch::Receiver<Arc<Snapshot>>,
     unknown_kid: mpsc::Sender<UnknownKid>,
     failing: Arc<AtomicBool>,
 }
 
-/// A request that waits for a refresh which may bring its key.
+/// A request that waits for a refresh that may bring its key.
 struct UnknownKid {
     kid: String,
-    settled: oneshot::Sender<()>,
+    answered: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
@@ -109,10 +113,10 @@ impl Snapshot {
     }
 }
 
-impl ProfileKeys {
+impl VersionKeys {
     fn start(source: KeySource, min_refresh: Duration, stop: CancellationToken) -> Self {
         let (snapshots, current) = watch::channel(Arc::default());
-        let (unknown_kid, requests) = mpsc::channel(MOST_WAITING);
+        let (unknown_kid, requests) = mpsc::channel(MAX_WAITING);
         let failing = Arc::new(AtomicBool::new(false));
         let refresher = Refresher {
             failing: Arc::clone(&failing),
@@ -138,18 +142,18 @@ impl ProfileKeys {
         if let Some(key) = snapshot.key(kid) {
             return Ok(key);
         }
-        let (settled, waiting) = oneshot::channel();
-        let request = UnknownKid { kid: kid.to_owned(), settled };
+        let (answered, answer) = oneshot::channel();
+        let request = UnknownKid { kid: kid.to_owned(), answered };
         if !snapshot.is_usable() {
-            // The refresher is gone where the service stops; `waiting` then ends as well.
+            // Fails when the service stops and the refresher has ended; `answer` then fails too.
             let _ = self.unknown_kid.send(request).await;
         } else if let Err(TrySendError::Full(_)) = self.unknown_kid.try_send(request) {
-            // While Entra is slow, made-up kids must not hold the places of callers whose keys are known.
-            return Err(NoKey::CannotTell);
+            // Otherwise made-up kids could take all request slots while Entra is slow.
+            return Err(NoKey::Unavailable);
         }
-        let _ = waiting.await;
+        let _ = answer.await;
         let snapshot = self.snapshot();
-        snapshot.key(kid).ok_or(if snapshot.is_usable() { NoKey::Unknown } else { NoKey::CannotTell })
+        snapshot.key(kid).ok_or(if snapshot.is_usable() { NoKey::Unknown } else { NoKey::Unavailable })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -157,26 +161,26 @@ impl ProfileKeys {
     }
 }
 
-/// The one task that fetches a profile's keys, so that a fetch is on its way at most once and nobody holds a lock
-/// while it is.
+/// The task that reads the keys of one token version. Because there is only one, reads do not overlap and need no lock.
 struct Refresher {
     requests: mpsc::Receiver<UnknownKid>,
     source: KeySource,
     snapshots: watch::Sender<Arc<Snapshot>>,
     min_refresh: Duration,
-    /// When the next scheduled refresh is due; after a failure, when the next try is.
+    /// Time of the next scheduled refresh or, after a failure, of the next attempt.
     scheduled: Instant,
-    /// From when on an unknown `kid` may cause a refresh.
+    /// An unknown `kid` causes no refresh before this time.
     on_demand_from: Instant,
+    /// Consecutive failures.
     failures: u32,
-    /// Whether there are any failures, for who looks on.
+    /// Whether the last read failed; shared with [`VersionKeys`].
     failing: Arc<AtomicBool>,
 }
 
 impl Refresher {
     async fn run(&mut self, stop: CancellationToken) {
         loop {
-            // In this order: the fetch at start goes before the requests that wait for it.
+            // Biased, so that the read at start comes before the requests that wait for it.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -186,7 +190,7 @@ impl Refresher {
         }
     }
 
-    /// At most one fetch per gate, whatever `kid`s are made up.
+    /// Reads the keys for an unknown `kid`, at most once per `min_refresh`, however many made-up `kid`s are sent.
     async fn answer(&mut self, request: UnknownKid) {
         let known = self.snapshots.borrow().key(&request.kid).is_some();
         if !known && Instant::now() >= self.on_demand_from {
@@ -195,30 +199,30 @@ impl Refresher {
                 self.on_demand_from = Instant::now() + self.min_refresh;
             }
         }
-        let _ = request.settled.send(());
+        let _ = request.answered.send(());
     }
 
     async fn refresh(&mut self) {
         let fetched = self.source.fetch().await;
-        let profile = self.source.profile.name();
+        let token_version = self.source.version.as_str();
         self.failing.store(fetched.is_err(), Ordering::Relaxed);
         match fetched {
             Ok(keys) => {
-                info!(profile, keys = keys.len(), "Entra keys read");
-                // The set is replaced, so a key that Entra has withdrawn is gone at once.
+                info!(token_version, keys = keys.len(), "Entra keys read");
+                // Replaces the whole set, so that a withdrawn key is not accepted any more.
                 self.snapshots.send_replace(Arc::new(Snapshot { keys, read_at: Some(Instant::now()) }));
                 self.failures = 0;
                 self.scheduled = Instant::now() + SCHEDULED_REFRESH.mul_f64(rand::rng().random_range(0.9..1.1));
             }
             Err(error) => {
-                let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(6)).min(LONGEST_BACK_OFF);
+                let back_off = MIN_BACK_OFF.saturating_mul(1 << self.failures.min(6)).min(MAX_BACK_OFF);
                 let back_off = back_off.mul_f64(rand::rng().random_range(0.8..1.2));
-                // A number of 128 bits would be a text in JSON.
+                // 64 bits, because the JSON log writes a 128-bit number as a string.
                 let retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX);
-                warn!(profile, %error, retry_in_ms, "Entra keys could not be read; the known ones stay");
+                warn!(token_version, %error, retry_in_ms, "Entra keys could not be read, keeping the known ones");
                 self.failures = self.failures.saturating_add(1);
                 self.scheduled = Instant::now() + back_off;
-                // Without a gate of its own, a failing endpoint would be asked for every made-up kid.
+                // Otherwise every made-up kid would call a failing endpoint.
                 self.on_demand_from = self.on_demand_from.max(self.scheduled);
             }
         }

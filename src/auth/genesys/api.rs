@@ -1,3 +1,5 @@
+//! The two calls to Genesys Cloud's platform API.
+
 use std::time::Duration;
 
 use reqwest::Response;
@@ -11,18 +13,18 @@ use crate::outbound::calls::{Outcome, System, upstream};
 use crate::outbound::{CallFailure, json, retry_after};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-const LARGEST_ANSWER: usize = 256 * 1024;
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
-/// Leaves the token's idle timer alone, or every look at a room would keep an inactive desktop session alive.
+/// Preserves the token's idle timer. Otherwise our calls would keep an agent's inactive session alive.
 const TOKEN_INFO: &str = "api/v2/tokens/me?preserveIdleTTL=true";
 
-/// How long callers are asked to wait where Genesys gives no time of its own; and the bounds of one that it gives.
-const USUAL_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Pause that callers are asked for if Genesys names none, and the maximum if it names one.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The two calls to Genesys Cloud's platform API that say whose token it is.
+/// The client for the two calls that identify a token's user.
 ///
 /// Source: Genesys Cloud platform API, `tokens/me` and `users/me`.
 pub(super) struct GenesysApi {
@@ -30,55 +32,58 @@ pub(super) struct GenesysApi {
     base: Url,
 }
 
-/// What Genesys says where it does not say who.
+/// Why a call identifies no user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesysFailure {
-    /// 401: the token is none, or no longer.
+    /// 401: the token is unknown or has expired.
     #[error("Genesys does not know the token (401)")]
     Unauthorized,
-    /// 403: the token may not ask.
-    #[error("Genesys forbids the token to ask (403)")]
+    /// 403: the token does not permit the call.
+    #[error("Genesys forbids the call with this token (403)")]
     Forbidden,
-    /// 429: it wants to be left alone this long.
+    /// 429: Genesys limits our rate and asks for this pause.
     #[error("Genesys is unavailable (429)")]
     Busy(Duration),
-    /// 5xx, no answer: nothing is known about the token.
+    /// 5xx or no answer, with the pause to keep.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
-    /// Anything else: an answer that nobody agreed on.
-    #[error("Genesys answered something else ({0})")]
+    /// An answer outside the contract.
+    #[error("unexpected answer from Genesys ({0})")]
     Invalid(String),
 }
 
 impl GenesysFailure {
-    /// What an operator can do about it.
+    /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Busy(_) | Self::Unavailable(..) => "look at the state of Genesys Cloud, and try again",
+            Self::Busy(_) | Self::Unavailable(..) => "check the status of Genesys Cloud, and try again",
             Self::Unauthorized | Self::Forbidden | Self::Invalid(_) => {
-                "check GENESYS_API_URL: its region's api address"
+                "check GENESYS_API_URL: the API address of the region"
             }
         }
     }
 }
 
-/// Whether it is Genesys Cloud's platform API that answers at `base`: asked without a token, it refuses in its own form.
+/// Checks that Genesys Cloud's platform API answers at `base`: it refuses a call without a token with an `ErrorBody`.
 pub async fn find_genesys(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
+    upstream(System::Genesys, "probe", probe(base, http)).await
+}
+
+async fn probe(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
     let url = base.join(TOKEN_INFO).map_err(|_| GenesysFailure::from(CallFailure::Unreachable))?;
-    let asked = http.get(url).timeout(CALL_TIMEOUT).send().await;
-    let response = asked.map_err(CallFailure::from)?;
+    let response = http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
     match response.status().as_u16() {
         401 => {
-            let refusal: Refusal = json(response, LARGEST_ANSWER).await?;
+            let refusal: Refusal = json(response, MAX_ANSWER_BYTES).await?;
             if refusal.status == 401 { Ok(()) } else { Err(CallFailure::Unreadable.into()) }
         }
-        429 => Err(GenesysFailure::Busy(USUAL_WAIT)),
-        500..=599 => Err(GenesysFailure::Unavailable(described(&response), USUAL_WAIT)),
+        429 => Err(GenesysFailure::Busy(DEFAULT_WAIT)),
+        500..=599 => Err(GenesysFailure::Unavailable(described(&response), DEFAULT_WAIT)),
         _ => Err(GenesysFailure::Invalid(described(&response))),
     }
 }
 
-/// `ErrorBody`, as far as it tells who has written it.
+/// `ErrorBody`: the members that identify the API.
 #[derive(Deserialize)]
 struct Refusal {
     #[serde(rename = "code")]
@@ -86,7 +91,7 @@ struct Refusal {
     status: u16,
 }
 
-/// `TokenInfo`. Every member may be missing; what is checked must be there.
+/// `TokenInfo`. Every member is optional here; a check fails if its member is missing.
 #[derive(Deserialize)]
 pub(super) struct TokenInfo {
     pub(super) organization: Option<Reference>,
@@ -100,13 +105,13 @@ pub(super) struct TokenInfo {
     pub(super) date_token_idles: Option<String>,
 }
 
-/// Another object, by its id.
+/// A reference to another object.
 #[derive(Deserialize)]
 pub(super) struct Reference {
     pub(super) id: Option<String>,
 }
 
-/// `UserMe`, as far as it decides.
+/// `UserMe`: the members that are checked.
 #[derive(Deserialize)]
 pub(super) struct UserMe {
     pub(super) id: Option<String>,
@@ -118,12 +123,12 @@ impl GenesysApi {
         Self { http, base }
     }
 
-    /// Organisation and OAuth client of the token.
+    /// The token's organisation and OAuth client.
     pub(super) async fn token_info(&self, token: &SecretString) -> Result<TokenInfo, GenesysFailure> {
         self.get("token", TOKEN_INFO, token).await
     }
 
-    /// The user behind the token.
+    /// The token's user.
     pub(super) async fn user(&self, token: &SecretString) -> Result<UserMe, GenesysFailure> {
         self.get("user", "api/v2/users/me?expand=authorization", token).await
     }
@@ -139,14 +144,14 @@ impl GenesysApi {
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, token: &SecretString) -> Result<T, GenesysFailure> {
         let response = match self.call(path, token).await {
-            // Nothing was sent, so asking again is no second call.
+            // Nothing was sent, so Genesys does not see a second call.
             Err(CallFailure::Unreachable) => self.call(path, token).await,
-            called => called,
+            result => result,
         };
         let response = response.map_err(GenesysFailure::from)?;
-        let wait = retry_after(&response).unwrap_or(USUAL_WAIT).clamp(Duration::from_secs(1), LONGEST_WAIT);
+        let wait = retry_after(&response).unwrap_or(DEFAULT_WAIT).clamp(Duration::from_secs(1), MAX_WAIT);
         match response.status().as_u16() {
-            200 => json(response, LARGEST_ANSWER).await.map_err(GenesysFailure::from),
+            200 => json(response, MAX_ANSWER_BYTES).await.map_err(GenesysFailure::from),
             401 => Err(GenesysFailure::Unauthorized),
             403 => Err(GenesysFailure::Forbidden),
             429 => Err(GenesysFailure::Busy(wait)),
@@ -164,7 +169,7 @@ impl GenesysApi {
     }
 }
 
-/// Status and, where there is one, the id by which Genesys's support finds the call.
+/// The status and, if there is one, the id that Genesys's support finds the call by.
 fn described(response: &Response) -> String {
     let id = response.headers().get(CORRELATION_ID).and_then(|value| value.to_str().ok());
     let is_guid = |id: &&str| id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -189,7 +194,7 @@ impl From<CallFailure> for GenesysFailure {
     fn from(failure: CallFailure) -> Self {
         match failure {
             CallFailure::Unreachable | CallFailure::Timeout | CallFailure::ConnectionLost => {
-                Self::Unavailable(failure.to_string(), USUAL_WAIT)
+                Self::Unavailable(failure.to_string(), DEFAULT_WAIT)
             }
             CallFailure::Unreadable => Self::Invalid(failure.to_string()),
         }

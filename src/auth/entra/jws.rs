@@ -1,52 +1,54 @@
+//! Signed tokens (RFC 7515) and their signatures.
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
-use super::entra_key_set::SigningKey;
+use super::key_set::SigningKey;
+use super::refusal::TokenFault;
 
-/// A signed token (RFC 7515, compact form) whose header keeps to what Entra's have in it. Nothing in it is proven yet.
+/// A signed token (RFC 7515, compact form) with a header like those of Entra. Its signature has not been verified.
 pub struct UnverifiedJws<'a> {
     kid: String,
     payload: Vec<u8>,
-    /// Header and payload as they were signed.
+    /// Header and payload, encoded: what the signature is over.
     message: &'a str,
     signature: &'a str,
 }
 
 impl<'a> UnverifiedJws<'a> {
-    /// Reads a token; the error says for the log why it is none of Entra's.
-    pub fn read(token: &'a str) -> Result<Self, &'static str> {
-        let not_three = "not three segments";
-        let (message, signature) = token.rsplit_once('.').ok_or(not_three)?;
-        let (header, payload) = message.split_once('.').ok_or(not_three)?;
+    /// Decodes a token and checks its header.
+    pub fn read(token: &'a str) -> Result<Self, TokenFault> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Segments)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenFault::Segments)?;
         if payload.contains('.') {
-            return Err(not_three);
+            return Err(TokenFault::Segments);
         }
         let header = URL_SAFE_NO_PAD.decode(header).ok();
-        let header: Header = header.and_then(|json| json_object(&json)).ok_or("header unreadable")?;
+        let header: Header = header.and_then(|json| json_object(&json)).ok_or(TokenFault::Header)?;
         header.check()?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| "payload unreadable")?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenFault::Payload)?;
         Ok(Self { kid: header.kid, payload, message, signature })
     }
 
-    /// The key that the token says it is signed by.
+    /// Id of the key that the token claims to be signed with.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Anybody's words: good for choosing a key, and for no more.
+    /// The payload before verification. It may only be used to choose a key.
     pub fn unverified_payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// The payload, if this key has signed it.
-    pub fn verified_payload(self, key: &SigningKey) -> Result<Vec<u8>, &'static str> {
+    pub fn verified_payload(self, key: &SigningKey) -> Result<Vec<u8>, TokenFault> {
         let verified =
             jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key.decoding(), Algorithm::RS256);
-        // An error is a signature that is not base64url, or a key of another kind; none of them proves anything.
-        if verified.unwrap_or(false) { Ok(self.payload) } else { Err("signature") }
+        // An error means a signature that is not base64url, or a key of another type.
+        if verified.unwrap_or(false) { Ok(self.payload) } else { Err(TokenFault::Signature) }
     }
 }
 
@@ -56,28 +58,28 @@ impl std::fmt::Debug for UnverifiedJws<'_> {
     }
 }
 
-/// The value of a JSON object. Anything else is refused: serde reads an array into a struct by position.
+/// The value of a JSON object. Other JSON is refused, because serde reads an array into a struct by position.
 pub(super) fn json_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     if json.first() != Some(&b'{') {
         return None;
     }
-    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
+    // From text, because the parser does not check that skipped members are UTF-8.
     serde_json::from_str(std::str::from_utf8(json).ok()?).ok()
 }
 
-/// True if the member is there, whatever its value, `null` included.
+/// True if the member exists, with any value including `null`.
 pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each member that must not be there")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each member that must be absent")]
 struct Header {
     alg: String,
     kid: String,
     #[serde(default)]
     typ: Option<String>,
-    // RFC 7515 §4.1: each of these would change what is verified, or by which key. None is Entra's.
+    // RFC 7515 §4.1: each of these changes what is verified or with which key. Tokens of Entra have none of them.
     #[serde(default, deserialize_with = "present")]
     crit: bool,
     #[serde(default, deserialize_with = "present")]
@@ -97,18 +99,18 @@ struct Header {
 }
 
 impl Header {
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), TokenFault> {
         if self.alg != "RS256" {
-            return Err("alg is not RS256");
+            return Err(TokenFault::Algorithm);
         }
         if self.typ.as_deref().is_some_and(|typ| typ != "JWT") {
-            return Err("typ is not JWT");
+            return Err(TokenFault::TokenType);
         }
         if !(1..=128).contains(&self.kid.len()) {
-            return Err("kid is empty or too long");
+            return Err(TokenFault::KeyId);
         }
         if self.crit || self.jwk || self.jku || self.x5u || self.x5c || self.zip || self.enc || self.b64 {
-            return Err("a header member that is not accepted");
+            return Err(TokenFault::HeaderMember);
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Reads the published keys of one token version: the discovery document, then the key set that it names.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +9,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::entra_claims::TokenVersion;
-use super::entra_key_set::{SigningKey, usable_keys};
+use super::claims::TokenVersion;
+use super::key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
 use crate::outbound::calls::{Outcome, System, upstream};
 use crate::outbound::{CallFailure, json};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-const LARGEST_DOCUMENT: usize = 256 * 1024;
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Where the keys of one profile are published.
+/// The address of the published keys of one token version.
 pub(super) struct KeySource {
-    pub(super) profile: TokenVersion,
+    pub(super) version: TokenVersion,
     metadata: Url,
     tenant_id: String,
     http: reqwest::Client,
@@ -31,19 +33,19 @@ pub enum EntraKeysError {
     Call(#[from] CallFailure),
     #[error("Entra answered {0}")]
     Status(u16),
-    #[error("the discovery document names another issuer than our tenant's")]
+    #[error("the discovery document names another tenant's issuer")]
     Issuer,
     #[error("the discovery document names a key address that is not https")]
     KeyAddress,
-    #[error("no usable key was published")]
+    #[error("Entra publishes no usable key")]
     NoKey,
 }
 
 impl EntraKeysError {
-    /// What an operator can do about it.
+    /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network on the way",
+            Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network path to it",
             Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
             Self::KeyAddress | Self::NoKey => "check that ENTRA_AUTHORITY_URL is Entra's own",
         }
@@ -61,14 +63,13 @@ impl Outcome for EntraKeysError {
     }
 }
 
-/// How many keys can verify tokens of one form, read now and for nobody's use: for an operator. Two calls; `http` follows
-/// no redirects.
+/// The number of usable keys for one token version, read now, for `doctor`. Two calls; `http` follows no redirects.
 pub async fn published_keys(
-    profile: TokenVersion,
+    version: TokenVersion,
     config: &EntraConfig,
     http: &reqwest::Client,
 ) -> Result<usize, EntraKeysError> {
-    Ok(KeySource::new(profile, config, http.clone()).fetch().await?.len())
+    Ok(KeySource::new(version, config, http.clone()).fetch().await?.len())
 }
 
 #[derive(Deserialize)]
@@ -79,29 +80,29 @@ struct Metadata {
 
 #[derive(Deserialize)]
 struct KeySet {
-    /// Read one by one: a single malformed entry must not cost the others.
+    /// Parsed one by one, so that a malformed entry does not affect the others.
     keys: Vec<Value>,
 }
 
 impl KeySource {
     /// `http` follows no redirects.
-    pub(super) fn new(profile: TokenVersion, config: &EntraConfig, http: reqwest::Client) -> Self {
-        let version = match profile {
+    pub(super) fn new(version: TokenVersion, config: &EntraConfig, http: reqwest::Client) -> Self {
+        let folder = match version {
             TokenVersion::V1 => "",
             TokenVersion::V2 => "v2.0/",
         };
-        let path = format!("{}/{version}.well-known/openid-configuration", config.tenant_id);
-        let metadata = config.authority_url.join(&path).expect("a tenant GUID and fixed words make a path");
-        Self { profile, metadata, tenant_id: config.tenant_id.clone(), http }
+        let path = format!("{}/{folder}.well-known/openid-configuration", config.tenant_id);
+        let metadata = config.authority_url.join(&path).expect("a tenant GUID and constants form a path");
+        Self { version, metadata, tenant_id: config.tenant_id.clone(), http }
     }
 
-    /// The usable keys, at least one; two calls.
+    /// The usable keys, at least one. Two calls.
     pub(super) async fn fetch(&self) -> Result<HashMap<String, Arc<SigningKey>>, EntraKeysError> {
         let metadata: Metadata = self.get("discovery", self.metadata.clone()).await?;
         if !self.is_our_tenants(&metadata.issuer) {
             return Err(EntraKeysError::Issuer);
         }
-        // Keys that come in the clear could be anybody's; the authority itself may be a simulator on loopback.
+        // Keys sent without TLS could be forged. Plain HTTP is allowed if the authority itself, a simulator, uses it.
         if metadata.jwks_uri.scheme() != "https" && self.metadata.scheme() == "https" {
             return Err(EntraKeysError::KeyAddress);
         }
@@ -114,19 +115,19 @@ impl KeySource {
         let work = async {
             let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
             match response.status().as_u16() {
-                200 => Ok(json(response, LARGEST_DOCUMENT).await?),
+                200 => Ok(json(response, MAX_DOCUMENT_BYTES).await?),
                 status => Err(EntraKeysError::Status(status)),
             }
         };
         upstream(System::Entra, call, work).await
     }
 
-    /// The first segment of an issuer's path is the tenant; `{tenantid}`, as `common` has it, is none. Tokens of v1.0
-    /// are issued under a host of their own, those of v2.0 under the one that is asked.
+    /// Whether the first segment of the issuer's path is our tenant. `{tenantid}`, from the document of `common`, is not.
+    /// The issuer of v1.0 tokens has another host than the authority; the issuer of v2.0 tokens has the same.
     fn is_our_tenants(&self, issuer: &str) -> bool {
         let Ok(url) = Url::parse(issuer) else { return false };
         let tenant = url.path_segments().and_then(|mut segments| segments.next());
         tenant.is_some_and(|tenant| tenant.eq_ignore_ascii_case(&self.tenant_id))
-            && (self.profile == TokenVersion::V1 || url.origin() == self.metadata.origin())
+            && (self.version == TokenVersion::V1 || url.origin() == self.metadata.origin())
     }
 }

@@ -1,39 +1,29 @@
-use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, HeaderName};
+//! The tokens in a request's headers, before they are verified.
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::SecretString;
 
-use super::Reason;
+use super::reason::reasons;
 
-/// The longest Entra token, in bytes. Checked before anything is decoded: a signature check of megabytes costs
+/// Bound on an Entra token, in bytes. Checked before decoding, because verifying a signature over megabytes takes
 /// milliseconds.
-const LONGEST_ENTRA_TOKEN: usize = 8 * 1024;
+const MAX_ENTRA_TOKEN: usize = 8 * 1024;
 
-/// Where the widget puts its user's Genesys token.
+/// The header with the Genesys token of the widget's user.
 pub const GENESYS_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
-/// Why the credentials of a request cannot even be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidCredentials {
-    #[error("no token was sent")]
-    Missing,
-    #[error("more than one token was sent")]
-    Repeated,
-    #[error("the token has a form that no valid one has")]
-    Malformed,
-}
-
-impl Reason for InvalidCredentials {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Repeated => "repeated",
-            Self::Malformed => "malformed",
-        }
+reasons! {
+    /// Why a request has no token that could be verified.
+    InvalidCredentials {
+        Missing = "missing", "no token was sent";
+        Repeated = "repeated", "more than one token was sent";
+        /// For a Basic account: wrong as well.
+        Malformed = "malformed", "the credentials do not have the form of valid ones";
     }
 }
 
-/// The token in the `Authorization` header, by RFC 6750 §2.1. `query` is the request's, for a token in there as well
-/// is refused (§2).
+/// The token in the `Authorization` header (RFC 6750 §2.1). `query` is the request's query: a token in both places is
+/// refused (§2).
 pub fn entra_bearer(headers: &HeaderMap, query: Option<&str>) -> Result<SecretString, InvalidCredentials> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let header = values.next();
@@ -43,25 +33,25 @@ pub fn entra_bearer(headers: &HeaderMap, query: Option<&str>) -> Result<SecretSt
         return Err(InvalidCredentials::Repeated);
     }
     let header = header.ok_or(InvalidCredentials::Missing)?.as_bytes();
-    // Another scheme is no token at all; `Bearer` alone is an empty one.
+    // Another scheme counts as no token, `Bearer` alone as an empty one.
     let (scheme, rest) = header.split_at(header.iter().position(|&byte| byte == b' ').unwrap_or(header.len()));
-    // Blanks only: a tab in between is no separator.
+    // RFC 6750 separates with blanks only, not with a tab.
     let token = &rest[rest.iter().take_while(|&&byte| byte == b' ').count()..];
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
         return Err(InvalidCredentials::Missing);
     }
-    b64token(token, 1, LONGEST_ENTRA_TOKEN)
+    b64token(token, 1, MAX_ENTRA_TOKEN)
 }
 
-/// The token in the `x-auth-token` header. Refused where it looks like a JWS: a misplaced Entra token must not be
-/// disclosed to Genesys.
+/// The token in the `x-auth-token` header. A value that looks like a JWS is refused: an Entra token in the wrong header
+/// must not be disclosed to Genesys.
 pub fn genesys_token(headers: &HeaderMap) -> Result<SecretString, InvalidCredentials> {
     let mut values = headers.get_all(GENESYS_TOKEN).iter();
     let value = values.next().ok_or(InvalidCredentials::Missing)?.as_bytes();
     if values.next().is_some() {
         return Err(InvalidCredentials::Repeated);
     }
-    // One dot is enough: a token that was cut off still tells what it claims.
+    // One dot suffices: a truncated JWS still discloses its claims.
     if value.starts_with(b"eyJ") && value.contains(&b'.') {
         return Err(InvalidCredentials::Malformed);
     }
@@ -69,11 +59,11 @@ pub fn genesys_token(headers: &HeaderMap) -> Result<SecretString, InvalidCredent
 }
 
 /// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
-fn b64token(token: &[u8], shortest: usize, longest: usize) -> Result<SecretString, InvalidCredentials> {
+fn b64token(token: &[u8], min: usize, max: usize) -> Result<SecretString, InvalidCredentials> {
     let body = token.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
     let text = std::str::from_utf8(token).map_err(|_| InvalidCredentials::Malformed)?;
-    if body > 0 && (shortest..=longest).contains(&token.len()) && token[..body].iter().all(allowed) {
+    if body > 0 && (min..=max).contains(&token.len()) && token[..body].iter().all(allowed) {
         Ok(text.into())
     } else {
         Err(InvalidCredentials::Malformed)
@@ -82,7 +72,7 @@ fn b64token(token: &[u8], shortest: usize, longest: usize) -> Result<SecretStrin
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use reqwest::header::HeaderValue;
     use secrecy::ExposeSecret;
 
     use super::*;
@@ -96,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn scheme_is_read_without_regard_to_case() {
+    fn the_scheme_is_case_insensitive() {
         for header in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
             assert_eq!(read(&[header], None).as_deref(), Ok("a.b.c"), "{header}");
         }
     }
 
     #[test]
-    fn other_schemes_are_no_token() {
+    fn other_schemes_count_as_no_token() {
         for header in ["Basic dXNlcjpwYXNz", "Bearertoken", "", "Token a.b.c"] {
             assert_eq!(read(&[header], None), Err(InvalidCredentials::Missing), "{header}");
         }
@@ -111,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_are_refused_wherever_they_stand() {
+    fn two_tokens_are_refused_in_headers_and_query() {
         assert_eq!(read(&["Bearer a.b.c", "Bearer a.b.c"], None), Err(InvalidCredentials::Repeated));
         assert_eq!(read(&["Bearer a.b.c"], Some("x=1&access_token=a")), Err(InvalidCredentials::Repeated));
     }
@@ -126,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jws_is_never_taken_for_a_genesys_token() {
+    fn a_jws_is_never_accepted_as_a_genesys_token() {
         let read = |value: &str| {
             let headers = HeaderMap::from_iter([(GENESYS_TOKEN, HeaderValue::from_str(value).unwrap())]);
             genesys_token(&headers).map(|token| token.expose_secret().to_owned())
