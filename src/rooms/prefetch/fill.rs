@@ -180,8 +180,8 @@ impl Fill {
     }
 }
 
-/// Marks the prefetch as being filled while a run lasts. However the run ends, by panic too, waiting requests are answered
-/// and new ones do not wait, so that creates continue without the pool.
+/// Marks the prefetch as being filled while a run lasts. When the run ends, even by a panic, waiting requests are
+/// answered and new ones do not wait, so that creates continue without the pool.
 struct Running<'a>(&'a Prefetch);
 
 impl<'a> Running<'a> {
