@@ -2,10 +2,12 @@
 
 pub(crate) mod context;
 pub(crate) mod middleware;
+pub mod openapi;
 pub mod permit;
 pub(crate) mod problem;
 pub(crate) mod readiness;
 pub mod room_actions;
+mod route;
 pub mod routes;
 pub mod server;
 pub(crate) mod state;

@@ -13,7 +13,7 @@ use maxconf::cli::reference::{self, ReferenceCommand};
 use maxconf::cli::smoke::{self, Credentials, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::domain::Clock;
-use maxconf::http::routes::openapi;
+use maxconf::http::openapi;
 use maxconf::http::server;
 use maxconf::telemetry;
 use tokio::runtime::Runtime;
@@ -38,7 +38,11 @@ enum Command {
     /// Check the settings and report every fault.
     CheckConfig,
     /// Write the OpenAPI document of the HTTP API. Needs no settings.
-    Openapi,
+    Openapi {
+        /// Write the gateway's list of operations instead (`infra/gateway/operations.json`).
+        #[arg(long)]
+        operations: bool,
+    },
     /// Write the tables of settings, audit events and metrics, as the documents have them. Needs no settings.
     Reference(ReferenceCommand),
     /// Report on the pool, fill it or empty it.
@@ -64,7 +68,10 @@ fn main() -> ExitCode {
             config::unknown_variables().iter().for_each(print_message);
             with_config(|_| exit_code(write("The settings are complete and valid.\n").map(|()| 0)))
         }
-        Command::Openapi => exit_code(write(&format!("{:#}\n", openapi::document())).map(|()| 0)),
+        Command::Openapi { operations } => {
+            let text = if operations { openapi::gateway_operations() } else { format!("{:#}\n", openapi::document()) };
+            exit_code(write(&text).map(|()| 0))
+        }
         Command::Reference(command) => exit_code(reference::run(&command)),
         Command::Pool(command) => with_config(|config| exit_code(run(operate_pool(command, config)))),
         Command::Doctor(output) => {

@@ -17,20 +17,34 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use crate::http::context::RequestContext;
+use crate::http::openapi::Audience;
 use crate::http::state::AppState;
 use access_log::AccessLog;
 
-/// Who calls a route. Decides which middleware is around it.
+/// The routes of each audience, which decides the middleware around them.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    /// IDIM's server, and every unknown path.
-    pub idim: Router<AppState>,
-    /// The agents' widget in a browser.
-    pub widget: Router<AppState>,
-    /// The Conferencing Nodes.
-    pub nodes: Router<AppState>,
-    /// The Functions host, load balancer and gateway.
-    pub operations: Router<AppState>,
+    /// Also every unknown path.
+    pub(crate) idim: Router<AppState>,
+    pub(crate) widget: Router<AppState>,
+    pub(crate) nodes: Router<AppState>,
+    pub(crate) operation: Router<AppState>,
+}
+
+impl Routes {
+    pub(crate) fn of(&mut self, audience: Audience) -> &mut Router<AppState> {
+        match audience {
+            Audience::Idim => &mut self.idim,
+            Audience::Widget => &mut self.widget,
+            Audience::ConferencingNodes => &mut self.nodes,
+            Audience::Operation => &mut self.operation,
+        }
+    }
+
+    pub(crate) fn map(self, change: impl Fn(Router<AppState>) -> Router<AppState>) -> Self {
+        let Self { idim, widget, nodes, operation } = self;
+        Self { idim: change(idim), widget: change(widget), nodes: change(nodes), operation: change(operation) }
+    }
 }
 
 /// Puts the middleware around the routes. The list is in order, outermost first; the guard of a route is not in it, for
@@ -55,7 +69,7 @@ pub(crate) fn around(routes: Routes, state: &AppState, cors_allowed_origins: &[S
         .merge(routes.idim.layer((audit.clone(), panics, limits.clone())))
         .merge(routes.widget.layer((audit, cors, panics, limits)))
         .merge(routes.nodes.layer((panics, limits_but_body)))
-        .merge(routes.operations.layer((panics, body_limit)))
+        .merge(routes.operation.layer((panics, body_limit)))
         .layer(every_request)
 }
 

@@ -78,6 +78,30 @@ impl Guard {
             Self::EventSink => "event_sink",
         }
     }
+
+    /// The problems that it answers with.
+    pub(crate) fn problems(self) -> &'static [Code] {
+        match self {
+            Self::Entra(_) => &[
+                Code::RequestInvalid,
+                Code::TokenMissing,
+                Code::TokenInvalid,
+                Code::NotPermitted,
+                Code::RateLimited,
+                Code::EntraUnavailable,
+            ],
+            Self::Genesys => &[
+                Code::RequestInvalid,
+                Code::TokenMissing,
+                Code::TokenInvalid,
+                Code::NotPermitted,
+                Code::RateLimited,
+                Code::GenesysUnavailable,
+                Code::GenesysInvalid,
+            ],
+            Self::EventSink => &[Code::RequestInvalid, Code::TokenMissing, Code::TokenInvalid],
+        }
+    }
 }
 
 /// Proof that the caller of this request may do `A`, which only extraction creates. What acts on rooms takes it by value

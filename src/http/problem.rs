@@ -11,12 +11,36 @@ use serde::Serialize;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
 use crate::domain::InvalidUuiData;
+use crate::http::openapi::{Header, Schema};
 use crate::outbound::CallFailure;
 use crate::pexip::PexipError;
 use crate::rooms::TakeRoomError;
 
-/// What callers are asked to wait where nothing better is known.
-const USUAL_WAIT: Duration = Duration::from_secs(5);
+/// `Retry-After` if no better time is known.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+
+/// The bounds of `Retry-After`.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The problems of [`PexipError`].
+pub(crate) const PEXIP: [Code; 4] =
+    [Code::PexipRefused, Code::PexipInvalid, Code::PexipUnavailable, Code::PexipTimeout];
+
+/// `Retry-After` of a problem, as the document describes it.
+pub(crate) fn retry_after_header() -> Header {
+    let schema = Schema::integer(MIN_WAIT.as_secs(), Some(MAX_WAIT.as_secs()));
+    let header = Header::required("Retry-After", "Seconds to wait before the next try.", schema);
+    header.example_number(DEFAULT_WAIT.as_secs())
+}
+
+/// `WWW-Authenticate`, as the document describes it.
+pub(crate) fn challenge_header() -> Header {
+    let description = "The challenge (RFC 6750 §3, RFC 7617): `Bearer` with the realm `maxconf` or `genesys`, or \
+        `Basic`. With `error` only if a token was sent; `error_description` says no more than whether it has expired, \
+        `scope` names the app role that is needed.";
+    Header::required("WWW-Authenticate", description, Schema::text()).example(invalid_token("maxconf"))
+}
 
 /// A failure as callers see it: the fixed words of the API, plus what the log is told.
 #[derive(Clone, Debug)]
@@ -122,7 +146,7 @@ impl Code {
 impl ApiError {
     /// A failure with nothing more to say than its code. Every 503 says when to try again.
     pub fn new(code: Code) -> Self {
-        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(USUAL_WAIT);
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_WAIT);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
@@ -148,7 +172,7 @@ impl ApiError {
 
     fn retry_after(mut self, wait: Option<Duration>) -> Self {
         if let Some(wait) = wait {
-            self.retry_after = Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(60)));
+            self.retry_after = Some(wait.clamp(MIN_WAIT, MAX_WAIT));
         }
         self
     }

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::auth::EntraVerifier;
 use crate::config::TelemetryConfig;
+use crate::http::openapi;
 use crate::pexip::PexipClient;
 use crate::storage::queue::{QueueError, RoomQueue};
 use crate::tasks::run_to_completion;
@@ -73,6 +74,13 @@ pub struct Build {
     /// The deployment slot.
     #[schemars(example = &"production")]
     pub slot: String,
+}
+
+impl Build {
+    pub(super) fn example() -> Self {
+        let slot = "production".to_owned();
+        Self { version: openapi::VERSION, commit: "unknown", environment: "production", slot }
+    }
 }
 
 impl Health {

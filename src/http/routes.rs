@@ -1,8 +1,8 @@
-//! Every path, method and handler on one screen. A handler's [`Permit`](super::permit::Permit) is its guard.
+//! Every route on one screen. Each is declared in its own file, with its document.
 
+mod document;
 mod health;
 mod host;
-pub mod openapi;
 mod our_room;
 mod pexip_event;
 mod pool_maintenance;
@@ -12,36 +12,51 @@ mod room_create;
 mod room_delete;
 
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::http::Method;
+use axum::routing::any;
 
 use crate::http::middleware::{Routes, around};
+use crate::http::openapi::Audience;
 use crate::http::problem::{ApiError, Code};
+use crate::http::route::Route;
 use crate::http::state::AppState;
 
+pub(crate) use room_answer::EXAMPLE_NAME;
+
+pub(crate) fn table() -> Vec<Route> {
+    vec![
+        room_create::route(),
+        room_delete::route(),
+        room_delete::route_of_create(),
+        public_room::route(),
+        pexip_event::route(),
+        health::route(),
+        document::route(),
+        host::route(),
+        pool_maintenance::route(),
+    ]
+}
+
 /// The service's router.
-pub fn router(state: AppState, cors_allowed_origins: &[String]) -> Router {
-    let idim = Router::new()
-        // No room is named `create`; deleting it has the same guard and the same 404 as any other name.
-        .route("/room/create", post(room_create::handler).delete(room_delete::handler))
-        .route("/room/{name}", delete(room_delete::handler))
-        .fallback(not_found);
-    let widget = Router::new()
-        .route("/public/room/{name}", get(public_room::handler))
-        // Unknown paths here need CORS headers, or the widget could not read their 404.
-        .route("/public/", any(not_found))
-        .route("/public/{*unknown}", any(not_found));
-    let nodes = match &state.event_sink {
-        None => Router::new(),
-        Some(_) => Router::new().route("/pexip/events", post(pexip_event::handler)),
-    };
-    let operations = Router::new()
-        .route("/", get(host::probe))
-        .route("/health/{probe}", get(health::handler))
-        .route("/openapi.json", get(openapi::handler))
-        .route("/function_pool_maintenance", post(pool_maintenance::handler));
-    let [idim, widget, nodes, operations] =
-        [idim, widget, nodes, operations].map(|routes| routes.method_not_allowed_fallback(method_not_allowed));
-    around(Routes { idim, widget, nodes, operations }, &state, cors_allowed_origins).with_state(state)
+pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router {
+    let mut routes = Routes::default();
+    // Unknown paths here need CORS headers, or the widget could not read their 404.
+    routes.widget = routes.widget.route("/public/", any(not_found)).route("/public/{*unknown}", any(not_found));
+    for Route { audience, path, handler, .. } in table() {
+        // Without its account the event sink is off, and its path unknown.
+        if audience != Audience::ConferencingNodes || state.event_sink.is_some() {
+            let group = routes.of(audience);
+            *group = std::mem::take(group).route(path, handler);
+        }
+    }
+    routes.idim = routes.idim.fallback(not_found);
+    let routes = routes.map(|router| router.method_not_allowed_fallback(method_not_allowed));
+    around(routes, &state, cors_allowed_origins).with_state(state)
+}
+
+/// Method and path of each route, and the folder of its Azure function.
+pub fn functions() -> Vec<(Method, &'static str, Option<&'static str>)> {
+    table().into_iter().map(|route| (route.method, route.path, route.function)).collect()
 }
 
 async fn not_found() -> ApiError {

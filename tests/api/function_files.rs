@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use maxconf::config::Config;
+use maxconf::http::routes;
 use maxconf_simulators::pexip;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ async fn every_route_of_the_service_can_be_reached_through_a_function() {
         .collect();
     reachable.insert(("GET".to_owned(), "/".to_owned()));
 
-    for route in routes_in_source() {
+    for route in all_routes() {
         let mut served = Vec::new();
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
             if is_served(&app, &method, &route).await {
@@ -155,18 +156,46 @@ async fn every_route_of_the_service_can_be_reached_through_a_function() {
     }
 }
 
-/// Every path given to the router. From the source: a router does not say what it serves, and a list beside it would be
-/// one more thing to forget.
-fn routes_in_source() -> BTreeSet<String> {
-    let mut routes = BTreeSet::new();
+#[test]
+fn each_route_names_the_function_that_leads_to_it() {
+    let functions = functions();
+    let mut named = BTreeSet::new();
+    for (method, path, folder) in routes::functions() {
+        // The probe of the host itself needs no function.
+        let Some(folder) = folder else {
+            assert_eq!(path, "/");
+            continue;
+        };
+        let function = functions.iter().find(|function| function.name == folder);
+        let function = function.unwrap_or_else(|| panic!("{method} {path}: there is no {folder}"));
+        match function.http() {
+            Some((template, methods)) => {
+                assert!(methods.contains(&method), "{folder} does not pass on {method}");
+                assert!(template_matches(template, &example(path)), "{folder} does not lead to {path}");
+            }
+            None => assert!(function.is_timer() && path.trim_start_matches('/') == folder, "{folder}"),
+        }
+        named.insert(folder.to_owned());
+    }
+    assert_eq!(named, functions.into_iter().map(|function| function.name).collect());
+}
+
+/// Every path given to the router: those of the declared routes, and literals in the source.
+fn all_routes() -> BTreeSet<String> {
+    let mut routes: BTreeSet<_> = routes::functions().into_iter().map(|(_, path, _)| path.to_owned()).collect();
     for file in rust_files(&root().join("src")) {
         let source = fs::read_to_string(&file).expect("a source file");
         for unseen in [".nest(", ".nest_service(", ".route_service(", ".fallback_service("] {
             assert!(!source.contains(unseen), "{}: this test does not see the paths of {unseen}", file.display());
         }
         for call in source.split(".route(").skip(1) {
+            if call.starts_with("path, handler)") && file.ends_with("src/http/routes.rs") {
+                continue;
+            }
             let literal = call.trim_start().strip_prefix('"').and_then(|path| path.split('"').next());
-            routes.insert(literal.unwrap_or_else(|| panic!("{}: a path is not a literal", file.display())).to_owned());
+            let literal =
+                literal.unwrap_or_else(|| panic!("{}: a path is neither declared nor a literal", file.display()));
+            routes.insert(literal.to_owned());
         }
     }
     assert!(routes.contains("/room/create"), "the routes were found: {routes:?}");

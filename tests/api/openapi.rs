@@ -6,7 +6,7 @@ mod kept;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use maxconf::http::routes::openapi;
+use maxconf::http::openapi;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -32,6 +32,17 @@ async fn the_copy_for_api_management_is_the_documents() {
     let copy = std::fs::read_to_string(path).unwrap_or_default();
     let is_current = copy.lines().eq(ended.stdout.iter().map(String::as_str));
     assert!(is_current, "infra/openapi.json is stale; run: cargo run --locked -- openapi > infra/openapi.json");
+}
+
+#[tokio::test]
+async fn the_gateways_list_of_operations_is_the_documents() {
+    let ended = Program::run(&["openapi", "--operations"], []).await;
+    assert_eq!((ended.code, ended.stderr.len()), (Some(0), 0), "{ended:?}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/gateway/operations.json");
+    let copy = std::fs::read_to_string(path).unwrap_or_default();
+    let is_current = copy.lines().eq(ended.stdout.iter().map(String::as_str));
+    let command = "cargo run --locked -- openapi --operations > infra/gateway/operations.json";
+    assert!(is_current, "infra/gateway/operations.json is stale; run: {command}");
 }
 
 #[test]

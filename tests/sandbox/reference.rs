@@ -6,7 +6,7 @@ use std::fmt::Write;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
-use maxconf::http::routes::openapi;
+use maxconf::http::openapi;
 use pulldown_cmark::html::push_html;
 use pulldown_cmark::{Options, Parser};
 use serde_json::{Map, Value};

@@ -17,6 +17,13 @@ use crate::http::state::AppState;
 /// The largest body, in KiB. The routes read none; the timer's has some hundred bytes.
 pub(crate) const MAX_BODY_KIB: usize = 16;
 
+/// The problems of all limits, and of a panic.
+pub(crate) const PROBLEMS: [Code; 4] = [Code::BodyTooLarge, Code::Overloaded, Code::DeadlineExceeded, Code::Internal];
+
+/// The problems of [`bound_body`], and of a panic. The Functions host passes on the body of a GET as well.
+pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
+    [Code::RequestInvalid, Code::DeadlineExceeded, Code::BodyTooLarge, Code::Internal];
+
 /// The limits of this instance's requests.
 #[derive(Debug)]
 pub struct Limits {

@@ -7,12 +7,17 @@ use axum::http::{HeaderMap, HeaderValue};
 use ulid::Ulid;
 
 use crate::domain::Clock;
+use crate::http::openapi::{Header, Schema};
+use crate::http::routes::EXAMPLE_NAME;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 
 /// The longest id that is accepted from a client.
 const MAX_LENGTH: usize = 64;
+
+/// Which ids are accepted, as the document says it.
+pub(crate) const ACCEPTED: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// Makes ids of requests: ULIDs. The clock is read once, at the start; from then on their times are monotonic.
 #[derive(Debug)]
@@ -47,6 +52,12 @@ fn accepted(headers: &HeaderMap, name: &HeaderName, others: &[u8]) -> Option<Str
     let id = headers.get(name)?.to_str().ok()?;
     let is_accepted = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
     ((1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(is_accepted)).then(|| id.to_owned())
+}
+
+/// How the document describes it.
+pub(crate) fn documented() -> Header {
+    let description = "The caller's own, if it can stand in a log, else a new one.";
+    Header::required(REQUEST_ID.as_str().to_owned(), description, Schema::pattern(ACCEPTED)).example(EXAMPLE_NAME)
 }
 
 /// Sets the id on the answer.

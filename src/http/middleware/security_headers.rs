@@ -6,6 +6,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue};
 
+use crate::http::openapi::{self, Header, Schema};
 use crate::telemetry::VERSION;
 
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
@@ -19,6 +20,14 @@ pub(crate) const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
 ];
+
+/// How the document describes them.
+pub(crate) fn documented() -> impl Iterator<Item = Header> {
+    let version = "The version of the service that answered.";
+    let version = Header::required(SERVICE_VERSION.as_str().to_owned(), version, Schema::text());
+    let fixed = SECURITY_HEADERS.iter().map(|(name, value)| Header::fixed(name, value));
+    fixed.chain([version.example(openapi::VERSION)])
+}
 
 /// Sets them, and the service's version.
 pub(crate) fn set(headers: &mut HeaderMap) {

@@ -4,17 +4,46 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::http::problem::{ApiError, Code};
-use crate::http::readiness::{Build, Health, Readiness};
+use crate::http::openapi::{Answer, Audience, Operation};
+use crate::http::problem::{ApiError, Code, DEFAULT_WAIT, retry_after_header};
+use crate::http::readiness::{Build, Check, Health, Readiness};
+use crate::http::route::Route;
 use crate::http::state::AppState;
 
+pub(super) fn route() -> Route {
+    Route::open("/health/{probe}", vec![live_operation(), ready_operation()], "function_health", handler)
+}
+
+fn live_operation() -> Operation {
+    let example = HealthAnswer { status: Status::Live, checks: None, build: Build::example() };
+    Operation::new("health_live", Audience::Operation, Method::GET, "/health/live", "Is the process up?")
+        .description("Calls nothing. For the health check of the platform and for the warm-up of a slot.")
+        .answer(Answer::json(StatusCode::OK, "The process is up.", &example))
+}
+
+fn ready_operation() -> Operation {
+    let example = |status, pexip| {
+        let checks = Some(Readiness { entra: Check::Ok, queue: Check::Ok, pexip });
+        HealthAnswer { status, checks, build: Build::example() }
+    };
+    let (ready, not_ready) = (example(Status::Ready, Check::Ok), example(Status::NotReady, Check::Failing));
+    let not_ready = Answer::json(StatusCode::SERVICE_UNAVAILABLE, "A dependency is failing.", &not_ready);
+    Operation::new("health_ready", Audience::Operation, Method::GET, "/health/ready", "Can the service do its work?")
+        .description(
+            "Checks Entra's keys, the queue and Pexip, at most every 5 s, and names which one fails. Its 503 has the \
+            form of its 200 and is no problem document.",
+        )
+        .answer(Answer::json(StatusCode::OK, "Every dependency works.", &ready))
+        .answer(not_ready.header(retry_after_header()))
+}
+
 /// The answer names the failing dependency and not the cause, for the probes need no token. The log has the cause.
-pub(super) async fn handler(
+async fn handler(
     State(state): State<AppState>,
     probe: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
@@ -34,14 +63,14 @@ async fn ready(health: &Health) -> Response {
     let mut response = Json(HealthAnswer { status, checks: Some(readiness), build: health.build() }).into_response();
     if !readiness.is_ready() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        response.headers_mut().insert(RETRY_AFTER, DEFAULT_WAIT.as_secs().into());
     }
     response
 }
 
 /// How the service is, and which build of it runs where.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct HealthAnswer {
+struct HealthAnswer {
     status: Status,
     /// Only of `/health/ready`: what each dependency answers, not older than 5 s.
     #[serde(skip_serializing_if = "Option::is_none")]

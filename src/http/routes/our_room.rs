@@ -3,8 +3,10 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use super::room_answer::{EXAMPLE_NAME, ROOM_NAME};
 use crate::domain::RoomName;
 use crate::http::context::RequestContext;
+use crate::http::openapi::{Parameter, Schema};
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
 
@@ -12,6 +14,13 @@ use crate::http::state::AppState;
 ///
 /// A handler extracts its permit first, so that a request without credentials is 401 whatever the name.
 pub(super) struct OurRoom(pub(super) RoomName);
+
+impl OurRoom {
+    pub(super) fn parameter() -> Parameter {
+        let description = "The room's name, exactly as it was handed out.";
+        Parameter::path("name", description, Schema::pattern(ROOM_NAME), EXAMPLE_NAME)
+    }
+}
 
 impl FromRequestParts<AppState> for OurRoom {
     type Rejection = ApiError;

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
 use tracing::{debug, warn};
 
+use super::room_answer::EXAMPLE_NAME;
 use crate::http::middleware::limits::read_body;
+use crate::http::openapi::{Answer, Audience, Operation};
 use crate::http::permit::{Permit, SendEvents};
-use crate::http::problem::ApiError;
+use crate::http::problem::{ApiError, Code};
+use crate::http::route::Route;
 use crate::http::state::AppState;
 use crate::pexip::events;
 use crate::telemetry::metrics::EVENTS;
@@ -16,9 +20,32 @@ use crate::telemetry::metrics::EVENTS;
 /// The longest delivery, in MiB. In bulk mode a node sends all events that have accumulated while it could not deliver.
 const MAX_DELIVERY_MIB: usize = 1;
 
+pub(super) fn route() -> Route {
+    let (path, summary) = ("/pexip/events", "Report what happened on a Conferencing Node");
+    let example = json!({
+        "node": "10.44.0.12",
+        "seq": 7,
+        "version": 1,
+        "time": 1_795_219_000.25,
+        "event": "conference_ended",
+        "data": { "name": EXAMPLE_NAME, "start_time": 1_795_218_000.5, "end_time": 1_795_219_000.2 },
+    });
+    let body = format!("An event as Pexip writes it, {MAX_DELIVERY_MIB} MiB at most. Not refused for its form.");
+    let operation = Operation::new("pexip_event", Audience::ConferencingNodes, Method::POST, path, summary)
+        .description(
+            "The target of Pexip's event sink, single or in bulk. Everything that comes with the sink's account is \
+            accepted, because a node that is refused stops publishing; only `conference_ended` of a room of ours has \
+            consequences. Without an account in the settings the path is unknown (404 `not_found`).",
+        )
+        .body(body, example)
+        .answer(Answer::empty(StatusCode::NO_CONTENT, "The event is accepted, whether it has consequences or not."))
+        .problems(&[Code::NotFound]);
+    Route::guarded(operation, "function_pexip_event", handler)
+}
+
 /// Accepts whatever its account sends: a node waits 7 s, repeats, and stops publishing if it is refused for long. A
 /// failure of ours is no reason to refuse an event, because the sweep deletes the room of a lost one.
-pub(super) async fn handler(
+async fn handler(
     permit: Permit<SendEvents>,
     State(state): State<AppState>,
     request: Request,

@@ -2,16 +2,27 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::http::openapi::Audience;
+use crate::http::route::Route;
 use crate::http::state::AppState;
 use crate::rooms::MaintenanceReport;
+
+/// The folder of the timer; the Functions host calls the path of this name.
+const FUNCTION: &str = "function_pool_maintenance";
+
+pub(super) fn route() -> Route {
+    let path = "/function_pool_maintenance";
+    Route::undocumented(Audience::Operation, Method::POST, path, Some(FUNCTION), handler)
+}
 
 /// The timer's body holds nothing of interest and is not read.
 ///
 /// Always 200 with an object: on any other status the host repeats the run, and on an empty body it waits until it
 /// kills the process. Any caller may start a run: its only effect is a pool at its target.
-pub(super) async fn handler(State(state): State<AppState>) -> Json<Value> {
+async fn handler(State(state): State<AppState>) -> Json<Value> {
     let line = match state.rooms.maintain().await {
         MaintenanceReport::Busy => "another run is under way".to_owned(),
         MaintenanceReport::Done { census, made, failed, swept } => {

@@ -2,16 +2,57 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::our_room::OurRoom;
-use super::room_answer::ConstrainedConference;
+use super::room_answer::{ConstrainedConference, EXAMPLE_NAME};
+use crate::http::middleware::cors;
+use crate::http::openapi::{Answer, Audience, Operation, Parameter, Schema};
 use crate::http::permit::{Permit, ReadRoom};
-use crate::http::problem::ApiError;
+use crate::http::problem::{ApiError, Code, PEXIP};
+use crate::http::route::Route;
 use crate::http::state::AppState;
 
+const PATH: &str = "/public/room/{name}";
+
+pub(super) fn route() -> Route {
+    let operation = Operation::new("public_room", Audience::Widget, Method::GET, PATH, "See a room")
+        .description(
+            "What the agent needs to join, with both PINs. A room that was not handed out, a foreign name and an \
+            unknown one are the same 404.",
+        )
+        .parameter(OurRoom::parameter())
+        .answer(ConstrainedConference::answer("The room as Pexip has it at this moment."))
+        .problems(&[Code::RoomNotFound])
+        .problems(&PEXIP);
+    let operation = cors::documented().into_iter().fold(operation, Operation::header_of_every_answer);
+    Route::guarded(operation, "function_public_room", handler).document(preflight())
+}
+
+/// Answered by the CORS middleware.
+fn preflight() -> Operation {
+    let summary = "Ask as a browser whether a page may see a room";
+    let answer = Answer::empty(StatusCode::OK, "Empty. The headers say what the page may do.");
+    let answer = cors::documented_preflight().into_iter().fold(answer, Answer::header);
+    Operation::new("public_room_preflight", Audience::Widget, Method::OPTIONS, PATH, summary)
+        .description(
+            "The CORS preflight. Browsers send it by themselves, without a token. The answer is the same for every \
+            name.",
+        )
+        .parameter(Parameter::path("name", "Any.", Schema::any(), EXAMPLE_NAME))
+        .parameter(Parameter::header("Origin", "The page's origin.", "https://agent.example.org"))
+        .parameter(Parameter::header("Access-Control-Request-Method", "The method that the page wants to use.", "GET"))
+        .parameter(Parameter::header(
+            "Access-Control-Request-Headers",
+            "The headers that the page wants to send.",
+            "x-auth-token",
+        ))
+        .answer(answer)
+}
+
 /// The room as Pexip has it now, so that the tag is the citizen's own.
-pub(super) async fn handler(
+async fn handler(
     permit: Permit<ReadRoom>,
     OurRoom(name): OurRoom,
     State(state): State<AppState>,

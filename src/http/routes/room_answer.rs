@@ -1,15 +1,19 @@
+//! A room, as callers see it.
+
+use axum::http::StatusCode;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::domain::{LONGEST_TAG, Tag};
-use crate::pexip::{Alias, Conference};
+use crate::http::openapi::Answer;
+use crate::pexip::{self, Conference};
 
-/// The names of rooms: the deployment's prefix, and a ULID in lower case.
+/// A room's name: the deployment's prefix and a lower-case ULID.
 pub(super) const ROOM_NAME: &str = "^[a-z0-9-]{1,20}[0-9a-hjkmnp-tv-z]{26}$";
 
-/// One of them.
-pub(super) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+/// A room's name, for examples.
+pub(crate) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
 /// What callers see of a room, exactly these fields. Holds both PINs and the citizen's tag.
 #[derive(Serialize, JsonSchema)]
@@ -37,7 +41,52 @@ pub(super) struct ConstrainedConference<'a> {
     #[schemars(length(max = LONGEST_TAG), example = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg")]
     tag: &'a str,
     /// What can be dialled to join. The first one is the room's name.
-    aliases: &'a [Alias],
+    aliases: Vec<Alias<'a>>,
+}
+
+/// A dial string of a conference.
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[expect(clippy::struct_field_names, reason = "the name on the wire")]
+struct Alias<'a> {
+    /// What is dialled.
+    #[schemars(example = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")]
+    alias: &'a str,
+    /// When it was made, by Pexip's clock in UTC and without an offset.
+    #[schemars(default, example = "2026-03-04T22:32:11.234996")]
+    creation_time: &'a str,
+    /// Its description on Pexip, usually empty.
+    #[schemars(default, example = "")]
+    description: &'a str,
+    /// Its number on Pexip.
+    #[schemars(example = 111)]
+    id: u64,
+}
+
+impl<'a> From<&'a pexip::Alias> for Alias<'a> {
+    fn from(alias: &'a pexip::Alias) -> Self {
+        let pexip::Alias { alias, creation_time, description, id } = alias;
+        Self { alias, creation_time, description, id: *id }
+    }
+}
+
+impl ConstrainedConference<'static> {
+    /// The answer that holds a room, in the document.
+    pub(super) fn answer(description: &'static str) -> Answer {
+        let alias =
+            Alias { alias: EXAMPLE_NAME, creation_time: "2026-03-04T22:32:11.234996", description: "", id: 111 };
+        let example = Self {
+            id: 41,
+            name: EXAMPLE_NAME,
+            service_type: "conference",
+            allow_guests: true,
+            pin: "193604",
+            guest_pin: "852117",
+            tag: "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg",
+            aliases: vec![alias],
+        };
+        Answer::json(StatusCode::OK, description, &example)
+    }
 }
 
 impl<'a> From<&'a Conference> for ConstrainedConference<'a> {
@@ -50,7 +99,7 @@ impl<'a> From<&'a Conference> for ConstrainedConference<'a> {
             pin: conference.host_pin.expose_secret(),
             guest_pin: conference.guest_pin.expose_secret(),
             tag: conference.tag.as_ref().map_or("", Tag::expose),
-            aliases: &conference.aliases,
+            aliases: conference.aliases.iter().map(Alias::from).collect(),
         }
     }
 }

@@ -2,20 +2,53 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderValue;
 use axum::http::header::{HeaderName, RETRY_AFTER};
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
 use super::room_answer::ConstrainedConference;
 use crate::domain::{InvalidUuiData, UuiData};
+use crate::http::openapi::{Audience, Header, Operation, Parameter, Schema};
 use crate::http::permit::{CreateRoom, Permit};
-use crate::http::problem::ApiError;
+use crate::http::problem::{ApiError, Code, PEXIP};
+use crate::http::route::Route;
 use crate::http::state::AppState;
 use crate::rooms::HandedOut;
 
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
 
-pub(super) async fn handler(
+pub(super) fn route() -> Route {
+    let source = "`pool`: the room was ready. `direct`: it was made for this request and can be joined once Pexip has \
+        replicated it.";
+    let wait = "Only with `Room-Source: direct`: seconds to wait before the room is joined.";
+    let wait = Header::optional("Retry-After", wait, Schema::integer(0, None)).component("Joinable-After");
+    let answer = ConstrainedConference::answer("The room. Pexip has accepted its tag.")
+        .header(Header::required("Room-Source", source, Schema::one_of(&["pool", "direct"])))
+        .header(wait.example_number(90))
+        .link("endRoom", "room_delete", "Ends the room.")
+        .link("seeRoom", "public_room", "What the agent's widget sees of the room.");
+    let path = "/room/create";
+    let operation = Operation::new("room_create", Audience::Idim, Method::POST, path, "Get a room for a citizen")
+        .description(
+            "Hands out a room that was made in advance, or makes one, and writes the citizen's case into its tag. The \
+            token needs the app role `Room.Create`, or the one that the deployment has instead. No room is taken before \
+            token and `uuiData` are valid. Not to be repeated blindly: each 200 is another room.",
+        )
+        .parameter(Parameter::query(
+            "uuiData",
+            "The citizen's case, in hexadecimal digits of either case: 1-128 bytes once decoded. Its bytes in base64url \
+            end the room's tag; with `UUI_DATA_FORMAT=segment` it is the text of that end, and only \
+            `A-Z a-z 0-9 - _` are accepted. Given once.",
+            Schema::pattern("^([0-9A-Fa-f]{2}){1,128}$"),
+            "3132333435362c373635343332",
+        ))
+        .answer(answer)
+        .problems(&[Code::UuiDataMissing, Code::UuiDataInvalid, Code::UuiDataTooLong, Code::NoRoom])
+        .problems(&PEXIP);
+    Route::guarded(operation, "function_room_create", handler)
+}
+
+async fn handler(
     permit: Permit<CreateRoom>,
     RawQuery(query): RawQuery,
     State(state): State<AppState>,

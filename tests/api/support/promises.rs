@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use maxconf::http::routes::openapi;
+use maxconf::http::openapi;
 use reqwest::Method;
 use serde_json::Value;
 

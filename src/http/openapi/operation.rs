@@ -1,0 +1,256 @@
+//! Operations: what callers may send, and everything that they may get.
+
+use std::collections::BTreeMap;
+
+use axum::http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Components;
+use super::answer::{Answer, MediaType, ResponseObject};
+use super::header::Header;
+use super::schema::Schema;
+use crate::http::middleware::{limits, request_id, security_headers};
+use crate::http::permit::Guard;
+use crate::http::problem::Code;
+use crate::http::routes::EXAMPLE_NAME;
+
+/// Who calls a route. Decides its middleware, its policy at the gateway and its tag in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Idim,
+    Widget,
+    ConferencingNodes,
+    /// Load balancer, gateway, developers and the Functions host, without credentials.
+    Operation,
+}
+
+impl Audience {
+    pub(super) const ALL: [Self; 4] = [Self::Idim, Self::Widget, Self::ConferencingNodes, Self::Operation];
+
+    pub(super) fn tag(self) -> &'static str {
+        match self {
+            Self::Idim => "IDIM",
+            Self::Widget => "Widget",
+            Self::ConferencingNodes => "Pexip",
+            Self::Operation => "Operation",
+        }
+    }
+
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Idim => "For IDIM's server, with a token of Microsoft Entra ID.",
+            Self::Widget => "For the agent's widget in the browser, with a token of Genesys Cloud.",
+            Self::ConferencingNodes => "For Pexip's Conferencing Nodes.",
+            Self::Operation => "For load balancer, gateway and developers; without a token.",
+        }
+    }
+
+    /// The file in `infra/gateway/` without its extension.
+    pub(super) fn gateway_policy(self) -> &'static str {
+        match self {
+            Self::Idim => "idim",
+            Self::Widget => "widget",
+            Self::ConferencingNodes => "conferencing-nodes",
+            Self::Operation => "open",
+        }
+    }
+
+    /// The problems of the middleware around its routes.
+    fn problems(self) -> &'static [Code] {
+        match self {
+            Self::Idim | Self::Widget | Self::ConferencingNodes => &limits::PROBLEMS,
+            Self::Operation => &limits::PROBLEMS_OF_BODY,
+        }
+    }
+}
+
+/// One operation of the API, declared beside its handler.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: &'static str,
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) audience: Audience,
+    guard: Option<Guard>,
+    summary: &'static str,
+    description: Option<String>,
+    parameters: Vec<Parameter>,
+    body: Option<RequestBody>,
+    answers: Vec<Answer>,
+    no_success: Option<&'static str>,
+    problems: Vec<Code>,
+    /// On every answer of this operation.
+    headers: Vec<Header>,
+}
+
+impl Operation {
+    /// An operation without any answer yet but hyper's.
+    pub(crate) fn new(
+        id: &'static str,
+        audience: Audience,
+        method: Method,
+        path: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            id,
+            method,
+            path,
+            audience,
+            guard: None,
+            summary,
+            description: None,
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            no_success: None,
+            problems: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn description(self, description: impl Into<String>) -> Self {
+        Self { description: Some(description.into()), ..self }
+    }
+
+    pub(crate) fn parameter(mut self, parameter: Parameter) -> Self {
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// A JSON body of any form.
+    pub(crate) fn body(self, description: String, example: Value) -> Self {
+        let content = BTreeMap::from([("application/json", MediaType::new(&Schema::any(), Some(example)))]);
+        Self { body: Some(RequestBody { description, required: false, content }), ..self }
+    }
+
+    pub(crate) fn answer(mut self, answer: Answer) -> Self {
+        self.answers.push(answer);
+        self
+    }
+
+    /// Says that the operation never succeeds.
+    pub(crate) fn without_success(self, description: &'static str) -> Self {
+        Self { no_success: Some(description), ..self }
+    }
+
+    /// Adds problems of the handler.
+    pub(crate) fn problems(mut self, codes: &[Code]) -> Self {
+        self.problems.extend(codes);
+        self
+    }
+
+    pub(crate) fn header_of_every_answer(mut self, header: Header) -> Self {
+        self.headers.push(header);
+        self
+    }
+
+    /// Adds what stands before the handler: its guard, and the middleware's limits.
+    pub(crate) fn behind(mut self, guard: Option<Guard>) -> Self {
+        self.guard = guard;
+        self.problems.extend(guard.map(Guard::problems).unwrap_or_default());
+        let limits = self.audience.problems();
+        self.problems(limits)
+    }
+
+    pub(super) fn object(self, components: &mut Components) -> OperationObject {
+        if let Some(guard) = self.guard {
+            components.security_schemes.insert(guard.scheme_name(), guard.scheme());
+        }
+        let common = self.headers;
+        let too_large = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ResponseObject::headers_too_large());
+        let mut responses = BTreeMap::from([too_large]);
+        for answer in self.answers {
+            responses.insert(answer.status, answer.object_in(&common, components));
+        }
+        let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
+        for code in self.problems {
+            by_status.entry(code.status()).or_default().push(code);
+        }
+        let names_role = matches!(self.guard, Some(Guard::Entra(_)));
+        for (status, codes) in by_status {
+            let problems = ResponseObject::problems(status, &codes, &common, names_role, components);
+            match responses.get_mut(&status) {
+                Some(answer) => answer.merge(problems),
+                None => drop(responses.insert(status, problems)),
+            }
+        }
+        let mut responses: BTreeMap<_, _> =
+            responses.into_iter().map(|(status, response)| (status.as_str().to_owned(), response)).collect();
+        if let Some(description) = self.no_success {
+            let response = ResponseObject::any_problem(description, &common, components);
+            responses.insert("default".to_owned(), response);
+        }
+        OperationObject {
+            operation_id: self.id,
+            tags: [self.audience.tag()],
+            summary: self.summary,
+            description: self.description,
+            security: self.guard.map(|guard| BTreeMap::from([(guard.scheme_name(), Vec::new())])).into_iter().collect(),
+            parameters: self.parameters.into_iter().chain([Parameter::request_id()]).collect(),
+            request_body: self.body,
+            responses,
+        }
+    }
+}
+
+/// An Operation Object.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OperationObject {
+    operation_id: &'static str,
+    tags: [&'static str; 1],
+    summary: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    security: Vec<BTreeMap<&'static str, Vec<&'static str>>>,
+    parameters: Vec<Parameter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_body: Option<RequestBody>,
+    responses: BTreeMap<String, ResponseObject>,
+}
+
+#[derive(Debug, Serialize)]
+struct RequestBody {
+    description: String,
+    required: bool,
+    content: BTreeMap<&'static str, MediaType>,
+}
+
+/// A parameter of an operation.
+#[derive(Debug, Serialize)]
+pub(crate) struct Parameter {
+    name: &'static str,
+    #[serde(rename = "in")]
+    location: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    required: bool,
+    description: &'static str,
+    schema: Schema,
+    example: &'static str,
+}
+
+impl Parameter {
+    pub(crate) fn path(name: &'static str, description: &'static str, schema: Schema, example: &'static str) -> Self {
+        Self { name, location: "path", required: true, description, schema, example }
+    }
+
+    pub(crate) fn query(name: &'static str, description: &'static str, schema: Schema, example: &'static str) -> Self {
+        Self { name, location: "query", required: true, description, schema, example }
+    }
+
+    /// An optional header with any text: none is refused.
+    pub(crate) fn header(name: &'static str, description: &'static str, example: &'static str) -> Self {
+        Self { name, location: "header", required: false, description, schema: Schema::text(), example }
+    }
+
+    fn request_id() -> Self {
+        let description = "An id for the logs: 1-64 of `A-Z a-z 0-9 _ -`. Anything else is replaced by a new one.";
+        Self::header("x-request-id", description, EXAMPLE_NAME)
+    }
+}
+
+pub(super) fn headers_of_every_answer() -> impl Iterator<Item = Header> {
+    security_headers::documented().chain([request_id::documented()])
+}
