@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::world::{POOL_SIZE, scope};
 
-/// Says what runs where, and gives commands to copy.
+/// Prints the addresses, and commands to copy.
 pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url, reference: &Url) {
     let token_url = world.entra.token_url();
     let scope = scope(world);
@@ -51,9 +51,9 @@ Copy into another terminal:
     );
 }
 
-/// Says where the simulators are that `local.settings.json` names.
+/// Prints the addresses of the simulators that `local.settings.json` names.
 pub(crate) fn print_simulators(world: &World) {
-    println!("Simulators for a service with the values of local.settings.json; Ctrl-C ends them:");
+    println!("Simulators for a service with the settings of local.settings.json. Press Ctrl-C to stop them.");
     println!("  Pexip    {}", world.pexip.management_url());
     println!("  Entra    {}", world.entra.authority_url());
     println!("  Genesys  {}   x-auth-token: {}", world.genesys.api_url(), world.genesys.issue_token());

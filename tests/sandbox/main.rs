@@ -1,6 +1,5 @@
-//! The service in a world of its own: simulators of Storage Queue, Pexip, Entra and Genesys on loopback, the real
-//! service against them over the wire, a full pool, a page about its API, and commands to copy. Runs until Ctrl-C, or
-//! as long as a command that is given to it.
+//! The sandbox: simulators of Storage Queue, Pexip, Entra and Genesys on loopback, the real service that calls them, a
+//! full pool, a page with its API, and commands to copy. Runs until Ctrl-C, or until a given command ends.
 
 mod guide;
 mod reference;
@@ -22,24 +21,24 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-/// The Functions host's timer comes every minute.
+/// Interval of the Functions host's timer.
 const TIMER: Duration = Duration::from_secs(60);
 
-/// The longest that filling the pool may take before something is wrong.
+/// Limit for filling the pool.
 const FILL_LIMIT: Duration = Duration::from_secs(30);
 
-/// The room service in a world of its own, on this machine.
+/// Runs the room service with simulators of everything it depends on.
 #[derive(Parser)]
 struct Cli {
-    /// Port of the service; another one is taken if it is busy.
+    /// Port of the service. If it is in use, a free one is chosen.
     #[arg(long, default_value_t = 7071)]
     port: u16,
-    /// Start the simulators of Pexip, Entra and Genesys only, for a service that is started otherwise with the values
-    /// of local.settings.json.
+    /// Start only the simulators of Pexip, Entra and Genesys, for a service that runs elsewhere with the settings of
+    /// local.settings.json.
     #[arg(long)]
     simulators_only: bool,
-    /// Command to run against the service instead of waiting for Ctrl-C; its environment says what it needs to call it,
-    /// and has the service's settings.
+    /// Command to run against the service instead of waiting for Ctrl-C. Its environment has the service's address,
+    /// credentials to call it, and the service's settings.
     #[arg(trailing_var_arg = true, conflicts_with = "simulators_only")]
     command: Vec<OsString>,
 }
@@ -87,7 +86,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         export.finish().await;
     }
     timer.abort();
-    println!("\nThe sandbox has ended; nothing is left behind.");
+    println!("\nThe sandbox has stopped. It leaves no files or processes.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,7 +95,7 @@ fn read_config(world: &World, port: u16) -> Result<Config, InvalidConfig> {
     Config::read(|name| settings.get(name).map(Into::into))
 }
 
-/// Stands in for the Functions host, whose timer fills the pool.
+/// Calls the timer function, as the Functions host does.
 async fn drive_timer(service: Url) {
     let http = Client::builder().no_proxy().build().expect("a client without special settings");
     let address = service.join("function_pool_maintenance").expect("a path");

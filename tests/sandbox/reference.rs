@@ -1,4 +1,4 @@
-//! The API's document as one page to read: made here, without a script, so that nothing has to be installed or fetched.
+//! The OpenAPI document as one HTML page, without scripts or external files.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ pre { overflow: auto; padding: .5rem; border: 1px solid gray }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }
 td p { margin: 0 } nav { columns: 2 } nav a { display: block }";
 
-/// Serves the page, and the document for other tools.
+/// Serves the page, and the document itself.
 pub(crate) fn router() -> Router {
     let document = openapi::document();
     let page = page(&document);
@@ -66,7 +66,7 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, String, &Value)> 
     })
 }
 
-/// Headers of every answer that has headers at all.
+/// Headers that every answer with headers has.
 fn common_headers(document: &Value) -> BTreeSet<&str> {
     let answers = operations(document).flat_map(|(.., operation)| entries(&operation["responses"]));
     let headers = answers.map(|(_, answer)| headers(answer).collect::<BTreeSet<_>>());
@@ -139,7 +139,7 @@ fn block(value: &Value) -> String {
     if value.is_null() { String::new() } else { format!("<pre>{}</pre>", escape(&format!("{value:#}"))) }
 }
 
-/// Descriptions are Markdown with tables, as OpenAPI has them.
+/// Descriptions are Markdown with tables.
 fn paragraph(value: &Value) -> String {
     let mut html = String::new();
     let markdown = value.as_str().unwrap_or_default();
@@ -151,7 +151,7 @@ fn text(value: &Value) -> String {
     escape(value.as_str().unwrap_or_default())
 }
 
-/// Text in which HTML sees nothing of its own; what is marked as code in it is shown as such.
+/// Escapes HTML, and shows text between backticks as code.
 fn escape(text: &str) -> String {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let marked = escaped.split('`').enumerate();

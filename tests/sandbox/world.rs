@@ -1,4 +1,4 @@
-//! The outside world of the sandbox, and what the service needs to find it.
+//! The sandbox's simulators, and the settings of a service that calls them.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,10 +10,10 @@ use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, Queue
 use tokio::sync::broadcast::error::RecvError;
 use url::Url;
 
-/// Rooms that the sandbox keeps ready.
+/// Target size of the sandbox's pool.
 pub(crate) const POOL_SIZE: usize = 4;
 
-/// The automatic participant that dials out to the Genesys queue, as an operator would have made it on Pexip.
+/// The automatic participant that dials out to the Genesys queue. In a deployment an operator creates it on Pexip.
 const DIAL_OUT_ID: u64 = 1;
 
 /// The account with which Conferencing Nodes report events.
@@ -22,17 +22,17 @@ const EVENT_ACCOUNT: (&str, &str) = ("nodes", "sandbox-event-password");
 /// Origin of the widget's page.
 const WIDGET: &str = "http://localhost:5173";
 
-/// Where `local.settings.json` looks for Pexip, Entra and Genesys.
+/// Ports of Pexip, Entra and Genesys in `local.settings.json`.
 const LOCAL_PORTS: [u16; 3] = [7101, 7102, 7103];
 
-/// Every simulator, on ports that are free.
+/// Starts every simulator on a free port.
 pub(crate) async fn start() -> World {
     let world = World::start().await;
     world.pexip.add_automatic_participant(DIAL_OUT_ID, "sip:SBC_VBV_TEST@sbc.example.org");
     world
 }
 
-/// Those that `local.settings.json` names, on its ports; the queue there is an emulator's.
+/// Starts the simulators that `local.settings.json` names, on its ports. Its queue is Azurite's.
 pub(crate) async fn start_for_local_settings() -> io::Result<World> {
     let [pexip, entra, genesys] = LOCAL_PORTS;
     Ok(World {
@@ -49,31 +49,30 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
     settings.extend([
         ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
         ("POOL_TARGET_SIZE", POOL_SIZE.to_string()),
-        // Nothing is replicated here, so nobody has to wait the 90 seconds that a real deployment needs.
+        // Nothing is replicated here, so the 90 s of a real deployment are not needed.
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
         ("CORS_ALLOWED_ORIGINS", WIDGET.to_owned()),
         ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
         ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
-        // Nobody shares the simulators, and a command may ask much of them.
+        // High limits, so that a command can generate load.
         ("PEXIP_REQUESTS_PER_MINUTE", "100000".to_owned()),
         ("RATE_LIMIT_PER_MINUTE", "1000000".to_owned()),
         ("POOL_MAX_ROOMS", "100000".to_owned()),
-        // Long enough to see it, and no longer.
+        // Short, but long enough to observe.
         ("ROOM_END_GRACE_SECONDS", "5".to_owned()),
     ]);
     settings
 }
 
-/// A Conferencing Node to join rooms on, which reports to the service at this address.
+/// A Conferencing Node on which rooms can be joined. Sends its events to `service`.
 pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
     let events = service.join("pexip/events").expect("a path");
     world.pexip.event_sink(events, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
     world.pexip.conferencing_node("10.0.0.21").await
 }
 
-/// What a command needs to call the service and to smoke-test it, and the service's settings, as variables of its
-/// environment.
+/// Environment of a command: the service's address and settings, and credentials to call and smoke-test it.
 pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str, String> {
     let mut variables = settings(world, 0);
     variables.extend([
