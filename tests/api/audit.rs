@@ -68,7 +68,7 @@ fn assert_fields_are_as_described(events: &[Value]) {
 }
 
 #[tokio::test]
-async fn a_rooms_life_is_one_event_for_each_thing_that_happens_to_it() {
+async fn each_decision_about_a_room_is_one_event() {
     for (pool, source) in [(4, "pool"), (0, "direct")] {
         let settings = TestApp::with().set("POOL_TARGET_SIZE", pool).set("AUDIT_HASH_KEY", KEY);
         let (app, program) = settings.start_program().await;
@@ -162,7 +162,7 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
 }
 
 #[tokio::test]
-async fn what_the_pool_does_by_itself_has_no_caller() {
+async fn decisions_of_the_pool_have_no_caller() {
     let (app, program) = TestApp::with().set("SWEEP_MARGIN_SECONDS", 0).start_program().await;
     let old = StoredRoom::named(ROOM).tagged(TAG).described("handed-out=2020-01-01T00:00:00Z");
     app.pexip.insert(old);
@@ -203,7 +203,7 @@ async fn a_room_is_recorded_as_deleted_even_if_its_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_waits_for_any_more_is_destroyed_and_never_recorded_as_handed_out() {
+async fn a_room_whose_caller_disconnected_is_destroyed_and_not_recorded_as_handed_out() {
     let (app, program) = TestApp::with().set("POOL_TARGET_SIZE", 0).start_program().await;
     let making = Matching::method(Method::POST);
     app.pexip.traffic().inject(making.clone(), Times::Once, Fault::Stall);

@@ -1,4 +1,4 @@
-//! How often one caller may ask, after it is known who it is and before anybody else is asked.
+//! The rate limit of each authenticated caller, which applies before any call to another system.
 
 use futures_util::future::join_all;
 use maxconf_simulators::{GenesysToken, Matching};
@@ -18,7 +18,7 @@ async fn limited_to_three() -> TestApp {
 }
 
 #[tokio::test]
-async fn a_client_has_its_rate_for_both_routes_together_and_whatever_token_it_shows() {
+async fn a_client_has_one_rate_for_both_routes_and_all_its_tokens() {
     let app = limited_to_three().await;
     for number in 0..3 {
         let answer = app.create_room().await;
@@ -61,7 +61,7 @@ async fn an_agent_has_a_rate_of_its_own() {
 }
 
 #[tokio::test]
-async fn who_proves_nothing_is_told_that_and_uses_up_nobodys_rate() {
+async fn unauthenticated_requests_do_not_count_against_a_rate() {
     let app = limited_to_three().await;
     for _ in 0..10 {
         app.create_with("a.b.c").await.assert_problem(401, "token_invalid");
@@ -77,7 +77,7 @@ async fn who_proves_nothing_is_told_that_and_uses_up_nobodys_rate() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_moment_share_one_rate() {
+async fn concurrent_requests_share_one_rate() {
     let app = limited_to_three().await;
     app.entra_keys_are_read().await;
     let token = app.entra.token().build();

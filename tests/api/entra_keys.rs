@@ -1,4 +1,4 @@
-//! Where the keys come from that Entra tokens are checked with, and what happens when they do not come.
+//! How the service reads the keys of Entra tokens, and what it answers if they cannot be read.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ async fn an_entra_that_cannot_be_reached_is_tried_again_until_it_can() {
 }
 
 #[tokio::test]
-async fn after_any_trouble_the_keys_are_read_without_a_restart() {
+async fn after_a_failure_the_keys_are_read_without_a_restart() {
     let faults =
         [Fault::Status(500), Fault::Rubbish, Fault::HangUpBefore, ok("{}".to_owned()), Fault::HugeBody(300_000)];
     let services = faults.map(async |fault| {
@@ -166,7 +166,7 @@ async fn a_service_whose_only_keys_are_weak_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_is_gone_within_the_hour_though_no_other_is_asked_for() {
+async fn a_withdrawn_key_is_refused_after_the_scheduled_refresh() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let old = app.entra.token().build();
@@ -181,7 +181,7 @@ async fn a_withdrawn_key_is_gone_within_the_hour_though_no_other_is_asked_for() 
 }
 
 #[tokio::test]
-async fn keys_that_entra_has_not_confirmed_for_a_day_are_not_believed() {
+async fn keys_not_read_again_for_a_day_are_not_used() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let token = app.entra.token().build();
@@ -200,7 +200,7 @@ async fn keys_that_entra_has_not_confirmed_for_a_day_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_slow_entra_is_given_up_where_no_key_is_known() {
+async fn a_request_times_out_if_entra_is_slow_and_no_key_is_known() {
     let entra = EntraSimulator::start().await;
     entra.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
     let app = started_with(&entra).await;
@@ -215,7 +215,7 @@ async fn a_slow_entra_is_given_up_where_no_key_is_known() {
 }
 
 #[tokio::test]
-async fn made_up_kids_leave_places_for_known_keys_while_entra_is_slow() {
+async fn made_up_kids_do_not_block_known_keys_while_entra_is_slow() {
     let app = with_short_gate().set("MAX_CONCURRENT_REQUESTS", 100).start().await;
     app.entra_keys_are_read().await;
     app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
@@ -239,7 +239,7 @@ async fn made_up_kids_leave_places_for_known_keys_while_entra_is_slow() {
 }
 
 #[tokio::test]
-async fn an_issuer_of_v2_tokens_on_another_host_is_not_entras() {
+async fn a_v2_issuer_on_another_host_is_refused() {
     let entra = EntraSimulator::start().await;
     let issuer = format!("https://login.example/{TENANT_ID}/v2.0");
     let mut key = entra.jwk_json(&entra.keys()[0]);
@@ -270,7 +270,7 @@ async fn each_version_is_verified_by_its_own_keys() {
 }
 
 #[tokio::test]
-async fn trouble_with_the_keys_of_one_version_leaves_the_other_alone() {
+async fn a_failure_for_one_version_does_not_affect_the_other() {
     let entra = EntraSimulator::start().await;
     entra.traffic().inject(Matching::any().path_contains(V1_KEYS), Times::Always, Fault::Status(500));
     let app = started_with(&entra).await;
@@ -279,7 +279,7 @@ async fn trouble_with_the_keys_of_one_version_leaves_the_other_alone() {
 }
 
 #[tokio::test]
-async fn a_slow_entra_holds_up_nobody_whose_key_is_known() {
+async fn a_slow_entra_does_not_delay_tokens_with_known_keys() {
     let app = with_short_gate().start().await;
     app.entra_keys_are_read().await;
     app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Stall);

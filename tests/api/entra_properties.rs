@@ -1,4 +1,4 @@
-//! What holds for every token and for any bytes at all in its place. A panic would be answered 500.
+//! Properties of every token and of arbitrary bytes in its place. A panic would be answered 500.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -66,7 +66,7 @@ fn a_valid_token_with_any_one_byte_changed_is_never_accepted() {
 }
 
 #[test]
-fn any_bytes_at_all_are_no_token() {
+fn arbitrary_bytes_are_never_accepted() {
     let asked = Asked::start();
     let bytes = || any::<Vec<u8>>();
     let bearer = |token: &[u8]| [b"Bearer ", token].concat();

@@ -1,4 +1,4 @@
-//! The ways in which an Entra token is accepted, and what never gets as far as a look at it.
+//! Entra tokens that are accepted, and requests that are refused before their token is verified.
 
 use maxconf_simulators::entra::{API_CLIENT_ID, APP_ID_URI, CLIENT_ID, CLIENT_SECRET, TokenBuilder, Version};
 
@@ -21,7 +21,7 @@ async fn assert_accepted(app: &TestApp, name: &str, authorization: impl AsRef<[u
 }
 
 #[tokio::test]
-async fn valid_tokens_of_both_versions_open_both_routes_as_often_as_they_are_sent() {
+async fn valid_tokens_of_both_versions_are_accepted_repeatedly_on_both_routes() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     for valid in both_versions(&app) {
@@ -64,7 +64,7 @@ async fn tokens_that_the_token_endpoint_issues_are_accepted_in_both_versions() {
 }
 
 #[tokio::test]
-async fn roles_are_what_the_settings_name() {
+async fn the_settings_name_the_roles() {
     let app = TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
         .set("ENTRA_CREATE_ROLE", "Zimmer.Neu")
@@ -78,7 +78,7 @@ async fn roles_are_what_the_settings_name() {
 }
 
 #[tokio::test]
-async fn control_characters_are_no_http() {
+async fn control_characters_in_a_header_are_answered_400() {
     let app = TestApp::without_pool().await;
     let token = app.entra.token().build();
     for control in (0..=31).chain([127]).filter(|control| !b"\t\r\n".contains(control)) {
@@ -92,7 +92,7 @@ async fn control_characters_are_no_http() {
 }
 
 #[tokio::test]
-async fn tokens_longer_than_any_header_may_be_never_reach_the_service() {
+async fn a_token_longer_than_the_header_limit_is_answered_431() {
     let app = TestApp::without_pool().await;
     let token = app.entra.token().claim("x", "a".repeat(600_000)).build();
     let answer = app.create_with(&token).await;

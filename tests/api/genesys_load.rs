@@ -1,5 +1,4 @@
-//! How often Genesys is asked: what is shared, remembered and for how long, and what protects it, and us, from floods
-//! and outages.
+//! Look-ups at Genesys: single-flight, lifetimes of verdicts, rate limits, circuit breaker and outages.
 
 use std::time::{Duration, Instant};
 
@@ -13,19 +12,19 @@ const INVALID: (u16, &str) = (401, "token_invalid");
 const UNAVAILABLE: (u16, &str) = (503, "genesys_unavailable");
 const RATE_LIMITED: (u16, &str) = (429, "rate_limited");
 
-/// Times of the contract.
-const GOOD_FOR: u64 = 60;
+/// Lifetimes and pauses of the contract, in seconds.
+const FRESH_FOR: u64 = 60;
 const REFUSED_FOR: u64 = 30;
-const LEFT_ALONE_FOR: u64 = 5;
+const CIRCUIT_OPEN_FOR: u64 = 5;
 
-/// Look-ups at a time.
-const PLACES: usize = 16;
+/// Bound on concurrent look-ups.
+const SLOTS: usize = 16;
 
 /// Look-ups of unknown tokens for one address, at once and in a minute.
 const LOOKUPS_PER_MINUTE: usize = 300;
 
 async fn start() -> TestApp {
-    start_with_cache(GOOD_FOR).await
+    start_with_cache(FRESH_FOR).await
 }
 
 async fn start_with_cache(seconds: u64) -> TestApp {
@@ -47,7 +46,7 @@ fn asking_to_wait(status: u16, retry_after: &str) -> Fault {
     Fault::StatusWith { status, headers, body: String::new() }
 }
 
-/// A look that goes on while the test does something else.
+/// Starts a request in the background.
 fn look_meanwhile(app: &TestApp, token: &str) -> JoinHandle<Answer> {
     let request = app.look_request(token);
     tokio::spawn(async move { Answer::read(request.send().await.expect("an answer")).await })
@@ -57,7 +56,7 @@ async fn all(looks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
     within("all looks", join_all(looks)).await.into_iter().map(|answer| answer.expect("no panic")).collect()
 }
 
-/// Gives requests that are on their way enough turns to arrive.
+/// Lets the requests in flight reach the service.
 async fn others_have_their_turn(app: &TestApp) {
     for _ in 0..20 {
         app.send(app.request(reqwest::Method::GET, "health/live")).await;
@@ -65,7 +64,7 @@ async fn others_have_their_turn(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn looks_with_one_token_at_the_same_time_share_one_look_up_whatever_it_comes_to() {
+async fn concurrent_requests_with_one_token_share_one_look_up() {
     for (name, fault, calls) in [
         ("good", None, (1, 1)),
         ("unknown", Some((TOKENS_ME, Fault::Status(401))), (1, 0)),
@@ -97,7 +96,7 @@ async fn looks_with_one_token_at_the_same_time_share_one_look_up_whatever_it_com
 }
 
 #[tokio::test]
-async fn callers_who_hang_up_leave_the_answer_to_the_others() {
+async fn a_look_up_completes_when_its_caller_disconnects() {
     let app = start().await;
     always(&app, Fault::Slow(Duration::from_millis(300)));
     let token = app.genesys.issue_token();
@@ -115,12 +114,12 @@ async fn callers_who_hang_up_leave_the_answer_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_good_answer_is_believed_for_its_time_and_no_longer() {
+async fn an_acceptance_is_fresh_for_its_lifetime_and_no_longer() {
     let app = start().await;
     let token = app.genesys.issue_token();
     assert_eq!(app.look(&token).await.status, 200);
     app.genesys.revoke(&token);
-    seconds_pass(GOOD_FOR - 2).await;
+    seconds_pass(FRESH_FOR - 2).await;
     assert_eq!(app.look(&token).await.status, 200);
     assert_eq!(app.genesys_calls(), (1, 1));
     seconds_pass(2).await;
@@ -129,7 +128,7 @@ async fn a_good_answer_is_believed_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_believed_for_its_time_and_no_longer() {
+async fn a_refusal_is_fresh_for_its_lifetime_and_no_longer() {
     for (path, status, refusal) in [(TOKENS_ME, 401, INVALID), (USERS_ME, 403, (403, "not_permitted"))] {
         let app = start().await;
         let token = app.genesys.issue_token();
@@ -145,7 +144,7 @@ async fn a_refusal_is_believed_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
-async fn without_a_cache_every_look_asks_and_nobody_is_believed_in_an_outage() {
+async fn without_a_cache_every_request_asks_genesys_and_no_verdict_is_served_stale() {
     let app = start_with_cache(0).await;
     let token = app.genesys.issue_token();
     for looks in 1..=4 {
@@ -160,15 +159,15 @@ async fn without_a_cache_every_look_asks_and_nobody_is_believed_in_an_outage() {
 }
 
 #[tokio::test]
-async fn no_answer_is_believed_longer_than_the_token_lives_not_even_in_an_outage() {
+async fn a_verdict_expires_with_its_token_even_in_an_outage() {
     let app = start().await;
-    let short = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(GOOD_FOR / 2)));
-    let longer = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(GOOD_FOR * 3 / 2)));
+    let short = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR / 2)));
+    let longer = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR * 3 / 2)));
     for token in [&short, &longer] {
         assert_eq!(app.look(token).await.status, 200);
     }
     assert_eq!(app.genesys_calls(), (2, 2));
-    seconds_pass(GOOD_FOR / 2 - 2).await;
+    seconds_pass(FRESH_FOR / 2 - 2).await;
     assert_eq!(app.look(&short).await.status, 200);
     assert_eq!(app.genesys_calls(), (2, 2));
     seconds_pass(2).await;
@@ -177,14 +176,14 @@ async fn no_answer_is_believed_longer_than_the_token_lives_not_even_in_an_outage
     assert_eq!(app.genesys_calls(), (3, 3));
 
     always(&app, Fault::Status(503));
-    seconds_pass(GOOD_FOR - 2).await;
+    seconds_pass(FRESH_FOR - 2).await;
     assert_eq!(app.look(&longer).await.status, 200);
     seconds_pass(2).await;
     assert_agent_refused(&app.look(&longer).await, UNAVAILABLE, "past its end");
 }
 
 #[tokio::test]
-async fn in_an_outage_a_good_answer_is_believed_once_more_as_long_and_no_longer() {
+async fn a_stale_acceptance_is_served_in_an_outage_until_it_expires() {
     for (name, fault) in [
         ("error", Fault::Status(503)),
         ("limit", asking_to_wait(429, "1")),
@@ -195,25 +194,25 @@ async fn in_an_outage_a_good_answer_is_believed_once_more_as_long_and_no_longer(
         let token = app.genesys.issue_token();
         assert_eq!(app.look(&token).await.status, 200);
         always(&app, fault);
-        seconds_pass(GOOD_FOR).await;
+        seconds_pass(FRESH_FOR).await;
         // Many enough for the breaker to open, which is an outage as well.
         for _ in 0..7 {
             assert_eq!(app.look(&token).await.status, 200, "{name}");
         }
         assert_agent_refused(&app.look(&app.genesys.issue_token()).await, UNAVAILABLE, name);
-        seconds_pass(GOOD_FOR - 2).await;
+        seconds_pass(FRESH_FOR - 2).await;
         assert_eq!(app.look(&token).await.status, 200, "{name}");
         seconds_pass(2).await;
         assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
 
         app.genesys.traffic().heal();
-        seconds_pass(LEFT_ALONE_FOR).await;
+        seconds_pass(CIRCUIT_OPEN_FOR).await;
         assert_eq!(app.look(&token).await.status, 200, "{name}");
     }
 }
 
 #[tokio::test]
-async fn only_an_outage_lets_an_old_answer_stand() {
+async fn a_stale_acceptance_is_served_only_in_an_outage() {
     for (name, fault, told, afterwards) in [
         ("no longer known", Fault::Status(401), INVALID, INVALID),
         ("no longer permitted", Fault::Status(403), (403, "not_permitted"), (403, "not_permitted")),
@@ -221,7 +220,7 @@ async fn only_an_outage_lets_an_old_answer_stand() {
         let app = start().await;
         let token = app.genesys.issue_token();
         assert_eq!(app.look(&token).await.status, 200);
-        seconds_pass(GOOD_FOR).await;
+        seconds_pass(FRESH_FOR).await;
         app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
         assert_agent_refused(&app.look(&token).await, told, name);
         always(&app, Fault::Status(503));
@@ -232,13 +231,13 @@ async fn only_an_outage_lets_an_old_answer_stand() {
     let app = start().await;
     let token = app.genesys.issue_token();
     assert_eq!(app.look(&token).await.status, 200);
-    seconds_pass(GOOD_FOR).await;
+    seconds_pass(FRESH_FOR).await;
     app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Rubbish);
     assert_agent_refused(&app.look(&token).await, (502, "genesys_invalid"), "rubbish");
 }
 
 #[tokio::test]
-async fn after_a_429_nobodys_unknown_token_is_looked_up_for_as_long_as_genesys_asks() {
+async fn after_a_429_no_token_is_looked_up_until_the_pause_ends() {
     for (path, asked, wait) in [
         (TOKENS_ME, "42", 42),
         (USERS_ME, "42", 42),
@@ -279,7 +278,7 @@ async fn after_a_429_nobodys_unknown_token_is_looked_up_for_as_long_as_genesys_a
 }
 
 #[tokio::test]
-async fn after_five_failures_genesys_is_left_alone_and_then_tried_with_one_look_up() {
+async fn five_failures_open_the_circuit_and_one_look_up_probes_it() {
     for (path, fault) in [
         (TOKENS_ME, Fault::Status(503)),
         (USERS_ME, Fault::Status(500)),
@@ -297,22 +296,22 @@ async fn after_five_failures_genesys_is_left_alone_and_then_tried_with_one_look_
             let answer = app.look(token).await;
             assert_agent_refused(&answer, UNAVAILABLE, &context);
             let told: u64 = answer.header("retry-after").parse().expect("seconds");
-            assert!((1..=LEFT_ALONE_FOR).contains(&told), "{context}: {told}");
+            assert!((1..=CIRCUIT_OPEN_FOR).contains(&told), "{context}: {told}");
         }
         assert_eq!(app.genesys_calls().0, 5, "{context}");
         assert_eq!(app.look(&known).await.status, 200, "{context}");
 
         // A probe that fails: left alone again.
-        seconds_pass(LEFT_ALONE_FOR).await;
+        seconds_pass(CIRCUIT_OPEN_FOR).await;
         for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
             assert_agent_refused(&answer, UNAVAILABLE, &context);
         }
         assert_eq!(app.genesys_calls().0, 6, "{context}");
 
         // One that goes well: all are looked up again. What a token comes to does not matter.
-        seconds_pass(LEFT_ALONE_FOR).await;
+        seconds_pass(CIRCUIT_OPEN_FOR).await;
         app.genesys.traffic().heal();
-        assert_agent_refused(&app.look("a-token-of-nobody-at-all").await, INVALID, &context);
+        assert_agent_refused(&app.look("an-unknown-token-at-all").await, INVALID, &context);
         for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
             assert_eq!(answer.status, 200, "{context}: {answer:?}");
         }
@@ -320,7 +319,7 @@ async fn after_five_failures_genesys_is_left_alone_and_then_tried_with_one_look_
 }
 
 #[tokio::test]
-async fn refusals_in_between_are_no_failures() {
+async fn a_refusal_resets_the_count_of_failures() {
     let app = start().await;
     for number in 0..12 {
         let fault = if number % 2 == 0 { Fault::Status(503) } else { Fault::Status(401) };
@@ -332,34 +331,34 @@ async fn refusals_in_between_are_no_failures() {
 }
 
 #[tokio::test]
-async fn a_flood_of_tokens_takes_no_more_places_than_there_are_and_waits_no_longer_than_a_second() {
+async fn a_flood_of_tokens_is_bounded_in_slots_and_waits_at_most_a_second() {
     let app = start().await;
     let known = app.genesys.issue_token();
     assert_eq!(app.look(&known).await.status, 200);
     app.genesys.traffic().clear();
     always(&app, Fault::Stall);
-    let tokens = (0..40).map(|number| format!("a-token-of-nobody-{number:03}"));
+    let tokens = (0..40).map(|number| format!("an-unknown-token-{number:03}"));
     let looks: Vec<_> = tokens.map(|token| look_meanwhile(&app, &token)).collect();
-    eventually("the first look-ups are on their way", async || app.genesys_calls() == (PLACES, 0)).await;
+    eventually("the first look-ups are on their way", async || app.genesys_calls() == (SLOTS, 0)).await;
     others_have_their_turn(&app).await;
-    assert_eq!(app.genesys_calls(), (PLACES, 0));
+    assert_eq!(app.genesys_calls(), (SLOTS, 0));
     assert_eq!(app.look(&known).await.status, 200);
-    eventually("those without a place are sent away", async || {
-        looks.iter().filter(|look| look.is_finished()).count() == 40 - PLACES
+    eventually("requests without a slot are refused", async || {
+        looks.iter().filter(|look| look.is_finished()).count() == 40 - SLOTS
     })
     .await;
-    assert_eq!(app.genesys_calls(), (PLACES, 0));
+    assert_eq!(app.genesys_calls(), (SLOTS, 0));
     app.genesys.traffic().heal();
     let (refused, sent_away): (Vec<_>, Vec<_>) = all(looks).await.into_iter().partition(|answer| answer.status == 401);
-    assert_eq!((refused.len(), sent_away.len()), (PLACES, 40 - PLACES));
+    assert_eq!((refused.len(), sent_away.len()), (SLOTS, 40 - SLOTS));
     for answer in sent_away {
-        assert_agent_refused(&answer, UNAVAILABLE, "no place");
+        assert_agent_refused(&answer, UNAVAILABLE, "no slot");
         assert_eq!(answer.header("retry-after"), "1");
     }
 }
 
 #[tokio::test]
-async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
+async fn look_ups_of_unknown_tokens_are_limited_per_address() {
     let app = start().await;
     let known = app.genesys.issue_token();
     let started = Instant::now();
@@ -372,7 +371,7 @@ async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
     let refused = loop {
         // What the caller itself puts in front makes no other address of it.
         let answer =
-            from(&format!("192.0.2.{}, 203.0.113.7:4{asked}", asked % 250), &format!("a-token-of-nobody-{asked:03}"))
+            from(&format!("192.0.2.{}, 203.0.113.7:4{asked}", asked % 250), &format!("an-unknown-token-{asked:03}"))
                 .await;
         if answer.status != 401 {
             break answer;
@@ -390,21 +389,21 @@ async fn one_address_can_have_so_many_unknown_tokens_looked_up_and_no_more() {
     assert!((LOOKUPS_PER_MINUTE..=LOOKUPS_PER_MINUTE + given_back).contains(&calls), "{calls}");
 
     // Others are not held up, nor whoever Genesys has vouched for, not even when that is to be renewed, or long ago.
-    assert_agent_refused(&from("203.0.113.8", "a-token-of-nobody-else").await, INVALID, "another address");
-    assert_agent_refused(&app.look("a-token-of-nobody-without").await, INVALID, "no address");
+    assert_agent_refused(&from("203.0.113.8", "an-unknown-token-else").await, INVALID, "another address");
+    assert_agent_refused(&app.look("an-unknown-token-without").await, INVALID, "no address");
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
-    seconds_pass(GOOD_FOR).await;
+    seconds_pass(FRESH_FOR).await;
     app.genesys.traffic().clear();
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
     assert_eq!(app.genesys_calls(), (1, 1));
-    seconds_pass(3 * GOOD_FOR).await;
-    while from("203.0.113.7", &format!("a-token-of-nobody-{asked:03}")).await.status != 429 {
+    seconds_pass(3 * FRESH_FOR).await;
+    while from("203.0.113.7", &format!("an-unknown-token-{asked:03}")).await.status != 429 {
         asked += 1;
         assert!(asked < 3 * LOOKUPS_PER_MINUTE, "a bound is in force");
     }
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
     eventually("the address has a look-up again", async || {
-        from("203.0.113.7", "a-token-of-nobody-again").await.status == 401
+        from("203.0.113.7", "an-unknown-token-again").await.status == 401
     })
     .await;
 }

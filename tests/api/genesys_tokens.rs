@@ -1,5 +1,5 @@
-//! What Genesys says of a token, and what the agent is told: each row of the contract, with the calls that it costs and
-//! what the log says of it. The service is the real program, and its log is looked at in the end.
+//! Each row of the Genesys contract: the answer to the agent, the calls to Genesys and the log line. The service is the
+//! real program; its log is checked at the end.
 
 use std::time::Duration;
 
@@ -300,7 +300,7 @@ async fn requests_without_a_token_are_challenged_without_an_error() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_genesys_token_is_never_sent_to_genesys() {
+async fn a_malformed_token_is_never_sent_to_genesys() {
     let app = start().await;
     let good = app.genesys.issue_token();
     let entra = app.entra.token().build();
@@ -362,7 +362,7 @@ async fn a_genesys_that_cannot_be_reached_or_proves_nothing_is_unavailable_and_g
 }
 
 #[tokio::test]
-async fn what_is_known_of_one_token_says_nothing_of_another() {
+async fn a_verdict_applies_to_its_own_token_only() {
     let app = start().await;
     let (good, bad) = (app.genesys.issue_token(), app.genesys.issue(GenesysToken::default().state("inactive")));
     for _ in 0..2 {
@@ -374,7 +374,7 @@ async fn what_is_known_of_one_token_says_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn where_any_client_is_accepted_the_organisation_still_counts() {
+async fn with_any_client_allowed_the_organisation_is_still_checked() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_OAUTH_CLIENT_IDS", "*").start().await;
     let ours = app.genesys.issue(GenesysToken::default().oauth_client_id(STRANGER).omit("OAuthClient"));
     app.look(&ours).await.assert_problem(404, "room_not_found");
