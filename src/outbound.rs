@@ -1,121 +1,95 @@
-//! What all calls to the outside have in common: no redirects, no proxy, deadlines, bounded answers.
+//! What all calls to other systems have in common: client, failures, bounded bodies, waits.
 
 pub mod breaker;
 pub mod calls;
+mod failure;
+mod resolver;
+mod tls;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{ClientBuilder, Response, redirect};
-use rustls::ClientConfig;
-use rustls::client::danger::ServerCertVerifier;
-use rustls_platform_verifier::Verifier;
 use serde::de::DeserializeOwned;
 
-use self::calls::Outcome;
+pub use failure::{CallFailure, CertificateFault, ConnectStep};
+pub use tls::{Intercepting, tls_with};
 
-/// A client for one outside system. The caller adds what is special, and a deadline to each call.
+/// The wait before a retry if the system asks for none.
+pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest `Retry-After` that is kept.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A client for one system. The caller sets a timeout on each request.
 pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
     let builder = reqwest::Client::builder();
-    // Where there is none the client reads the certificates itself, and says what is wrong with them.
-    let builder = match MACHINES_TLS.as_ref() {
+    // If the platform's certificates cannot be loaded, the client loads them itself and reports the error.
+    let builder = match tls::platform() {
         Ok(tls) => builder.tls_backend_preconfigured(tls.clone()),
         Err(_) => builder,
     };
     builder
         .user_agent(concat!("maxconf/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
-        // A followed redirect could carry a credential elsewhere, and at Pexip it means that the account is refused.
+        .dns_resolver(Arc::new(resolver::SystemResolver))
+        // Following a redirect could send a credential to another host; on Pexip it means that the account is refused.
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_proxy()
 }
 
-/// TLS by the machine's own certificates. To read them is most of what a cold start takes, so all clients share them.
-static MACHINES_TLS: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    tls_with(Arc::new(Verifier::new(provider)?))
-});
-
-/// TLS in which `verifier` decides who is trusted.
-pub fn tls_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
+/// A body that may have at most `limit` bytes.
+pub(crate) struct BoundedBody {
+    bytes: Vec<u8>,
+    limit: usize,
 }
 
-/// Why there is no usable answer. Holds no address, header or body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallFailure {
-    /// No connection: the request was never sent.
-    #[error("cannot be reached")]
-    Unreachable,
-    /// No answer in time; whether it was done is unknown.
-    #[error("did not answer in time")]
-    Timeout,
-    /// The connection broke; whether it was done is unknown.
-    #[error("broke the connection")]
-    ConnectionLost,
-    /// An answer that is not what was agreed.
-    #[error("gave an answer that cannot be read")]
-    Unreadable,
-}
+/// The body has more bytes than allowed.
+pub(crate) struct TooLarge;
 
-impl From<reqwest::Error> for CallFailure {
-    fn from(error: reqwest::Error) -> Self {
-        if error.is_connect() {
-            Self::Unreachable
-        } else if error.is_timeout() {
-            Self::Timeout
-        } else {
-            Self::ConnectionLost
+impl BoundedBody {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit }
+    }
+
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), TooLarge> {
+        if self.bytes.len() + chunk.len() > self.limit {
+            return Err(TooLarge);
         }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 }
 
-impl Outcome for CallFailure {
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::ConnectionLost => "connection_lost",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// The body of an answer, of at most `limit` bytes.
+/// The body of a response, of at most `limit` bytes.
 pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
-    let mut body = Vec::new();
+    let mut body = BoundedBody::new(limit);
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > limit {
-            return Err(CallFailure::Unreadable);
-        }
-        body.extend_from_slice(&chunk);
+        body.push(&chunk).map_err(|TooLarge| CallFailure::Unreadable)?;
     }
-    Ok(body)
+    Ok(body.into_bytes())
 }
 
-/// The JSON in an answer of at most `limit` bytes.
+/// The JSON body of a response, of at most `limit` bytes.
 pub async fn json<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, CallFailure> {
-    let body = body(response, limit).await?;
-    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8.
-    let text = std::str::from_utf8(&body).map_err(|_| CallFailure::Unreadable)?;
-    serde_json::from_str(text).map_err(|_| CallFailure::Unreadable)
+    parse_json(&body(response, limit).await?).ok_or(CallFailure::Unreadable)
 }
 
-/// More than anybody waits; beyond it the number is no time any more.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Parses JSON that is UTF-8 throughout: `serde_json::from_slice` accepts other bytes in members that it skips. Found by
+/// the fuzzer.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
+}
 
-/// Seconds that a `Retry-After` header asks to wait, if it gives them as a number.
+/// The wait in a `Retry-After` header, if it is a number of seconds.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -129,16 +103,11 @@ mod tests {
         id: String,
     }
 
-    async fn read(body: &'static [u8]) -> Result<User, CallFailure> {
-        json(axum::http::Response::new(body).into(), 64).await
-    }
-
-    /// Found by the fuzzer.
-    #[tokio::test]
-    async fn what_is_not_utf_8_is_no_json_wherever_it_stands() {
-        assert_eq!(read(br#"{"id":"u","other":"x"}"#).await, Ok(User { id: "u".to_owned() }));
+    #[test]
+    fn bytes_that_are_not_utf_8_are_no_json_even_in_skipped_members() {
+        assert_eq!(parse_json(br#"{"id":"u","other":"x"}"#), Some(User { id: "u".to_owned() }));
         for body in [&b"{\"id\":\"\xff\"}"[..], b"{\"id\":\"u\",\"other\":\"\xff\"}", b"{\"id\":\"u\",\"\xff\":1}"] {
-            assert_eq!(read(body).await, Err(CallFailure::Unreadable), "{}", body.escape_ascii());
+            assert_eq!(parse_json::<User>(body), None, "{}", body.escape_ascii());
         }
     }
 }

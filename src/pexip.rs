@@ -1,4 +1,4 @@
-//! Pexip's management API, as far as rooms need it. In words of the domain; the JSON stays inside.
+//! Client of Pexip's management API, as far as rooms need it. The wire format stays inside.
 //!
 //! Sources for paths, codes and bodies: Pexip Infinity documentation, "Management configuration API", "Management
 //! status API" and "Using the management API".
@@ -7,8 +7,8 @@ mod admission;
 mod conferences;
 mod error;
 mod event;
-mod live;
 mod platform;
+mod presence;
 mod trust;
 
 use std::sync::Arc;
@@ -24,23 +24,24 @@ use url::Url;
 
 use crate::config::PexipConfig;
 use crate::domain::RoomNamePrefix;
-use crate::outbound::calls::{System, TRACEPARENT, traceparent, upstream};
+use crate::outbound::calls::{System, observed};
 use crate::outbound::{CallFailure, json, retry_after};
-use admission::{Admission, Permit, Urgency};
+use crate::telemetry::traces::{TRACEPARENT, traceparent};
+use admission::{Admission, CallPermit, Urgency};
 
-pub use admission::TagSlot;
+pub use admission::TagPermit;
 
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
 pub use event::{Event, EventKind, events};
-pub use live::Presence;
 pub use platform::{Alarm, ConferencingNode, EventName, EventSinkRecord};
+pub use presence::Presence;
 pub use trust::{trusting, verifier};
 
-/// The longest answer that is read: a page of the largest lists has about 1 MB.
+/// Limit of a response body. A page of the largest list has about 1 MB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 
-/// A connection to one management node. Cheap to clone; all clones share the limits.
+/// A client for one management node. Cheap to clone; all clones share the limits.
 #[derive(Clone)]
 pub struct PexipClient {
     shared: Arc<Shared>,
@@ -55,12 +56,12 @@ struct Shared {
     request_timeout: Duration,
     prefix: RoomNamePrefix,
     admission: Arc<Admission>,
-    /// Counts failures that say something about the node and not about one request.
+    /// Number of node failures so far.
     failure_epoch: AtomicU64,
 }
 
 impl PexipClient {
-    /// A client for the node in `config`; no call is made yet. `http` follows no redirects.
+    /// A client for the node in `config`. Makes no call. `http` must follow no redirects.
     pub fn new(config: &PexipConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Self {
         let shared = Shared {
             http,
@@ -75,53 +76,52 @@ impl PexipClient {
         Self { shared: Arc::new(shared), urgency: Urgency::Foreground }
     }
 
-    /// The same connection for work that nobody waits for: it gets at most half of the places and leaves a third of
-    /// the budget.
+    /// The same client for background work: at most half of the concurrent calls and two thirds of the budget.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
     }
 
-    /// The same connection for a look at a room: it leaves about half of the budget to everybody else.
+    /// The same client for reads by agents: at most about half of the budget.
     #[must_use]
-    pub fn for_a_look(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), urgency: Urgency::Look }
+    pub fn for_agent_reads(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
     }
 
-    /// Whether a room could be tagged now, as far as the breakers know. Costs no call.
+    /// Whether the circuit breakers allow to tag a room now. Makes no call.
     pub fn check_can_tag(&self) -> Result<(), PexipError> {
         self.shared.admission.check_can_tag()
     }
 
-    /// The right to make one call, within this instance's limits.
-    async fn reserve(&self) -> Result<Permit, PexipError> {
+    /// Waits for the permit to make one call.
+    async fn reserve(&self) -> Result<CallPermit, PexipError> {
         self.shared.admission.permit(self.urgency).await
     }
 
-    /// The right to tag one room: to be had before the room is claimed.
-    pub async fn reserve_tagging(&self) -> Result<TagSlot, PexipError> {
-        self.shared.admission.tag_slot(self.urgency).await
+    /// Waits for the permit to tag one room. Must be taken before the room is claimed.
+    pub async fn reserve_tagging(&self) -> Result<TagPermit, PexipError> {
+        self.shared.admission.tag_permit(self.urgency).await
     }
 
-    /// Calls that the budget allows in this minute still.
+    /// Calls left in the request budget.
     pub fn budget_left(&self) -> usize {
         self.shared.admission.budget_left()
     }
 
-    /// Whether the node, or what is tagged on it, is left alone after failures.
+    /// Whether the circuit breaker of the node or that of tagging is open.
     pub fn is_circuit_open(&self) -> bool {
         self.shared.admission.is_open()
     }
 
-    /// Grows with each lost connection, refused account or failing node. What was read before is then not to be
-    /// relied on: the node may have come back from a backup, with its ids counted again.
+    /// Number of node failures: lost connections, refused logins, 5xx. An observation from an older epoch is stale, because
+    /// the node may have been restored from a backup since, with ids that are used again.
     pub fn failure_epoch(&self) -> u64 {
         self.shared.failure_epoch.load(Ordering::Acquire)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.shared.base.clone();
-        // Every path of the API ends in a slash; without it the node redirects, which we take for a refusal.
+        // Without the slash at the end the node redirects, which counts as a refused login.
         url.set_path(&format!("{}api/admin/{path}/", self.shared.base.path()));
         self.shared
             .http
@@ -130,12 +130,11 @@ impl PexipClient {
             .timeout(self.shared.request_timeout)
     }
 
-    /// Sends a request whose work is done when the answer has one of these statuses, and no other: a page that a proxy
-    /// puts before the node has a 200 too.
+    /// Sends a request that succeeds with one of the statuses in `done` only: a proxy's error page may have 200.
     async fn send(
         &self,
         call: &'static str,
-        permit: Permit,
+        permit: CallPermit,
         request: RequestBuilder,
         done: &[u16],
     ) -> Result<Response, PexipError> {
@@ -145,11 +144,11 @@ impl PexipClient {
         self.call(call, permit, request, is_done).await
     }
 
-    /// Asks for JSON; also tells what time the node says it is.
+    /// Reads JSON, and the node's clock from the `Date` header.
     async fn fetch<T: DeserializeOwned>(
         &self,
         call: &'static str,
-        permit: Permit,
+        permit: CallPermit,
         request: RequestBuilder,
     ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
         let read = async |response: Response| {
@@ -160,25 +159,25 @@ impl PexipClient {
         self.call(call, permit, request, read).await
     }
 
-    /// One call, to the last byte of its answer: the permit is held, and the breaker told, by what became of it all.
+    /// Makes one call and reports its result to the circuit breaker. Holds the permit until the response has been read.
     async fn call<T>(
         &self,
         call: &'static str,
-        mut permit: Permit,
+        mut permit: CallPermit,
         request: RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<T, PexipError>,
     ) -> Result<T, PexipError> {
         permit.mark_sent();
         let work = async {
-            // For whatever stands before the node; Genesys and Entra are others' and are told nothing of the kind.
+            // Pexip only: Genesys and Entra belong to others and get no trace ids.
             let request = match traceparent() {
                 Some(parent) => request.header(TRACEPARENT, parent),
                 None => request,
             };
-            read(sort(request.send().await).await?).await
+            read(classify(request.send().await).await?).await
         };
-        let result = upstream(System::Pexip, call, work).await;
-        if result.as_ref().is_err_and(PexipError::is_the_nodes_trouble) {
+        let result = observed(System::Pexip, call, work).await;
+        if result.as_ref().is_err_and(PexipError::is_node_failure) {
             self.shared.failure_epoch.fetch_add(1, Ordering::AcqRel);
         }
         permit.settle(&result);
@@ -186,12 +185,13 @@ impl PexipClient {
     }
 }
 
-async fn sort(answer: reqwest::Result<Response>) -> Result<Response, PexipError> {
+/// Maps a response that is no success to its error.
+async fn classify(answer: reqwest::Result<Response>) -> Result<Response, PexipError> {
     let response = answer.map_err(CallFailure::from)?;
     let status = response.status();
     match status.as_u16() {
         200..=299 => Ok(response),
-        // The node answers a refused session with a redirect to its login page.
+        // The node answers a refused login with a redirect to its login page.
         300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status: status.as_u16() }),
         404 => Err(PexipError::NotFound),
         429 | 500..=599 => Err(PexipError::Busy { status: status.as_u16(), retry_after: retry_after(&response) }),

@@ -115,7 +115,7 @@ impl RoomPool {
 
     /// The room of this name as Pexip stores it now, if it was handed out.
     pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let found = self.backend.pexip.for_a_look().find_by_name(name).await?;
+        let found = self.backend.pexip.for_agent_reads().find_by_name(name).await?;
         Ok(found.filter(|conference| conference.tag.is_some()))
     }
 

@@ -9,6 +9,7 @@ mod dropped_spans;
 mod export;
 mod labels;
 pub mod metrics;
+pub mod traces;
 
 use reqwest::ClientBuilder;
 use tracing::level_filters::LevelFilter;
@@ -19,6 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::labels::Labelled;
+use self::traces::TRACES;
 use crate::config::TelemetryConfig;
 
 pub use export::Export;
@@ -28,9 +30,6 @@ pub const VERSION: &str = env!("MAXCONF_VERSION");
 
 /// Commit of this build, or `unknown`.
 pub const COMMIT: &str = env!("MAXCONF_COMMIT");
-
-/// Target of the spans that are exported. The log does not show them.
-pub const TRACES: &str = "maxconf::traces";
 
 /// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,12 +12,9 @@ use serde::Serialize;
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
 use crate::domain::InvalidUuiData;
 use crate::http::openapi::{Header, Schema};
-use crate::outbound::CallFailure;
+use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
 use crate::pexip::PexipError;
 use crate::rooms::TakeRoomError;
-
-/// `Retry-After` if no better time is known.
-pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
 /// The bounds of `Retry-After`.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -31,7 +28,7 @@ pub(crate) const PEXIP: [Code; 4] =
 pub(crate) fn retry_after_header() -> Header {
     let schema = Schema::integer(MIN_WAIT.as_secs(), Some(MAX_WAIT.as_secs()));
     let header = Header::required("Retry-After", "Seconds to wait before the next try.", schema);
-    header.example_number(DEFAULT_WAIT.as_secs())
+    header.example_number(DEFAULT_RETRY_AFTER.as_secs())
 }
 
 /// `WWW-Authenticate`, as the document describes it.
@@ -146,7 +143,7 @@ impl Code {
 impl ApiError {
     /// A failure with nothing more to say than its code. Every 503 says when to try again.
     pub fn new(code: Code) -> Self {
-        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_WAIT);
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
@@ -330,7 +327,7 @@ impl From<PexipError> for ApiError {
                 Self::new(Code::PexipUnavailable).retry_after(Some(*retry_in))
             }
             PexipError::Failed(failure) => match failure {
-                CallFailure::Unreachable | CallFailure::ConnectionLost => Self::new(Code::PexipUnavailable),
+                CallFailure::Unreachable(_) | CallFailure::ConnectionLost => Self::new(Code::PexipUnavailable),
                 CallFailure::Timeout => Self::new(Code::PexipTimeout),
                 CallFailure::Unreadable => Self::new(Code::PexipInvalid),
             },

@@ -1,26 +1,26 @@
-//! A circuit breaker: after some failures in a row a dependency is left alone for a while, then tried with one call.
+//! Circuit breaker: after consecutive failures it refuses calls to a system for a while, then lets one probe through.
 //!
-//! Own code, for what the callers here need is what the libraries at hand leave out: how long it stays open (for
-//! `Retry-After`), a wait that the dependency itself asks for, and exactly one probe.
+//! Own code, because available crates lack what the callers need: the remaining open time (for `Retry-After`), a wait
+//! that the system itself asks for, and exactly one probe.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Failures in a row after which it opens.
-const MOST_FAILURES: u32 = 5;
+use super::DEFAULT_RETRY_AFTER;
 
-/// How long it stays open where the dependency asks for nothing else.
-const USUAL_PAUSE: Duration = Duration::from_secs(5);
+/// Consecutive failures that open it.
+const FAILURE_THRESHOLD: u32 = 5;
 
-/// The longest wait that a dependency may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const SHORTEST_OPEN: Duration = Duration::from_secs(1);
+const LONGEST_OPEN: Duration = Duration::from_secs(60);
 
-/// Watches the calls to one dependency.
+/// The circuit breaker of one system.
 #[derive(Debug)]
 pub struct Breaker {
-    /// Never held across an await.
+    /// Never locked across an await.
     state: Mutex<State>,
 }
 
@@ -32,30 +32,30 @@ enum State {
     Open {
         until: Instant,
     },
-    /// One call is on its way to see whether the dependency is back.
+    /// The probe is in progress.
     Probing,
 }
 
-/// The dependency is left alone for this long.
+/// The breaker is open and refuses calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     pub retry_in: Duration,
 }
 
 impl Breaker {
-    /// A breaker that lets everything through until something fails.
+    /// A closed breaker.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(State::Closed { failures: 0 }) })
     }
 
-    /// Whether it has opened and no call has ended well since.
+    /// Whether it is open or probing.
     pub fn is_open(&self) -> bool {
-        !matches!(*self.state(), State::Closed { .. })
+        !matches!(*self.state.lock(), State::Closed { .. })
     }
 
-    /// How long calls would be refused, without asking for one.
+    /// Whether a call would be refused now. Admits none.
     pub fn check(&self) -> Result<(), Open> {
-        match *self.state() {
+        match *self.state.lock() {
             State::Open { until } => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => Ok(()),
                 retry_in => Err(Open { retry_in }),
@@ -64,68 +64,64 @@ impl Breaker {
         }
     }
 
-    /// Lets one call through. What becomes of it must be told by way of the admission.
+    /// Admits one call. Its result must be reported to the [`Admitted`].
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, Open> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
+        let admitted = |is_probe| Admitted { breaker: Arc::clone(self), is_probe, is_settled: false };
         match *state {
-            State::Closed { .. } => Ok(Admitted { breaker: Arc::clone(self), probe: false, settled: false }),
-            State::Probing => Err(Open { retry_in: USUAL_PAUSE }),
+            State::Closed { .. } => Ok(admitted(false)),
+            State::Probing => Err(Open { retry_in: DEFAULT_RETRY_AFTER }),
             State::Open { until } => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => {
                     *state = State::Probing;
-                    Ok(Admitted { breaker: Arc::clone(self), probe: true, settled: false })
+                    Ok(admitted(true))
                 }
                 retry_in => Err(Open { retry_in }),
             },
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A call that was let through.
+/// An admitted call.
 #[derive(Debug)]
 pub struct Admitted {
     breaker: Arc<Breaker>,
-    probe: bool,
-    settled: bool,
+    is_probe: bool,
+    is_settled: bool,
 }
 
 impl Admitted {
-    /// The dependency did its work.
+    /// The system worked.
     pub fn succeeded(mut self) {
-        self.settled = true;
-        let mut state = self.breaker.state();
-        // While it is open only the probe's word counts: a call from before may end well late.
-        if self.probe || matches!(*state, State::Closed { .. }) {
+        self.is_settled = true;
+        let mut state = self.breaker.state.lock();
+        // While it is open only the probe closes it: a call that was admitted earlier may succeed late.
+        if self.is_probe || matches!(*state, State::Closed { .. }) {
             *state = State::Closed { failures: 0 };
         }
     }
 
-    /// The dependency failed; `asked_for` is the wait that it named itself.
-    pub fn failed(mut self, asked_for: Option<Duration>) {
-        self.settled = true;
-        let mut state = self.breaker.state();
-        let pause = asked_for.unwrap_or(USUAL_PAUSE).clamp(Duration::from_secs(1), LONGEST_PAUSE);
-        let until = Instant::now() + pause;
+    /// The system failed. `retry_after` is the wait that it asked for, which opens the breaker at once.
+    pub fn failed(mut self, retry_after: Option<Duration>) {
+        self.is_settled = true;
+        let mut state = self.breaker.state.lock();
+        let until = Instant::now() + retry_after.unwrap_or(DEFAULT_RETRY_AFTER).clamp(SHORTEST_OPEN, LONGEST_OPEN);
         *state = match *state {
-            State::Closed { failures } if asked_for.is_none() && failures + 1 < MOST_FAILURES => {
+            State::Closed { failures } if retry_after.is_none() && failures + 1 < FAILURE_THRESHOLD => {
                 State::Closed { failures: failures + 1 }
             }
-            State::Probing if !self.probe => State::Probing,
+            State::Probing if !self.is_probe => State::Probing,
             State::Open { until: known } => State::Open { until: known.max(until) },
             State::Closed { .. } | State::Probing => State::Open { until },
         };
     }
 }
 
-/// A call given up midway says nothing; but a probe must not leave the breaker waiting for its word.
+/// A cancelled call reports nothing, but after a cancelled probe the next call must become the probe.
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if self.probe && !self.settled {
-            *self.breaker.state() = State::Open { until: Instant::now() };
+        if self.is_probe && !self.is_settled {
+            *self.breaker.state.lock() = State::Open { until: Instant::now() };
         }
     }
 }
@@ -141,12 +137,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_open_it_and_one_probe_closes_it() {
+    async fn consecutive_failures_open_it_and_a_successful_probe_closes_it() {
         let breaker = Breaker::new();
-        fail(&breaker, MOST_FAILURES);
-        assert_eq!(breaker.admit().err(), Some(Open { retry_in: USUAL_PAUSE }));
+        fail(&breaker, FAILURE_THRESHOLD);
+        assert_eq!(breaker.admit().err(), Some(Open { retry_in: DEFAULT_RETRY_AFTER }));
 
-        tokio::time::advance(USUAL_PAUSE).await;
+        tokio::time::advance(DEFAULT_RETRY_AFTER).await;
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_err(), "one probe at a time");
         probe.succeeded();
@@ -154,33 +150,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_success_in_between_starts_the_count_anew() {
+    async fn a_success_resets_the_count_of_failures() {
         let breaker = Breaker::new();
-        fail(&breaker, MOST_FAILURES - 1);
+        fail(&breaker, FAILURE_THRESHOLD - 1);
         breaker.admit().unwrap().succeeded();
-        fail(&breaker, MOST_FAILURES - 1);
+        fail(&breaker, FAILURE_THRESHOLD - 1);
         assert!(breaker.admit().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_was_asked_for_is_kept_from_the_first_failure_on() {
+    async fn a_retry_after_opens_it_at_the_first_failure() {
         let breaker = Breaker::new();
         breaker.admit().unwrap().failed(Some(Duration::from_secs(17)));
         assert_eq!(breaker.check(), Err(Open { retry_in: Duration::from_secs(17) }));
         tokio::time::advance(Duration::from_secs(17)).await;
         breaker.admit().unwrap().failed(Some(Duration::from_secs(86_400)));
-        assert_eq!(breaker.check(), Err(Open { retry_in: LONGEST_PAUSE }));
+        assert_eq!(breaker.check(), Err(Open { retry_in: LONGEST_OPEN }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_probe_opens_it_again_and_one_given_up_makes_way_for_the_next() {
+    async fn a_failed_probe_reopens_it_and_a_cancelled_one_allows_the_next() {
         let breaker = Breaker::new();
-        fail(&breaker, MOST_FAILURES);
-        tokio::time::advance(USUAL_PAUSE).await;
+        fail(&breaker, FAILURE_THRESHOLD);
+        tokio::time::advance(DEFAULT_RETRY_AFTER).await;
         breaker.admit().unwrap().failed(None);
         assert!(breaker.admit().is_err());
 
-        tokio::time::advance(USUAL_PAUSE).await;
+        tokio::time::advance(DEFAULT_RETRY_AFTER).await;
         drop(breaker.admit().unwrap());
         assert!(breaker.admit().is_ok());
     }

@@ -1,21 +1,15 @@
-//! What is seen of each call to an outside system, the same for all of them: a span, a count, a time.
+//! Observation of each call to another system: a span, a count, a duration.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderValue;
-use opentelemetry::trace::TraceContextExt;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-pub use crate::telemetry::TRACES;
 use crate::telemetry::metrics::{CREATE_DURATION, UPSTREAM_CALLS, UPSTREAM_DURATION};
+use crate::telemetry::traces::TRACES;
 
-/// Where W3C Trace Context has its place.
-pub const TRACEPARENT: &str = "traceparent";
-
-/// Whom we call.
+/// The systems that this service calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
     Pexip,
@@ -25,7 +19,7 @@ pub enum System {
 }
 
 impl System {
-    /// As a label.
+    /// Label `system` of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pexip => "pexip",
@@ -36,14 +30,14 @@ impl System {
     }
 }
 
-/// What a failed call says of the system, in one of the words of `maxconf.upstream.calls`.
+/// An error that maps to a value of label `outcome` of `maxconf.upstream.calls`.
 pub trait Outcome {
-    /// `ok` where the system did its part, and what it says is no.
+    /// `ok` if the system worked and its answer is no, such as 404.
     fn outcome(&self) -> &'static str;
 }
 
-/// Makes one call: `work` from the first byte sent to the last one read. `call` names it.
-pub async fn upstream<T, E: Outcome>(
+/// Observes one call: `work` from the first byte sent to the last byte read. `call` is its name in traces.
+pub async fn observed<T, E: Outcome>(
     system: System,
     call: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -58,70 +52,65 @@ pub async fn upstream<T, E: Outcome>(
         call,
         outcome = Empty,
     );
-    let mut under_way = UnderWay { system, span, started: Instant::now(), outcome: "given_up" };
-    // Boxed: a call is large, and would be part of whatever makes it several times over.
-    let result = Box::pin(work).instrument(under_way.span.clone()).await;
-    under_way.outcome = result.as_ref().err().map_or("ok", Outcome::outcome);
+    let mut observation = Observation { system, span, started: Instant::now(), outcome: "given_up" };
+    // Boxed: the future of a call is large, and each caller's future would contain it several times.
+    let result = Box::pin(work).instrument(observation.span.clone()).await;
+    observation.outcome = result.as_ref().err().map_or("ok", Outcome::outcome);
     result
 }
 
-/// A call; told when it is dropped, so also where nobody waits for its end.
-struct UnderWay {
+/// A call in progress. Recorded on drop, so that a cancelled call is recorded as well.
+struct Observation {
     system: System,
     span: Span,
     started: Instant,
     outcome: &'static str,
 }
 
-impl Drop for UnderWay {
+impl Drop for Observation {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let duration = self.started.elapsed();
         self.span.record("outcome", self.outcome);
         if self.outcome != "ok" {
             self.span.record("otel.status_code", "error");
         }
         let system = self.system.as_str().into();
-        UPSTREAM_DURATION.record(took, [system]);
+        UPSTREAM_DURATION.record(duration, [system]);
         UPSTREAM_CALLS.count([self.system.as_str().into(), self.outcome.into()]);
-        let _outside_of_a_create = SPENT.try_with(|spent| match self.system {
-            System::Queue => spent.queue.set(spent.queue.get() + took),
-            System::Pexip => spent.pexip.set(spent.pexip.get() + took),
+        // An error means that the call is not part of a create.
+        let _ = TIME_OF_CREATE.try_with(|time| match self.system {
+            System::Queue => time.queue.set(time.queue.get() + duration),
+            System::Pexip => time.pexip.set(time.pexip.get() + duration),
             System::Entra | System::Genesys => {}
         });
     }
 }
 
-/// The current call as W3C Trace Context writes it; `None` where it is not traced.
-pub fn traceparent() -> Option<HeaderValue> {
-    let context = Span::current().context();
-    let span = context.span().span_context().clone();
-    let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
-    span.is_valid().then(|| HeaderValue::from_str(&format!("00-{trace}-{id}-{flags:02x}")).ok())?
-}
-
 /// Time that a create has spent on calls.
 #[derive(Default)]
-struct Spent {
+struct TimeOfCreate {
     queue: Cell<Duration>,
     pexip: Cell<Duration>,
 }
 
 tokio::task_local! {
-    static SPENT: Spent;
+    /// Task-local, because a create reaches its calls through the clients of queue and Pexip, which know nothing of
+    /// creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
+    static TIME_OF_CREATE: TimeOfCreate;
 }
 
-/// Runs a create, and if it ends well tells what its time went into.
-pub async fn create_split<T, E>(create: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+/// Runs a create. If it succeeds, records its duration split into calls to the queue, calls to Pexip and the rest.
+pub async fn timed_create<T, E>(create: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let started = Instant::now();
-    let (result, queue, pexip) = SPENT
-        .scope(Spent::default(), async {
+    let (result, queue, pexip) = TIME_OF_CREATE
+        .scope(TimeOfCreate::default(), async {
             let result = create.await;
-            SPENT.with(|spent| (result, spent.queue.get(), spent.pexip.get()))
+            TIME_OF_CREATE.with(|time| (result, time.queue.get(), time.pexip.get()))
         })
         .await;
     if result.is_ok() {
-        let own = started.elapsed().saturating_sub(queue + pexip);
-        for (part, time) in [("own", own), ("queue", queue), ("pexip", pexip)] {
+        let rest = started.elapsed().saturating_sub(queue + pexip);
+        for (part, time) in [("own", rest), ("queue", queue), ("pexip", pexip)] {
             CREATE_DURATION.record(time, [part.into()]);
         }
     }

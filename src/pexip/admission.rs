@@ -1,7 +1,10 @@
+//! Limits on this instance's calls to the management node, which serves all instances and its own conferences.
+
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -9,65 +12,65 @@ use super::PexipError;
 use crate::config::PexipConfig;
 use crate::outbound::breaker::{Admitted, Breaker};
 
-/// The budget's window.
+/// Window of the request budget.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Who waits for a call.
+/// Who waits for a call. Decides how much of the limits it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// A citizen, or who asks for them.
+    /// A citizen: create and delete.
     Foreground,
-    /// An agent who looks at a room, as often as the agent's widget likes.
-    Look,
-    /// Nobody: refill, sweep.
+    /// An agent's widget, which may poll without limit.
+    AgentRead,
+    /// No caller: refill, sweep.
     Background,
 }
 
-/// The bounds on this instance's calls: the node serves the whole fleet and its own conferences.
+/// Concurrency slots, request budget and circuit breakers.
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: Arc<Semaphore>,
-    /// The places that the background may fill, so that it never has all of them.
+    /// Slots that background work may use, so that it never has all.
     background: Arc<Semaphore>,
     budget: Budget,
-    /// What every call says about the node.
+    /// Fed by every call.
     node: Arc<Breaker>,
-    /// What writing tags says: a node that lists rooms and refuses each tag would destroy a room per create.
+    /// Fed by tagging only: a node that lists rooms but refuses tags would otherwise cost a room per create.
     tagging: Arc<Breaker>,
     longest_wait: Duration,
 }
 
-/// The right to make one call, so that a room is claimed only when the call that tags it can be made. Dropped unused,
-/// it gives back its place and its share of the budget.
+/// Permit to make one call: a concurrency slot, a call of the budget and the circuit breaker's admission. Returned if
+/// dropped unused.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(super) struct CallPermit {
     admission: Arc<Admission>,
-    /// The node's breaker waits for the call's outcome. Taken here and not with the call: after an outage one probe
-    /// is let through, and a room must not be claimed for a call that would be refused.
+    /// Taken with the permit and not with the call: after an outage only one probe is admitted, and a room must not be
+    /// claimed for a call that would be refused.
     call: Option<Admitted>,
     sent: bool,
-    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _slots: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
-/// The right to tag one room, however many calls that takes.
+/// Permit to tag one room, which may take several calls.
 #[derive(Debug)]
-pub struct TagSlot {
-    first_call: Option<Permit>,
+pub struct TagPermit {
+    first_call: Option<CallPermit>,
     tagging: Admitted,
 }
 
-impl TagSlot {
-    /// The permit that came with the slot; after it each call needs one of its own.
-    pub(super) fn first_call(&mut self) -> Option<Permit> {
+impl TagPermit {
+    /// The call permit that is part of it. Each further call needs its own.
+    pub(super) fn take_first_call(&mut self) -> Option<CallPermit> {
         self.first_call.take()
     }
 
-    /// Lets another call go first: with one place in all, it would wait for this one's.
-    pub fn give_way(&mut self) {
+    /// Returns its call permit, so that another call can be made first: with only one slot that call would wait forever.
+    pub fn release_first_call(&mut self) {
         self.first_call = None;
     }
 
-    /// Says what the tagging came to in the end. A room that is gone says nothing about the next one.
+    /// Reports the result of tagging. A room that no longer exists is no failure of the node.
     pub fn settle<T>(self, result: &Result<T, PexipError>) {
         match result {
             Ok(_) | Err(PexipError::NotFound) => self.tagging.succeeded(),
@@ -88,64 +91,64 @@ impl Admission {
         }
     }
 
-    /// Waits for a place, at most as long as a call may take, and takes a share of the budget.
-    pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<Permit, PexipError> {
+    /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget.
+    pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<CallPermit, PexipError> {
         self.node.check()?;
-        let places = async {
+        let slots = async {
             let background = match urgency {
-                Urgency::Foreground | Urgency::Look => None,
+                Urgency::Foreground | Urgency::AgentRead => None,
                 Urgency::Background => Arc::clone(&self.background).acquire_owned().await.ok(),
             };
             Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, background))
         };
-        // The semaphores are never closed, so nothing but the time-out is left.
-        let Ok(Some(places)) = timeout(self.longest_wait, places).await else {
+        // `None` cannot happen, because the semaphores are never closed.
+        let Ok(Some(slots)) = timeout(self.longest_wait, slots).await else {
             return Err(PexipError::Saturated);
         };
         let call = self.node.admit()?;
         self.budget.spend(urgency)?;
-        Ok(Permit { admission: Arc::clone(self), call: Some(call), sent: false, _places: places })
+        Ok(CallPermit { admission: Arc::clone(self), call: Some(call), sent: false, _slots: slots })
     }
 
-    /// A permit, and the word of the breaker that watches tags.
-    pub(super) async fn tag_slot(self: &Arc<Self>, urgency: Urgency) -> Result<TagSlot, PexipError> {
+    /// A call permit, and the admission of the circuit breaker of tagging.
+    pub(super) async fn tag_permit(self: &Arc<Self>, urgency: Urgency) -> Result<TagPermit, PexipError> {
         let tagging = self.tagging.admit()?;
-        Ok(TagSlot { first_call: Some(self.permit(urgency).await?), tagging })
+        Ok(TagPermit { first_call: Some(self.permit(urgency).await?), tagging })
     }
 
-    /// Whether a room could be tagged now, as far as the breakers know.
+    /// Whether the circuit breakers allow to tag a room now.
     pub(super) fn check_can_tag(&self) -> Result<(), PexipError> {
         Ok(self.node.check().and_then(|()| self.tagging.check())?)
     }
 
-    /// Whether one of the breakers is open.
+    /// Whether one of the circuit breakers is open.
     pub(super) fn is_open(&self) -> bool {
         self.node.is_open() || self.tagging.is_open()
     }
 
-    /// Calls that the budget allows in this minute still.
+    /// Calls left in the budget.
     pub(super) fn budget_left(&self) -> usize {
         self.budget.left()
     }
 }
 
-impl Permit {
-    /// From now on the call counts, also where nobody waits for its answer any more: the node has it.
+impl CallPermit {
+    /// Marks the call as sent: from now on it counts, even if it is cancelled.
     pub(super) fn mark_sent(&mut self) {
         self.sent = true;
     }
 
-    /// Says what the call came to.
+    /// Reports the result of the call.
     pub(super) fn settle<T>(mut self, result: &Result<T, PexipError>) {
         let Some(call) = self.call.take() else { return };
         match result {
-            Err(error) if error.is_the_nodes_trouble() => call.failed(error.asks_to_wait()),
+            Err(error) if error.is_node_failure() => call.failed(error.retry_after()),
             Ok(_) | Err(_) => call.succeeded(),
         }
     }
 }
 
-impl Drop for Permit {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         if !self.sent {
             self.admission.budget.refund();
@@ -153,12 +156,12 @@ impl Drop for Permit {
     }
 }
 
-/// At most so many calls in any 60 seconds; the last third is not the background's, and looks leave 30 of each whole 60:
-/// one widget that asks on and on must neither leave citizens without rooms nor stop what makes and ends them.
+/// Request budget: a sliding window of 60 s. Background work may use two thirds of it; agents' reads leave 30 calls per
+/// full 60, so that a widget that polls without limit neither blocks creates nor refill and sweep.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
-    /// When the calls of the last minute were made. Never held across an await.
+    /// When the calls of the last minute were made. Never locked across an await.
     spent: Mutex<VecDeque<Instant>>,
 }
 
@@ -170,13 +173,13 @@ impl Budget {
     fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
         let limit = match urgency {
             Urgency::Foreground => self.limit,
-            Urgency::Look => self.limit - self.limit / 60 * 30,
+            Urgency::AgentRead => self.limit - self.limit / 60 * 30,
             Urgency::Background => (self.limit - self.limit / 3).max(1),
         };
         let mut spent = self.spent();
         if spent.len() >= limit {
-            let oldest_in_the_way = spent[spent.len() - limit];
-            return Err(PexipError::OverBudget { retry_in: (oldest_in_the_way + MINUTE) - Instant::now() });
+            let next_to_expire = spent[spent.len() - limit];
+            return Err(PexipError::OverBudget { retry_in: (next_to_expire + MINUTE) - Instant::now() });
         }
         spent.push_back(Instant::now());
         Ok(())
@@ -191,7 +194,7 @@ impl Budget {
     }
 
     fn spent(&self) -> MutexGuard<'_, VecDeque<Instant>> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.spent.lock();
         while spent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
             spent.pop_front();
         }
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_minute_has_more_calls_than_the_budget_and_the_last_third_is_the_foregrounds() {
+    async fn no_minute_has_more_calls_than_the_budget_and_the_last_third_is_for_the_foreground() {
         let budget = Budget::new(9);
         for _ in 0..6 {
             budget.spend(Urgency::Background).unwrap();
@@ -224,19 +227,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn looks_leave_calls_to_everybody_else() {
-        for (limit, looks) in [(59, 59), (60, 30), (100, 70), (300, 150)] {
+    async fn agent_reads_leave_calls_for_others() {
+        for (limit, reads) in [(59, 59), (60, 30), (100, 70), (300, 150)] {
             let budget = Budget::new(limit);
-            let spent = (0..limit).take_while(|_| budget.spend(Urgency::Look).is_ok()).count();
-            assert_eq!((spent, budget.left()), (looks, limit - looks));
+            let spent = (0..limit).take_while(|_| budget.spend(Urgency::AgentRead).is_ok()).count();
+            assert_eq!((spent, budget.left()), (reads, limit - reads));
         }
         let budget = Budget::new(300);
-        while budget.spend(Urgency::Look).is_ok() {}
+        while budget.spend(Urgency::AgentRead).is_ok() {}
         assert!(budget.spend(Urgency::Background).is_ok() && budget.spend(Urgency::Foreground).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_was_not_made_is_not_counted() {
+    async fn a_call_that_was_not_sent_is_not_counted() {
         let budget = Budget::new(1);
         budget.spend(Urgency::Foreground).unwrap();
         budget.refund();

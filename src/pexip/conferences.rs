@@ -1,16 +1,17 @@
+//! VMRs: create, find, list, read, tag, delete.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU64;
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response};
-use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{Permit, PexipClient, PexipError, TagSlot};
+use super::{CallPermit, PexipClient, PexipError, TagPermit};
 use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 use crate::outbound::CallFailure;
 
@@ -18,15 +19,13 @@ const COLLECTION: &str = "configuration/v1/conference";
 
 pub(super) const AUTOMATIC_PARTICIPANT: &str = "configuration/v1/automatic_participant";
 
-/// The id of a conference's configuration.
-///
-/// Never zero and always there: a path made with it is never that of the collection, where a DELETE wipes the node.
+/// The id of a VMR. Never missing or zero: a path without it would be that of the collection, where DELETE wipes the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct ConferenceId(NonZeroU64);
 
 impl ConferenceId {
-    /// The number, as callers get it.
+    /// The id as a number.
     pub fn get(self) -> u64 {
         self.0.get()
     }
@@ -42,7 +41,7 @@ impl fmt::Display for ConferenceId {
     }
 }
 
-/// A virtual meeting room of ours as the management node has it.
+/// A VMR of ours as the management node has it.
 #[derive(Clone, Debug)]
 pub struct Conference {
     pub id: ConferenceId,
@@ -51,59 +50,52 @@ pub struct Conference {
     pub allow_guests: bool,
     pub host_pin: SecretString,
     pub guest_pin: SecretString,
-    /// `None` while it belongs to nobody.
+    /// `None` until the room is handed out.
     pub tag: Option<Tag>,
     pub marks: Marks,
     pub aliases: Vec<Alias>,
 }
 
 impl Conference {
-    /// Whether it belongs, or has belonged, to a citizen.
+    /// Whether it belongs or belonged to a citizen.
     pub fn is_handed_out(&self) -> bool {
         self.tag.is_some() || self.marks.handed_out.is_some()
     }
 
-    /// Whether it is the same room in the same state: name, tag and marks.
+    /// Whether both are the same room in the same state.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let tag = |room: &Self| room.tag.as_ref().map(|tag| tag.expose().to_owned());
         self.id == other.id && self.name == other.name && self.marks == other.marks && tag(self) == tag(other)
     }
 }
 
-/// A dial string of a conference.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[schemars(extend("additionalProperties" = false))]
+/// An alias of a VMR.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Alias {
-    /// What is dialled.
-    #[schemars(example = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")]
+    /// What a client dials.
     pub alias: String,
-    /// When it was made, by Pexip's clock in UTC and without an offset.
+    /// By Pexip's clock, in UTC and without an offset.
     #[serde(default)]
-    #[schemars(example = "2026-03-04T22:32:11.234996")]
     pub creation_time: String,
-    /// Its description on Pexip, usually empty.
     #[serde(default, deserialize_with = "null_as_default")]
-    #[schemars(example = "")]
     pub description: String,
-    /// Its number on Pexip.
-    #[schemars(example = 111)]
     pub id: u64,
 }
 
-/// All conferences of ours at one moment.
+/// All VMRs of ours at one time.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub conferences: Vec<Conference>,
-    /// The node's own clock, by the `Date` of its answer.
+    /// The node's clock, from the `Date` header.
     pub node_time: Option<OffsetDateTime>,
 }
 
-/// A conference to be made.
+/// A VMR to create.
 #[derive(Clone, Debug)]
 pub struct NewConference {
     pub name: RoomName,
     pub pins: Pins,
-    /// Set at once only for a room that goes straight to a citizen.
+    /// Set for a direct room only.
     pub tag: Option<Tag>,
     pub marks: Marks,
     /// Ids of `automatic_participant` objects to attach.
@@ -111,7 +103,7 @@ pub struct NewConference {
 }
 
 impl PexipClient {
-    /// Makes a conference. On an ambiguous error it may exist: [`PexipClient::find_by_name`] tells.
+    /// Creates a VMR. After an ambiguous error it may exist; [`PexipClient::find_by_name`] finds it.
     pub async fn create(&self, new: &NewConference) -> Result<ConferenceId, PexipError> {
         let permit = self.reserve().await?;
         let body = json!({
@@ -129,7 +121,7 @@ impl PexipClient {
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
 
-    /// The conference of this name, or `None`.
+    /// The VMR of this name, or `None`.
     pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str()), ("limit", "2")];
@@ -137,7 +129,7 @@ impl PexipClient {
         Ok(found.remove(name))
     }
 
-    /// Those of these names (at most a queue batch) that exist, in one call.
+    /// The VMRs of these names that exist, in one call. At most as many names as one receive returns.
     pub async fn find_by_names(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let permit = self.reserve().await?;
         let all: Vec<&str> = names.iter().map(RoomName::as_str).collect();
@@ -145,7 +137,7 @@ impl PexipClient {
         self.list("find_many", permit, &[("name__in", all.join(",").as_str()), ("limit", limit.as_str())]).await
     }
 
-    /// How many conferences have names with our prefix.
+    /// The number of VMRs with our prefix.
     pub async fn count_ours(&self) -> Result<usize, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name__startswith", self.shared.prefix.as_str()), ("limit", "1")];
@@ -154,25 +146,25 @@ impl PexipClient {
         Ok(page.meta.total_count)
     }
 
-    /// Every conference of ours, page by page, and what time the node says it is.
+    /// All VMRs with our prefix, and the node's clock.
     pub async fn list_ours(&self) -> Result<Listing, PexipError> {
         let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "name")];
         let mut conferences = HashMap::new();
         let mut node_time = None;
-        // By name, which never changes. Rooms made or deleted meanwhile shift a page: one may be missing or seen
-        // twice in this look, which the next one mends.
+        // Ordered by name, which never changes. If rooms are created or deleted in between, a room may be missing from
+        // this listing or be in it twice; the next listing corrects that.
         let mut offset = Some(0);
         while let Some(from) = offset {
             let (page, answered): (Page, _) = self.page("list", COLLECTION, &query, from).await?;
             offset = page.meta.next.as_ref().map(|_| from + page.objects.len()).filter(|next| *next > from);
-            // The earliest: by the later ones a room is older than it was when it was read.
+            // The first page's: by a later clock a room would look older than when it was read.
             node_time = node_time.or(answered);
             conferences.extend(page.ours(&self.shared.prefix));
         }
         Ok(Listing { conferences: conferences.into_values().collect(), node_time })
     }
 
-    /// The conference with this id as it is now, if it is there and ours.
+    /// The VMR with this id, if it exists and is ours.
     pub async fn read(&self, id: ConferenceId) -> Result<Option<Conference>, PexipError> {
         let permit = self.reserve().await?;
         match self.fetch::<Object>("read", permit, self.request(Method::GET, &id.path())).await {
@@ -185,9 +177,15 @@ impl PexipClient {
         }
     }
 
-    /// Writes tag and marks in one PATCH. Idempotent: after an ambiguous error it may be repeated as it was.
-    pub async fn tag(&self, slot: &mut TagSlot, id: ConferenceId, tag: &Tag, marks: &Marks) -> Result<(), PexipError> {
-        let permit = match slot.first_call() {
+    /// Writes tag and marks in one PATCH. Idempotent: may be repeated unchanged after an ambiguous error.
+    pub async fn tag(
+        &self,
+        tag_permit: &mut TagPermit,
+        id: ConferenceId,
+        tag: &Tag,
+        marks: &Marks,
+    ) -> Result<(), PexipError> {
+        let permit = match tag_permit.take_first_call() {
             Some(permit) => permit,
             None => self.reserve().await?,
         };
@@ -195,7 +193,7 @@ impl PexipClient {
         self.send("tag", permit, self.request(Method::PATCH, &id.path()).json(&body), &[202, 204]).await.map(drop)
     }
 
-    /// Deletes one conference. Fine, too, if it is gone already.
+    /// Deletes one VMR. Succeeds if it no longer exists.
     pub async fn delete(&self, id: ConferenceId) -> Result<(), PexipError> {
         let permit = self.reserve().await?;
         match self.send("delete", permit, self.request(Method::DELETE, &id.path()), &[204]).await {
@@ -207,7 +205,7 @@ impl PexipClient {
     async fn list(
         &self,
         call: &'static str,
-        permit: Permit,
+        permit: CallPermit,
         query: &[(&str, &str)],
     ) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let (page, _): (Page, _) = self.fetch(call, permit, self.request(Method::GET, COLLECTION).query(query)).await?;
@@ -219,7 +217,7 @@ fn automatic_participant(id: u64) -> String {
     format!("/api/admin/{AUTOMATIC_PARTICIPANT}/{id}/")
 }
 
-/// `Location` is absolute or a path, by release; its last segment is the id.
+/// The id in `Location`: its last segment. Some releases send a URL, others a path.
 fn id_in_location(response: &Response) -> Option<ConferenceId> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let id = location.trim_end_matches('/').rsplit('/').next()?;
@@ -239,7 +237,7 @@ pub(super) struct Meta {
     total_count: usize,
 }
 
-/// A conference on the wire. What this service does not need is passed over, whatever a release adds.
+/// A VMR on the wire. Other members are ignored.
 #[derive(Deserialize)]
 struct Object {
     id: ConferenceId,

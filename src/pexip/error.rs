@@ -1,3 +1,5 @@
+//! Failures of the management API.
+
 use std::time::Duration;
 
 use reqwest::Response;
@@ -6,9 +8,9 @@ use serde_json::{Map, Value};
 use super::LARGEST_ANSWER;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
-use crate::outbound::{CallFailure, json};
+use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER, json};
 
-/// What a refusal may name: the fields that are sent, and Django's word for all of them together.
+/// Fields that a rejection may name: those that are sent, and Django's `__all__`.
 const FIELDS: [&str; 12] = [
     "__all__",
     "alias",
@@ -24,46 +26,43 @@ const FIELDS: [&str; 12] = [
     "tag",
 ];
 
-/// The wait where nobody has named one.
-const USUAL_WAIT: Duration = Duration::from_secs(5);
-
-/// Why the management node did not do what it was asked. Holds no address, body or value.
+/// Why a call to the management node failed. Holds no address, body or value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PexipError {
-    /// 401, 403 or a redirect to the login page: our account does not work.
+    /// 401, 403 or a redirect to the login page.
     #[error("Pexip refuses our account ({status})")]
     AccountRefused { status: u16 },
-    /// 400 or another 4xx: what we sent is refused, for these fields.
+    /// 400 or another 4xx, because of these fields.
     #[error("Pexip rejects the request ({status}; fields: {fields})")]
     Rejected { status: u16, fields: String, already_exists: bool },
     /// 404: there is no such object.
-    #[error("Pexip does not have it (404)")]
+    #[error("Pexip has no such object (404)")]
     NotFound,
     /// 429 or 5xx.
     #[error("Pexip is busy or broken ({status})")]
     Busy { status: u16, retry_after: Option<Duration> },
-    /// Our own limit on calls in flight left no place in time.
-    #[error("no place among our calls to Pexip in time")]
+    /// The limit of concurrent calls left no slot in time.
+    #[error("all concurrent calls to Pexip are in use")]
     Saturated,
-    /// It has failed or asked for time, and is left alone for now.
-    #[error("Pexip is left alone for now, after it failed")]
+    /// The circuit breaker is open.
+    #[error("the circuit breaker of Pexip is open")]
     Suspended { retry_in: Duration },
-    /// This instance's calls of the last minute are all that it may make.
-    #[error("this minute's calls to Pexip are used up")]
+    /// The request budget is used up.
+    #[error("the request budget of Pexip is used up")]
     OverBudget { retry_in: Duration },
-    /// No answer, or none that can be read.
+    /// No response, or an unreadable one.
     #[error("Pexip {0}")]
     Failed(#[from] CallFailure),
 }
 
 impl PexipError {
-    /// Whether the work may have been done in spite of the error.
+    /// Whether the request may have taken effect in spite of the error.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Busy { status, .. } => *status >= 500,
             Self::Failed(failure) => match failure {
                 CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => true,
-                CallFailure::Unreachable => false,
+                CallFailure::Unreachable(_) => false,
             },
             Self::AccountRefused { .. }
             | Self::Rejected { .. }
@@ -74,8 +73,8 @@ impl PexipError {
         }
     }
 
-    /// Whether it says that the node, or our account on it, does not work, and not just this request.
-    pub(super) fn is_the_nodes_trouble(&self) -> bool {
+    /// Whether the node or our account on it failed, and not only this request.
+    pub(super) fn is_node_failure(&self) -> bool {
         match self {
             Self::AccountRefused { .. } | Self::Busy { .. } | Self::Failed(_) => true,
             Self::Rejected { .. }
@@ -86,20 +85,20 @@ impl PexipError {
         }
     }
 
-    /// The wait that the node itself has named.
-    pub(super) fn asks_to_wait(&self) -> Option<Duration> {
+    /// The wait that the node asked for.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
-    /// How long to wait before the same may work; `None` where waiting alone is no help.
+    /// How long to wait before a retry may succeed; `None` if waiting alone does not help.
     pub fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Suspended { retry_in } | Self::OverBudget { retry_in } => Some(*retry_in),
-            Self::Busy { retry_after: Some(asked_for), .. } => Some(*asked_for),
-            Self::Busy { status: 429 | 503, retry_after: None } | Self::Saturated => Some(USUAL_WAIT),
+            Self::Busy { retry_after: Some(wait), .. } => Some(*wait),
+            Self::Busy { status: 429 | 503, retry_after: None } | Self::Saturated => Some(DEFAULT_RETRY_AFTER),
             Self::Busy { .. }
             | Self::AccountRefused { .. }
             | Self::Rejected { .. }
@@ -108,28 +107,28 @@ impl PexipError {
         }
     }
 
-    /// What an operator can do about it.
+    /// Advice for an operator.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::AccountRefused { .. } => "check PEXIP_USERNAME, PEXIP_PASSWORD and what the account may do",
             Self::Rejected { .. } => "check the settings ROOM_* against what the node allows",
             Self::NotFound => "check PEXIP_MANAGEMENT_URL",
             Self::Failed(_) => "check PEXIP_MANAGEMENT_URL, PEXIP_CA_FILE and the network on the way",
-            Self::Busy { .. } | Self::Suspended { .. } => "look at the management node, and try again when it is well",
+            Self::Busy { .. } | Self::Suspended { .. } => "look at the management node, and try again when it works",
             Self::Saturated | Self::OverBudget { .. } => {
                 "try again in a minute, or raise PEXIP_MAX_IN_FLIGHT and PEXIP_REQUESTS_PER_MINUTE"
             }
         }
     }
 
-    /// Whether a create that failed like this may have left the conference: after a lost answer, and where the name,
-    /// which is ours alone, is said to be taken.
+    /// Whether a create that failed with this error may have made the conference: after a lost answer, or if the name is
+    /// taken, because nobody else uses our names.
     pub fn may_have_created(&self) -> bool {
         self.is_ambiguous() || matches!(self, Self::Rejected { already_exists: true, .. })
     }
 
-    /// Sorts a 4xx by its body: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Only names of fields that are
-    /// known are kept: the texts quote what was sent, and a name may be anything too.
+    /// Reads a 4xx: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Keeps only known field names: the texts quote
+    /// what was sent, and a name could as well.
     pub(super) async fn rejected(response: Response) -> Self {
         let status = response.status().as_u16();
         let body: Value = json(response, LARGEST_ANSWER).await.unwrap_or(Value::Null);
@@ -156,7 +155,7 @@ impl Outcome for PexipError {
             Self::NotFound => "ok",
             Self::AccountRefused { .. } => "refused",
             Self::Rejected { .. } => "rejected",
-            // The last three are ours and never a call's.
+            // The last three are never the result of a call.
             Self::Busy { .. } | Self::Saturated | Self::Suspended { .. } | Self::OverBudget { .. } => "busy",
             Self::Failed(failure) => failure.outcome(),
         }

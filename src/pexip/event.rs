@@ -5,17 +5,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::{RoomName, RoomNamePrefix};
+use crate::outbound::parse_json;
 
 /// Something that happened on a Conferencing Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub kind: EventKind,
-    /// The room whose conference has ended on that node, if it is one of ours. Another node may have it still, and
-    /// somebody may be back in it.
+    /// The room whose conference has ended on that node, if it is one of ours. It may still run on another node, and
+    /// people may have come back.
     pub ended: Option<RoomName>,
 }
 
-/// What kind of event, in words that we have chosen: those of a sender are not to be counted by.
+/// Kind of an event. Not the sender's own word, which would be an unbounded label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     Sink,
@@ -38,7 +39,7 @@ impl EventKind {
         }
     }
 
-    /// As a label.
+    /// Label `kind` of `maxconf.pexip.events`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sink => "sink",
@@ -51,11 +52,9 @@ impl EventKind {
     }
 }
 
-/// The events in the body of one delivery; none where it cannot be read, which a repetition would not change.
+/// The events in the body of one delivery; none if it is unreadable, which a repeated delivery would be too.
 pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Event> {
-    // By way of text: of a member that it skips, the parser would not see that it is not UTF-8. Found by the fuzzer.
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    let Ok(envelope) = serde_json::from_str::<Envelope>(text) else { return Vec::new() };
+    let Some(envelope) = parse_json::<Envelope>(body) else { return Vec::new() };
     match envelope.data {
         Value::Array(bulk) if envelope.event == "eventsink_bulk" => bulk
             .into_iter()
@@ -66,8 +65,8 @@ pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Event> {
     }
 }
 
-/// Everything else in it (`node`, `seq`, `version`, `time`) tells nothing that is needed: `seq` starts again with the
-/// sink, and what an event says is looked up before anything is done.
+/// The other members (`node`, `seq`, `version`, `time`) are not needed: `seq` restarts with the sink, and every event is
+/// checked on the management node before it has an effect.
 #[derive(Deserialize)]
 struct Envelope {
     event: String,
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf_8_says_nothing_wherever_it_stands() {
+    fn bytes_that_are_not_utf_8_are_no_event() {
         let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
         let read = |node: u8| {
             let body = json!({"node": "N", "event": "conference_ended", "data": {"name": NAME}}).to_string();
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_foreign_or_shapeless_ends_nothing() {
+    fn unknown_foreign_and_malformed_events_end_no_room() {
         for (body, kinds) in [
             (json!({"event": "conference_ended", "data": {"name": "boardroom"}}), vec![EventKind::ConferenceEnded]),
             (json!({"event": "conference_ended", "data": [NAME]}), vec![EventKind::ConferenceEnded]),
@@ -132,7 +131,7 @@ mod tests {
             (json!({"event": "conference_updated", "data": {"name": NAME}}), vec![EventKind::ConferenceUpdated]),
             (json!({"event": "participant_media_stream_window", "data": {}}), vec![EventKind::Participant]),
             (json!({"event": "breakfast", "data": {"name": NAME}, "new": 1}), vec![EventKind::Other]),
-            // A bulk within a bulk is nothing that a node sends.
+            // A node sends no bulk within a bulk.
             (
                 json!({"event": "eventsink_bulk", "data": [{"event": "eventsink_bulk", "data": [
                 {"event": "conference_ended", "data": {"name": NAME}}]}]}),

@@ -1,3 +1,5 @@
+//! The platform's settings and state, as far as rooms depend on them.
+
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -9,13 +11,13 @@ const EVENT_SINKS: &str = "configuration/v1/event_sink";
 const CONFERENCING_NODES: &str = "status/v1/worker_vm";
 const ALARMS: &str = "status/v1/alarm";
 
-/// A receiver of events as the platform has it. Its password is not read.
+/// An event sink of the platform. Its password is not read.
 #[derive(Debug, Deserialize)]
 pub struct EventSinkRecord {
     pub url: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub username: String,
-    /// Whether only [`events`](Self::events) are sent; older releases send all.
+    /// Whether only [`events`](Self::events) are sent. Older releases send all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub filter_events: bool,
     #[serde(default, deserialize_with = "null_as_default")]
@@ -38,7 +40,7 @@ pub struct ConferencingNode {
     pub maintenance_mode: bool,
 }
 
-/// Something that the platform wants an administrator to look at.
+/// An alarm of the platform.
 #[derive(Debug, Deserialize)]
 pub struct Alarm {
     #[serde(default, deserialize_with = "null_as_default")]
@@ -46,8 +48,8 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Whether it is about an event sink, which has then stopped. The vendor's documentation tells that there is such
-    /// an alarm, not its exact name, so case and blanks do not count.
+    /// Whether it reports a stopped event sink. The vendor documents that alarm without its exact name, so case and blanks
+    /// are ignored.
     pub fn is_about_an_event_sink(&self) -> bool {
         let letters: String = self.name.chars().filter(char::is_ascii_alphabetic).collect();
         letters.to_ascii_lowercase().contains("eventsink")
@@ -60,9 +62,8 @@ struct Global {
     min_pin_length: Option<usize>,
 }
 
-/// What the platform is like, as far as rooms depend on it.
 impl PexipClient {
-    /// The least length of a PIN; `None` where the release has no such setting.
+    /// The minimum length of a PIN; `None` if the release has no such setting.
     pub async fn min_pin_length(&self) -> Result<Option<usize>, PexipError> {
         let global = self.all::<Global>("settings", GLOBAL).await?;
         Ok(global.into_iter().find_map(|global| global.min_pin_length))
@@ -79,17 +80,17 @@ impl PexipClient {
         }
     }
 
-    /// Where the Conferencing Nodes send events.
+    /// The event sinks to which Conferencing Nodes report.
     pub async fn event_sinks(&self) -> Result<Vec<EventSinkRecord>, PexipError> {
         self.all("event_sinks", EVENT_SINKS).await
     }
 
-    /// The Conferencing Nodes and what they run.
+    /// The Conferencing Nodes.
     pub async fn conferencing_nodes(&self) -> Result<Vec<ConferencingNode>, PexipError> {
         self.all("nodes", CONFERENCING_NODES).await
     }
 
-    /// The alarms that are raised now.
+    /// The active alarms.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, PexipError> {
         self.all("alarms", ALARMS).await
     }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alarm_about_an_event_sink_is_one_however_it_is_spelt() {
+    fn an_event_sink_alarm_is_recognised_in_every_spelling() {
         let about = |name: &str| Alarm { name: name.to_owned() }.is_about_an_event_sink();
         for name in ["eventsink_stopped", "Event sink reached maximum back-off", "EVENT-SINK"] {
             assert!(about(name), "{name:?}");

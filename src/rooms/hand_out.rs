@@ -18,7 +18,7 @@ use super::destroy::Destroyer;
 use super::provision::Provisioner;
 use super::{NoRoom, TakeRoomError};
 use crate::domain::Tag;
-use crate::outbound::calls::create_split;
+use crate::outbound::calls::timed_create;
 use source::{NothingGiven, choose_source};
 
 pub(super) use from_pool::PoolSource;
@@ -57,7 +57,7 @@ impl HandOut {
         let (answer, taken) = oneshot::channel();
         let hand_out = Arc::clone(self);
         let work = async move {
-            let result = create_split(hand_out.find_room(&tag, deadline, || answer.is_closed())).await;
+            let result = timed_create(hand_out.find_room(&tag, deadline, || answer.is_closed())).await;
             // If the caller is gone, the room is dropped here, and so destroyed.
             let _ = answer.send(result.map(|room| Undelivered::new(hand_out.destroyer.clone(), room)));
         };

@@ -1,18 +1,14 @@
-//! The queue of claim tickets: one message for each ready room, its text the room's name.
-//!
-//! The only module that uses the Storage Queue library.
+//! The queue of ready rooms: one message for each, its text the room's name. The only module that uses the Storage Queue
+//! SDK.
 
 mod error;
-mod identity;
-mod shared_key;
-mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
+use azure_core::http::Url;
 use azure_core::http::headers::CONTENT_TYPE;
-use azure_core::http::{ClientOptions, RetryOptions, Url};
 use azure_storage_queue::models::{
     QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions,
     QueueMessage, ReceivedMessage,
@@ -24,34 +20,31 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{QueueConfig, StorageAccess};
+use super::access::Access;
+use crate::config::QueueConfig;
 use crate::domain::{RoomName, RoomNamePrefix};
 use crate::outbound::breaker::Breaker;
-use crate::outbound::calls::{System, upstream};
-use identity::managed_identity;
-use shared_key::SharedKey;
-use transport::transport;
+use crate::outbound::calls::{System, observed};
 
 pub use error::QueueError;
-pub use identity::{IdentityError, find_identity};
 
-/// The most messages that one receive gives.
+/// The most messages of one receive.
 pub const LARGEST_BATCH: usize = 32;
 
-/// Longest time for one call. The SDK's own limits (connect 20 s, read 60 s) are far beyond a citizen's patience.
+/// Limit of one call. The SDK's own limits (connect 20 s, read 60 s) are longer than a citizen waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time to live of a message that stays until it is deleted.
+/// Time to live of a message that stays until it is deleted.
 const NEVER_EXPIRES: i32 = -1;
 
-/// Kept off the end of each lease for the way back of the answer and the way out of the delete.
+/// A lease is used up to this long before its end, because the response and the delete take time.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
 /// The queue of ready rooms.
 #[derive(Clone)]
 pub struct RoomQueue {
     client: Arc<QueueClient>,
-    /// Where messages go that are no room names.
+    /// Poison messages: those that are not room names.
     poison: Arc<QueueClient>,
     ended: Arc<QueueClient>,
     breaker: Arc<Breaker>,
@@ -59,64 +52,43 @@ pub struct RoomQueue {
     name: Arc<str>,
 }
 
-/// A message that nobody else sees until its lease ends.
+/// A received message, hidden from other receivers until its lease ends.
 #[derive(Debug)]
 pub struct LeasedMessage {
     id: String,
-    /// Who knows it can delete the message, and so take the room.
+    /// A secret: it allows to delete the message, and so to claim the room.
     pop_receipt: SecretString,
     text: String,
-    /// The room it stands for; `None` if the text is no name of ours.
+    /// The room that it names; `None` for a poison message.
     pub room: Option<RoomName>,
-    /// When the message vanishes by itself.
+    /// When the message expires.
     pub expires: OffsetDateTime,
-    /// From here on somebody else may have received it.
+    /// From then on another receiver may have it.
     pub lease_ends: Instant,
-    /// How often it was received, this time included.
+    /// How often it was received, including this receive.
     pub receives: i64,
 }
 
 impl LeasedMessage {
-    /// Tells the message from all others, however often it is received.
+    /// Identifies the message across receives.
     pub fn id(&self) -> &str {
         &self.id
     }
 }
 
-/// What a claim came to.
+/// Result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The message is deleted, by us and nobody else.
+    /// The message was deleted by this call.
     Ours,
-    /// Somebody else has it, had it, or we cannot know: hands off the room.
+    /// Another receiver has or had the message. The room must not be used.
     Lost,
 }
 
 impl RoomQueue {
-    /// A client for the queue; no call is made yet.
+    /// A client for the queue. Makes no call.
     pub fn new(config: &QueueConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Result<Self, QueueError> {
-        let transport = transport(http);
-        let mut options = ClientOptions {
-            // A repeated Put makes two messages with one name, a repeated Delete hides who won: never by itself.
-            retry: RetryOptions::none(),
-            transport: Some(transport.clone()),
-            ..ClientOptions::default()
-        };
-        let (service, credential) = match &config.access {
-            StorageAccess::AccountKey { service, account, key } => {
-                options.per_try_policies.push(Arc::new(SharedKey::new(account, key)?));
-                (service.clone(), None)
-            }
-            StorageAccess::SharedAccessSignature { service, signature } => {
-                let mut service = service.clone();
-                service.set_query(Some(signature.expose_secret()));
-                (service, None)
-            }
-            StorageAccess::ManagedIdentity { service, client_id } => {
-                let identity = managed_identity(client_id.clone(), transport)?;
-                (service.clone(), Some(identity as _))
-            }
-        };
+        let Access { service, credential, options } = Access::new(&config.access, http)?;
         let options = QueueClientOptions { client_options: options, ..QueueClientOptions::default() };
         let client = |name: &str| {
             let url = queue_url(service.clone(), name);
@@ -132,8 +104,7 @@ impl RoomQueue {
         })
     }
 
-    /// The queue of rooms whose conference has ended, beside this one. Its messages are hints, not claim tickets: any
-    /// number of them may name one room.
+    /// The queue of ended rooms. Its messages are hints and give no claim: any number of them may name one room.
     #[must_use]
     pub fn of_ended_rooms(&self) -> Self {
         Self { client: Arc::clone(&self.ended), name: format!("{}-ended", self.name).into(), ..self.clone() }
@@ -144,12 +115,12 @@ impl RoomQueue {
         &self.name
     }
 
-    /// Whether the queue service is left alone after failures.
+    /// Whether the circuit breaker of the queue service is open.
     pub fn is_circuit_open(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// Makes the queue if it is missing.
+    /// Creates the queue if it does not exist.
     pub async fn ensure_exists(&self) -> Result<(), QueueError> {
         self.call("create_queue", self.client.create(None)).await?;
         Ok(())
@@ -157,9 +128,9 @@ impl RoomQueue {
 
     /// Leases up to `count` messages (at most [`LARGEST_BATCH`]) for `lease`.
     ///
-    /// Dropped midway, the messages stay invisible until the lease ends: run it in a task that owns what comes back.
+    /// If the call is cancelled, its messages stay hidden until the lease ends: run it in a task that owns the result.
     pub async fn receive(&self, count: usize, lease: Duration) -> Result<Vec<LeasedMessage>, QueueError> {
-        // From before the request: the service's own count starts later, so ours ends first.
+        // Measured from before the request, so that it ends before the service's own lease.
         let lease_ends = Instant::now() + lease.saturating_sub(LEASE_MARGIN.min(lease / 4));
         let options = QueueClientReceiveMessagesOptions {
             number_of_messages: i32::try_from(count.clamp(1, LARGEST_BATCH)).ok(),
@@ -169,7 +140,7 @@ impl RoomQueue {
         let messages = self
             .call("receive", async {
                 let answer = self.client.receive_messages(Some(options)).await?;
-                // The SDK reads a proxy's page as a list of no messages.
+                // The SDK would parse a proxy's error page as an empty list.
                 match answer.headers().get_optional_str(&CONTENT_TYPE) {
                     Some(xml) if xml.starts_with("application/xml") => answer.into_model(),
                     _ => Err(azure_core::Error::with_message(ErrorKind::DataConversion, "not XML")),
@@ -180,10 +151,10 @@ impl RoomQueue {
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
 
-    /// Deletes the message: what makes its room ours, for only the latest receipt can do it.
+    /// Claims the room by deleting its message, which only the latest pop receipt allows.
     ///
-    /// Asks once more with the same receipt where the answer was lost. Anything but the service's clear word is
-    /// [`Claim::Lost`]: a room that nobody takes is swept, a room that two take is an identity mixed up.
+    /// Repeats the delete once with the same receipt if the answer was lost. Anything but a clear success must count as
+    /// lost: a room that is not used is swept, a room used twice would mix up two citizens.
     pub async fn claim(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
         match self.delete(message).await {
             Err(error) if error.is_ambiguous() => self.delete(message).await,
@@ -191,19 +162,19 @@ impl RoomQueue {
         }
     }
 
-    /// Deletes a message that stands for nothing any more, as far as that works: if not, it is received again.
+    /// Deletes a message without a use. If that fails, it is received again.
     pub async fn discard(&self, message: &LeasedMessage) -> Result<(), QueueError> {
         self.delete(message).await.map(drop)
     }
 
-    /// Puts a ticket for `room`, hidden for `hidden`, gone after `lifetime`.
+    /// Puts the message for `room`: hidden for `hidden`, expiring after `lifetime`.
     ///
-    /// Call it once for a name, whatever comes back: after a lost answer the message may be there, and a second one
+    /// Call it only once for a name, whatever the result: after a lost answer the message may exist, and a second one
     /// would give the room to a second citizen.
     pub async fn put(&self, room: &RoomName, hidden: Duration, lifetime: Duration) -> Result<(), QueueError> {
         let message = QueueMessage { message_text: Some(room.as_str().to_owned()) };
         let options = QueueClientSendMessageOptions {
-            // Without it Azure takes seven days, whatever the room's own lifetime is.
+            // The default of seven days may be longer than the room's lifetime.
             message_time_to_live: Some(whole_seconds(lifetime)),
             visibility_timeout: Some(whole_seconds(hidden)),
             ..QueueClientSendMessageOptions::default()
@@ -212,12 +183,12 @@ impl RoomQueue {
         Ok(())
     }
 
-    /// Messages in the queue: leased and hidden ones count too, and it may lag.
+    /// Messages in the queue, including leased and hidden ones. The service's count may lag.
     pub async fn approximate_count(&self) -> Result<usize, QueueError> {
         self.count(&self.client).await
     }
 
-    /// Messages that were [set aside](Self::set_aside), as far as is known; none if there is no queue for them yet.
+    /// Messages in the poison queue, approximately; 0 if the queue does not exist.
     pub async fn approximate_poison_count(&self) -> Result<usize, QueueError> {
         match self.count(&self.poison).await {
             Err(QueueError::NoSuchQueue) => Ok(0),
@@ -228,17 +199,16 @@ impl RoomQueue {
     async fn count(&self, client: &QueueClient) -> Result<usize, QueueError> {
         let count =
             self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
-        // Not 0: an answer without the header would look like an empty pool, and be filled.
+        // Not 0: without the header the pool would appear empty and be filled.
         count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
     }
 
-    /// Puts a message that is no room name aside, where an operator finds it.
+    /// Moves a poison message to the poison queue, for an operator to look at.
     ///
-    /// Put first, deleted then: stopped in between it is there twice, and so is noticed; the other way it is lost.
+    /// Put before delete: if the process stops in between, the message exists twice; in the other order it is lost.
     pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), QueueError> {
         self.call("create_queue", self.poison.create(None)).await?;
         let copy = QueueMessage { message_text: Some(message.text.clone()) };
-        // Kept until somebody has looked at it.
         let options = QueueClientSendMessageOptions {
             message_time_to_live: Some(NEVER_EXPIRES),
             ..QueueClientSendMessageOptions::default()
@@ -260,9 +230,9 @@ impl RoomQueue {
                 Err(_) => Err(QueueError::Timeout),
             }
         };
-        let result = upstream(System::Queue, name, work).await;
+        let result = observed(System::Queue, name, work).await;
         match &result {
-            Err(error) if error.is_the_services_trouble() => admission.failed(None),
+            Err(error) if error.is_service_failure() => admission.failed(None),
             Ok(_) | Err(_) => admission.succeeded(),
         }
         result
@@ -274,7 +244,7 @@ impl RoomQueue {
             .await
         {
             Ok(_) => Ok(Claim::Ours),
-            Err(error) if error.says_message_is_not_ours() => Ok(Claim::Lost),
+            Err(error) if error.is_lost_claim() => Ok(Claim::Lost),
             Err(error) => Err(error),
         }
     }
@@ -295,12 +265,12 @@ impl RoomQueue {
 
 impl std::fmt::Debug for RoomQueue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The client's own output holds its address, and with that a signature.
+        // The SDK client's output has the URL, which may hold a signature.
         formatter.debug_struct("RoomQueue").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// The name in a message: plain, or in base64 as older writers and the Functions host's bindings put it.
+/// The room name in a message: plain, or in base64 as older writers and the bindings of the Functions host write it.
 fn room_in(text: &str, prefix: &RoomNamePrefix) -> Option<RoomName> {
     let text = text.trim();
     prefix.parse_name(text).or_else(|| {
@@ -323,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_plain_and_in_base64_and_nothing_else_is_one() {
+    fn a_room_name_is_read_in_plain_text_and_in_base64_only() {
         let prefix = RoomNamePrefix::parse("vbv-").unwrap();
         let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
         for text in [name.to_owned(), format!(" {name}\n"), STANDARD.encode(name)] {

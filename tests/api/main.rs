@@ -48,5 +48,6 @@ mod telemetry;
 mod test_files;
 mod threat_model;
 mod unheard;
+mod unreachable;
 mod uui_data;
 mod wycheproof;

@@ -299,7 +299,10 @@ async fn a_failure_is_reported_with_its_remedy_and_no_message_is_claimed() {
     }
     world.pexip.stop().await;
     for command in commands {
-        assert_failed(&run(&world, command).await, "Pexip cannot be reached; check PEXIP_MANAGEMENT_URL");
+        assert_failed(
+            &run(&world, command).await,
+            "Pexip cannot be reached (TCP: connection refused); check PEXIP_MANAGEMENT_URL",
+        );
     }
     assert!(world.queue.messages(POOL_QUEUE)[0].visible, "not even leased");
 

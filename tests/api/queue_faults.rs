@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use maxconf::outbound::ConnectStep;
 use maxconf::storage::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
@@ -191,11 +192,20 @@ async fn a_refused_connection_is_unreachable_and_no_claim_is_asked_twice() {
     // Without a connection from before, which could break instead.
     let client = || queue.client();
 
-    assert_eq!(client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreachable));
-    assert_eq!(client().receive(1, LEASE).await.expect_err("nobody there"), QueueError::Unreachable);
-    assert_eq!(client().claim(&message).await, Err(QueueError::Unreachable));
-    assert_eq!(client().approximate_count().await, Err(QueueError::Unreachable));
-    assert!(!QueueError::Unreachable.is_ambiguous(), "a request that was never sent did nothing");
+    assert_eq!(
+        client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await,
+        Err(QueueError::Unreachable(ConnectStep::TcpRefused))
+    );
+    assert_eq!(
+        client().receive(1, LEASE).await.expect_err("nobody there"),
+        QueueError::Unreachable(ConnectStep::TcpRefused)
+    );
+    assert_eq!(client().claim(&message).await, Err(QueueError::Unreachable(ConnectStep::TcpRefused)));
+    assert_eq!(client().approximate_count().await, Err(QueueError::Unreachable(ConnectStep::TcpRefused)));
+    assert!(
+        !QueueError::Unreachable(ConnectStep::TcpRefused).is_ambiguous(),
+        "a request that was never sent did nothing"
+    );
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::key_set::SigningKey;
 use super::refusal::TokenFault;
+use crate::outbound::parse_json;
 
 /// A signed token (RFC 7515, compact form) with a header like those of Entra. Its signature has not been verified.
 pub struct UnverifiedJws<'a> {
@@ -63,8 +64,7 @@ pub(super) fn json_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     if json.first() != Some(&b'{') {
         return None;
     }
-    // From text, because the parser does not check that skipped members are UTF-8.
-    serde_json::from_str(std::str::from_utf8(json).ok()?).ok()
+    parse_json(json)
 }
 
 /// True if the member exists, with any value including `null`.

@@ -12,7 +12,7 @@ use url::Url;
 use super::claims::TokenVersion;
 use super::key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
-use crate::outbound::calls::{Outcome, System, upstream};
+use crate::outbound::calls::{Outcome, System, observed};
 use crate::outbound::{CallFailure, json};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ impl KeySource {
                 status => Err(EntraKeysError::Status(status)),
             }
         };
-        upstream(System::Entra, call, work).await
+        observed(System::Entra, call, work).await
     }
 
     /// Whether the first segment of the issuer's path is our tenant. `{tenantid}`, from the document of `common`, is not.

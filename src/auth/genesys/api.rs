@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
-use crate::outbound::calls::{Outcome, System, upstream};
-use crate::outbound::{CallFailure, json, retry_after};
+use crate::outbound::calls::{Outcome, System, observed};
+use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, retry_after};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -20,8 +20,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id"
 /// Preserves the token's idle timer. Otherwise our calls would keep an agent's inactive session alive.
 const TOKEN_INFO: &str = "api/v2/tokens/me?preserveIdleTTL=true";
 
-/// Pause that callers are asked for if Genesys names none, and the maximum if it names one.
-const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// The longest pause that callers are asked for, whatever Genesys asks for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The client for the two calls that identify a token's user.
@@ -66,19 +65,19 @@ impl GenesysFailure {
 
 /// Checks that Genesys Cloud's platform API answers at `base`: it refuses a call without a token with an `ErrorBody`.
 pub async fn find_genesys(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
-    upstream(System::Genesys, "probe", probe(base, http)).await
+    observed(System::Genesys, "probe", probe(base, http)).await
 }
 
 async fn probe(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
-    let url = base.join(TOKEN_INFO).map_err(|_| GenesysFailure::from(CallFailure::Unreachable))?;
+    let url = base.join(TOKEN_INFO).map_err(|_| CallFailure::Unreachable(ConnectStep::Http))?;
     let response = http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
     match response.status().as_u16() {
         401 => {
             let refusal: Refusal = json(response, MAX_ANSWER_BYTES).await?;
             if refusal.status == 401 { Ok(()) } else { Err(CallFailure::Unreadable.into()) }
         }
-        429 => Err(GenesysFailure::Busy(DEFAULT_WAIT)),
-        500..=599 => Err(GenesysFailure::Unavailable(described(&response), DEFAULT_WAIT)),
+        429 => Err(GenesysFailure::Busy(DEFAULT_RETRY_AFTER)),
+        500..=599 => Err(GenesysFailure::Unavailable(described(&response), DEFAULT_RETRY_AFTER)),
         _ => Err(GenesysFailure::Invalid(described(&response))),
     }
 }
@@ -139,17 +138,17 @@ impl GenesysApi {
         path: &str,
         token: &SecretString,
     ) -> Result<T, GenesysFailure> {
-        upstream(System::Genesys, call, self.ask(path, token)).await
+        observed(System::Genesys, call, self.ask(path, token)).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, token: &SecretString) -> Result<T, GenesysFailure> {
         let response = match self.call(path, token).await {
             // Nothing was sent, so Genesys does not see a second call.
-            Err(CallFailure::Unreachable) => self.call(path, token).await,
+            Err(CallFailure::Unreachable(_)) => self.call(path, token).await,
             result => result,
         };
         let response = response.map_err(GenesysFailure::from)?;
-        let wait = retry_after(&response).unwrap_or(DEFAULT_WAIT).clamp(Duration::from_secs(1), MAX_WAIT);
+        let wait = retry_after(&response).unwrap_or(DEFAULT_RETRY_AFTER).clamp(Duration::from_secs(1), MAX_WAIT);
         match response.status().as_u16() {
             200 => json(response, MAX_ANSWER_BYTES).await.map_err(GenesysFailure::from),
             401 => Err(GenesysFailure::Unauthorized),
@@ -161,7 +160,7 @@ impl GenesysApi {
     }
 
     async fn call(&self, path: &str, token: &SecretString) -> Result<Response, CallFailure> {
-        let url = self.base.join(path).map_err(|_| CallFailure::Unreachable)?;
+        let url = self.base.join(path).map_err(|_| CallFailure::Unreachable(ConnectStep::Http))?;
         let mut bearer =
             HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| CallFailure::Unreadable)?;
         bearer.set_sensitive(true);
@@ -193,8 +192,8 @@ impl Outcome for GenesysFailure {
 impl From<CallFailure> for GenesysFailure {
     fn from(failure: CallFailure) -> Self {
         match failure {
-            CallFailure::Unreachable | CallFailure::Timeout | CallFailure::ConnectionLost => {
-                Self::Unavailable(failure.to_string(), DEFAULT_WAIT)
+            CallFailure::Unreachable(_) | CallFailure::Timeout | CallFailure::ConnectionLost => {
+                Self::Unavailable(failure.to_string(), DEFAULT_RETRY_AFTER)
             }
             CallFailure::Unreadable => Self::Invalid(failure.to_string()),
         }

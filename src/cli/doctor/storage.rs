@@ -10,7 +10,8 @@ use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, QueueConfig, StorageAccess};
 use crate::domain::Clock;
-use crate::storage::queue::{QueueError, RoomQueue, find_identity};
+use crate::storage::find_identity;
+use crate::storage::queue::{QueueError, RoomQueue};
 
 pub(super) const CHECKS: [&str; 8] =
     ["name", "connection", "certificate", "clock", "access", "queue", "other_queues", "writing"];

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, Error};
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -14,7 +13,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::finding::Finding;
 use super::in_time;
-use crate::outbound::tls_with;
+use crate::outbound::{Intercepting, tls_with};
 use crate::pexip::verifier;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
@@ -50,10 +49,15 @@ pub(super) async fn certificate(
         let to_do = format!("check the certificates of this machine, and the file that {} names", trust.setting);
         Finding::not_fine(CHECK, "this machine has no usable trusted certificates", to_do)
     };
-    let recorder =
-        Recorder { verifier: verifier(trust.certificates.to_vec()).map_err(no_anchors)?, chain: Mutex::default() };
-    let recorder = Arc::new(recorder);
-    let config = tls_with(Arc::clone(&recorder) as _).map_err(no_anchors)?;
+    // Recorded, since a failed handshake does not return the certificates that the host sends.
+    let recorded = Arc::new(Mutex::new(Vec::<CertificateDer<'static>>::new()));
+    let record = Arc::clone(&recorded);
+    let intercept = move |chain: &[&CertificateDer<'_>]| {
+        *record.lock() = chain.iter().map(|one| (*one).clone().into_owned()).collect();
+        None
+    };
+    let verifier = verifier(trust.certificates.to_vec()).map_err(no_anchors)?;
+    let config = tls_with(Arc::new(Intercepting { verifier, intercept })).map_err(no_anchors)?;
     let no_name =
         |_| Finding::not_fine(CHECK, "no certificate can be for this host name", "check the address in the settings");
     let name = ServerName::try_from(host.to_owned()).map_err(no_name)?;
@@ -62,7 +66,7 @@ pub(super) async fn certificate(
     let Some(result) = in_time(HANDSHAKE_LIMIT, handshake).await else {
         return Err(Finding::not_fine(CHECK, "the TLS handshake did not finish in time", no_tls));
     };
-    let chain = recorder.chain.lock();
+    let chain = recorded.lock();
     match result {
         Ok(_) => Ok(lifetime(&chain, now)),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
@@ -153,49 +157,4 @@ fn end(certificate: Option<&CertificateDer<'_>>) -> Option<i64> {
 fn is_self_signed(certificate: Option<&CertificateDer<'_>>) -> bool {
     let parsed = certificate.and_then(|certificate| parse_x509_certificate(certificate).ok());
     parsed.is_some_and(|(_, parsed)| parsed.subject() == parsed.issuer())
-}
-
-/// Records the certificates that a host sends, since a failed handshake does not return them. Delegates the decision.
-#[derive(Debug)]
-struct Recorder {
-    verifier: Arc<dyn ServerCertVerifier>,
-    /// The host's own certificate comes first.
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let sent = [end_entity].into_iter().chain(intermediates).map(|one| one.clone().into_owned());
-        *self.chain.lock() = sent.collect();
-        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }

@@ -158,7 +158,7 @@ impl fmt::Display for Unanswered {
 impl From<Unanswered> for Failure {
     fn from(unanswered: Unanswered) -> Self {
         let fault = match unanswered.failure {
-            CallFailure::Unreachable => Fault::Unclear,
+            CallFailure::Unreachable(_) => Fault::Unclear,
             CallFailure::Timeout | CallFailure::ConnectionLost | CallFailure::Unreadable => Fault::Service,
         };
         Self::new(fault, unanswered.to_string())

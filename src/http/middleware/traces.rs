@@ -8,7 +8,7 @@ use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::http::context::RequestContext;
-use crate::outbound::calls::{TRACEPARENT, TRACES};
+use crate::telemetry::traces::{TRACEPARENT, TRACES};
 
 /// Other methods are recorded as `_OTHER`, which bounds label cardinality.
 const KNOWN_METHODS: [Method; 7] =

@@ -10,10 +10,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::openapi::{Answer, Audience, Operation};
-use crate::http::problem::{ApiError, Code, DEFAULT_WAIT, retry_after_header};
+use crate::http::problem::{ApiError, Code, retry_after_header};
 use crate::http::readiness::{Build, Check, Health, Readiness};
 use crate::http::route::Route;
 use crate::http::state::AppState;
+use crate::outbound::DEFAULT_RETRY_AFTER;
 
 pub(super) fn route() -> Route {
     Route::open("/health/{probe}", vec![live_operation(), ready_operation()], "function_health", handler)
@@ -63,7 +64,7 @@ async fn ready(health: &Health) -> Response {
     let mut response = Json(HealthAnswer { status, checks: Some(readiness), build: health.build() }).into_response();
     if !readiness.is_ready() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(RETRY_AFTER, DEFAULT_WAIT.as_secs().into());
+        response.headers_mut().insert(RETRY_AFTER, DEFAULT_RETRY_AFTER.as_secs().into());
     }
     response
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::source::NothingGiven;
 use super::tag::write_tag;
 use crate::domain::Tag;
-use crate::pexip::{Conference, PexipError, TagSlot};
+use crate::pexip::{Conference, PexipError, TagPermit};
 use crate::rooms::backend::Backend;
 use crate::rooms::destroy::{DestroyReason, Destroyer};
 use crate::rooms::prefetch::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
@@ -141,7 +141,7 @@ impl PoolSource {
         room: &ReadyRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
-    ) -> Result<(SemaphorePermit<'_>, TagSlot), NotClaimed> {
+    ) -> Result<(SemaphorePermit<'_>, TagPermit), NotClaimed> {
         let permit = timeout_at(deadline, self.between_claim_and_tag.acquire()).await;
         let permit = permit.map_err(|_| PexipError::Saturated)?.expect("the semaphore is never closed");
         // After the room, not before it: requests that wait for a room would hold the call permits that the check of
@@ -159,7 +159,7 @@ impl PoolSource {
     /// A claimed room is handed out or destroyed, never put back.
     async fn tag_or_destroy(
         &self,
-        slot: TagSlot,
+        slot: TagPermit,
         mut conference: Conference,
         observed: Observation,
         tag: &Tag,

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::domain::Tag;
 use crate::outbound::CallFailure;
-use crate::pexip::{Conference, PexipClient, PexipError, TagSlot};
+use crate::pexip::{Conference, PexipClient, PexipError, TagPermit};
 use crate::rooms::prefetch::Observation;
 
 /// How often a tag is written if answers may have been lost.
@@ -15,7 +15,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Writes the tag and the marks of `room` before `deadline`. [`PexipError::NotFound`] if the room is deleted.
 pub(super) async fn write_tag(
     pexip: &PexipClient,
-    mut slot: TagSlot,
+    mut slot: TagPermit,
     room: &Conference,
     observed: Observation,
     tag: &Tag,
@@ -30,7 +30,7 @@ pub(super) async fn write_tag(
 /// Repeats the PATCH if its answer may have been lost: it is idempotent, and the room is ours alone.
 async fn write_with_retries(
     pexip: &PexipClient,
-    slot: &mut TagSlot,
+    slot: &mut TagPermit,
     room: &Conference,
     mut observed: Observation,
     tag: &Tag,
@@ -54,14 +54,14 @@ async fn write_with_retries(
 /// another room's.
 async fn write_once(
     pexip: &PexipClient,
-    slot: &mut TagSlot,
+    slot: &mut TagPermit,
     room: &Conference,
     observed: &mut Observation,
     tag: &Tag,
 ) -> Result<(), PexipError> {
     let failure_epoch = pexip.failure_epoch();
     if !observed.is_fresh(failure_epoch) {
-        slot.give_way();
+        slot.release_first_call();
         let now_observed = Observation::begin(failure_epoch);
         let now = pexip.read(room.id).await?.filter(|now| now.name == room.name);
         let has_other_tag = |now: &Conference| now.tag.as_ref().is_some_and(|there| there.expose() != tag.expose());

@@ -1,3 +1,5 @@
+//! Who is in which room: conferences that run and their participants.
+
 use std::collections::HashSet;
 
 use reqwest::Method;
@@ -16,28 +18,29 @@ const PAGE: usize = 500;
 const RUNNING: &str = "status/v1/conference";
 const PARTICIPANTS: &str = "status/v1/participant";
 
-/// Who is in which room at one moment.
+/// Presence snapshot: one reading of who is in which room.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     running: HashSet<String>,
-    /// Conferences with people in them, and with legs that Pexip dialled out itself.
+    /// Conferences with people in them.
     people: HashSet<String>,
+    /// Conferences with legs that Pexip dialled out itself.
     dialled_legs: HashSet<String>,
 }
 
 impl Presence {
-    /// Whether a conference of this name runs, whoever is in it.
+    /// Whether a conference of this name runs, with or without people.
     pub fn is_running(&self, name: &RoomName) -> bool {
         self.running.contains(name.as_str())
     }
 
-    /// The conferences that run, rooms of ours and others.
+    /// The names of all running conferences, including those that are not ours.
     pub fn running(&self) -> impl Iterator<Item = &str> {
         self.running.iter().map(String::as_str)
     }
 
-    /// Whether somebody is in the room who was not dialled by Pexip itself. A conference that runs with nobody to be
-    /// seen in it counts as occupied: who is in there cannot be told.
+    /// Whether people are in the room; legs that Pexip dialled out do not count. A running conference without any known
+    /// participant counts as occupied, to be safe.
     pub fn is_occupied(&self, name: &RoomName) -> bool {
         let name = name.as_str();
         self.people.contains(name) || (self.running.contains(name) && !self.dialled_legs.contains(name))
@@ -45,10 +48,10 @@ impl Presence {
 }
 
 impl PexipClient {
-    /// Who is in which room now.
+    /// Takes a presence snapshot.
     pub async fn presence(&self) -> Result<Presence, PexipError> {
         let mut presence = Presence::default();
-        // Conferences first: somebody who comes in between the two looks is seen in the second.
+        // Conferences first: who joins between the two calls is in the second.
         for running in self.all::<Running>("running", RUNNING).await? {
             presence.running.insert(running.name);
         }
@@ -60,7 +63,7 @@ impl PexipClient {
         Ok(presence)
     }
 
-    /// Ends a call that is running under this name, if there is one.
+    /// Disconnects the conference of this name if it runs.
     pub async fn disconnect(&self, name: &RoomName) -> Result<(), PexipError> {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str())];
@@ -71,7 +74,7 @@ impl PexipClient {
             let body = json!({ "conference_id": instance.id });
             let request = self.request(Method::POST, "command/v1/conference/disconnect").json(&body);
             match self.send("disconnect", permit, request, &[200, 202]).await {
-                // The command API answers 400 for a conference that has ended meanwhile.
+                // The command API answers 400 if the conference has ended in the meantime.
                 Ok(_) | Err(PexipError::Rejected { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -79,7 +82,7 @@ impl PexipClient {
         Ok(())
     }
 
-    /// One page of a list from `offset` on, and the node's clock when it answered.
+    /// One page of a list, starting at `offset`, and the node's clock at its response.
     pub(super) async fn page<T: DeserializeOwned>(
         &self,
         call: &'static str,
@@ -92,7 +95,7 @@ impl PexipClient {
         self.fetch(call, permit, request).await
     }
 
-    /// Every object of a list, page by page. `call` names it in traces and metrics.
+    /// All objects of a list. `call` is its name in traces.
     pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
         let mut all = Vec::new();
         loop {
@@ -112,14 +115,14 @@ struct ListPage<T> {
     objects: Vec<T>,
 }
 
-/// A running conference: its id is the instance's, unrelated to the configuration's; only the name joins them.
+/// A running conference. Its id is unrelated to that of the VMR; only the name joins them.
 #[derive(Deserialize)]
 struct Running {
     id: String,
     name: String,
 }
 
-/// Somebody, or some thing, in a conference, on a PIN screen included.
+/// A participant of a conference, including those on a PIN screen.
 #[derive(Deserialize)]
 struct Participant {
     conference: String,

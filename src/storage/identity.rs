@@ -1,3 +1,5 @@
+//! Tokens of the app's managed identity.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +11,17 @@ use tokio::time::timeout;
 
 use super::transport::transport;
 
-/// What tokens for storage are asked for.
+/// Scope of tokens for storage.
 const SCOPE: &str = "https://storage.azure.com/.default";
 
-/// Where App Service says that its identities answer. The library reads it itself, and without it asks, for more than a
-/// minute, an address that only Azure's virtual machines know.
+/// Variable in which App Service names its identity endpoint. The SDK reads it; without it, the SDK tries the address of
+/// Azure's virtual machines for more than a minute.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
-/// Why there is no token of the app's managed identity. Holds nothing of what was answered.
+/// Why there is no token of the app's managed identity. Holds nothing of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// This is no App Service: nobody has told where to ask.
+    /// Not in App Service.
     #[error("there is no managed identity here: IDENTITY_ENDPOINT is not set")]
     NoEndpoint,
     #[error("the managed identity's endpoint (IDENTITY_ENDPOINT) cannot be reached")]
@@ -33,7 +35,7 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
-    /// What an operator can do about it.
+    /// Advice for an operator.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoEndpoint => "run this in the app itself, and see that the app has a managed identity",
@@ -46,7 +48,7 @@ impl IdentityError {
     }
 }
 
-/// The identity that asks for tokens: the app's own, or the user-assigned one of this client id.
+/// The app's system-assigned identity, or the user-assigned one with this client id.
 pub(super) fn managed_identity(
     client_id: Option<String>,
     transport: Transport,
@@ -61,13 +63,13 @@ pub(super) fn managed_identity(
     }))
 }
 
-/// Whether the app's managed identity gives a token for storage, asked now and for nobody's use: for an operator.
+/// Requests a token for storage and discards it, to check the app's managed identity.
 pub async fn find_identity(
     client_id: Option<&str>,
     http: &reqwest::Client,
     limit: Duration,
 ) -> Result<(), IdentityError> {
-    #[expect(clippy::disallowed_methods, reason = "no setting of ours: the library reads it itself")]
+    #[expect(clippy::disallowed_methods, reason = "not a setting of this service; the SDK reads it")]
     if std::env::var_os(ENDPOINT).is_none() {
         return Err(IdentityError::NoEndpoint);
     }
@@ -81,7 +83,7 @@ pub async fn find_identity(
     }
 }
 
-/// The library hides why under "no token".
+/// The SDK wraps the reason in a credential error.
 fn reason(error: &azure_core::Error) -> IdentityError {
     let inner = error.downcast_ref::<azure_core::Error>().unwrap_or(error);
     match inner.kind() {

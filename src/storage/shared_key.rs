@@ -1,30 +1,29 @@
+//! Shared Key authorization. Source: Azure Storage REST API, "Authorize with Shared Key".
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
+use azure_core::error::{ErrorKind, ResultExt};
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::QueueError;
-
-/// Signs each request with the account's key, which the SDK does not do by itself.
-///
-/// A per-try policy, so that every attempt has a date of its own.
-/// Source: Azure Storage REST API, "Authorize with Shared Key".
+/// Signs each request with the account key; the SDK does not support this. A per-try policy, because every attempt needs
+/// its own date.
 pub(super) struct SharedKey {
     account: String,
     key: hmac::Key,
 }
 
 impl SharedKey {
-    /// `key` is in base64, as connection strings have it.
-    pub(super) fn new(account: &str, key: &SecretString) -> Result<Self, QueueError> {
-        let key = STANDARD.decode(key.expose_secret()).map_err(|_| QueueError::Unreadable)?;
+    /// `key` is in base64, as in connection strings.
+    pub(super) fn new(account: &str, key: &SecretString) -> azure_core::Result<Self> {
+        let key = STANDARD.decode(key.expose_secret()).with_context(ErrorKind::DataConversion, "key is not base64")?;
         Ok(Self { account: account.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
     }
 
@@ -40,7 +39,7 @@ impl SharedKey {
             .map(|(name, value)| (name.as_str().to_ascii_lowercase(), value.as_str()))
             .collect();
         let header = |name: &str| headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| *value);
-        // The transport adds the length later, so it is taken from the body; an empty body signs as nothing.
+        // The transport adds the header later, so the length is that of the body. An empty body is signed as no length.
         let length = match request.body().len() {
             None | Some(0) => String::new(),
             Some(length) => length.to_string(),
@@ -59,9 +58,9 @@ impl SharedKey {
             range = header("range"),
         );
 
-        let mut own: Vec<_> = headers.iter().filter(|(name, _)| name.starts_with("x-ms-")).collect();
-        own.sort();
-        for (name, value) in own {
+        let mut azure_headers: Vec<_> = headers.iter().filter(|(name, _)| name.starts_with("x-ms-")).collect();
+        azure_headers.sort();
+        for (name, value) in azure_headers {
             text += &format!("{name}:{}\n", value.trim());
         }
 
@@ -83,7 +82,7 @@ impl Policy for SharedKey {
         request.insert_header("x-ms-date", httpdate::fmt_http_date(SystemTime::now()));
         let authorization = self.authorization(request);
         request.insert_header("authorization", authorization);
-        // The transport is a policy too, so there is always a next one.
+        // Never empty: the transport is the last policy.
         next[0].send(context, request, &next[1..]).await
     }
 }
