@@ -39,7 +39,7 @@ pub(crate) fn challenge_header() -> Header {
     Header::required("WWW-Authenticate", description, Schema::text()).example(invalid_token("maxconf"))
 }
 
-/// A failure as callers see it: the fixed words of the API, plus what the log is told.
+/// A failure as callers see it, and its cause for the log.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     code: Code,
@@ -50,7 +50,7 @@ pub struct ApiError {
     cause: Option<String>,
 }
 
-/// What went wrong, in a fixed word to branch on.
+/// The cause of a problem, for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ProblemCode")]
@@ -82,7 +82,7 @@ pub enum Code {
 
 impl Code {
     /// Status, code and title.
-    fn words(self) -> (StatusCode, &'static str, &'static str) {
+    fn definition(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::UuiDataMissing => (StatusCode::BAD_REQUEST, "uui_data_missing", "uuiData is missing"),
             Self::UuiDataInvalid => (StatusCode::BAD_REQUEST, "uui_data_invalid", "uuiData cannot be used"),
@@ -118,22 +118,19 @@ impl Code {
         }
     }
 
-    /// The fixed word that callers branch on.
     pub fn as_str(self) -> &'static str {
-        self.words().1
+        self.definition().1
     }
 
-    /// The status of its answers.
     pub fn status(self) -> StatusCode {
-        self.words().0
+        self.definition().0
     }
 
-    /// What it means, in a few words.
+    /// Its meaning, for people.
     pub fn title(self) -> &'static str {
-        self.words().2
+        self.definition().2
     }
 
-    /// The body of its answers.
     pub fn problem<'a>(self, detail: Option<&'a str>, request_id: &'a str) -> Problem<'a> {
         let kind = format!("https://docs.maxconf.ca/problems/{}", self.as_str().replace('_', "-"));
         Problem { kind, title: self.title(), status: self.status().as_u16(), detail, code: self, request_id }
@@ -141,18 +138,17 @@ impl Code {
 }
 
 impl ApiError {
-    /// A failure with nothing more to say than its code. Every 503 says when to try again.
+    /// A failure without detail. Every 503 has `Retry-After`.
     pub fn new(code: Code) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
-    /// Its code.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What happened, for the log.
+    /// For the log only.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
@@ -179,17 +175,17 @@ impl ApiError {
         self
     }
 
-    /// Entra's half of the refusals of a request's credentials. Challenges by RFC 6750 §3.
+    /// Unusable credentials at Entra's guard. The challenge is by RFC 6750 §3.
     pub fn entra_credentials(error: InvalidCredentials) -> Self {
         Self::credentials(error, "maxconf")
     }
 
-    /// Genesys's half.
+    /// Unusable credentials at the Genesys guard.
     pub fn genesys_credentials(error: InvalidCredentials) -> Self {
         Self::credentials(error, "genesys")
     }
 
-    /// That of the Conferencing Nodes. The challenge is by RFC 7617: a Bearer token is nothing that they could send.
+    /// Unusable credentials of a Conferencing Node. The challenge is by RFC 7617: nodes send no Bearer token.
     pub fn event_sink_credentials(error: InvalidCredentials) -> Self {
         let code = match error {
             InvalidCredentials::Missing => Code::TokenMissing,
@@ -209,8 +205,8 @@ impl ApiError {
         .cause_of(&error)
     }
 
-    /// A token that Entra's keys or our rules refuse for this role. One description for all causes but expiry, so
-    /// that nobody learns how far a forged token came.
+    /// A token that is refused for this role. All causes but expiry have one description, so that the answer to a forged
+    /// token does not say which check it failed.
     pub fn entra(refusal: &EntraRefusal, role: &str) -> Self {
         match refusal {
             EntraRefusal::Invalid(TokenFault::Expired) => {
@@ -250,22 +246,22 @@ fn invalid_token(realm: &str) -> String {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
 pub struct Problem<'a> {
-    /// A name for this kind of problem, one for each `code`.
+    /// The URI of this kind of problem, one per `code`.
     #[serde(rename = "type")]
     #[schemars(url, example = "https://docs.maxconf.ca/problems/room-not-found")]
     kind: String,
-    /// What the `code` means, in a few words for people. The same for each `code`.
+    /// The meaning of the `code`, for people. Always the same for a `code`.
     #[schemars(example = "There is no such room")]
     title: &'a str,
-    /// The status of this answer again.
+    /// The status of this answer.
     #[schemars(range(min = 400, max = 599), example = 404)]
     status: u16,
-    /// What is wrong with this request, where more can be told. It holds nothing of what was sent.
+    /// What is wrong with this request, for some codes. Holds nothing that the caller sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = "character 7 is not a hexadecimal digit")]
     detail: Option<&'a str>,
     code: Code,
-    /// `x-request-id` of this answer again: what to name when asking the operators about it.
+    /// The `x-request-id` of this answer: name it when you ask the operators about this request.
     #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"), example = "01jd5p3xk8qqqqqqqqqqqqqqqq")]
     request_id: &'a str,
 }
@@ -317,7 +313,7 @@ impl From<OverRate> for ApiError {
 impl From<PexipError> for ApiError {
     fn from(error: PexipError) -> Self {
         match &error {
-            // Where a 404 means "no such room", the caller of the client has said so before it gets here.
+            // A 404 that means "no such room" is answered by the handler and does not reach this point.
             PexipError::AccountRefused { .. } | PexipError::Rejected { .. } | PexipError::NotFound => {
                 Self::new(Code::PexipRefused)
             }

@@ -1,8 +1,9 @@
-//! Whether the service can do its work: one usable Entra key, the queue, Pexip.
+//! Readiness: a usable Entra key, the queue and Pexip.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use moka::future::Cache;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::warn;
@@ -12,16 +13,16 @@ use crate::config::TelemetryConfig;
 use crate::http::openapi;
 use crate::pexip::PexipClient;
 use crate::storage::queue::{QueueError, RoomQueue};
-use crate::tasks::run_to_completion;
+use crate::tasks::SingleFlight;
 use crate::telemetry::{COMMIT, VERSION};
 
-/// How long a result is given out again, so that probing does not load what it probes.
-const REMEMBERED: Duration = Duration::from_secs(5);
+/// How long a result is reused, so that probes do not load the dependencies.
+const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// One check takes at most this long; whoever is slower is not ready.
+/// A dependency that takes longer is failing.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the service's dependencies. Cheap to clone; clones share the last result.
+/// Checks the dependencies. Cheap to clone; clones share the last result.
 #[derive(Clone, Debug)]
 pub struct Health {
     entra: EntraVerifier,
@@ -29,7 +30,9 @@ pub struct Health {
     pexip: PexipClient,
     environment: &'static str,
     slot: String,
-    last: Cache<(), Readiness>,
+    /// Concurrent probes share one check, which runs to completion even if they disconnect.
+    checks: SingleFlight<(), Readiness>,
+    last: Arc<Mutex<Option<(Instant, Readiness)>>>,
 }
 
 /// The state of one dependency.
@@ -44,7 +47,7 @@ pub enum Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
 pub struct Readiness {
-    /// A key of Entra is there to verify tokens with.
+    /// A key of Entra is available to verify tokens.
     pub entra: Check,
     /// The queue of the pool answers.
     pub queue: Check,
@@ -53,19 +56,19 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Whether all are fine.
+    /// Whether every dependency works.
     pub fn is_ready(self) -> bool {
         [self.entra, self.queue, self.pexip].iter().all(|check| *check == Check::Ok)
     }
 }
 
-/// Which build runs where.
+/// The build and its environment.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Build {
     /// The service's version, as in `maxconf-version`.
     #[schemars(example = "0.1.0")]
     pub version: &'static str,
-    /// The commit that it was built from, or `unknown`.
+    /// The commit of the build, or `unknown`.
     #[schemars(example = &"unknown")]
     pub commit: &'static str,
     /// `local`, `test` or `production`.
@@ -84,7 +87,6 @@ impl Build {
 }
 
 impl Health {
-    /// Checks over these clients.
     pub fn new(config: &TelemetryConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
         Self {
             entra,
@@ -92,33 +94,47 @@ impl Health {
             pexip,
             environment: config.environment.as_str(),
             slot: config.slot.clone(),
-            last: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
+            checks: SingleFlight::default(),
+            last: Arc::default(),
         }
     }
 
-    /// This build, and where it runs.
     pub fn build(&self) -> Build {
         Build { version: VERSION, commit: COMMIT, environment: self.environment, slot: self.slot.clone() }
     }
 
-    /// The dependencies' state, not older than a few seconds. Probes at the same time share one check.
+    /// The state of the dependencies, at most 5 s old.
     pub async fn readiness(&self) -> Readiness {
+        if let Some(recent) = self.recent() {
+            return recent;
+        }
         let health = self.clone();
-        // Boxed, because the queue library's futures are large.
-        let asked = async move { health.last.get_with((), Box::pin(health.check())).await };
-        // In a task of its own: a prober who hangs up would otherwise have the next one ask anew, and many of them use
-        // up the budget for calls.
-        run_to_completion(asked).await
+        // Boxed, because the futures of the queue's SDK are large.
+        let check = Box::pin(async move {
+            // A check may have ended since the look above.
+            if let Some(recent) = health.recent() {
+                return recent;
+            }
+            let readiness = health.check().await;
+            *health.last.lock() = Some((Instant::now(), readiness));
+            readiness
+        });
+        self.checks.run((), check).await
+    }
+
+    fn recent(&self) -> Option<Readiness> {
+        let last = *self.last.lock();
+        last.filter(|(checked_at, _)| checked_at.elapsed() < MAX_AGE).map(|(_, readiness)| readiness)
     }
 
     async fn check(&self) -> Readiness {
         let (queue, pexip) =
-            tokio::join!(settled("queue", self.check_queue()), settled("pexip", self.pexip.count_ours()));
+            tokio::join!(check_call("queue", self.check_queue()), check_call("pexip", self.pexip.count_ours()));
         let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
         Readiness { entra, queue, pexip }
     }
 
-    /// A missing queue is made when it is first needed; the service that says so is reachable.
+    /// A missing queue is created on first use, and the storage service that reports it is reachable.
     async fn check_queue(&self) -> Result<(), QueueError> {
         match self.queue.approximate_count().await {
             Ok(_) | Err(QueueError::NoSuchQueue) => Ok(()),
@@ -127,7 +143,7 @@ impl Health {
     }
 }
 
-async fn settled<T, E: std::fmt::Display>(system: &str, check: impl Future<Output = Result<T, E>>) -> Check {
+async fn check_call<T, E: std::fmt::Display>(system: &str, check: impl Future<Output = Result<T, E>>) -> Check {
     let error = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
         Ok(Ok(_)) => return Check::Ok,
         Ok(Err(error)) => error.to_string(),

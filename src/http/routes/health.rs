@@ -69,11 +69,11 @@ async fn ready(health: &Health) -> Response {
     response
 }
 
-/// How the service is, and which build of it runs where.
+/// The state of the service and its build.
 #[derive(Serialize, JsonSchema)]
 struct HealthAnswer {
     status: Status,
-    /// Only of `/health/ready`: what each dependency answers, not older than 5 s.
+    /// Only of `/health/ready`: the state of each dependency, at most 5 s old.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Readiness")]
     checks: Option<Readiness>,
@@ -87,7 +87,7 @@ struct HealthAnswer {
 enum Status {
     /// The process is up.
     Live,
-    /// Every dependency is fine.
+    /// Every dependency works.
     Ready,
     /// At least one dependency is failing.
     NotReady,
