@@ -16,7 +16,7 @@ pub struct Output {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the result cannot be written: {0}")]
+#[error("the result could not be written: {0}")]
 pub struct Unwritten(io::Error);
 
 impl Output {
