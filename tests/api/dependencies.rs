@@ -6,10 +6,11 @@ use std::process::Command;
 const FOR_TESTS: [&str; 4] = ["maxconf-simulators", "rcgen", "stateright", "tempfile"];
 
 /// The packages that cargo builds for these kinds of dependencies, by the lock file and without the network.
-fn packages(edges: &str) -> Vec<String> {
+fn packages(of: &[&str], edges: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}"])
-        .args(["--package", "maxconf", "--edges", edges])
+        .args(of)
+        .args(["--edges", edges])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo can be run");
@@ -20,7 +21,8 @@ fn packages(edges: &str) -> Vec<String> {
 
 #[test]
 fn nothing_that_is_for_tests_only_is_in_the_program() {
-    let (program, with_tests) = (packages("normal,build"), packages("normal,build,dev"));
+    let program = packages(&["--package", "maxconf"], "normal,build");
+    let with_tests = packages(&["--workspace"], "normal,build,dev");
     for name in FOR_TESTS {
         assert!(with_tests.iter().any(|package| package == name), "{name} is not used any more");
         assert!(!program.iter().any(|package| package == name), "{name} is in the program");
