@@ -18,7 +18,7 @@ use url::Url;
 use crate::support::{Browser, HANDED_OUT, IDIM_CREATE, TAG, TestApp};
 
 /// A browser takes its time to start, the more so beside other tests.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A room of ours that Pexip cannot be asked about.
 const UNAVAILABLE: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqr";

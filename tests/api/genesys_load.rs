@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use maxconf_simulators::{Fault, GenesysToken, Matching, Times};
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, TOKENS_ME, TestApp, USERS_ME, assert_agent_refused, eventually, time_passes, within};
+use crate::support::{
+    Answer, TOKENS_ME, TestApp, USERS_ME, assert_agent_refused, eventually, stop_time, time_passes, within,
+};
 
 const INVALID: (u16, &str) = (401, "token_invalid");
 const UNAVAILABLE: (u16, &str) = (503, "genesys_unavailable");
@@ -16,6 +18,12 @@ const RATE_LIMITED: (u16, &str) = (429, "rate_limited");
 const FRESH_FOR: u64 = 60;
 const REFUSED_FOR: u64 = 30;
 const CIRCUIT_OPEN_FOR: u64 = 5;
+
+/// How long a look-up waits for a slot.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Timers end up to a millisecond late.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
 
 /// Bound on concurrent look-ups.
 const SLOTS: usize = 16;
@@ -73,6 +81,7 @@ async fn concurrent_requests_with_one_token_share_one_look_up() {
         ("down", Some((USERS_ME, Fault::HangUpBefore)), (1, 1)),
     ] {
         let app = start().await;
+        let _time = stop_time();
         app.genesys.traffic().inject(Matching::any().path_contains(TOKENS_ME), Times::N(1), Fault::Stall);
         let token = app.genesys.issue_token();
         let first = look_meanwhile(&app, &token);
@@ -116,6 +125,7 @@ async fn a_look_up_completes_when_its_caller_disconnects() {
 #[tokio::test]
 async fn an_acceptance_is_fresh_for_its_lifetime_and_no_longer() {
     let app = start().await;
+    let _time = stop_time();
     let token = app.genesys.issue_token();
     assert_eq!(app.look(&token).await.status, 200);
     app.genesys.revoke(&token);
@@ -131,6 +141,7 @@ async fn an_acceptance_is_fresh_for_its_lifetime_and_no_longer() {
 async fn a_refusal_is_fresh_for_its_lifetime_and_no_longer() {
     for (path, status, refusal) in [(TOKENS_ME, 401, INVALID), (USERS_ME, 403, (403, "not_permitted"))] {
         let app = start().await;
+        let _time = stop_time();
         let token = app.genesys.issue_token();
         app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, Fault::Status(status));
         assert_agent_refused(&app.look(&token).await, refusal, path);
@@ -146,6 +157,7 @@ async fn a_refusal_is_fresh_for_its_lifetime_and_no_longer() {
 #[tokio::test]
 async fn without_a_cache_every_request_asks_genesys_and_no_verdict_is_served_stale() {
     let app = start_with_cache(0).await;
+    let _time = stop_time();
     let token = app.genesys.issue_token();
     for looks in 1..=4 {
         assert_eq!(app.look(&token).await.status, 200);
@@ -161,6 +173,7 @@ async fn without_a_cache_every_request_asks_genesys_and_no_verdict_is_served_sta
 #[tokio::test]
 async fn a_verdict_expires_with_its_token_even_in_an_outage() {
     let app = start().await;
+    let _time = stop_time();
     let short = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR / 2)));
     let longer = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR * 3 / 2)));
     for token in [&short, &longer] {
@@ -191,6 +204,7 @@ async fn a_stale_acceptance_is_served_in_an_outage_until_it_expires() {
         ("error of the second call", Fault::StatusAfter(500)),
     ] {
         let app = start().await;
+        let _time = stop_time();
         let token = app.genesys.issue_token();
         assert_eq!(app.look(&token).await.status, 200);
         always(&app, fault);
@@ -218,6 +232,7 @@ async fn a_stale_acceptance_is_served_only_in_an_outage() {
         ("no longer permitted", Fault::Status(403), (403, "not_permitted"), (403, "not_permitted")),
     ] {
         let app = start().await;
+        let _time = stop_time();
         let token = app.genesys.issue_token();
         assert_eq!(app.look(&token).await.status, 200);
         seconds_pass(FRESH_FOR).await;
@@ -229,6 +244,7 @@ async fn a_stale_acceptance_is_served_only_in_an_outage() {
         assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
     }
     let app = start().await;
+    let _time = stop_time();
     let token = app.genesys.issue_token();
     assert_eq!(app.look(&token).await.status, 200);
     seconds_pass(FRESH_FOR).await;
@@ -248,6 +264,7 @@ async fn after_a_429_no_token_is_looked_up_until_the_pause_ends() {
     ] {
         let context = format!("{path} {asked}");
         let app = start().await;
+        let _time = stop_time();
         let known = app.genesys.issue_token();
         assert_eq!(app.look(&known).await.status, 200);
         let over_its_limit = app.genesys.issue_token();
@@ -287,6 +304,7 @@ async fn five_failures_open_the_circuit_and_one_look_up_probes_it() {
     ] {
         let context = format!("{path} {fault:?}");
         let app = start().await;
+        let _time = stop_time();
         let known = app.genesys.issue_token();
         assert_eq!(app.look(&known).await.status, 200);
         let tokens: Vec<_> = (0..10).map(|_| app.genesys.issue_token()).collect();
@@ -321,6 +339,7 @@ async fn five_failures_open_the_circuit_and_one_look_up_probes_it() {
 #[tokio::test]
 async fn a_refusal_resets_the_count_of_failures() {
     let app = start().await;
+    let _time = stop_time();
     for number in 0..12 {
         let fault = if number % 2 == 0 { Fault::Status(503) } else { Fault::Status(401) };
         app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
@@ -333,6 +352,7 @@ async fn a_refusal_resets_the_count_of_failures() {
 #[tokio::test]
 async fn a_flood_of_tokens_is_bounded_in_slots_and_waits_at_most_a_second() {
     let app = start().await;
+    let _time = stop_time();
     let known = app.genesys.issue_token();
     assert_eq!(app.look(&known).await.status, 200);
     app.genesys.traffic().clear();
@@ -343,6 +363,8 @@ async fn a_flood_of_tokens_is_bounded_in_slots_and_waits_at_most_a_second() {
     others_have_their_turn(&app).await;
     assert_eq!(app.genesys_calls(), (SLOTS, 0));
     assert_eq!(app.look(&known).await.status, 200);
+    assert_eq!(looks.iter().filter(|look| look.is_finished()).count(), 0, "the others wait");
+    time_passes(LONGEST_WAIT + TIMER_GRAIN).await;
     eventually("requests without a slot are refused", async || {
         looks.iter().filter(|look| look.is_finished()).count() == 40 - SLOTS
     })

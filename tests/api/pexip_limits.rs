@@ -1,12 +1,12 @@
-//! This instance's manners at the management node: a budget per minute, places in flight, and leaving it alone.
+//! What one instance asks of the management node: a request budget, calls in flight, and the circuit breaker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
-use crate::support::{TestApp, eventually};
+use crate::support::{TestApp, eventually, stop_time, time_passes};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -17,6 +17,7 @@ fn any_call() -> Matching {
 #[tokio::test]
 async fn no_more_calls_are_made_in_a_minute_than_the_budget_allows() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_REQUESTS_PER_MINUTE", 6).start().await;
+    let _time = stop_time();
 
     for _ in 0..6 {
         app.public_room(OURS).await.assert_problem(404, "room_not_found");
@@ -56,21 +57,33 @@ async fn an_agent_who_looks_on_and_on_leaves_citizens_their_rooms() {
 }
 
 #[tokio::test]
-async fn no_more_calls_are_in_flight_than_allowed_and_the_background_has_at_most_half() {
+async fn no_more_calls_are_in_flight_than_allowed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 4).start().await;
-    app.pexip.traffic().inject(any_call(), Times::Always, Fault::Slow(Duration::from_millis(100)));
+    let _time = stop_time();
+    app.pexip.traffic().inject(any_call(), Times::Always, Fault::Stall);
 
-    let looks = join_all((0..12).map(|_| app.public_room(OURS))).await;
+    let watch = async {
+        eventually("four calls are in flight", async || app.pexip.traffic().count(&any_call()) == 4).await;
+        for _ in 0..20 {
+            app.send(app.request(Method::GET, "health/live")).await;
+        }
+        assert_eq!(app.pexip.traffic().count(&any_call()), 4, "the other eight wait");
+        // A call is logged just before it stalls, so a single heal could miss it.
+        let all_are_made = async || {
+            app.pexip.traffic().heal();
+            app.pexip.traffic().log().iter().filter(|call| call.status.is_some()).count() == 12
+        };
+        eventually("all calls are made", all_are_made).await;
+    };
+    let (looks, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
 
     assert!(looks.iter().all(|look| look.status == 404), "{looks:?}");
-    let starts: Vec<_> = app.pexip.traffic().log().iter().map(|exchange| exchange.at).collect();
-    let at_once = starts.iter().filter(|start| start.duration_since(starts[0]) < Duration::from_millis(50)).count();
-    assert!(at_once <= 4, "{at_once} of 12 calls at the same time");
 }
 
 #[tokio::test]
 async fn a_node_that_asks_for_time_is_not_asked_again_before() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let _time = stop_time();
     let busy =
         Fault::StatusWith { status: 503, headers: vec![("Retry-After".into(), "31".into())], body: String::new() };
     app.pexip.traffic().inject(any_call(), Times::Once, busy);
@@ -88,6 +101,7 @@ async fn a_node_that_asks_for_time_is_not_asked_again_before() {
 #[tokio::test]
 async fn a_failing_node_is_left_alone_and_then_tried_with_one_call() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let _time = stop_time();
     app.pexip.traffic().inject(any_call(), Times::Always, Fault::Status(500));
     for _ in 0..20 {
         app.public_room(OURS).await.assert_problem(503, "pexip_unavailable");
@@ -96,15 +110,24 @@ async fn a_failing_node_is_left_alone_and_then_tried_with_one_call() {
 
     app.pexip.traffic().heal();
     app.pexip.traffic().clear();
-    app.pexip.traffic().inject(any_call(), Times::Once, Fault::Slow(Duration::from_millis(300)));
-    eventually("the pause is over", async || {
-        app.pexip.traffic().count(&any_call()) > 0 || {
-            join_all((0..8).map(|_| app.public_room(OURS))).await;
-            false
+    app.public_room(OURS).await.assert_problem(503, "pexip_unavailable");
+    assert_eq!(app.pexip.traffic().count(&any_call()), 0, "the pause is not over");
+    time_passes(Duration::from_secs(5)).await;
+    app.pexip.traffic().inject(any_call(), Times::Once, Fault::Stall);
+    let watch = async {
+        eventually("the node is probed", async || app.pexip.traffic().count(&any_call()) > 0).await;
+        for _ in 0..20 {
+            app.send(app.request(Method::GET, "health/live")).await;
         }
-    })
-    .await;
-    assert_eq!(app.pexip.traffic().count(&any_call()), 1, "one call sees whether the node is back");
+        assert_eq!(app.pexip.traffic().count(&any_call()), 1, "one call probes whether the node is back");
+        let is_answered = async || {
+            app.pexip.traffic().heal();
+            app.pexip.traffic().log().iter().all(|call| call.status.is_some())
+        };
+        eventually("the probe is answered", is_answered).await;
+    };
+    let (looks, ()) = tokio::join!(join_all((0..8).map(|_| app.public_room(OURS))), watch);
+    assert_eq!(looks.iter().filter(|look| look.status == 404).count(), 1, "{looks:?}");
     app.public_room(OURS).await.assert_problem(404, "room_not_found");
 }
 
@@ -114,11 +137,14 @@ async fn a_node_that_refuses_every_tag_destroys_a_handful_of_rooms_and_no_more()
     app.warm_up().await;
     app.pexip.traffic().inject(Matching::method(Method::PATCH), Times::Always, Fault::Status(400));
 
+    let started = Instant::now();
     for _ in 0..40 {
         let answer = app.create_room().await;
         assert!([502, 503].contains(&answer.status.as_u16()), "{answer:?}");
     }
 
     let claims = app.queue.traffic().count(&Matching::method(Method::DELETE));
-    assert!(claims <= 8, "{claims} rooms were claimed");
+    // After five seconds a breaker lets one call probe the node, which may cost a room as well.
+    let probes = usize::try_from(started.elapsed().as_secs() / 5).expect("a small number");
+    assert!(claims <= 8 + probes, "{claims} rooms were claimed, beside {probes} probes");
 }

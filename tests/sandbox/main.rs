@@ -25,7 +25,7 @@ use url::Url;
 const TIMER: Duration = Duration::from_secs(60);
 
 /// Limit for filling the pool.
-const FILL_LIMIT: Duration = Duration::from_secs(30);
+const FILL_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the room service with simulators of everything it depends on.
 #[derive(Parser)]

@@ -12,7 +12,7 @@ use maxconf_simulators::queue::{ACCOUNT, ACCOUNT_KEY};
 use super::companion::Companion;
 
 /// Loading its telemetry library takes seconds even on an idle machine, and a cold build may run beside it.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Microsoft's emulator of Queue Storage, in memory, one for the whole test process.
 pub(crate) struct Azurite {
@@ -60,7 +60,7 @@ impl Azurite {
                 }
             }
         });
-        let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen within a minute");
+        let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen in time");
         let connection_string = format!(
             "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={url}/{ACCOUNT};"
         );

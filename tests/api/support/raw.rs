@@ -1,14 +1,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::waiting::LIMIT;
 use super::{Answer, TestApp, within};
-
-/// The longest that reading or writing may take.
-const LIMIT: Duration = Duration::from_secs(20);
 
 impl TestApp {
     /// Sends exactly these bytes on a connection of their own; for what no HTTP client would send. Say

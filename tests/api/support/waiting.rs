@@ -1,19 +1,28 @@
-use std::time::Duration;
+use std::cell::Cell;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::TestApp;
 
-/// The longest that anything in a test may take.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Limit of every wait. No test asserts how fast something is, so it is generous: other work may share the machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// Waits until `condition` holds; fails with `what` if it does not come to hold.
+/// Waits until `condition` holds; fails with `what` after [`LIMIT`].
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !condition().await {
         assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(10)).await;
+        a_moment().await;
     }
+}
+
+/// Ten milliseconds of real time, which pass even while the runtime's time is [stopped](stop_time).
+async fn a_moment() {
+    spawn_blocking(|| thread::sleep(Duration::from_millis(10))).await.expect("a sleep does not panic");
 }
 
 /// The result of `future`, which must come within the limit.
@@ -21,8 +30,41 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
-/// Lets this much of the runtime's time pass at once. Wall clocks are not touched.
+thread_local! {
+    static TIME_IS_STOPPED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this exists, the runtime's time passes only by [`time_passes`].
+pub(crate) struct StoppedTime {
+    _end: mpsc::Sender<()>,
+}
+
+/// Stops the time of this test's runtime: of the service in this process, of the simulators and of the clients. The
+/// network and other processes go on, and so do wall clocks. What a test finds out then does not depend on how long
+/// its steps take.
+pub(crate) fn stop_time() -> StoppedTime {
+    let (end, ended) = mpsc::channel::<()>();
+    // A paused clock jumps to the next timer when nothing is left to do, but not while a blocking task runs. After the
+    // limit it does, so that everything that still waits runs into its own limit.
+    spawn_blocking(move || ended.recv_timeout(LIMIT));
+    tokio::time::pause();
+    TIME_IS_STOPPED.set(true);
+    StoppedTime { _end: end }
+}
+
+impl Drop for StoppedTime {
+    fn drop(&mut self) {
+        TIME_IS_STOPPED.set(false);
+        tokio::time::resume();
+    }
+}
+
+/// Lets this much of the runtime's time pass at once. Wall clocks are not changed.
 pub(crate) async fn time_passes(duration: Duration) {
+    if TIME_IS_STOPPED.get() {
+        tokio::time::advance(duration).await;
+        return;
+    }
     tokio::time::pause();
     tokio::time::advance(duration).await;
     tokio::time::resume();
@@ -33,20 +75,19 @@ pub(crate) async fn time_between_readings_passes() {
     time_passes(Duration::from_secs(31)).await;
 }
 
-/// Lets time pass until `done`: whatever is done now in peace, then half a minute, and again. Where time passes while a
-/// call is under way its limit passes as well; then the lease runs out in the end, and all is done anew. Another process
-/// has a time of its own, which is waited for; its timer comes more often than each minute, and has it look at what is
-/// due.
+/// Lets time pass until `done`, half a minute at a time, with two seconds of real time in between for what is done
+/// meanwhile. Where time passes during a call, its time limit passes as well; then the lease expires in the end, and all
+/// is done again. Another process has its own time, which is waited for; its timer, which comes more often than each
+/// minute there, makes it check what is due.
 pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl AsyncFn() -> bool) {
-    let (looks, patience) = if app.is_in_this_process() { (10, 2) } else { (100, 1) };
-    for _ in 0..looks {
-        let waiting = async {
-            while !done().await {
-                sleep(Duration::from_millis(10)).await;
+    let (rounds, seconds) = if app.is_in_this_process() { (60, 2) } else { (120, 1) };
+    for _ in 0..rounds {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(seconds) {
+            if done().await {
+                return;
             }
-        };
-        if timeout(Duration::from_secs(patience), waiting).await.is_ok() {
-            return;
+            a_moment().await;
         }
         if app.is_in_this_process() {
             time_between_readings_passes().await;
@@ -55,5 +96,5 @@ pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl Asyn
             app.maintain().await;
         }
     }
-    panic!("not after {looks} looks: {what}");
+    panic!("not after {rounds} rounds: {what}");
 }

@@ -6,7 +6,7 @@ use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
 use super::Told;
-use crate::support::{Program, TestApp};
+use crate::support::{Program, TestApp, eventually};
 
 /// Three times as many spans as may wait.
 const REQUESTS: usize = 6_000;
@@ -53,16 +53,17 @@ async fn of_thousands_of_spans_as_many_wait_as_may_and_the_others_are_counted() 
     // What is worked on late is counted as lost, and arrives.
     traffic.heal();
     let (program, collector) = (told.program, told.collector);
+    eventually("what was kept arrives", async || collector.spans().len() >= MOST_WAITING).await;
     program.signal("TERM");
     let ended = program.ended().await;
 
     assert_eq!(ended.code, Some(143), "{ended:?}");
     let (lost, arrived) = (lost(&ended.stdout), collector.spans().len());
     assert!(arrived <= MOST_WAITING + stalled * LARGEST_BATCH, "{arrived} spans were kept");
-    assert!(arrived >= MOST_WAITING, "{arrived} spans were kept");
     assert!(lost + arrived >= REQUESTS, "{lost} were lost and {arrived} arrived, of {REQUESTS} at least");
     assert!(lost > REQUESTS - MOST_WAITING - stalled * LARGEST_BATCH - LARGEST_BATCH, "{lost} were lost");
-    assert!(complaints(&ended.stdout) <= 2, "not one for each span: {:#?}", ended.stdout.len());
+    let complaints = complaints(&ended.stdout);
+    assert!(complaints <= 2 + stalled, "{complaints} for {stalled} calls that failed: not one for each span");
 }
 
 /// Beside a program that tells nobody anything.

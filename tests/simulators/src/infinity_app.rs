@@ -12,7 +12,7 @@ use url::Url;
 use crate::npm;
 
 /// Node.js needs a second or two to start beside a cold build.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A Node.js process that joins one room, with the package `@pexip/infinity-api`. It ends with this.
 ///

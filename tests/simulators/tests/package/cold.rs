@@ -21,7 +21,7 @@ const STARTS: usize = 21;
 /// After this the work of a start is over.
 const IDLE: Duration = Duration::from_secs(5);
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// More than a lease: what a killed handler has leased comes back.
 const LEASES_END: Duration = Duration::from_secs(61);

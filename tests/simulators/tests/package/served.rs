@@ -21,7 +21,7 @@ async fn a_room_is_made_handed_out_and_deleted_on_either_kind_of_host() {
         let ask = async |method, path: &str| -> Response {
             let http = Client::builder().no_proxy().build().expect("a client");
             let request = http.request(method, host.url().join(path).expect("a path"));
-            let request = request.bearer_auth(world.entra.token().build()).timeout(Duration::from_secs(20));
+            let request = request.bearer_auth(world.entra.token().build()).timeout(Duration::from_secs(120));
             request.send().await.expect("an answer")
         };
 

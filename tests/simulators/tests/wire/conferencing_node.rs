@@ -5,7 +5,7 @@ use maxconf_simulators::{PexipSimulator, StoredRoom};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::client;
+use crate::{LIMIT, client};
 
 const HOST: &str = "193604";
 const GUEST: &str = "852117";
@@ -288,7 +288,7 @@ async fn a_stream_shows_who_comes_and_goes_and_ends_with_the_call() {
     let id = call.conferences().await[0]["id"].clone();
     call.management(Method::POST, "command/v1/conference/disconnect/", &json!({"conference_id": id})).await;
 
-    let text = tokio::time::timeout(Duration::from_secs(5), stream.text()).await.expect("its end").expect("text");
+    let text = tokio::time::timeout(LIMIT, stream.text()).await.expect("its end").expect("text");
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     let expected = [
         "participant_sync_begin",

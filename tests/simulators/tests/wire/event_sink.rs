@@ -194,11 +194,12 @@ async fn requests_come_twice_or_backwards_when_that_is_asked_for() {
 #[tokio::test]
 async fn a_failed_request_is_repeated_until_it_is_accepted() {
     let call = Call::start().await;
-    let timeout = Duration::from_millis(200);
+    // Longer than an answer takes on a busy machine: five failures in a row would stop the publisher.
+    let timeout = Duration::from_secs(3);
     call.sink.set_times(SinkTimes { timeout, ..QUICK });
     call.traffic.inject(Matching::any(), Times::Once, Fault::Status(503));
     call.traffic.inject(Matching::any(), Times::Once, Fault::HangUpAfter);
-    call.traffic.inject(Matching::any(), Times::Once, Fault::Slow(timeout * 2));
+    call.traffic.inject(Matching::any(), Times::Once, Fault::Slow(timeout + Duration::from_secs(1)));
 
     call.visit();
 

@@ -212,19 +212,19 @@ async fn an_invocation_beyond_its_time_takes_the_process_and_everybody_on_it_alo
             sleep(delay).await;
             let start = Instant::now();
             let answer = started.get("do/stall").await;
-            // Whoever asks again at once gets the next process, and not the one that is being killed.
+            // A request right after it gets the next process, not the one that is being killed.
             (answer, start.elapsed(), started.get("echo/x").await.0)
         };
 
         // The neighbour has half of its own time left.
         let neighbour = stall(limit / 2);
-        let ((one, first, after_one), (other, second, after_other)) = tokio::join!(stall(Duration::ZERO), neighbour);
+        let ((one, first, after_one), (other, _, after_other)) = tokio::join!(stall(Duration::ZERO), neighbour);
 
         assert_eq!((one, &other), ((500, String::new()), &(500, String::new())), "{mode:?}");
-        assert!(first >= limit && second < limit, "{mode:?}: {first:?} {second:?}");
+        assert!(first >= limit, "{mode:?}: {first:?}");
         assert_eq!((after_one, after_other), (200, 200), "{mode:?}");
         assert_ne!(started.host.process_id(), process, "{mode:?}");
-        assert_eq!(started.host.starts(), 2, "{mode:?}");
+        assert_eq!(started.host.starts(), 2, "{mode:?}: one kill, so the neighbour's time was not over");
         assert_eq!(started.lines_with("has exited"), 0, "{mode:?}: a kill by the host is no error");
     };
     let [one, other] = MODES;
