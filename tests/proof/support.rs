@@ -1,4 +1,4 @@
-//! What the proofs share: instances in an outside world, callers, faults, and the books that must balance in the end.
+//! What the proofs share: instances with simulated systems around them, callers, faults, and the final accounts.
 
 mod aftermath;
 mod builds;
@@ -18,7 +18,7 @@ pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use aftermath::let_everything_age;
 pub(crate) use builds::{OtherBuild, THIS_BUILD};
-pub(crate) use caller::{Caller, Case, Cases, Outcome};
+pub(crate) use caller::{Caller, Case, Cases, HangUp, Outcome};
 pub(crate) use clocks::Clocks;
 pub(crate) use dice::{Dice, is_full, report};
 pub(crate) use instance::{Instance, Served, Settings};
@@ -27,4 +27,4 @@ pub(crate) use package::unpacked;
 pub(crate) use program::Program;
 pub(crate) use stock::Stock;
 pub(crate) use storm::{Storm, Trouble};
-pub(crate) use waiting::{alone, eventually};
+pub(crate) use waiting::{LIMIT, alone, becomes_quiet, eventually};

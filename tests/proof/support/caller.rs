@@ -6,22 +6,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use maxconf_simulators::EntraSimulator;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use url::Url;
 
 /// The service's default for `ROOM_TAG_URL`.
 const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
 
-/// Longer than the service's own deadline in every proof.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Limit of one request: longer than the service's own deadline in every proof, and than a maintenance run.
+const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 
-/// Longer than a maintenance run goes on.
-const LONGEST_RUN: Duration = Duration::from_secs(70);
-
-/// One citizen's case: its `uuiData` and its tag are no other's.
+/// One citizen's case. Its `uuiData` and its tag are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Case(u64);
 
-/// The cases that nobody has asked a room for yet.
+/// Source of cases for which no room was requested yet.
 #[derive(Debug, Default)]
 pub(crate) struct Cases(AtomicU64);
 
@@ -30,7 +30,7 @@ impl Cases {
         Case(self.0.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whether somebody has asked for it.
+    /// Whether a room was requested for it.
     pub(crate) fn include(&self, case: Case) -> bool {
         case.0 < self.0.load(Ordering::Relaxed)
     }
@@ -55,24 +55,34 @@ impl Case {
     }
 }
 
-/// What a caller got for a create.
+/// Result of a create, as its caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Room {
         name: String,
         from_pool: bool,
     },
-    /// A problem in the agreed form.
+    /// A problem document.
     Refused {
         status: u16,
         code: String,
     },
-    /// The connection broke, the handler has died behind it, or the caller has left.
+    /// The connection broke, the handler behind it died, or the caller hung up.
     NoAnswer,
 }
 
 impl Outcome {
-    /// Fails if the answer is neither a room nor a typed problem.
+    /// `None` if the bytes are not a complete answer.
+    fn read_raw(answer: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(answer).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let length: usize = header("content-length")?.parse().expect("a length");
+        let status = head.split(' ').nth(1)?.parse().expect("a status");
+        (body.len() == length).then(|| Self::read(status, header("room-source").unwrap_or_default(), body.as_bytes()))
+    }
+
+    /// Fails if the answer is neither a room nor a problem document.
     pub(crate) fn read(status: u16, source: &str, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body)
             .unwrap_or_else(|_| panic!("{status} with a body that is no JSON: {}", String::from_utf8_lossy(body)));
@@ -85,12 +95,22 @@ impl Outcome {
     }
 }
 
+/// What became of the create of a caller who hangs up after some time.
+pub(crate) enum HangUp {
+    /// Answered before the caller hung up.
+    Answered(Outcome),
+    /// The caller hung up first, and the service wrote no answer.
+    Unanswered,
+    /// The caller hung up first, but the service wrote its answer before it noticed.
+    AnsweredTooLate(Outcome),
+}
+
 /// IDIM, as it calls over the network.
 #[derive(Clone)]
 pub(crate) struct Caller {
     http: Client,
     token: String,
-    /// A Functions host stands in between. It answers for a handler that has died, with an empty 500.
+    /// A Functions host stands in between. Where a handler has died, it answers with an empty 500.
     through_a_host: bool,
 }
 
@@ -105,13 +125,9 @@ impl Caller {
     }
 
     pub(crate) async fn create(&self, service: &Url, case: Case) -> Outcome {
-        self.create_within(PATIENCE, service, case).await
-    }
-
-    /// Hangs up after `patience`, wherever the service is by then.
-    pub(crate) async fn create_within(&self, patience: Duration, service: &Url, case: Case) -> Outcome {
-        let request = self.request(Method::POST, service, &case.path()).timeout(patience);
-        let Ok(response) = request.send().await else { return Outcome::NoAnswer };
+        let Ok(response) = self.request(Method::POST, service, &case.path()).send().await else {
+            return Outcome::NoAnswer;
+        };
         let status = response.status().as_u16();
         let source = response.headers().get("room-source").map_or("", |value| value.to_str().unwrap_or_default());
         let source = source.to_owned();
@@ -122,6 +138,29 @@ impl Caller {
         }
     }
 
+    /// Hangs up after `patience`, wherever the service is by then. Only the caller's half of the connection is closed,
+    /// which the service cannot tell from a closed one: what it wrote before it noticed can still be read.
+    pub(crate) async fn create_and_hang_up(&self, patience: Duration, service: &Url, case: Case) -> HangUp {
+        let address = service.socket_addrs(|| None).expect("an address")[0];
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let (path, token) = (case.path(), &self.token);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n");
+        let request = format!("{head}content-length: 0\r\n\r\n");
+        let mut answer = Vec::new();
+        let in_time = timeout(patience, async {
+            // The service may close the connection first; what it answered is then read.
+            let _closed = stream.write_all(request.as_bytes()).await;
+            let _end = stream.read_to_end(&mut answer).await;
+        });
+        if in_time.await.is_ok() {
+            return HangUp::Answered(Outcome::read_raw(&answer).unwrap_or(Outcome::NoAnswer));
+        }
+        let _closed = stream.shutdown().await;
+        let end = timeout(REQUEST_LIMIT, stream.read_to_end(&mut answer)).await;
+        let _end = end.expect("the service closes the connection of a caller who hung up");
+        Outcome::read_raw(&answer).map_or(HangUp::Unanswered, HangUp::AnsweredTooLate)
+    }
+
     /// `None` if there was no answer.
     pub(crate) async fn delete(&self, service: &Url, name: &str) -> Option<u16> {
         let answer = self.request(Method::DELETE, service, &format!("/room/{name}")).send().await;
@@ -130,14 +169,13 @@ impl Caller {
 
     /// The Functions host's timer. `None` if there was no answer.
     pub(crate) async fn run_maintenance(&self, service: &Url) -> Option<String> {
-        let request = self.request(Method::POST, service, "/function_pool_maintenance");
-        let answer = request.timeout(LONGEST_RUN).send().await;
+        let answer = self.request(Method::POST, service, "/function_pool_maintenance").send().await;
         answer.ok()?.text().await.ok()
     }
 
     fn request(&self, method: Method, service: &Url, path: &str) -> RequestBuilder {
         let url = service.join(path).expect("a path");
-        self.http.request(method, url).bearer_auth(&self.token).timeout(PATIENCE)
+        self.http.request(method, url).bearer_auth(&self.token).timeout(REQUEST_LIMIT)
     }
 }
 

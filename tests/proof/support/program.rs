@@ -1,17 +1,13 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use url::Url;
 
-use super::Settings;
-
-/// On an idle machine it listens within a fraction of a second.
-const START_LIMIT: Duration = Duration::from_secs(30);
+use super::{LIMIT, Settings};
 
 /// The real program in a process of its own, with these settings and no other environment.
 pub(crate) struct Program {
@@ -26,7 +22,7 @@ impl Program {
             .arg("serve")
             .env_clear()
             .envs(settings.as_environment())
-            // Its address, and nothing of all that a proof makes it warn of.
+            // Only its address: a proof causes many warnings.
             .env("LOG_LEVEL", "off,maxconf::http::server=info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -36,7 +32,7 @@ impl Program {
         let (found, address) = oneshot::channel();
         thread::spawn(move || {
             let mut found = Some(found);
-            // Reads on after the line that counts: a full pipe would stop the program.
+            // Reads to the end: a full pipe would block the program.
             for line in lines {
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
                 if let Some(address) = event["address"].as_str()
@@ -46,14 +42,14 @@ impl Program {
                 }
             }
         });
-        let address = timeout(START_LIMIT, address).await.expect("it listens in time").expect("it says where");
+        let address = timeout(LIMIT, address).await.expect("it listens").expect("it logs its address");
         Self { child, url: Url::parse(&format!("http://{address}/")).expect("a URL") }
     }
 
-    /// Ends it as the Functions host does: with no warning, wherever it is.
+    /// Kills it as the Functions host does: without warning, wherever it is.
     pub(crate) fn kill(mut self) {
         let ended = self.child.try_wait().expect("a child of ours");
-        assert!(ended.is_none(), "it has ended by itself: {ended:?}");
+        assert!(ended.is_none(), "it ended by itself: {ended:?}");
         self.child.kill().expect("a child of ours");
     }
 }

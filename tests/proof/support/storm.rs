@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use super::{Dice, World};
 
-/// How often it is looked whether enough calls were made for the next fault.
-const LOOK: Duration = Duration::from_millis(5);
+/// Interval at which calls are counted and faults are injected.
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Calls to a simulated system, and the ways in which one of them may go wrong.
+/// Calls to a simulated system, and the ways in which one of them may fail.
 pub(crate) struct Trouble {
     traffic: Traffic,
     calls: Matching,
@@ -28,36 +28,35 @@ impl Trouble {
     }
 }
 
-/// Faults for some of the calls, a certain share of them, so that they do not pile up while few calls are made.
+/// Injects faults for a share of the calls, so that they do not pile up while few calls are made.
 pub(crate) struct Storm {
-    blowing: JoinHandle<()>,
+    injecting: JoinHandle<()>,
     over: Vec<Traffic>,
-    toll: Arc<Toll>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
-struct Toll {
+struct Counts {
     faults: AtomicUsize,
     tags: AtomicUsize,
 }
 
-/// What there was of it.
+/// What a storm did and saw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Past {
     faults: usize,
-    /// Tags that instances have asked the node to write, as often as they did.
-    pub(crate) tags: usize,
+    tags: usize,
 }
 
 impl Storm {
-    /// A fault for one of `every` calls on average. Empties the logs of the traffic as it goes.
+    /// Injects a fault for one of `every` calls on average. Empties the logs of the traffic as it goes.
     pub(crate) fn over(world: &World, mut troubles: Vec<Trouble>, every: usize, mut dice: Dice) -> Self {
         let over = vec![world.queue.traffic().clone(), world.pexip.traffic().clone()];
-        let (toll, logs) = (Arc::new(Toll::default()), over.clone());
-        let counted = Arc::clone(&toll);
-        let blowing = tokio::spawn(async move {
+        let (counts, logs) = (Arc::new(Counts::default()), over.clone());
+        let counted = Arc::clone(&counts);
+        let injecting = tokio::spawn(async move {
             loop {
-                sleep(LOOK).await;
+                sleep(INTERVAL).await;
                 for trouble in &mut troubles {
                     trouble.seen += trouble.traffic.count(&trouble.calls);
                     if trouble.seen >= trouble.next_at {
@@ -73,17 +72,22 @@ impl Storm {
                 }
             }
         });
-        Self { blowing, over, toll }
+        Self { injecting, over, counts }
     }
 
-    /// Ends it; what was not shown by now never is.
+    /// How often instances have asked the node to write a tag, so far.
+    pub(crate) fn tags(&self) -> usize {
+        self.counts.tags.load(Ordering::Relaxed)
+    }
+
+    /// Ends it; faults that have met no call are removed.
     pub(crate) fn end(self) -> Past {
-        self.blowing.abort();
+        self.injecting.abort();
+        let (faults, tags) = (self.counts.faults.load(Ordering::Relaxed), self.tags());
         for traffic in self.over {
             traffic.heal();
         }
-        let Toll { faults, tags } = &*self.toll;
-        Past { faults: faults.load(Ordering::Relaxed), tags: tags.load(Ordering::Relaxed) }
+        Past { faults, tags }
     }
 }
 

@@ -1,18 +1,21 @@
 use std::time::Duration;
 
+use maxconf_simulators::Matching;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 
-/// The longest that anything is waited for, even on a machine that is busy with something else.
-const LIMIT: Duration = Duration::from_secs(60);
+use super::World;
 
-/// Holds the machine for one proof: its load is meant for the service, not for its neighbours.
+/// Limit of every wait. No proof asserts how fast something is, so it is generous: other work may share the machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs proofs one after the other: the load of one is meant for the service, not for another proof.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::const_new(());
     MACHINE.lock().await
 }
 
-/// Waits until `condition` holds and says how long that took; fails with `what` if it does not come to hold.
+/// Waits until `condition` holds and returns how long that took; fails with `what` after [`LIMIT`].
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) -> Duration {
     let start = Instant::now();
     while !condition().await {
@@ -20,4 +23,17 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) ->
         sleep(Duration::from_millis(10)).await;
     }
     start.elapsed()
+}
+
+/// Waits until neither queue nor node has been called for this long. Clears the logs of both.
+pub(crate) async fn becomes_quiet(world: &World, quiet_for: Duration) {
+    let traffics = [world.queue.traffic(), world.pexip.traffic()];
+    let is_quiet = async || {
+        for traffic in traffics {
+            traffic.clear();
+        }
+        sleep(quiet_for).await;
+        traffics.iter().all(|traffic| traffic.count(&Matching::any()) == 0)
+    };
+    eventually("queue and node are no longer called", is_quiet).await;
 }
