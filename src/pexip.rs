@@ -25,7 +25,7 @@ use url::Url;
 use crate::config::PexipConfig;
 use crate::domain::RoomNamePrefix;
 use crate::outbound::calls::{System, observed};
-use crate::outbound::{CallFailure, json, retry_after};
+use crate::outbound::{CallFailure, json, retry_after, send};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use admission::{Admission, CallPermit, Urgency};
 
@@ -174,7 +174,7 @@ impl PexipClient {
                 Some(parent) => request.header(TRACEPARENT, parent),
                 None => request,
             };
-            read(classify(request.send().await).await?).await
+            read(classify(send(request).await?).await?).await
         };
         let result = observed(System::Pexip, call, work).await;
         if result.as_ref().is_err_and(PexipError::is_node_failure) {
@@ -186,8 +186,7 @@ impl PexipClient {
 }
 
 /// Maps a response that is no success to its error.
-async fn classify(answer: reqwest::Result<Response>) -> Result<Response, PexipError> {
-    let response = answer.map_err(CallFailure::from)?;
+async fn classify(response: Response) -> Result<Response, PexipError> {
     let status = response.status();
     match status.as_u16() {
         200..=299 => Ok(response),

@@ -1,6 +1,8 @@
 //! The service from outside, through its front door. One file for each behaviour; the outside world is simulated over
 //! the wire, except the queue, which is the real emulator where a test says so.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real clocks and send requests")]
+
 mod answers;
 mod audit;
 mod binary;

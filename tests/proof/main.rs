@@ -3,6 +3,8 @@
 //!
 //! `MAXCONF_FULL=1` makes the long ones as long as they are meant to be; `MAXCONF_SEED` repeats a run's dice.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real clocks and send requests")]
+
 mod hang_up;
 mod kill;
 mod million;

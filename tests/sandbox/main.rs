@@ -96,6 +96,7 @@ fn read_config(world: &World, port: u16) -> Result<Config, InvalidConfig> {
 }
 
 /// Calls the timer function, as the Functions host does.
+#[expect(clippy::disallowed_methods, reason = "a caller of the service, not a part of it")]
 async fn drive_timer(service: Url) {
     let http = Client::builder().no_proxy().build().expect("a client without special settings");
     let address = service.join("function_pool_maintenance").expect("a path");

@@ -13,7 +13,7 @@ use super::claims::TokenVersion;
 use super::key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
 use crate::outbound::calls::{Outcome, System, observed};
-use crate::outbound::{CallFailure, json};
+use crate::outbound::{CallFailure, json, send};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
@@ -113,7 +113,7 @@ impl KeySource {
 
     async fn get<T: DeserializeOwned>(&self, call: &'static str, url: Url) -> Result<T, EntraKeysError> {
         let work = async {
-            let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
+            let response = send(self.http.get(url).timeout(CALL_TIMEOUT)).await?;
             match response.status().as_u16() {
                 200 => Ok(json(response, MAX_DOCUMENT_BYTES).await?),
                 status => Err(EntraKeysError::Status(status)),

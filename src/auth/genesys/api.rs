@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
 use crate::outbound::calls::{Outcome, System, observed};
-use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, retry_after};
+use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, retry_after, send};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -70,7 +70,7 @@ pub async fn find_genesys(base: &Url, http: &reqwest::Client) -> Result<(), Gene
 
 async fn probe(base: &Url, http: &reqwest::Client) -> Result<(), GenesysFailure> {
     let url = base.join(TOKEN_INFO).map_err(|_| CallFailure::Unreachable(ConnectStep::Http))?;
-    let response = http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(CallFailure::from)?;
+    let response = send(http.get(url).timeout(CALL_TIMEOUT)).await?;
     match response.status().as_u16() {
         401 => {
             let refusal: Refusal = json(response, MAX_ANSWER_BYTES).await?;
@@ -164,7 +164,7 @@ impl GenesysApi {
         let mut bearer =
             HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| CallFailure::Unreadable)?;
         bearer.set_sensitive(true);
-        Ok(self.http.get(url).header(AUTHORIZATION, bearer).timeout(CALL_TIMEOUT).send().await?)
+        send(self.http.get(url).header(AUTHORIZATION, bearer).timeout(CALL_TIMEOUT)).await
     }
 }
 

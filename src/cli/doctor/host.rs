@@ -13,6 +13,7 @@ use super::finding::{Finding, Findings};
 use super::tls::{Trust, certificate};
 use super::{CALL_LIMIT, in_time};
 use crate::domain::Clock;
+use crate::outbound::send;
 
 const DNS_LIMIT: Duration = Duration::from_secs(2);
 const TCP_LIMIT: Duration = Duration::from_secs(2);
@@ -76,7 +77,7 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, Finding> {
 /// Compares the clocks by the `Date` header of any answer.
 pub(super) async fn clock(url: &Url, http: &reqwest::Client, clock: &Clock) -> Finding {
     let sent_at = clock.now_utc();
-    let Some(Ok(answer)) = in_time(CALL_LIMIT, http.get(url.clone()).send()).await else {
+    let Some(Ok(answer)) = in_time(CALL_LIMIT, send(http.get(url.clone()))).await else {
         return Finding::could_not_tell("clock", "no answer to read the time from");
     };
     let received_at = clock.now_utc();

@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 
 use super::check::{Dependency, Failure};
 use super::github_job::GitHubJob;
-use crate::outbound::{CallFailure, json};
+use crate::outbound::{CallFailure, json, send};
 
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -73,7 +73,7 @@ impl EntraClient {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         let request = http.post(self.token_url.clone()).timeout(TOKEN_TIMEOUT).header(CONTENT_TYPE, form_type);
         let failed = |failure: CallFailure| Failure::unclear(format!("Entra {failure} (seen from this machine)"));
-        let response = request.body(form.finish()).send().await.map_err(|error| failed(error.into()))?;
+        let response = send(request.body(form.finish())).await.map_err(failed)?;
         let status = response.status();
         if status.is_success() {
             return json::<TokenAnswer>(response, LARGEST_ANSWER)

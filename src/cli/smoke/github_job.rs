@@ -10,7 +10,7 @@ use url::Url;
 use super::check::Failure;
 use super::service::bearer;
 use crate::config::secure_url;
-use crate::outbound::{CallFailure, json};
+use crate::outbound::{CallFailure, json, send};
 
 /// URL and token of GitHub's endpoint. GitHub sets both in jobs with the permission `id-token: write`.
 pub(super) const VARIABLES: [&str; 2] = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
@@ -40,7 +40,7 @@ impl GitHubJob {
     pub(super) async fn assertion(&self, http: &Client) -> Result<SecretString, Failure> {
         let request = bearer(http.get(self.url.clone()), &self.token).timeout(TIMEOUT);
         let failed = |failure: CallFailure| Failure::unclear(format!("GitHub {failure}"));
-        let response = request.send().await.map_err(|error| failed(error.into()))?;
+        let response = send(request).await.map_err(failed)?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             return Err(Failure::unclear(format!("GitHub issues no assertion for this job ({status})")));

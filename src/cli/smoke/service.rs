@@ -13,7 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::check::{Dependency, Failure, Fault};
-use crate::outbound::{CallFailure, json};
+use crate::outbound::{CallFailure, json, send};
 
 // Spelled here again, not imported: a mistake in the service's constants must fail the test.
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
@@ -114,7 +114,7 @@ impl Service {
     }
 
     async fn execute(&self, request: reqwest::Request) -> Result<Answer, CallFailure> {
-        let response = self.0.http.execute(request).await?;
+        let response = send(RequestBuilder::from_parts(self.0.http.clone(), request)).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = match json(response, LARGEST_ANSWER).await {
             Ok(body) => body,

@@ -13,6 +13,5 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn variable(name: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "about the run of the tests, not about the service")]
     env::var(name).unwrap_or_else(|_| panic!("infra/package sets {name}"))
 }
