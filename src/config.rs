@@ -41,9 +41,6 @@ pub use storage::{QueueConfig, StorageAccess};
 pub use telemetry::{Environment, TelemetryConfig};
 pub use unknown::UnknownVariable;
 
-/// What the process exits with if settings are faulty: `EX_CONFIG` of sysexits.h.
-pub const FAULTY: u8 = 78;
-
 /// All settings of the service. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -55,6 +55,7 @@
 //! | `storage` | The queue, and access to the storage account |
 //! | `outbound` | HTTP clients, failures, circuit breaker, observation of calls |
 //! | `tasks` | Background tasks that are restarted, work that outlives its caller, single-flight |
+//! | `exit_code` | Exit codes of the program |
 //! | `telemetry` | Log, audit trail, metrics, traces |
 //! | `config` | Settings, each declared once |
 //! | `domain` | Room name, PINs, tag, marks, clock |
@@ -69,6 +70,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod exit_code;
 pub mod http;
 pub mod outbound;
 pub mod pexip;

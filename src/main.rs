@@ -13,15 +13,11 @@ use maxconf::cli::reference::{self, ReferenceCommand};
 use maxconf::cli::smoke::{self, Credentials, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::domain::Clock;
+use maxconf::exit_code;
 use maxconf::http::openapi;
 use maxconf::http::server;
 use maxconf::telemetry;
 use tokio::runtime::Runtime;
-
-const FAILED: u8 = 1;
-
-/// Exit code of clap for a usage error, and of a smoke test without a result: its 1 means that the service is broken.
-const NO_RESULT: u8 = 2;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -60,25 +56,25 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::command().after_long_help(settings_help()).get_matches();
+    let command = Cli::command().after_long_help(help()).get_matches();
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
     match cli.command {
-        Command::Serve => with_config(|config| exit_code(run(serve(config)))),
+        Command::Serve => with_config(|config| code(run(serve(config)))),
         Command::CheckConfig => {
             config::unknown_variables().iter().for_each(print_message);
-            with_config(|_| exit_code(write("The settings are complete and valid.\n").map(|()| 0)))
+            with_config(|_| code(write("The settings are complete and valid.\n").map(|()| exit_code::DONE)))
         }
         Command::Openapi { operations } => {
             let text = if operations { openapi::gateway_operations() } else { format!("{:#}\n", openapi::document()) };
-            exit_code(write(&text).map(|()| 0))
+            code(write(&text).map(|()| exit_code::DONE))
         }
-        Command::Reference(command) => exit_code(reference::run(&command)),
-        Command::Pool(command) => with_config(|config| exit_code(run(operate_pool(command, config)))),
+        Command::Reference(command) => code(reference::run(&command)),
+        Command::Pool(command) => with_config(|config| code(run(operate_pool(command, config)))),
         Command::Doctor(output) => {
             let (settings, unknown) = (ConfigParts::from_env(), config::unknown_variables());
-            exit_code(run(doctor::run(settings, &unknown, Clock::system(), output)))
+            code(run(doctor::run(settings, &unknown, Clock::system(), output)))
         }
-        Command::Smoke(command) => exit_code_or(run(smoke_test(*command)), NO_RESULT),
+        Command::Smoke(command) => code_or(run(smoke_test(*command)), exit_code::NOT_RUN),
     }
 }
 
@@ -86,16 +82,16 @@ fn main() -> ExitCode {
 fn with_config(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match ConfigParts::from_env().complete() {
         Ok(config) => run(config),
-        Err(invalid) => exit_code_or(Err(invalid), config::FAULTY),
+        Err(invalid) => code_or(Err(invalid), exit_code::INVALID_SETTINGS),
     }
 }
 
-fn exit_code(result: Result<u8, impl std::fmt::Display>) -> ExitCode {
-    exit_code_or(result, FAILED)
+fn code(result: Result<u8, impl std::fmt::Display>) -> ExitCode {
+    code_or(result, exit_code::FAILED)
 }
 
 /// The command's own exit code, or `of_failure` after reporting the error.
-fn exit_code_or(result: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCode {
+fn code_or(result: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|error| {
         print_message(error);
         of_failure
@@ -132,8 +128,13 @@ async fn smoke_test(command: SmokeCommand) -> Result<u8, Box<dyn std::error::Err
     Ok(smoke::run(command, Credentials::from_env()?, server::stop_signal).await?)
 }
 
-fn settings_help() -> String {
-    let mut help = "Settings, all from the environment:\n".to_owned();
+/// What `--help` shows after the commands: exit codes and settings.
+fn help() -> String {
+    let mut help = "Exit codes:\n".to_owned();
+    for (code, meaning) in exit_code::MEANINGS {
+        help += &format!("  {code:<3}  {meaning}\n");
+    }
+    help += "\nSettings, all from the environment:\n";
     for setting in Config::settings() {
         help += &format!("\n  {}  [{}]\n      {}\n", setting.name, setting.default, setting.meaning);
     }

@@ -19,6 +19,7 @@ use crate::cli::output::{Output, Unwritten};
 use crate::cli::progress_bar::ProgressBar;
 use crate::config::{self, ConfigParts, UnknownVariable};
 use crate::domain::Clock;
+use crate::exit_code;
 use finding::{Finding, Findings, Section, Verdict};
 use report::Report;
 
@@ -62,9 +63,9 @@ pub async fn run(
         Report::new(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
     output.write(&report.text(), &report.json())?;
     Ok(match report.count(Verdict::NotFine) {
-        _ if !settings.faults.is_empty() => config::FAULTY,
-        0 => 0,
-        _ => 1,
+        _ if !settings.faults.is_empty() => exit_code::INVALID_SETTINGS,
+        0 => exit_code::DONE,
+        _ => exit_code::FAILED,
     })
 }
 

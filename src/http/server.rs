@@ -26,11 +26,8 @@ use slots::ConnectionSlots;
 
 use crate::app::{App, BuildError};
 use crate::config::ServerConfig;
+use crate::exit_code;
 use crate::telemetry::COMMIT;
-
-/// Exit codes after a signal: by convention 128 + the signal's number.
-const STOPPED_BY_INTERRUPT: u8 = 130;
-const STOPPED_BY_TERMINATION: u8 = 143;
 
 /// How long a stop waits for requests in progress and for open connections.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,17 +107,18 @@ async fn accept(
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM, which container platforms send. The Functions host sends neither: it kills the process.
+/// Waits for Ctrl-C, or for the SIGTERM of a container platform, and returns the exit code. The Functions host sends
+/// neither: it kills the process.
 pub async fn stop_signal() -> u8 {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         // Without a handler SIGTERM ends the process.
         let _ = tokio::signal::ctrl_c().await;
-        return STOPPED_BY_INTERRUPT;
+        return exit_code::INTERRUPTED;
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => STOPPED_BY_INTERRUPT,
-        _ = terminate.recv() => STOPPED_BY_TERMINATION,
+        _ = tokio::signal::ctrl_c() => exit_code::INTERRUPTED,
+        _ = terminate.recv() => exit_code::TERMINATED,
     }
 }
