@@ -3,10 +3,10 @@
 pub(crate) mod context;
 pub(crate) mod middleware;
 pub mod openapi;
-pub mod permit;
+mod permit;
 pub(crate) mod problem;
 pub(crate) mod readiness;
-pub mod room_actions;
+pub(crate) mod room_actions;
 mod route;
 pub mod routes;
 pub mod server;

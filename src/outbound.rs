@@ -1,7 +1,7 @@
 //! What all calls to other systems have in common: client, failures, bounded bodies, waits.
 
-pub mod breaker;
-pub mod calls;
+pub(crate) mod breaker;
+pub(crate) mod calls;
 mod failure;
 mod resolver;
 mod tls;

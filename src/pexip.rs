@@ -29,14 +29,15 @@ use crate::outbound::{CallFailure, json, retry_after, send};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use admission::{Admission, CallPermit, Urgency};
 
-pub use admission::TagPermit;
+pub(crate) use admission::TagPermit;
 
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
 pub use event::{Event, EventKind, events};
-pub use platform::{Alarm, ConferencingNode, EventName, EventSinkRecord};
-pub use presence::Presence;
-pub use trust::{trusting, verifier};
+pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord};
+pub(crate) use presence::Presence;
+pub use trust::trusting;
+pub(crate) use trust::verifier;
 
 /// Limit of a response body. A page of the largest list has about 1 MB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;

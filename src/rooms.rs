@@ -43,11 +43,11 @@ use provision::Provisioner;
 use refill::Refill;
 use sweep::Sweeper;
 
-pub use census::Census;
-pub use error::{NoRoom, PoolError, TakeRoomError};
-pub use hand_out::{HandedOut, Source, Undelivered};
-pub use maintenance::MaintenanceReport;
-pub use operate::{Drained, Filled, OnProgress, PoolStatus, Progress, SweepDue};
+pub(crate) use census::Census;
+pub(crate) use error::{NoRoom, PoolError, TakeRoomError};
+pub use hand_out::{HandedOut, Undelivered};
+pub(crate) use maintenance::MaintenanceReport;
+pub(crate) use operate::{Drained, Filled, OnProgress, PoolStatus, Progress};
 
 /// Composes the components and starts their tasks. Cheap to clone.
 #[derive(Clone)]

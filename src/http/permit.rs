@@ -14,26 +14,26 @@ use crate::telemetry::audit::{AuditContext, Caller};
 use crate::telemetry::metrics::AUTH_RESULTS;
 
 /// Something that only some callers may do.
-pub trait Action: Send + Sync + 'static {
+pub(crate) trait Action: Send + Sync + 'static {
     /// How a caller proves the permission.
     const GUARD: Guard;
 }
 
 /// IDIM's server creates a room.
 #[derive(Debug)]
-pub enum CreateRoom {}
+pub(crate) enum CreateRoom {}
 
 /// IDIM's server deletes a room.
 #[derive(Debug)]
-pub enum DeleteRoom {}
+pub(crate) enum DeleteRoom {}
 
 /// An agent's widget reads a room.
 #[derive(Debug)]
-pub enum ReadRoom {}
+pub(crate) enum ReadRoom {}
 
 /// A Conferencing Node reports events.
 #[derive(Debug)]
-pub enum SendEvents {}
+pub(crate) enum SendEvents {}
 
 impl Action for CreateRoom {
     const GUARD: Guard = Guard::Entra(EntraRole::CreateRoom);
@@ -53,7 +53,7 @@ impl Action for SendEvents {
 
 /// How a caller authenticates, and what it must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub(crate) enum Guard {
     /// An Entra access token with this app role.
     Entra(EntraRole),
     /// The Genesys token of an active user in our organisation.
@@ -64,7 +64,7 @@ pub enum Guard {
 
 /// An app role; the settings name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntraRole {
+pub(crate) enum EntraRole {
     CreateRoom,
     DeleteRoom,
 }
@@ -123,14 +123,14 @@ impl Guard {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Permit<A> {
+pub(crate) struct Permit<A> {
     context: RequestContext,
     action: PhantomData<A>,
 }
 
 impl<A> Permit<A> {
     /// The audit context of the request that was permitted.
-    pub fn audit(&self) -> &AuditContext {
+    pub(crate) fn audit(&self) -> &AuditContext {
         &self.context.audit
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn challenge_header() -> Header {
 
 /// A failure as callers see it, and its cause for the log.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     code: Code,
     detail: Option<String>,
     retry_after: Option<Duration>,
@@ -54,7 +54,7 @@ pub struct ApiError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ProblemCode")]
-pub enum Code {
+pub(crate) enum Code {
     UuiDataMissing,
     UuiDataInvalid,
     UuiDataTooLong,
@@ -118,20 +118,20 @@ impl Code {
         }
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         self.definition().1
     }
 
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         self.definition().0
     }
 
     /// Its meaning, for people.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         self.definition().2
     }
 
-    pub fn problem<'a>(self, detail: Option<&'a str>, request_id: &'a str) -> Problem<'a> {
+    pub(crate) fn problem<'a>(self, detail: Option<&'a str>, request_id: &'a str) -> Problem<'a> {
         let kind = format!("https://docs.maxconf.ca/problems/{}", self.as_str().replace('_', "-"));
         Problem { kind, title: self.title(), status: self.status().as_u16(), detail, code: self, request_id }
     }
@@ -139,17 +139,17 @@ impl Code {
 
 impl ApiError {
     /// A failure without detail. Every 503 has `Retry-After`.
-    pub fn new(code: Code) -> Self {
+    pub(crate) fn new(code: Code) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.code
     }
 
     /// For the log only.
-    pub fn cause(&self) -> Option<&str> {
+    pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
@@ -176,17 +176,17 @@ impl ApiError {
     }
 
     /// Unusable credentials at Entra's guard. The challenge is by RFC 6750 §3.
-    pub fn entra_credentials(error: InvalidCredentials) -> Self {
+    pub(crate) fn entra_credentials(error: InvalidCredentials) -> Self {
         Self::credentials(error, "maxconf")
     }
 
     /// Unusable credentials at the Genesys guard.
-    pub fn genesys_credentials(error: InvalidCredentials) -> Self {
+    pub(crate) fn genesys_credentials(error: InvalidCredentials) -> Self {
         Self::credentials(error, "genesys")
     }
 
     /// Unusable credentials of a Conferencing Node. The challenge is by RFC 7617: nodes send no Bearer token.
-    pub fn event_sink_credentials(error: InvalidCredentials) -> Self {
+    pub(crate) fn event_sink_credentials(error: InvalidCredentials) -> Self {
         let code = match error {
             InvalidCredentials::Missing => Code::TokenMissing,
             InvalidCredentials::Repeated => Code::RequestInvalid,
@@ -207,7 +207,7 @@ impl ApiError {
 
     /// A token that is refused for this role. All causes but expiry have one description, so that the answer to a forged
     /// token does not say which check it failed.
-    pub fn entra(refusal: &EntraRefusal, role: &str) -> Self {
+    pub(crate) fn entra(refusal: &EntraRefusal, role: &str) -> Self {
         match refusal {
             EntraRefusal::Invalid(TokenFault::Expired) => {
                 Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
@@ -223,13 +223,13 @@ impl ApiError {
     }
 
     /// The body of the answer.
-    pub fn body(&self, request_id: &str) -> Vec<u8> {
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let problem = self.code.problem(self.detail.as_deref(), request_id);
         serde_json::to_vec(&problem).expect("numbers and text are JSON")
     }
 
     /// The headers that are particular to this failure.
-    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         // Rounded up: a client that comes back too early is refused again.
         let seconds = |wait: Duration| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
         let retry_after = self.retry_after.map(|wait| (RETRY_AFTER, seconds(wait).into()));
@@ -245,7 +245,7 @@ fn invalid_token(realm: &str) -> String {
 /// Why a request failed (RFC 9457).
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
-pub struct Problem<'a> {
+pub(crate) struct Problem<'a> {
     /// The URI of this kind of problem, one per `code`.
     #[serde(rename = "type")]
     #[schemars(url, example = "https://docs.maxconf.ca/problems/room-not-found")]

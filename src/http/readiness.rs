@@ -24,7 +24,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks the dependencies. Cheap to clone; clones share the last result.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub(crate) struct Health {
     entra: EntraVerifier,
     queue: RoomQueue,
     pexip: PexipClient,
@@ -38,7 +38,7 @@ pub struct Health {
 /// The state of one dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Check {
+pub(crate) enum Check {
     Ok,
     Failing,
 }
@@ -46,7 +46,7 @@ pub enum Check {
 /// What each dependency answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// A key of Entra is available to verify tokens.
     pub entra: Check,
     /// The queue of the pool answers.
@@ -57,14 +57,14 @@ pub struct Readiness {
 
 impl Readiness {
     /// Whether every dependency works.
-    pub fn is_ready(self) -> bool {
+    pub(crate) fn is_ready(self) -> bool {
         [self.entra, self.queue, self.pexip].iter().all(|check| *check == Check::Ok)
     }
 }
 
 /// The build and its environment.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Build {
+pub(crate) struct Build {
     /// The service's version, as in `maxconf-version`.
     #[schemars(example = "0.1.0")]
     pub version: &'static str,
@@ -87,7 +87,7 @@ impl Build {
 }
 
 impl Health {
-    pub fn new(config: &TelemetryConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
+    pub(crate) fn new(config: &TelemetryConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
         Self {
             entra,
             queue,
@@ -99,12 +99,12 @@ impl Health {
         }
     }
 
-    pub fn build(&self) -> Build {
+    pub(crate) fn build(&self) -> Build {
         Build { version: VERSION, commit: COMMIT, environment: self.environment, slot: self.slot.clone() }
     }
 
     /// The state of the dependencies, at most 5 s old.
-    pub async fn readiness(&self) -> Readiness {
+    pub(crate) async fn readiness(&self) -> Readiness {
         if let Some(recent) = self.recent() {
             return recent;
         }

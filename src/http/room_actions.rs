@@ -11,18 +11,18 @@ use crate::telemetry::metrics::{HANDED_OUT, REFUSALS};
 
 /// What handlers may do with rooms. The pool itself is out of their reach.
 #[derive(Debug)]
-pub struct RoomActions {
+pub(crate) struct RoomActions {
     pool: RoomPool,
     tag_rule: TagRule,
 }
 
 impl RoomActions {
-    pub fn new(pool: RoomPool, tag_rule: TagRule) -> Self {
+    pub(crate) fn new(pool: RoomPool, tag_rule: TagRule) -> Self {
         Self { pool, tag_rule }
     }
 
     /// Hands out a room that carries the citizen's tag. No room is taken from the pool if `uui_data` is invalid.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         permit: Permit<CreateRoom>,
         uui_data: Result<UuiData, InvalidUuiData>,
@@ -38,26 +38,26 @@ impl RoomActions {
     }
 
     /// Reads a room that was handed out. A room that is still in the pool is 404: it belongs to no citizen.
-    pub async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Conference, ApiError> {
+    pub(crate) async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Conference, ApiError> {
         let conference = self.pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
     }
 
     /// Deletes a room and disconnects its participants.
-    pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
+    pub(crate) async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
         let is_deleted = self.pool.end(name, move || permit.audit().room_deleted()).await?;
         if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
     }
 
     /// Notes the rooms whose conferences have ended, so that they are deleted after their grace period.
-    pub async fn note_ended(&self, _: Permit<SendEvents>, ended: BTreeSet<RoomName>) {
+    pub(crate) async fn note_ended(&self, _: Permit<SendEvents>, ended: BTreeSet<RoomName>) {
         self.pool.note_ended(ended).await;
     }
 
     /// Brings the pool to its target and sweeps. Needs no permit: the Functions host's timer has no credentials, and the
     /// result is the same whoever calls it.
-    pub async fn maintain(&self) -> MaintenanceReport {
+    pub(crate) async fn maintain(&self) -> MaintenanceReport {
         self.pool.maintain().await
     }
 }

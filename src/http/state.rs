@@ -13,11 +13,11 @@ use crate::telemetry::audit::Audit;
 
 /// One reference-counted state for the router: a clone per layer and request costs one increment.
 #[derive(Clone, Debug)]
-pub struct AppState(Arc<Shared>);
+pub(crate) struct AppState(Arc<Shared>);
 
 /// The parts of the state.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     pub rooms: RoomActions,
     pub prefix: RoomNamePrefix,
     pub entra: EntraVerifier,
@@ -32,7 +32,7 @@ pub struct Shared {
 }
 
 impl AppState {
-    pub fn new(parts: Shared) -> Self {
+    pub(crate) fn new(parts: Shared) -> Self {
         Self(Arc::new(parts))
     }
 }

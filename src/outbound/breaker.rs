@@ -19,7 +19,7 @@ const LONGEST_OPEN: Duration = Duration::from_secs(60);
 
 /// The circuit breaker of one system.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     /// Never locked across an await.
     state: Mutex<State>,
 }
@@ -44,17 +44,17 @@ pub struct Open {
 
 impl Breaker {
     /// A closed breaker.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(State::Closed { failures: 0 }) })
     }
 
     /// Whether it is open or probing.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !matches!(*self.state.lock(), State::Closed { .. })
     }
 
     /// Whether a call would be refused now. Admits none.
-    pub fn check(&self) -> Result<(), Open> {
+    pub(crate) fn check(&self) -> Result<(), Open> {
         match *self.state.lock() {
             State::Open { until } => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => Ok(()),
@@ -65,7 +65,7 @@ impl Breaker {
     }
 
     /// Admits one call. Its result must be reported to the [`Admitted`].
-    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Open> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Open> {
         let mut state = self.state.lock();
         let admitted = |is_probe| Admitted { breaker: Arc::clone(self), is_probe, is_settled: false };
         match *state {
@@ -84,7 +84,7 @@ impl Breaker {
 
 /// An admitted call.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     breaker: Arc<Breaker>,
     is_probe: bool,
     is_settled: bool,
@@ -92,7 +92,7 @@ pub struct Admitted {
 
 impl Admitted {
     /// The system worked.
-    pub fn succeeded(mut self) {
+    pub(crate) fn succeeded(mut self) {
         self.is_settled = true;
         let mut state = self.breaker.state.lock();
         // While it is open only the probe closes it: a call that was admitted earlier may succeed late.
@@ -102,7 +102,7 @@ impl Admitted {
     }
 
     /// The system failed. `retry_after` is the wait that it asked for, which opens the breaker at once.
-    pub fn failed(mut self, retry_after: Option<Duration>) {
+    pub(crate) fn failed(mut self, retry_after: Option<Duration>) {
         self.is_settled = true;
         let mut state = self.breaker.state.lock();
         let until = Instant::now() + retry_after.unwrap_or(DEFAULT_RETRY_AFTER).clamp(SHORTEST_OPEN, LONGEST_OPEN);

@@ -11,7 +11,7 @@ use crate::telemetry::traces::TRACES;
 
 /// The systems that this service calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum System {
+pub(crate) enum System {
     Pexip,
     Queue,
     Entra,
@@ -20,7 +20,7 @@ pub enum System {
 
 impl System {
     /// Label `system` of the metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pexip => "pexip",
             Self::Queue => "queue",
@@ -31,13 +31,13 @@ impl System {
 }
 
 /// An error that maps to a value of label `outcome` of `maxconf.upstream.calls`.
-pub trait Outcome {
+pub(crate) trait Outcome {
     /// `ok` if the system worked and its answer is no, such as 404.
     fn outcome(&self) -> &'static str;
 }
 
 /// Observes one call: `work` from the first byte sent to the last byte read. `call` is its name in traces.
-pub async fn observed<T, E: Outcome>(
+pub(crate) async fn observed<T, E: Outcome>(
     system: System,
     call: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -100,7 +100,7 @@ tokio::task_local! {
 }
 
 /// Runs a create. If it succeeds, records its duration split into calls to the queue, calls to Pexip and the rest.
-pub async fn timed_create<T, E>(create: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+pub(crate) async fn timed_create<T, E>(create: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let started = Instant::now();
     let (result, queue, pexip) = TIME_OF_CREATE
         .scope(TimeOfCreate::default(), async {

@@ -18,7 +18,7 @@ pub fn trusting(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConf
 }
 
 /// The verifier of [`trusting`].
-pub fn verifier(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+pub(crate) fn verifier(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(Verifier::new_with_extra_roots(certificates.clone(), provider)?);
     let intercept = move |chain: &[&CertificateDer<'_>]| {

@@ -22,7 +22,7 @@ use crate::outbound::calls::timed_create;
 use source::{NothingGiven, choose_source};
 
 pub(super) use from_pool::PoolSource;
-pub use source::Source;
+pub(crate) use source::Source;
 pub use undelivered::{HandedOut, Undelivered};
 
 /// Time reserved for the answer after the last outbound call.

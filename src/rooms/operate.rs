@@ -15,9 +15,9 @@ use super::{Census, PoolError};
 use crate::pexip::{Conference, Listing};
 use retry_budget::RetryBudget;
 
-pub use drain::Drained;
-pub use fill::Filled;
-pub use retry_budget::{OnProgress, Progress};
+pub(crate) use drain::Drained;
+pub(crate) use fill::Filled;
+pub(crate) use retry_budget::{OnProgress, Progress};
 
 /// The pool at one moment.
 #[derive(Clone, Debug)]

@@ -26,13 +26,13 @@ pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
 
 /// The limits of this instance's requests.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     concurrent: Semaphore,
     deadline: Duration,
 }
 
 impl Limits {
-    pub fn new(config: &ServerConfig) -> Self {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
         Self { concurrent: Semaphore::new(config.max_concurrent_requests), deadline: config.request_deadline }
     }
 

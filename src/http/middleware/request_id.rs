@@ -21,19 +21,19 @@ pub(crate) const ACCEPTED: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// Makes ids of requests: ULIDs. The clock is read once, at the start; from then on their times are monotonic.
 #[derive(Debug)]
-pub struct RequestIds {
+pub(crate) struct RequestIds {
     started: Instant,
     started_at: Duration,
 }
 
 impl RequestIds {
-    pub fn new(clock: &Clock) -> Self {
+    pub(crate) fn new(clock: &Clock) -> Self {
         let started_at = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { started: Instant::now(), started_at }
     }
 
     /// The client's own id if it is safe in a header and a log line, else a new one.
-    pub fn for_request(&self, headers: &HeaderMap) -> String {
+    pub(crate) fn for_request(&self, headers: &HeaderMap) -> String {
         accepted(headers, &REQUEST_ID, b"_-").unwrap_or_else(|| {
             let now = self.started_at + self.started.elapsed();
             let milliseconds = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);

@@ -25,7 +25,7 @@ pub enum Progress {
 }
 
 /// Receives the progress of a command.
-pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
+pub(crate) type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// Retries calls that only need time. No request waits for an operator's command, so a limit is not a failure.
 pub(super) struct RetryBudget<'a> {
