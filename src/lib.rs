@@ -1,6 +1,6 @@
-//! MaxConf's room service. IDIM's server asks it for a room for one citizen's video call; the answer is a Pexip room whose
-//! tag is the URL of the citizen's case. The agent's widget in Genesys asks it for the room's data. Rooms are made in
-//! advance, because Pexip needs a minute to replicate a new one.
+//! MaxConf's room service. IDIM's server asks it for a room for one citizen's video call; the answer is a Pexip room
+//! whose tag is the URL of the citizen's case. The agent's widget in Genesys asks it for the room's data. Rooms are
+//! made in advance, because Pexip needs a minute to replicate a new one.
 //!
 //! # Glossary
 //!
@@ -60,8 +60,8 @@
 //! | `config` | Settings, each declared once |
 //! | `domain` | Room name, PINs, tag, marks, clock |
 //!
-//! Imports point one way: `main → cli → app → http → auth | rooms → pexip | storage → outbound | tasks → telemetry →
-//! config → domain`. `axum` is used in `app`, `http` and the extractors of `auth` only.
+//! Imports point one way: `main → cli → app → http → auth | rooms → pexip | storage → outbound | tasks →
+//! telemetry → config → domain`. `axum` is used in `app` and `http` only.
 
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 

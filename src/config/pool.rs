@@ -33,7 +33,8 @@ settings! {
         direct_max: usize = "POOL_DIRECT_MAX", Value("32"), whole_number(0, 1_000),
             "Direct rooms that an instance makes at the same time; further creates get 503.";
         sweep_margin: Duration = "SWEEP_MARGIN_SECONDS", Value("3600"), seconds(0, 30 * 86_400),
-            "Seconds that the sweep adds to every age before it deletes; outside local at least REQUEST_DEADLINE_SECONDS.";
+            "Seconds that the sweep adds to every age before it deletes; outside local at least \
+             REQUEST_DEADLINE_SECONDS.";
         sweep_max_deletions: usize = "SWEEP_MAX_DELETIONS", Value("200"), whole_number(0, 10_000),
             "Rooms that one sweep deletes at most.";
     }

@@ -19,15 +19,18 @@ settings! {
             "Start of every tag; with 171 more characters it must fit into Pexip's 250.";
         uui_data_format: UuiDataFormat = "UUI_DATA_FORMAT", Value("bytes"),
             one_of(&[("bytes", UuiDataFormat::Bytes), ("segment", UuiDataFormat::Segment)]),
-            "What uuiData decodes to: bytes (the tag ends in their base64url) or segment (text that ends the tag as it is).";
+            "What uuiData decodes to: bytes (the tag ends in their base64url) or segment (text that ends the tag as \
+             it is).";
         pin_length: usize = "ROOM_PIN_LENGTH", Value("6"), whole_number(4, 20),
             "Digits of host PIN and guest PIN, 4-20; Pexip's platform minimum is 6 by default.";
         /// `None`: each room has its own.
         fixed_host_pin: Option<Pin> = secret "ROOM_HOST_PIN", LocalOnly("per-room"), fixed_host_pin,
-            "Host PIN of all rooms, for widgets that have it in their own configuration, or per-room. Guest PINs get its length.";
+            "Host PIN of all rooms, for widgets that have it in their own configuration, or per-room. Guest PINs get \
+             its length.";
         /// Ids of Pexip objects.
         automatic_participants: Vec<u64> = "ROOM_AUTOMATIC_PARTICIPANTS", LocalOnly("none"), automatic_participants,
-            "Ids of the Pexip automatic_participant objects of each room (the dial-out to the Genesys queue), comma-separated, or none.";
+            "Ids of the Pexip automatic_participant objects of each room (the dial-out to the Genesys queue), \
+             comma-separated, or none.";
         max_lifetime: Duration = "ROOM_MAX_LIFETIME_SECONDS", Value("14400"), seconds(1, 30 * 86_400),
             "Seconds after its hand-out at which an empty room is deleted.";
         absolute_lifetime: Duration = "ROOM_ABSOLUTE_LIFETIME_SECONDS", Value("43200"), seconds(1, 30 * 86_400),

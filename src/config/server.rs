@@ -38,7 +38,8 @@ settings! {
         /// `None`: a random one per process.
         audit_hash_key: Option<SecretString> =
             secret "AUDIT_HASH_KEY", Described("random per process"), optional(audit_hash_key),
-            "Key of the hash of uuiData in audit events, at least 16 characters; the same on all instances links their events.";
+            "Key of the hash of uuiData in audit events, at least 16 characters; the same on all instances links \
+             their events.";
     }
 }
 

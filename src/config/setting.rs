@@ -62,8 +62,8 @@ pub struct Faulty;
 /// ```
 ///
 /// A line is `field: type = [secret] "NAME", default, parser, "meaning";`. It becomes a field of the section
-/// `PexipConfig`, a row of `PexipDraft::SETTINGS`, and its reading in `PexipDraft::read`. A draft has the result of each
-/// setting, for the rules between settings; `complete` makes the section of it if no setting is faulty.
+/// `PexipConfig`, a row of `PexipDraft::SETTINGS`, and its reading in `PexipDraft::read`. A draft has the result of
+/// each setting, for the rules between settings; `complete` makes the section of it if no setting is faulty.
 ///
 /// Settings that a function of their own reads are `NAME = [secret] "NAME", default, "meaning";`: each line becomes a
 /// constant, and a row of the module's `SETTINGS`.

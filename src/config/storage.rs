@@ -11,7 +11,8 @@ use super::setting::{Faulty, Reader, Setting, settings};
 
 settings! {
     POOL_CONNECTION = secret "PoolStorage", Described("value of AzureWebJobsStorage"),
-        "Storage connection string with an account key or a shared access signature; UseDevelopmentStorage=true for a local emulator.";
+        "Storage connection string with an account key or a shared access signature; UseDevelopmentStorage=true for \
+         a local emulator.";
     POOL_SERVICE_URI = "PoolStorage__queueServiceUri", Described("same of AzureWebJobsStorage"),
         "https address of the queue service, for managed identity instead of a connection string.";
     POOL_ACCOUNT_NAME = "PoolStorage__accountName", Described("same of AzureWebJobsStorage"),

@@ -28,7 +28,8 @@ settings! {
             "Name of the deployment slot: label on logs, metrics and health.";
         /// Levels of our own targets, and of the libraries'.
         log_level: Targets = "LOG_LEVEL", Value("info"), log_level,
-            "Log level of the service's own targets, or directives such as maxconf::auth=debug. Libraries never log below info.";
+            "Log level of the service's own targets, or directives such as maxconf::auth=debug. Libraries never log \
+             below info.";
         /// Ends in `/`.
         otlp_endpoint: Option<Url> = "OTEL_EXPORTER_OTLP_ENDPOINT", Described("none"), optional(base_url),
             "OTLP collector that gets traces and metrics, by HTTP with Protobuf: https://host[:port].";

@@ -1,7 +1,7 @@
-//! Every metric by its name, and what it means. `maxconf reference` makes the table in `infra/docs/telemetry.md` from here.
+//! Every metric with its labels and meaning, from which `maxconf reference` makes the table in `infra/docs/telemetry.md`.
 //!
-//! Recorded by OpenTelemetry's global meter, which discards everything if no destination is set. A [`LabelValue`] is fixed
-//! text, a status or a route's template, never text of a caller: label cardinality stays bounded.
+//! Recorded by OpenTelemetry's global meter, which discards everything if no destination is set. A [`LabelValue`] is
+//! fixed text, a status or a route's template, never text of a caller: label cardinality stays bounded.
 
 use std::sync::OnceLock;
 use std::time::Duration;
