@@ -8,6 +8,7 @@ mod configuration;
 mod event_sink;
 mod listing;
 mod live;
+mod oauth2;
 mod platform;
 mod refusal;
 mod room;
@@ -61,7 +62,12 @@ impl System for Platform {
             .merge(upkeep::router())
             .route_layer(middleware::from_fn_with_state(Arc::clone(self), authentication::require))
             .with_state(Arc::clone(self));
-        Router::new().merge(api).fallback(not_found)
+        let tokens = oauth2::router().with_state(Arc::clone(self));
+        Router::new().merge(api).merge(tokens).fallback(not_found)
+    }
+
+    fn listens_at(&self, address: &Url) {
+        self.set_address(address);
     }
 }
 
@@ -84,6 +90,36 @@ impl PexipSimulator {
     /// Changes the password; the old one is refused from now on.
     pub fn set_password(&self, password: &str) {
         password.clone_into(&mut self.system.state().password);
+    }
+
+    /// Registers an OAuth2 client of the management API and returns its private key as PEM.
+    pub fn add_oauth2_client(&self, client_id: &str) -> String {
+        self.system.state().oauth2.add_client(client_id)
+    }
+
+    /// Lifetime of tokens that are issued from now on, by the platform's clock; an hour by default.
+    pub fn set_oauth2_token_lifetime(&self, lifetime: Duration) {
+        self.system.state().oauth2.token_lifetime = lifetime;
+    }
+
+    /// Revokes all tokens: their holders get 401.
+    pub fn revoke_oauth2_tokens(&self) {
+        self.system.state().oauth2.revoke_tokens();
+    }
+
+    /// Tokens issued so far.
+    pub fn oauth2_tokens_issued(&self) -> usize {
+        self.system.state().oauth2.issued
+    }
+
+    /// Whether the API accepts Basic authentication, as it does by default (`api_oauth2_disable_basic`).
+    pub fn accept_basic(&self, accept: bool) {
+        self.system.state().accepts_basic = accept;
+    }
+
+    /// Whether the API demands a client certificate in place of an `Authorization` header.
+    pub fn demand_client_certificate(&self, demand: bool) {
+        self.system.state().demands_client_certificate = demand;
     }
 
     /// Least length of a PIN that is written from now on, 6 by default.

@@ -1,9 +1,9 @@
-//! Basic authentication of the management API.
+//! Authentication of the management API: Basic, or a token of its own OAuth2.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -12,17 +12,26 @@ use base64::prelude::BASE64_STANDARD;
 use super::USERNAME;
 use super::platform::Platform;
 
-/// Lets only the service's account through.
+/// Admits the service's account and holders of a valid token.
 pub(super) async fn require(State(platform): State<Arc<Platform>>, request: Request, next: Next) -> Response {
-    let expected = format!("{USERNAME}:{}", platform.state().password);
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "))
-        .and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
-    if given.is_some_and(|given| given == expected.as_bytes()) {
+    if is_authenticated(&platform, request.headers()) {
         return next.run(request).await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, r#"Basic Realm="django-tastypie""#)];
     (StatusCode::UNAUTHORIZED, challenge).into_response()
+}
+
+fn is_authenticated(platform: &Platform, headers: &HeaderMap) -> bool {
+    let state = platform.state();
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match given.split_once(' ') {
+        // No simulated client has a certificate, so nobody is admitted.
+        _ if state.demands_client_certificate => false,
+        Some(("Basic", encoded)) => {
+            let expected = format!("{USERNAME}:{}", state.password);
+            state.accepts_basic && BASE64_STANDARD.decode(encoded).is_ok_and(|given| given == expected.as_bytes())
+        }
+        Some(("Bearer", token)) => state.oauth2.accepts(token, state.clock.now()),
+        _ => false,
+    }
 }

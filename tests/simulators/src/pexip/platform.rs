@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU16};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::PASSWORD;
 use super::clock::Clock;
 use super::live::{Live, Participant};
+use super::oauth2::{OAuth2, TOKEN_PATH};
 use super::room::StoredRoom;
 use super::rooms::Rooms;
 use super::sessions::{Sessions, TIMED_OUT};
+
+use url::Url;
 
 /// The platform behind the addresses of all its nodes.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct Platform {
     state: Mutex<State>,
     pub(super) absolute_location: AtomicBool,
     pub(super) disconnect_status: AtomicU16,
+    address: OnceLock<Url>,
 }
 
 /// Everything that changes together.
@@ -32,6 +36,11 @@ pub(super) struct State {
     /// Of the Conferencing Nodes, with the build.
     pub(super) release: String,
     pub(super) password: String,
+    /// False after `api_oauth2_disable_basic`.
+    pub(super) accepts_basic: bool,
+    /// Whether a client certificate is demanded in place of an `Authorization` header.
+    pub(super) demands_client_certificate: bool,
+    pub(super) oauth2: OAuth2,
     pub(super) live: Live,
     pub(super) sessions: Sessions,
 }
@@ -47,17 +56,32 @@ impl Default for Platform {
                 min_pin_length: 6,
                 release: "40 (79715.0.0)".to_owned(),
                 password: PASSWORD.to_owned(),
+                accepts_basic: true,
+                demands_client_certificate: false,
+                oauth2: OAuth2::default(),
                 live: Live::new(clock.clone()),
                 sessions: Sessions::default(),
                 clock,
             }),
             absolute_location: AtomicBool::new(false),
             disconnect_status: AtomicU16::new(202),
+            address: OnceLock::new(),
         }
     }
 }
 
 impl Platform {
+    /// Keeps the management node's own address.
+    pub(super) fn set_address(&self, address: &Url) {
+        let _set_once = self.address.set(address.clone());
+    }
+
+    /// Address of the token endpoint: the audience that an assertion must have.
+    pub(super) fn token_endpoint(&self) -> String {
+        let address = self.address.get().map(Url::as_str).unwrap_or_default();
+        format!("{}{TOKEN_PATH}", address.trim_end_matches('/'))
+    }
+
     /// The state as of now: what is due by the clock has happened when anybody looks.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
