@@ -1,6 +1,6 @@
-//! The ingestion endpoint of an Application Insights resource: takes what is tracked, and keeps it.
+//! The ingestion endpoint of an Application Insights resource: accepts and stores telemetry.
 //!
-//! Source: Azure Monitor, the schema of `v2/track`. JSON behind gzip, and an answer that says how much was taken.
+//! Source: Azure Monitor, the schema of `v2/track`. Requests are gzipped JSON; answers count the accepted items.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,16 +18,16 @@ use serde_json::{Value, json};
 use crate::collector::Words;
 use crate::simulator::{Simulator, System};
 
-/// More than a whole batch takes; what would be larger is no telemetry.
+/// Largest accepted body; batches are smaller.
 const LARGEST_BATCH: u64 = 16 * 1024 * 1024;
 
-/// What names the resource, and lets anybody send to it.
+/// Instrumentation key: identifies the resource and authorises sending.
 const INSTRUMENTATION_KEY: &str = "5ca1ab1e-feed-4bad-8bee-decafc0ffee0";
 
-/// A resource's endpoint on loopback that keeps what it is sent. The real one is called by https.
+/// A resource's endpoint on loopback that stores what it receives. The real one uses https.
 pub type ApplicationInsightsSimulator = Simulator<Resource>;
 
-/// What a resource knows.
+/// State of a resource.
 #[derive(Debug, Default)]
 pub struct Resource {
     received: Mutex<Received>,
@@ -36,25 +36,25 @@ pub struct Resource {
 #[derive(Debug, Default)]
 struct Received {
     items: Vec<TrackedItem>,
-    /// Every body as it was before gzip, one after the other.
+    /// All bodies, decompressed, in the order of their arrival.
     text: String,
 }
 
-/// One envelope as it was sent.
+/// One envelope.
 #[derive(Clone, Debug)]
 pub struct TrackedItem {
     /// `RequestData`, `RemoteDependencyData` or `MetricData`.
     pub kind: String,
-    /// Who sent it, and to which operation it belongs.
+    /// Sender and operation.
     pub tags: Words,
-    /// What the resource's tables have as `Properties`.
+    /// The column `Properties` of the resource's tables.
     pub properties: Words,
     /// All of its data.
     pub data: Value,
 }
 
 impl ApplicationInsightsSimulator {
-    /// As Azure shows it, and `APPLICATIONINSIGHTS_CONNECTION_STRING` takes it.
+    /// Connection string: the value of `APPLICATIONINSIGHTS_CONNECTION_STRING`.
     pub fn connection_string(&self) -> String {
         let url = self.server.url();
         let application = "8d1c9b53-2f6e-4a70-b1a4-6f0a5f2d3c4e";
@@ -63,7 +63,7 @@ impl ApplicationInsightsSimulator {
         )
     }
 
-    /// What names the resource, and lets anybody send to it.
+    /// Instrumentation key: identifies the resource and authorises sending.
     pub fn instrumentation_key(&self) -> &'static str {
         INSTRUMENTATION_KEY
     }
@@ -73,7 +73,7 @@ impl ApplicationInsightsSimulator {
         self.system.received().items.clone()
     }
 
-    /// Everything it was sent, as text.
+    /// All received bodies as text.
     pub fn text(&self) -> String {
         self.system.received().text.clone()
     }
@@ -91,7 +91,7 @@ impl Resource {
     }
 }
 
-/// All of a batch is taken, or nothing if one envelope is not for this resource.
+/// Accepts the whole batch, or nothing if one envelope is for another resource.
 async fn track(State(resource): State<Arc<Resource>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(text) = unpacked(&headers, &body) else { return answer(StatusCode::BAD_REQUEST, 0, 0) };
     let envelopes: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
@@ -112,7 +112,7 @@ fn answer(status: StatusCode, received: usize, accepted: usize) -> Response {
     (status, Json(json!({ "itemsReceived": received, "itemsAccepted": accepted, "errors": errors }))).into_response()
 }
 
-/// Anything but JSON behind gzip is refused.
+/// Refuses everything but gzipped JSON.
 fn unpacked(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let is = |name, value| headers.get(name).is_some_and(|given| given == value);
     if !is(header::CONTENT_TYPE, "application/json") || !is(header::CONTENT_ENCODING, "gzip") {
@@ -123,7 +123,7 @@ fn unpacked(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// An envelope for this resource, with all that the schema requires.
+/// An envelope for this resource with all required members.
 fn item(envelope: &Value) -> Option<TrackedItem> {
     let data = &envelope["data"];
     let is_whole = envelope["iKey"] == INSTRUMENTATION_KEY

@@ -1,4 +1,4 @@
-//! A collector of OpenTelemetry: takes traces and metrics by OTLP over HTTP with Protobuf, and keeps them.
+//! An OpenTelemetry collector: accepts and stores traces and metrics (OTLP over HTTP with Protobuf).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +22,13 @@ use url::Url;
 
 use crate::simulator::{Simulator, System};
 
-/// Attributes or labels, each as text.
+/// Attributes or labels, as text.
 pub type Words = BTreeMap<String, String>;
 
-/// A collector on loopback that keeps what it is sent.
+/// A collector on loopback that stores what it receives.
 pub type CollectorSimulator = Simulator<Kept>;
 
-/// What a collector was sent.
+/// What a collector has received.
 #[derive(Debug, Default)]
 pub struct Kept(Mutex<Received>);
 
@@ -36,27 +36,27 @@ pub struct Kept(Mutex<Received>);
 struct Received {
     spans: Vec<ReceivedSpan>,
     points: Vec<ReceivedPoint>,
-    /// Every body, one after the other.
+    /// All bodies in the order of their arrival.
     bytes: Vec<u8>,
 }
 
-/// A span as it was sent.
+/// A received span.
 #[derive(Clone, Debug)]
 pub struct ReceivedSpan {
     pub name: String,
-    /// `server` or `client`, else the number in the protocol.
+    /// `server`, `client` or, for other kinds, the protocol's number.
     pub kind: String,
-    /// In hexadecimal, as everywhere in W3C Trace Context.
+    /// In hexadecimal, as in W3C Trace Context.
     pub trace: String,
     pub id: String,
-    /// Empty for a span that begins its trace.
+    /// Empty for a root span.
     pub parent: String,
     pub attributes: Words,
     pub failed: bool,
     pub events: usize,
 }
 
-/// A point of a metric as it was sent. Sums and histograms are since the last report.
+/// A received point of a metric. Sums and histograms cover the time since the last report.
 #[derive(Clone, Debug)]
 pub struct ReceivedPoint {
     pub metric: String,
@@ -64,16 +64,16 @@ pub struct ReceivedPoint {
     pub kind: &'static str,
     pub unit: String,
     pub labels: Words,
-    /// The number; a histogram's sum.
+    /// The value; for a histogram its sum.
     pub value: f64,
-    /// Measurements in it; of a gauge or a counter 1.
+    /// Number of measurements; 1 for gauges and counters.
     pub count: u64,
-    /// Attributes of the process that sent it.
+    /// Attributes of the sending process.
     pub resource: Words,
 }
 
 impl CollectorSimulator {
-    /// Its address, as `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
+    /// Address of the collector: the value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn url(&self) -> Url {
         self.server.url()
     }
@@ -88,7 +88,7 @@ impl CollectorSimulator {
         self.system.received().points.clone()
     }
 
-    /// Everything it was sent, as far as it is text: Protobuf keeps texts as they are.
+    /// All received bodies as text: Protobuf contains strings unencoded.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.system.received().bytes).into_owned()
     }
@@ -129,7 +129,7 @@ async fn take_metrics(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: B
     taken()
 }
 
-/// Anything but Protobuf of the right kind is refused, as a collector does.
+/// Refuses everything but Protobuf of the right message, as collectors do.
 fn read<T: Message + Default>(headers: &HeaderMap, body: &[u8]) -> Option<T> {
     let kind = headers.get(header::CONTENT_TYPE)?;
     (kind == "application/x-protobuf").then(|| T::decode(body).ok())?
@@ -139,7 +139,7 @@ fn refusal() -> Response {
     StatusCode::BAD_REQUEST.into_response()
 }
 
-/// An empty message, which says that all of it was taken.
+/// The empty message: everything was accepted.
 fn taken() -> Response {
     ([(header::CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response()
 }
@@ -195,7 +195,7 @@ fn points(metric: Metric, resource: &Words) -> Vec<ReceivedPoint> {
                 })
                 .collect()
         }
-        other => panic!("{name} is sent as nobody expects: {other:?}"),
+        other => panic!("{name} has an unexpected type: {other:?}"),
     }
 }
 

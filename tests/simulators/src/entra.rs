@@ -19,7 +19,7 @@ pub use token::TokenBuilder;
 /// The tenant of every simulator.
 pub const TENANT_ID: &str = "aaaabbbb-0000-4ccc-8111-dddd2222eeee";
 
-/// Azure Resource Manager, another API, for which every client can have a token (v1.0).
+/// Azure Resource Manager: another API, for which every client can get a (v1.0) token.
 pub const RESOURCE_MANAGER: &str = "https://management.azure.com";
 
 /// Client id of the room API: the audience of its v2.0 tokens.
@@ -28,19 +28,19 @@ pub const API_CLIENT_ID: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 /// App ID URI of the room API: the audience of its v1.0 tokens.
 pub const APP_ID_URI: &str = "api://6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
-/// The client that exists from the start.
+/// The initial client.
 pub const CLIENT_ID: &str = "11111111-2222-4333-8444-555555555555";
 
-/// Secret of the client that exists from the start.
+/// Secret of the initial client.
 pub const CLIENT_SECRET: &str = "idim-client-secret";
 
-/// App roles of the client that exists from the start.
+/// App roles of the initial client.
 const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
 
 /// An Entra tenant on loopback.
 pub type EntraSimulator = Simulator<Tenant>;
 
-/// Which tokens the manifest of the API asks for.
+/// Token version in the API's manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// `accessTokenAcceptedVersion` 1 or null.
@@ -49,7 +49,7 @@ pub enum Version {
     V2,
 }
 
-/// What a tenant knows.
+/// State of a tenant.
 #[derive(Debug)]
 pub struct Tenant {
     /// Without a trailing slash; known once the server listens.
@@ -71,12 +71,12 @@ struct Client {
     id: String,
     secret: String,
     roles: Vec<String>,
-    /// Of whom GitHub's word is taken for the secret: the subject of a federated credential.
+    /// Subject of the client's federated credential: GitHub jobs with it need no secret.
     trusted_subject: Option<String>,
 }
 
 impl EntraSimulator {
-    /// Where discovery starts, as `ENTRA_AUTHORITY_URL` takes it.
+    /// Base of the discovery documents: the value of `ENTRA_AUTHORITY_URL`.
     pub fn authority_url(&self) -> Url {
         self.server.url()
     }
@@ -91,17 +91,17 @@ impl EntraSimulator {
         API_CLIENT_ID
     }
 
-    /// Audience of v1.0 tokens for the room API, and the start of the scope that asks for one.
+    /// Audience of v1.0 tokens for the room API; start of the scope in a token request.
     pub fn app_id_uri(&self) -> &'static str {
         APP_ID_URI
     }
 
-    /// Where clients get their tokens.
+    /// Address of the token endpoint.
     pub fn token_url(&self) -> Url {
         self.authority_url().join(&format!("{TENANT_ID}/oauth2/v2.0/token")).expect("a tenant id is a path")
     }
 
-    /// Gives a client a federated credential: GitHub's jobs with this subject need no secret.
+    /// Adds a federated credential to a client: GitHub jobs with this subject need no secret.
     pub fn trust_github(&self, client_id: &str, subject: &str) {
         let mut directory = self.system.directory();
         for client in directory.clients.iter_mut().filter(|client| client.id == client_id) {
@@ -109,23 +109,23 @@ impl EntraSimulator {
         }
     }
 
-    /// Which version of tokens the token endpoint issues, v2.0 by default.
+    /// Sets the version of issued tokens; v2.0 by default.
     pub fn issue_version(&self, version: Version) {
         self.system.directory().version = version;
     }
 
-    /// A token by hand, valid as it is: v2.0, for the room API, of the client that exists from the start.
+    /// Builds a token that is valid unless changed: v2.0, for the room API, of the initial client.
     pub fn token(&self) -> TokenBuilder {
         let client = Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES);
         TokenBuilder::new(self.system.authority(), &client, self.system.newest_key())
     }
 
-    /// The published keys, the newest last.
+    /// The published keys, newest last.
     pub fn keys(&self) -> Vec<SigningKey> {
         self.system.directory().keys.clone()
     }
 
-    /// Publishes another key beside the old ones and signs with it from now on.
+    /// Publishes another key beside the existing ones and signs with it from now on.
     pub fn rotate(&self) -> SigningKey {
         let mut directory = self.system.directory();
         let key = SigningKey::published(directory.keys_made);
@@ -134,17 +134,17 @@ impl EntraSimulator {
         key
     }
 
-    /// Publishes this key no longer.
+    /// Stops publishing this key.
     pub fn remove_key(&self, kid: &str) {
         self.system.directory().keys.retain(|key| key.kid != kid);
     }
 
-    /// Answers exactly this text for the keys of both versions, or the real keys again.
+    /// Answers with this text for the key sets of both versions; `None` restores the real keys.
     pub fn publish_raw_jwks(&self, jwks: Option<String>) {
         self.system.directory().raw_jwks = jwks;
     }
 
-    /// A key as the v2.0 key set shows it, so that a test can put sets together.
+    /// A key as in the v2.0 key set, for tests that assemble key sets.
     pub fn jwk_json(&self, key: &SigningKey) -> Value {
         key.jwk(Some(&self.system.issuer_template()))
     }
@@ -178,17 +178,17 @@ impl Tenant {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empty only for a request that arrives in the instant between listening and its being told.
+    /// Empty only for a request between the start of listening and the setting of the address.
     fn authority(&self) -> &str {
         self.authority.get().map_or("", String::as_str)
     }
 
-    /// Key sets are the same for all tenants: the braces are what Entra publishes.
+    /// Key sets are the same for all tenants: Entra publishes the braces literally.
     fn issuer_template(&self) -> String {
         format!("{}/{{tenantid}}/v2.0", self.authority())
     }
 
-    /// With every key removed, tokens are signed by one that nobody can look up.
+    /// If every key was removed, tokens are signed with an unpublished key.
     fn newest_key(&self) -> SigningKey {
         let newest = self.directory().keys.last().cloned();
         newest.unwrap_or_else(SigningKey::stranger)

@@ -1,5 +1,5 @@
-//! Azure Functions' host, as far as a custom handler meets it: it starts the handler from an unpacked package, puts
-//! itself between it and its callers, runs its timer, and kills it.
+//! The Azure Functions host as a custom handler sees it: it starts the handler from an unpacked package, forwards
+//! requests to it, runs its timer, and kills it.
 
 mod console;
 mod function;
@@ -30,22 +30,22 @@ pub use console::{Level, LogLine};
 pub use package::PackageFault;
 pub use timer::Invocation;
 
-/// The key of functions that ask for one.
+/// The key of functions that require one.
 pub const FUNCTION_KEY: &str = "key-of-the-functions-host";
 
-/// What the host calls itself.
+/// The host's `User-Agent`.
 const HOST_VERSION: &str = "4.1052.200.0";
 
-/// How HTTP requests get to the handler.
+/// How HTTP requests are forwarded to the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// An older host builds each request anew.
+    /// Older hosts rebuild each request.
     Forwarding,
     /// Hosts since 2025 are a reverse proxy.
     Proxying,
 }
 
-/// A Functions host on loopback with one package. Dropped, it kills the handler.
+/// A Functions host on loopback with one package. Dropping it kills the handler.
 #[derive(Debug)]
 pub struct FunctionsHost {
     host: Arc<Host>,
@@ -62,8 +62,8 @@ struct Host {
 }
 
 impl FunctionsHost {
-    /// Starts the handler of the package in this folder. It gets these settings, what the host adds, and no other
-    /// environment. Does not wait until it is up: requests do.
+    /// Starts the handler of the package in this folder. Its environment is these settings and what the host adds. Does
+    /// not wait until the handler is up; requests do.
     pub async fn start<N, V>(
         package: &Path,
         mode: Mode,
@@ -83,12 +83,12 @@ impl FunctionsHost {
         Ok(Self { host, server })
     }
 
-    /// Where callers reach the functions, with a trailing slash.
+    /// Base address of the functions, with a trailing slash.
     pub fn url(&self) -> Url {
         self.server.url()
     }
 
-    /// Runs a timer now, whatever its schedule says. Fails if there is no such timer.
+    /// Runs a timer now, regardless of its schedule. Panics if there is no such timer.
     pub async fn run_timer(&self, name: &str) -> Invocation {
         let function = self.host.package.function_named(name).unwrap_or_else(|| panic!("no function {name}"));
         let Trigger::Timer { binding } = &function.trigger else { panic!("{name} is no timer") };
@@ -103,17 +103,17 @@ impl FunctionsHost {
         self.host.within_its_time(&process, invocation).await.unwrap_or(Invocation::TimedOut)
     }
 
-    /// Waits until the handler has answered the probe. False if the host has given up.
+    /// Waits until the handler has answered the probe. False if the host has stopped.
     pub async fn is_up(&self) -> bool {
         self.host.handler.process().await.is_some()
     }
 
-    /// Kills the handler, wherever it is, and starts it again, as a swap does. Returns once it is dead.
+    /// Kills the handler and starts it again, as a swap does. Returns once the old process has ended.
     pub async fn restart(&self) {
         self.host.handler.restart().await;
     }
 
-    /// Kills the handler for good.
+    /// Kills the handler and stops the host.
     pub async fn stop(&self) {
         self.host.handler.stop().await;
     }
@@ -123,12 +123,12 @@ impl FunctionsHost {
         self.host.handler.process_now().map(|process| process.id)
     }
 
-    /// How often the handler has been started.
+    /// Number of starts of the handler.
     pub fn starts(&self) -> usize {
         self.host.handler.starts()
     }
 
-    /// What the handler has written, and what the host says of it.
+    /// The host's log: lines of the handler and of the host.
     pub fn log(&self) -> Vec<LogLine> {
         self.host.handler.log()
     }
@@ -153,7 +153,7 @@ async fn answer(State(host): State<Arc<Host>>, request: Request) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     }
     match host.mode {
-        // A caller who leaves is not noticed.
+        // The older host does not notice that a caller disconnects.
         Mode::Forwarding => {
             let invoked = tokio::spawn(async move { host.invoke(request).await });
             invoked.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
@@ -168,13 +168,13 @@ impl Host {
         let passed_on = passing_on::pass_on(self.mode, process.address, request);
         match self.within_its_time(&process, passed_on).await {
             Some(Ok(response)) => response,
-            // Nothing is said about why.
+            // The real host gives no reason.
             Some(Err(_)) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
 
-    /// The result, unless `functionTimeout` passes before. Then the process is killed, and with it every other
-    /// invocation of this instance.
+    /// The result, unless `functionTimeout` passes first: then the process is killed, which ends every other invocation
+    /// of this instance too.
     async fn within_its_time<T>(&self, process: &Process, invocation: impl Future<Output = T>) -> Option<T> {
         let Some(limit) = self.package.function_timeout else { return Some(invocation.await) };
         let result = tokio::time::timeout(limit, invocation).await.ok();

@@ -1,4 +1,4 @@
-//! Genesys Cloud: opaque user tokens and the two calls that tell whose they are.
+//! Genesys Cloud: opaque user tokens and the two calls that look them up.
 
 mod endpoints;
 mod token;
@@ -17,16 +17,16 @@ use crate::simulator::{Simulator, System};
 
 pub use token::GenesysToken;
 
-/// Organisation of tokens that name no other.
+/// Default organisation of tokens.
 pub const ORGANIZATION_ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 
-/// OAuth client of tokens that name no other: the agents' widget.
+/// Default OAuth client of tokens: the agents' widget.
 pub const OAUTH_CLIENT_ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
-/// The platform API of a Genesys Cloud region on loopback; without tokens at first.
+/// The platform API of a Genesys Cloud region on loopback. It starts without tokens.
 pub type GenesysSimulator = Simulator<Region>;
 
-/// What a region knows.
+/// State of a region.
 #[derive(Debug, Default)]
 pub struct Region {
     tokens: Mutex<HashMap<String, Issued>>,
@@ -40,17 +40,17 @@ struct Issued {
 }
 
 impl GenesysSimulator {
-    /// Address of the platform API, as `GENESYS_API_URL` takes it.
+    /// Address of the platform API: the value of `GENESYS_API_URL`.
     pub fn api_url(&self) -> Url {
         self.server.url()
     }
 
-    /// The organisation that tokens belong to unless they name another.
+    /// Default organisation of tokens.
     pub fn organization_id(&self) -> &'static str {
         ORGANIZATION_ID
     }
 
-    /// The OAuth client that tokens were issued to unless they name another.
+    /// Default OAuth client of tokens.
     pub fn oauth_client_id(&self) -> &'static str {
         OAUTH_CLIENT_ID
     }
@@ -60,7 +60,7 @@ impl GenesysSimulator {
         self.issue(GenesysToken::default())
     }
 
-    /// A token about which Genesys will say exactly this.
+    /// Adds a token with these properties and returns it.
     pub fn issue(&self, token: GenesysToken) -> String {
         let text = BASE64_URL_SAFE_NO_PAD.encode(random::<48>());
         let issued = Issued { token, used_at: Instant::now(), idle_timer_resets: 0 };
@@ -68,12 +68,12 @@ impl GenesysSimulator {
         text
     }
 
-    /// Ends a token; from now on it is not known.
+    /// Invalidates a token.
     pub fn revoke(&self, token: &str) {
         self.system.tokens().remove(token);
     }
 
-    /// How often `tokens/me` was asked about this token without `preserveIdleTTL=true`, which keeps an idle desktop alive.
+    /// Number of `tokens/me` calls for this token without `preserveIdleTTL=true`; each would extend an idle session.
     pub fn idle_timer_resets(&self, token: &str) -> usize {
         let tokens = self.system.tokens();
         tokens.get(token).map_or(0, |issued| issued.idle_timer_resets)

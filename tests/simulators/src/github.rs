@@ -1,4 +1,4 @@
-//! GitHub, as a running job meets it: where it says who the job is, to whom the job wants it said.
+//! GitHub's ID token endpoint for a running job: it issues a token about the job for a requested audience.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::identifier::random;
 use crate::server::Server;
 use crate::traffic::Traffic;
 
-/// Who signs; the real one is the same for everybody's jobs.
+/// Issuer of the tokens, the same for all jobs.
 pub const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// Who the job is: one of a repository, let into an environment.
+/// Subject of the token: a repository and an environment.
 pub const SUBJECT: &str = "repo:example/maxconf-api:environment:test";
 
 const LIFETIME_SECONDS: i64 = 300;
@@ -44,7 +44,7 @@ impl GitHubSimulator {
         Self { request_token, traffic, server }
     }
 
-    /// What the job finds in its environment.
+    /// The job's environment variables.
     pub fn environment(&self) -> [(&'static str, String); 2] {
         [
             ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}idtoken/job?api-version=2.0", self.server.url())),
@@ -52,13 +52,13 @@ impl GitHubSimulator {
         ]
     }
 
-    /// What was received, and the faults.
+    /// Log and faults.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 }
 
-/// GitHub's word on the job, for this audience; good for so many seconds from now.
+/// An ID token for the job, for this audience, valid for this many seconds.
 pub fn assertion(audience: &str, lifetime: i64) -> String {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let (key, encode) = (SigningKey::of_github(), |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
@@ -81,7 +81,7 @@ async fn id_token(
     if headers.get(header::AUTHORIZATION).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    // Without one it names the repository's owner, which is nobody that Entra listens to.
+    // By default the audience is the repository's owner, which Entra does not accept.
     let audience = query.get("audience").map_or("https://github.com/example", String::as_str);
     Json(json!({ "count": 1, "value": assertion(audience, LIFETIME_SECONDS) })).into_response()
 }

@@ -1,13 +1,13 @@
-//! Random identifiers as the simulated systems hand them out.
+//! Random identifiers of the simulated systems.
 
 use aws_lc_rs::rand;
 
-/// A random GUID in its usual lower-case form.
+/// A random GUID in lower case.
 pub(crate) fn guid() -> String {
     hyphenated(guid_number())
 }
 
-/// A random number whose version bits say so.
+/// A random 128-bit number with the version bits of a random GUID.
 pub(crate) fn guid_number() -> u128 {
     let n = u128::from_be_bytes(random());
     n & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62)
@@ -25,7 +25,7 @@ pub(crate) fn hyphenated(n: u128) -> String {
     )
 }
 
-/// Bytes that nobody can guess.
+/// Cryptographically random bytes.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the system's random source works");

@@ -1,4 +1,4 @@
-//! An app without a screen on Pexip's own client package: what a citizen's or an agent's browser would do.
+//! An app without a screen that uses Pexip's own client package, as a citizen's or an agent's browser does.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,13 +11,13 @@ use url::Url;
 
 use crate::npm;
 
-/// Node.js needs a second or two to start beside a cold build.
+/// Time limit of a start: Node.js needs a second or two beside a cold build.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A Node.js process that joins one room, with the package `@pexip/infinity-api`. It ends with this.
+/// A Node.js process that joins one room with the package `@pexip/infinity-api`. Dropping this ends it.
 ///
-/// Every answer is JSON: `status` and `result` as the Conferencing Node gave them, or `error` if the package itself had
-/// something against a request or an answer.
+/// Every answer is JSON: `status` and `result` of the Conferencing Node, or `error` if the package refused a request or
+/// an answer.
 #[derive(Debug)]
 pub struct InfinityApp {
     process: Child,
@@ -26,7 +26,7 @@ pub struct InfinityApp {
 }
 
 impl InfinityApp {
-    /// Starts an app. `None` if this machine cannot run it, which is said out loud; on CI that is a failure.
+    /// Starts an app. `None`, with a message, if this machine cannot run it; on CI that is a failure.
     pub fn start() -> Option<Self> {
         let program =
             npm::program("infinity", "main.js", "PEXIP'S OWN CLIENT IS NOT AVAILABLE, its tests did not run")?;
@@ -35,18 +35,18 @@ impl InfinityApp {
         let commands = process.stdin.take().expect("its input");
         let output = BufReader::new(process.stdout.take().expect("its output"));
         let (answered, answers) = mpsc::unbounded_channel();
-        // Ends with the process, whose answers nobody may be waiting for any more.
+        // The task ends with the process; the receiver may be dropped before.
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| answered.send(line)));
         Some(Self { process, commands, answers })
     }
 
-    /// Asks a Conferencing Node for a token. No PIN is sent without one.
+    /// Requests a token of a Conferencing Node, with the PIN if there is one.
     pub async fn join(&mut self, node: &Url, alias: &str, pin: Option<&str>) -> Value {
         let node = node.as_str().trim_end_matches('/');
         self.ask("join", json!({"node": node, "alias": alias, "pin": pin, "name": "An app"})).await
     }
 
-    /// Agrees on picture and sound.
+    /// Connects media.
     pub async fn call(&mut self) -> Value {
         self.ask("call", Value::Null).await
     }
@@ -56,12 +56,12 @@ impl InfinityApp {
         self.ask("refresh", Value::Null).await
     }
 
-    /// Asks who is in the room.
+    /// Lists the participants.
     pub async fn participants(&mut self) -> Value {
         self.ask("participants", Value::Null).await
     }
 
-    /// Asks how the conference is.
+    /// Reads the conference's status.
     pub async fn status(&mut self) -> Value {
         self.ask("status", Value::Null).await
     }
@@ -71,17 +71,17 @@ impl InfinityApp {
         self.ask("watch", Value::Null).await
     }
 
-    /// Data of the next event of this name from the stream, null if the stream ends without one.
+    /// Data of the next event with this name; null if the stream ends first.
     pub async fn event(&mut self, name: &str) -> Value {
         self.ask("event", json!(name)).await
     }
 
-    /// Ends the conference for everybody.
+    /// Ends the conference for all participants.
     pub async fn disconnect(&mut self) -> Value {
         self.ask("disconnect", Value::Null).await
     }
 
-    /// Gives the token back.
+    /// Releases the token.
     pub async fn leave(&mut self) -> Value {
         self.ask("leave", Value::Null).await
     }
@@ -95,7 +95,7 @@ impl InfinityApp {
 
 impl Drop for InfinityApp {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,20 +1,20 @@
-//! The outside world of the room service, on loopback: what it calls, as far as it calls it.
+//! Simulators of the systems that the room service calls, on loopback, limited to what it uses.
 //!
 //! - [`queue`]: Azure Queue Storage
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
-//! - [`application_insights`]: a resource of Application Insights, as far as it takes traces and metrics
-//! - [`github`]: GitHub, as far as it says to Entra who a job is
-//! - [`collector`]: a collector of OpenTelemetry's traces and metrics
-//! - [`world`]: all of them at once
-//! - [`infinity_app`]: an app that joins rooms by Pexip's own client package
-//! - [`functions_host`]: Azure Functions' host, which stands between the service and its callers
-//! - [`traffic`]: what each of them has received, and how to make them fail
-//! - [`simulator`]: what they have in common
+//! - [`application_insights`]: a resource of Application Insights that accepts traces and metrics
+//! - [`github`]: GitHub's ID tokens for jobs
+//! - [`collector`]: an OpenTelemetry collector of traces and metrics
+//! - [`world`]: all of them together
+//! - [`infinity_app`]: an app that joins rooms with Pexip's own client package
+//! - [`functions_host`]: the Azure Functions host between the service and its callers
+//! - [`traffic`]: the log of received requests, and fault injection
+//! - [`simulator`]: what the simulators have in common
 //! - [`server`]: the loopback HTTP server below them, whose connections can be cut; [`tls`] for one that speaks https
 //!
-//! Each simulator keeps state, so a test can ask it afterwards what exists, and several of them can run in one process.
+//! Each simulator has its own state, which tests can read. Several can run in one process.
 
 pub mod application_insights;
 pub mod collector;

@@ -1,4 +1,4 @@
-//! Programs of others that run on Node.js, installed by `npm ci` in folders below `tests`.
+//! Third-party programs that run on Node.js, installed by `npm ci` in folders below `tests`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::machine;
 
 /// The program `path` in the package folder `tests/<folder>`, if Node.js and the folder's packages are there.
 ///
-/// Where they are not, `missed` says what the tests are going without. On CI that is a failure.
+/// Otherwise `missed` is reported: the tests that are skipped. On CI that is a failure.
 pub fn program(folder: &str, path: &str, missed: &str) -> Option<PathBuf> {
     match find(folder, path) {
         Ok(program) => Some(program),

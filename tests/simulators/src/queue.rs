@@ -1,4 +1,4 @@
-//! Azure Queue Storage: one account, path-style addresses, all that the service calls and its errors.
+//! Azure Queue Storage: one account with path-style addresses; the operations that the service uses, with their errors.
 
 mod authentication;
 mod error;
@@ -24,24 +24,24 @@ use store::Store;
 /// Name of the simulator's only account, as in the official emulator.
 pub const ACCOUNT: &str = "devstoreaccount1";
 
-/// Key of the account: the one that Microsoft publishes for its emulator, so it protects nothing.
+/// Key of the account: the one that Microsoft publishes for its emulator; not a secret.
 pub const ACCOUNT_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// What the service gives a message that names no lifetime of its own.
+/// Default lifetime of a message.
 const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 
-/// Query of an account SAS that allows everything for a day. The account's key is the published one, so this opens the
-/// official emulator as well.
+/// Query of an account SAS with all permissions for a day. The account's key is the published one, so the official
+/// emulator accepts it too.
 pub fn account_sas() -> String {
     let tomorrow = OffsetDateTime::now_utc() + Duration::from_hours(24);
     shared_access::for_account(&AccountKey::published(), "raupdlc", tomorrow)
 }
 
-/// A Queue Storage account on loopback; empty at first.
+/// A Queue Storage account on loopback. It starts empty.
 pub type QueueSimulator = Simulator<Account>;
 
-/// A message as it lies in the queue.
+/// A message in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
     /// Text of the message.
@@ -50,13 +50,13 @@ pub struct StoredMessage {
     pub dequeue_count: u32,
     /// Whether a receive would return it now.
     pub visible: bool,
-    /// When it vanishes, by the queue's clock; the end of the year 9999 for never.
+    /// Expiry, by the queue's clock; the end of the year 9999 for never.
     pub expires_at: OffsetDateTime,
-    /// From when a receive returns it, by the queue's clock.
+    /// When it becomes visible, by the queue's clock.
     pub visible_at: OffsetDateTime,
 }
 
-/// What an account knows.
+/// State of an account.
 #[derive(Debug)]
 pub struct Account {
     store: Mutex<Store>,
@@ -78,7 +78,7 @@ impl QueueSimulator {
         )
     }
 
-    /// Connection string with an account SAS that allows everything for a day.
+    /// Connection string with an account SAS with all permissions for a day.
     pub fn sas_connection_string(&self) -> String {
         format!("QueueEndpoint={};SharedAccessSignature={};", self.url(), account_sas())
     }
@@ -93,12 +93,12 @@ impl QueueSimulator {
         )
     }
 
-    /// Whether any bearer token is let in, as a managed identity would send it.
+    /// Whether bearer tokens are accepted, whatever they contain, as a managed identity sends them.
     pub fn accept_bearer_tokens(&self, accept: bool) {
         self.system.accepts_bearer_tokens.store(accept, Ordering::Relaxed);
     }
 
-    /// Moves the queue's own clock forward: leases run out, hidden messages appear, old ones expire.
+    /// Moves the queue's own clock forward: leases end, hidden messages become visible, messages expire.
     pub fn advance(&self, by: Duration) {
         self.system.store().advance(by);
     }

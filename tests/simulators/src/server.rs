@@ -1,4 +1,4 @@
-//! A loopback HTTP or https server that can be stopped, started again on its port, and whose connections can be cut.
+//! A loopback HTTP or https server that can be stopped and restarted on its port, and whose connections can be cut.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -29,7 +29,8 @@ pub struct Server {
     address: SocketAddr,
     site: Site,
     running: Mutex<Option<Running>>,
-    /// Keeps the port while the server is stopped, without listening: the system would lend it to others, who answer.
+    /// Reserves the port, without listening, while the server is stopped: otherwise the system could give it to another
+    /// process.
     kept: Mutex<Option<TcpSocket>>,
 }
 
@@ -78,7 +79,7 @@ impl Server {
         })
     }
 
-    /// Where the server answers, with a trailing slash.
+    /// Address of the server, with a trailing slash.
     pub fn url(&self) -> Url {
         let url = match self.site.tls {
             None => format!("http://{}/", self.address),
@@ -107,11 +108,11 @@ impl Server {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
     }
 
-    /// In the instant since it was free the system may have lent the port.
+    /// The system may have given the port to another process since it was free.
     async fn take_port(&self) -> TcpSocket {
         for _ in 0..100 {
             let socket = TcpSocket::new_v4().expect("a socket");
-            // Connections that have just ended are no hindrance.
+            // Allows binding while ended connections are in TIME_WAIT.
             socket.set_reuseaddr(true).expect("an option of sockets");
             if socket.bind(self.address).is_ok() {
                 return socket;
@@ -170,7 +171,7 @@ async fn accept(listener: TcpListener, site: Site, stop: CancellationToken) {
             None => connections.spawn(serve(stream, router, cut)),
             Some(tls) => connections.spawn(async move {
                 let handshake = cut.run_until_cancelled(tls.accept(stream)).await;
-                // A client that does not trust the certificate leaves here.
+                // A client that does not trust the certificate disconnects here.
                 if let Some(Ok(stream)) = handshake {
                     serve(stream, router, cut).await;
                 }
@@ -195,7 +196,7 @@ where
         async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
     });
     tokio::select! {
-        // A client that breaks off is nothing the simulated system could act on.
+        // A simulated system cannot react to a client that disconnects.
         _served = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
         () = cut.cancelled() => {}
     }

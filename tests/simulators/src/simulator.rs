@@ -1,4 +1,4 @@
-//! What all simulated systems have in common: state that their endpoints share, a record of their traffic, a server.
+//! What all simulated systems have in common: shared state, a log of their traffic, a server.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use url::Url;
 use crate::server::Server;
 use crate::traffic::Traffic;
 
-/// A system of the outside world: what it knows, and how it answers.
+/// A simulated system: its state and its endpoints.
 pub trait System: Default + Send + Sync + 'static {
     /// The endpoints, which share its state.
     fn router(self: &Arc<Self>) -> Router;
 
-    /// Tells it its own address, once it listens.
+    /// Sets the system's own address once it listens.
     fn listens_at(&self, _address: &Url) {}
 }
 
-/// A system on loopback, which starts as it is by default.
+/// A system on loopback; its initial state is its `Default`.
 #[derive(Debug)]
 pub struct Simulator<S> {
     pub(crate) system: Arc<S>,
@@ -39,7 +39,7 @@ impl<S: System> Simulator<S> {
         Ok(Self::serving(system, traffic, Server::start_on(router, port).await?))
     }
 
-    /// Starts on a port that the system chooses, to be called by https.
+    /// Starts with https on a port that the system chooses.
     pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
         let (system, traffic, router) = Self::new_system();
         Self::serving(system, traffic, Server::start_tls(router, certificate).await)
@@ -56,17 +56,17 @@ impl<S: System> Simulator<S> {
         Self { system, server, traffic }
     }
 
-    /// What was received, and the faults.
+    /// Log and faults.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
-    /// Closes the listener and every connection; from then on connections are refused. What it knows stays.
+    /// Closes the listener and every connection; connections are refused from then on. The state is kept.
     pub async fn stop(&self) {
         self.server.stop().await;
     }
 
-    /// Answers again at the same address.
+    /// Starts again at the same address.
     pub async fn restart(&self) {
         self.server.restart().await;
     }

@@ -1,4 +1,4 @@
-//! What a simulated system needs to be called by https: a certificate, and the means to show it.
+//! Certificates for simulated systems with https.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// A certificate for `localhost` that vouches for itself, as a management node has it after installation.
+/// A self-signed certificate for `localhost`, as a management node has after installation.
 #[derive(Clone)]
 pub struct SelfSigned {
     pem: String,
@@ -18,18 +18,18 @@ pub struct SelfSigned {
 }
 
 impl SelfSigned {
-    /// A new one, that nobody trusts yet.
+    /// Generates a certificate.
     #[expect(clippy::new_without_default, reason = "each one is different, which a default would not be")]
     pub fn new() -> Self {
         Self::with(IsCa::NoCa)
     }
 
-    /// A new one that is marked as an authority, as `openssl req -x509` makes it without being asked.
+    /// Generates a certificate that is marked as an authority, as `openssl req -x509` does by default.
     pub fn authority() -> Self {
         Self::with(IsCa::Ca(BasicConstraints::Unconstrained))
     }
 
-    /// A new one that ends in this many days, or has ended so many days ago if the number is negative.
+    /// Generates a certificate that expires in this many days; negative for an expired one.
     pub fn ending_in(days: i64) -> Self {
         Self::of(IsCa::NoCa, Some(days))
     }
@@ -50,7 +50,7 @@ impl SelfSigned {
         Self { pem: cert.pem(), acceptor }
     }
 
-    /// The certificate, for a file of trusted ones.
+    /// The certificate as PEM, for a file of trusted certificates.
     pub fn pem(&self) -> &str {
         &self.pem
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for SelfSigned {
     }
 }
 
-/// An authority as certificates are bought from: its root stays in a safe, an intermediate one works for it.
+/// A certificate authority with a root and an intermediate certificate.
 #[derive(Debug)]
 pub struct Authority {
     root: Certificate,
@@ -76,20 +76,20 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What is issued, and what of it is shown. The usual one is for `localhost`, for 90 days, and shown with its chain.
+/// What is issued and presented. The default is for `localhost`, for 90 days, presented with its chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     /// The host's name.
     pub name: &'static str,
-    /// Days from now until it is valid; negative where it is already.
+    /// Days from now until it becomes valid; negative if it is valid already.
     pub begins_in: i64,
-    /// Days from now until it ends; negative where it has ended.
+    /// Days from now until it expires; negative if it has expired.
     pub ends_in: i64,
-    /// Whether the intermediate certificate is shown too.
+    /// Whether the intermediate certificate is presented.
     pub with_intermediate: bool,
-    /// Whether the root is shown as well, which nobody needs.
+    /// Whether the root is presented, which is unnecessary.
     pub with_root: bool,
-    /// Whether one is shown that has nothing to do with it, and has ended.
+    /// Whether an unrelated, expired certificate is presented.
     pub with_an_old_one: bool,
 }
 
@@ -106,12 +106,12 @@ impl Default for Order {
     }
 }
 
-/// A certificate of an authority, ready to be shown.
+/// A certificate of an authority, with its key and chain.
 #[derive(Clone)]
 pub struct Issued(TlsAcceptor);
 
 impl Authority {
-    /// A new one, that nobody trusts yet. Its intermediate certificate ends in so many days.
+    /// Generates an authority whose intermediate certificate expires in this many days.
     pub fn with_intermediate_ending_in(days: i64) -> Self {
         let root_key = KeyPair::generate().expect("a key of the default kind");
         let root_params = authority("MaxConf test root", 3650);
@@ -123,7 +123,7 @@ impl Authority {
         Self { root, intermediate, issuer: Issuer::new(params, key) }
     }
 
-    /// The root's certificate, for a file of trusted ones.
+    /// The root's certificate as PEM, for a file of trusted certificates.
     pub fn pem(&self) -> String {
         self.root.pem()
     }
@@ -178,14 +178,14 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// So many days from now, and half a day more, so that it does not matter how long a test takes.
+/// This many days and a half from now: the duration of a test does not change the number of days.
 fn day(days: i64) -> OffsetDateTime {
     OffsetDateTime::now_utc() + time::Duration::hours(24 * days + 12)
 }
 
 fn acceptor(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    // Named here, for a process with two providers in it has no default one.
+    // Named explicitly: a process with two providers has no default one.
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider speaks TLS 1.3")

@@ -1,4 +1,4 @@
-//! What a simulator has received, and the faults that it is told to show.
+//! The log of a simulator's requests, and injected faults.
 
 mod fault;
 mod log;
@@ -25,7 +25,7 @@ pub use matching::Matching;
 use fault::Rule;
 use log::Log;
 
-/// More than any request of the service; the queue's own limit of 64 KiB lies far below.
+/// Largest accepted body, above every request of the service and the queue's limit of 64 KiB.
 const MAX_REQUEST_BODY: usize = 4 * 1024 * 1024;
 
 /// The log and the faults of one simulator; clones share them.
@@ -57,43 +57,43 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Puts the log and the faults in front of everything the router answers.
+    /// Adds log and faults to a router.
     pub fn watch(&self, router: Router) -> Router {
         router.layer(middleware::from_fn_with_state(self.clone(), pass))
     }
 
-    /// The last 100,000 exchanges in the order in which they arrived.
+    /// The last 100,000 exchanges in the order of their arrival.
     pub fn log(&self) -> Vec<Exchange> {
         self.shared.log.exchanges()
     }
 
-    /// Forgets the exchanges so far.
+    /// Clears the log.
     pub fn clear(&self) {
         self.shared.log.clear();
     }
 
-    /// How many exchanges in the log match.
+    /// Number of matching exchanges in the log.
     pub fn count(&self, matching: &Matching) -> usize {
         self.shared.log.count(matching)
     }
 
-    /// Exchanges as they end, whether by an answer or by a cut connection.
+    /// A stream of exchanges as they end, by an answer or by a cut connection.
     pub fn subscribe(&self) -> broadcast::Receiver<Exchange> {
         self.shared.log.subscribe()
     }
 
-    /// Shows `fault` to the next matching requests; of several rules the one injected first wins.
+    /// Applies `fault` to the next matching requests. Of several matching rules the oldest applies.
     pub fn inject(&self, matching: Matching, times: Times, fault: Fault) {
         self.rules().push(Rule::new(matching, times, fault));
     }
 
-    /// Removes all faults; requests that stall are now worked on and answered.
+    /// Removes all faults; stalled requests are processed and answered.
     pub fn heal(&self) {
         self.rules().clear();
         self.shared.healed.send_modify(|healed| *healed += 1);
     }
 
-    /// Moves the clock behind the `Date` header of all answers by this many seconds.
+    /// Moves the clock of the `Date` header by this many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.clock_offset.store(seconds, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Traffic {
         let _changed = healed.changed().await;
     }
 
-    /// Rounded down to the second, as HTTP shows it.
+    /// Rounded down to the second, the resolution of HTTP dates.
     fn date(&self) -> HeaderValue {
         let offset = self.shared.clock_offset.load(Ordering::Relaxed);
         let distance = Duration::from_secs(offset.unsigned_abs());
@@ -177,7 +177,7 @@ impl Work {
         self.next.run(self.request).await
     }
 
-    /// A real server does not notice that its caller has stopped waiting: the work is done all the same, late.
+    /// A real server does not notice that its caller has stopped waiting: it does the work, late.
     async fn done_after(self, delay: impl Future<Output = ()> + Send + 'static) -> Response {
         let late = tokio::spawn(async move {
             delay.await;
@@ -187,7 +187,7 @@ impl Work {
     }
 }
 
-/// Never answers; the log entry stays without a status.
+/// Never answers; the log entry has no status.
 async fn hang_up(connection: &Connection) -> Response {
     connection.cut();
     std::future::pending().await

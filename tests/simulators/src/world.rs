@@ -1,4 +1,4 @@
-//! Everything that the service calls, together.
+//! All systems that the service calls, together.
 
 use std::collections::HashMap;
 
@@ -9,21 +9,21 @@ use crate::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
 /// The queue that the service uses on the simulator.
 pub const POOL_QUEUE: &str = "room-creation-queue";
 
-/// What the service calls, on loopback.
+/// The systems that the service calls, on loopback.
 #[derive(Debug)]
 pub struct World {
-    /// Where the pool's messages are.
+    /// Storage of the pool's messages.
     pub queue: QueueSimulator,
-    /// Where the rooms are.
+    /// The Pexip platform.
     pub pexip: PexipSimulator,
-    /// Whose tokens IDIM has.
+    /// Issuer of IDIM's tokens.
     pub entra: EntraSimulator,
-    /// Whose tokens agents have.
+    /// Issuer of the agents' tokens.
     pub genesys: GenesysSimulator,
 }
 
 impl World {
-    /// Every simulator, on ports that are free.
+    /// Starts every simulator on a free port.
     pub async fn start() -> Self {
         let (queue, pexip, entra, genesys) = tokio::join!(
             QueueSimulator::start(),
@@ -34,7 +34,7 @@ impl World {
         Self { queue, pexip, entra, genesys }
     }
 
-    /// Every simulator, called by https, with one certificate for all.
+    /// Starts every simulator with https and one certificate for all.
     pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
         let certificate: TlsAcceptor = certificate.into();
         let (queue, pexip, entra, genesys) = tokio::join!(
@@ -46,7 +46,7 @@ impl World {
         Self { queue, pexip, entra, genesys }
     }
 
-    /// Settings of a service in this world: an empty pool of four without ready delay, and any port.
+    /// Settings of a service that calls these systems: an empty pool of four without ready delay, and any port.
     pub fn settings(&self) -> HashMap<&'static str, String> {
         HashMap::from([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),

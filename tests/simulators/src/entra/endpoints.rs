@@ -137,7 +137,7 @@ fn cacheable(body: &Value) -> Response {
     response
 }
 
-/// An OAuth error in the form that Entra gives it.
+/// An OAuth error in Entra's form.
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! Federated credentials: somebody else's word in place of a client's secret.
+//! Federated credentials: an assertion of GitHub in place of a client's secret.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,10 +11,10 @@ use crate::github::ISSUER;
 /// RFC 7523 §2.2.
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The audience that a federated credential has unless somebody changes it.
+/// Default audience of a federated credential.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
-/// What a client's federated credential for GitHub makes of an assertion. Entra reads GitHub's keys; here they are known.
+/// Checks an assertion against a client's federated credential. Entra downloads GitHub's keys; here they are built in.
 pub(super) fn is_trusted(assertion: &str, subject: &str) -> bool {
     claims(assertion).is_some_and(|claims| {
         let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -24,7 +24,7 @@ pub(super) fn is_trusted(assertion: &str, subject: &str) -> bool {
     })
 }
 
-/// Of a token that GitHub has signed.
+/// Claims of a token that GitHub has signed.
 fn claims(assertion: &str) -> Option<Value> {
     let (message, signature) = assertion.rsplit_once('.')?;
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;

@@ -1,4 +1,4 @@
-//! RSA keys, made once for the whole process: making one takes longer than most tests.
+//! RSA keys, generated once for the whole process: generating one takes longer than most tests.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,7 +32,7 @@ impl SigningKey {
         STRANGER.get_or_init(Self::generate).clone()
     }
 
-    /// The one that signs what GitHub says of jobs.
+    /// The key that signs GitHub's ID tokens for jobs.
     pub(crate) fn of_github() -> Self {
         GITHUB.get_or_init(Self::generate).clone()
     }
@@ -46,7 +46,7 @@ impl SigningKey {
         signature
     }
 
-    /// Whether it has signed this with RS256.
+    /// Verifies an RS256 signature.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
         public.verify(message, signature).is_ok()
@@ -57,7 +57,7 @@ impl SigningKey {
         self.pair.public_key().as_ref().to_vec()
     }
 
-    /// The key of this number in the order in which simulators come to need them.
+    /// The key with this number, generated when first needed.
     pub(super) fn published(number: usize) -> Self {
         let mut keys = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
         while keys.len() <= number {
@@ -66,7 +66,7 @@ impl SigningKey {
         keys[number].clone()
     }
 
-    /// The documented shape: no `alg`, and an issuer only in the v2.0 set.
+    /// The documented form: no `alg`, and an issuer only in the v2.0 set.
     pub(super) fn jwk(&self, issuer: Option<&str>) -> Value {
         let der = self.public_der();
         let mut jwk = json!({
@@ -76,7 +76,7 @@ impl SigningKey {
             "x5t": self.kid,
             "n": BASE64_URL_SAFE_NO_PAD.encode(&der[MODULUS]),
             "e": "AQAB",
-            // Entra has a certificate here; whoever reads only `n` and `e` cannot tell.
+            // Entra publishes a certificate here; clients that read only `n` and `e` do not use it.
             "x5c": [BASE64_STANDARD.encode(&der)],
         });
         if let Some(issuer) = issuer {

@@ -1,4 +1,4 @@
-//! Access tokens, good ones and every kind of bad one.
+//! A builder of access tokens, valid and invalid.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use super::{API_CLIENT_ID, APP_ID_URI, Client, SigningKey, TENANT_ID};
 use crate::identifier::{guid, random};
 
-/// Within the 60 to 90 minutes that Entra chooses from.
+/// Lifetime; Entra chooses 60 to 90 minutes.
 pub(super) const LIFETIME_SECONDS: i64 = 3_900;
 
-/// An app-only access token in the making.
+/// A builder of an app-only access token.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TokenBuilder {
@@ -48,7 +48,7 @@ impl TokenBuilder {
         ];
         let mut token =
             Self { header: members(header), claims: members(claims), raw_header: None, raw_payload: None, key };
-        // A client without app roles gets its token all the same, without the claim.
+        // A client without app roles gets a token without the claim.
         if client.roles.is_empty() {
             token.claims.remove("roles");
         }
@@ -75,7 +75,7 @@ impl TokenBuilder {
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
         self.claims.remove(name);
         self
@@ -87,7 +87,7 @@ impl TokenBuilder {
         self
     }
 
-    /// Leaves a header parameter out.
+    /// Removes a header parameter.
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.remove(name);
         self
@@ -104,13 +104,13 @@ impl TokenBuilder {
         self.claim("aud", audience)
     }
 
-    /// Sets the expiry to so many seconds from now; negative for the past.
+    /// Sets the expiry to this many seconds from now; negative for the past.
     pub fn expires_in(self, seconds: i64) -> Self {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         self.claim("exp", now + seconds)
     }
 
-    /// Signs with another key, whose id goes into the header.
+    /// Signs with another key and sets its id in the header.
     pub fn signed_by(mut self, key: &SigningKey) -> Self {
         self.key = key.clone();
         let kid = key.kid.clone();
@@ -120,13 +120,13 @@ impl TokenBuilder {
         self.header("kid", kid)
     }
 
-    /// Puts these bytes in place of the claims.
+    /// Replaces the claims with these bytes.
     pub fn raw_payload(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.raw_payload = Some(bytes.into());
         self
     }
 
-    /// Puts these bytes in place of the header.
+    /// Replaces the header with these bytes.
     pub fn raw_header(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.raw_header = Some(bytes.into());
         self
@@ -139,7 +139,7 @@ impl TokenBuilder {
         self.build_with(|message| key.sign(message))
     }
 
-    /// The token with a signature that the test makes itself.
+    /// The token with a signature that the test computes.
     #[must_use]
     pub fn build_with(self, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
         let header = self.raw_header.unwrap_or_else(|| text(self.header));

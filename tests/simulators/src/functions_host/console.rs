@@ -1,10 +1,10 @@
-//! What the host's log shows of the handler.
+//! The handler's lines in the host's log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// How the host has logged a line.
+/// Level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Information,
@@ -19,7 +19,7 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Where the handler writes.
+/// Stream of the handler.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stream {
     Out,
@@ -38,7 +38,7 @@ impl Console {
         self.kept().push(LogLine { level, text: text.into() });
     }
 
-    /// Logs each line of a pipe until its end.
+    /// Logs each line of a pipe until it closes.
     pub(super) fn follow(&self, pipe: impl AsyncRead + Unpin + Send + 'static, stream: Stream) {
         let console = self.clone();
         tokio::spawn(async move {

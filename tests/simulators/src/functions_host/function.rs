@@ -1,4 +1,4 @@
-//! One function: what makes it run, and whether the host lets somebody at it.
+//! One function: its trigger, and which requests the host accepts for it.
 
 use std::collections::HashMap;
 
@@ -31,8 +31,8 @@ pub(super) enum Segment {
 }
 
 impl Function {
-    /// `settings` fill the `%NAME%` in bindings. A real host serves the other functions where one is at fault; here
-    /// nobody would see that, so every fault is one of the package.
+    /// `settings` replace `%NAME%` in bindings. A real host still serves the other functions if one is faulty; here a
+    /// fault fails the whole package, so that tests notice it.
     pub(super) fn read(
         name: String,
         file: &Value,
@@ -56,7 +56,7 @@ impl Function {
         Ok(Self { name, is_disabled, trigger })
     }
 
-    /// How many parameters of its route the path fills, if the request is for this function.
+    /// Number of route parameters in the path; `None` if the request is not for this function.
     pub(super) fn parameters(&self, method: &str, path: &str) -> Option<usize> {
         let Trigger::Http { methods, route, .. } = &self.trigger else { return None };
         let path: Vec<_> = path.trim_matches('/').split('/').collect();
@@ -70,7 +70,7 @@ impl Function {
         is_meant.then(|| route.iter().filter(|segment| matches!(segment, Segment::Parameter)).count())
     }
 
-    /// Whether the host lets the request through to the handler.
+    /// Whether the host forwards the request to the handler.
     pub(super) fn admits(&self, headers: &HeaderMap, query: Option<&str>) -> bool {
         let Trigger::Http { needs_key, .. } = &self.trigger else { return false };
         let in_header = || headers.get("x-functions-key").is_some_and(|key| key.as_bytes() == FUNCTION_KEY.as_bytes());
@@ -93,7 +93,7 @@ fn segment(text: &str) -> Result<Segment, String> {
     match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         None if text.contains('{') => Err(format!("a route with {text} is not simulated")),
         None => Ok(Segment::Literal(text.to_owned())),
-        // A catch-all would let callers at the timer's address as well.
+        // A catch-all would make the timer's address reachable for callers.
         Some(name) if name.contains(['*', ':', '?', '=']) => Err(format!("a route with {text} is not simulated")),
         Some(_) => Ok(Segment::Parameter),
     }

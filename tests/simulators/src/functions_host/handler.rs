@@ -1,4 +1,4 @@
-//! The handler's process: started, probed, started again, killed.
+//! The handler's process: start, probe, restart and kill.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,17 +20,17 @@ use super::package::Package;
 use super::wire;
 use crate::identifier::guid;
 
-/// How often the host knocks until somebody answers.
+/// Interval of the host's probes during a start.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
-/// The host gives up with this many errors, unless they are far between.
+/// The host stops after this many errors within its window.
 const MOST_ERRORS: usize = 3;
 const FAR_BETWEEN: Duration = Duration::from_secs(30 * 60);
 
-/// An exit that asks for another start and is no error.
+/// Exit code that requests a restart and is not counted as an error.
 const RESTART_PLEASE: i32 = 200;
 
-/// The handler, whichever process it is at the moment. Dropped, it is killed.
+/// The handler, across restarts of its process. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Handler {
     status: watch::Receiver<Status>,
@@ -44,9 +44,9 @@ pub(super) struct Handler {
 #[derive(Clone, Debug)]
 enum Status {
     Starting,
-    /// It has answered the probe. After an exit with 0 it is still taken for up.
+    /// The process has answered the probe. After an exit with 0 it still counts as up.
     Up(Process),
-    /// The host does not run any more.
+    /// The host has stopped.
     Down,
 }
 
@@ -59,14 +59,14 @@ pub(super) struct Process {
     is_gone: CancellationToken,
 }
 
-/// How a process came to its end.
+/// How a process ended.
 enum Ending {
     CannotStart(io::Error),
     NotReady,
     Exit(Option<i32>),
-    /// By the host, which starts another one.
+    /// Killed by the host, which starts another one.
     Killed,
-    /// By the host, which stops.
+    /// Killed by the host, which stops.
     Stopped,
 }
 
@@ -87,8 +87,7 @@ impl Handler {
         Self { status, starts, console, longest_wait, stop: stop.clone(), _stops: stop.drop_guard() }
     }
 
-    /// The process to ask, once it is up; `None` if the host does not run any more. A start that takes longer than the
-    /// host's patience is the host's end.
+    /// The process, once it is up; `None` if the host has stopped. The host stops if a start exceeds its time limit.
     pub(super) async fn process(&self) -> Option<Process> {
         let mut status = self.status.clone();
         let known = timeout(self.longest_wait, status.wait_for(|status| !matches!(status, Status::Starting))).await;
@@ -106,22 +105,22 @@ impl Handler {
         }
     }
 
-    /// Kills the process and lets another one be started, as after a swap.
+    /// Kills the process and starts another one, as a swap does.
     pub(super) async fn restart(&self) {
         if let Some(process) = self.process().await {
             process.kill().await;
         }
     }
 
-    /// Kills the process for good.
+    /// Kills the process and stops the host.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
         let mut status = self.status.clone();
-        // Its sender is gone: then so is the process.
+        // The sender is dropped with the process.
         let _ended = status.wait_for(|status| matches!(status, Status::Down)).await;
     }
 
-    /// The process at this moment.
+    /// The current process.
     pub(super) fn process_now(&self) -> Option<Process> {
         match &*self.status.borrow() {
             Status::Up(process) => Some(process.clone()),
@@ -143,15 +142,15 @@ impl Handler {
 }
 
 impl Process {
-    /// SIGKILL, for this process only: the host gives no warning. Returns once it is dead; from before that on, requests
-    /// wait for the next one.
+    /// Sends SIGKILL to this process, without a warning, as the host does. Returns once it has ended; requests wait for
+    /// the next process from before that.
     pub(super) async fn kill(&self) {
         self.kill.cancel();
         self.is_gone.cancelled().await;
     }
 }
 
-/// Keeps a process going.
+/// Runs the process and restarts it.
 struct Supervisor {
     package: Arc<Package>,
     settings: HashMap<String, String>,
@@ -187,7 +186,7 @@ impl Supervisor {
         self.status.send_replace(Status::Down);
     }
 
-    /// Starts a process and stays with it until its end.
+    /// Starts a process and waits for its end.
     async fn run_one(&self) -> Ending {
         let (mut child, address) = match free_address().and_then(|address| Ok((self.spawn(address)?, address))) {
             Ok(started) => started,
@@ -200,12 +199,12 @@ impl Supervisor {
         let process = Process { address, id, kill: kill.clone(), is_gone };
         let early = tokio::select! {
             exit = child.wait() => Some(match exit.ok().and_then(|status| status.code()) {
-                // The host would go on knocking at a door that nobody is behind.
+                // The real host would continue to probe.
                 Some(0) => Ending::NotReady,
                 code => Ending::Exit(code),
             }),
             () = self.stop.cancelled() => Some(Ending::Stopped),
-            ready = timeout(self.package.initialization_timeout, knock(address)) => {
+            ready = timeout(self.package.initialization_timeout, probe_until_answered(address)) => {
                 ready.err().map(|_| Ending::NotReady)
             }
         };
@@ -215,20 +214,20 @@ impl Supervisor {
             self.status.send_replace(Status::Up(process));
             self.end_of(&mut child, &kill).await
         };
-        // Before its connections break: whoever asks again at once is not to be sent to it.
+        // Before its connections break: an immediate retry must not reach this process.
         if matches!(ending, Ending::Killed) {
             self.status.send_replace(Status::Starting);
         }
-        // Nothing is left to kill of a process that has exited.
+        // A process that has exited need not be killed.
         let _killed = child.kill().await;
         ending
     }
 
-    /// Of a process that has answered the probe.
+    /// Handles the exit of a process that had answered the probe.
     async fn end_of(&self, child: &mut Child, kill: &CancellationToken) -> Ending {
         let exited = async {
             match child.wait().await.ok().and_then(|status| status.code()) {
-                // To hosts before 2026 nothing has happened: callers are refused until somebody recycles the host.
+                // Hosts before 2026 do not react: callers are refused until an operator recycles the host.
                 Some(0) => std::future::pending().await,
                 code => code,
             }
@@ -264,13 +263,13 @@ impl Supervisor {
     }
 }
 
-/// A port that was free a moment ago, as the host chooses it.
+/// A free port, chosen as the host does: another process may take it before it is used.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// Until there is an answer, whatever it is.
-async fn knock(address: SocketAddr) {
+/// Probes until there is any answer.
+async fn probe_until_answered(address: SocketAddr) {
     loop {
         let probe = Request::get("/").header("host", address.to_string()).body(Body::empty()).expect("a request");
         if let Ok(stream) = wire::connect(address).await

@@ -1,4 +1,4 @@
-//! What lies in the package: `host.json` and one folder with a `function.json` for each function.
+//! The package: `host.json`, and one folder with a `function.json` for each function.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,14 +11,14 @@ use serde_json::Value;
 use super::Mode;
 use super::function::Function;
 
-/// Settings of this kind stand above what `host.json` says; each `__` goes one level down.
+/// Prefix of settings that override `host.json`; each `__` descends one level.
 const OVERRIDE: &str = "AzureFunctionsJobHost__";
 
 /// Why the host would not serve this package, or would serve it in a way that is not simulated.
 #[derive(Debug)]
 pub struct PackageFault(String);
 
-/// The package as the host has understood it.
+/// The parsed package.
 #[derive(Debug)]
 pub(super) struct Package {
     pub(super) root: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct Package {
     pub(super) working_directory: PathBuf,
     pub(super) arguments: Vec<String>,
     pub(super) initialization_timeout: Duration,
-    /// `None`: an invocation may go on for ever.
+    /// `None` for no limit.
     pub(super) function_timeout: Option<Duration>,
     pub(super) functions: Vec<Function>,
 }
@@ -54,7 +54,7 @@ impl Package {
         let executable = description["defaultExecutablePath"]
             .as_str()
             .ok_or_else(|| PackageFault::of("host.json: no customHandler.description.defaultExecutablePath"))?;
-        // A name without a file beside host.json would be looked for on PATH; nothing of ours is there.
+        // A name without a file beside host.json would be searched on PATH, where our handler is not.
         let executable = root.join(executable);
         if !executable.is_file() {
             return Err(PackageFault::of(format!("{} is no file", executable.display())));
@@ -74,7 +74,7 @@ impl Package {
         })
     }
 
-    /// The function for a request. Where several routes match, the one with fewer parameters is meant.
+    /// The function for a request. If several routes match, the one with the fewest parameters is chosen.
     pub(super) fn function_for(&self, method: &str, path: &str) -> Option<&Function> {
         let matching =
             self.functions.iter().filter_map(|function| Some((function.parameters(method, path)?, function)));
@@ -135,7 +135,7 @@ fn set(host: &mut Value, path: &str, value: &str) {
     *place = Value::String(value.to_owned());
 }
 
-/// `%NAME%` stands for a setting, or for nothing. The host joins the arguments with blanks and does not quote them.
+/// Replaces `%NAME%` with the setting, or with nothing. The host joins arguments with blanks and does not quote them.
 fn arguments(listed: &Value, settings: &HashMap<String, String>) -> Vec<String> {
     let listed = listed.as_array().into_iter().flatten().filter_map(Value::as_str);
     let joined = listed.map(|argument| expand(argument, settings)).collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! How an HTTP request gets to the handler and its answer back: rebuilt by an older host, or through a reverse proxy.
+//! Forwarding of HTTP requests to the handler: rebuilt by an older host, or through a reverse proxy.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Headers of a body in .NET's order of things, which do not go where headers of a request go.
+/// Headers that .NET counts to the body, not to the request.
 const CONTENT_HEADERS: [HeaderName; 11] = [
     ALLOW,
     CONTENT_DISPOSITION,
@@ -43,10 +43,10 @@ const CONTENT_HEADERS: [HeaderName; 11] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// The proxy tries a handler that cannot be connected to again.
+/// Number of the proxy's attempts to connect to the handler.
 const PROXY_ATTEMPTS: u32 = 10;
 
-/// Why the handler has not answered.
+/// Why there is no answer of the handler.
 #[derive(Debug)]
 pub(super) struct NoAnswer(String);
 
@@ -62,7 +62,7 @@ impl Display for NoAnswer {
     }
 }
 
-/// Passes the request on to the handler at `address`.
+/// Forwards the request to the handler at `address`.
 pub(super) async fn pass_on(mode: Mode, address: SocketAddr, mut request: Request) -> Result<Response, NoAnswer> {
     restore_host(request.headers_mut());
     match mode {
@@ -71,18 +71,18 @@ pub(super) async fn pass_on(mode: Mode, address: SocketAddr, mut request: Reques
     }
 }
 
-/// On Linux the platform's front end hides the caller's host in a header.
+/// On Linux the platform's front end moves the caller's `Host` into this header.
 fn restore_host(headers: &mut HeaderMap) {
     if let Some(original) = headers.get("disguised-host").cloned() {
         headers.insert(HOST, original);
     }
 }
 
-/// The request is built anew; the answer is read to its end before any of it is passed on.
+/// Rebuilds the request; reads the whole answer before forwarding it.
 async fn forward(address: SocketAddr, request: Request) -> Result<Response, NoAnswer> {
     let (head, body) = request.into_parts();
     let length: Option<u64> = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    // What has no length is taken for nothing, and so a chunked body is lost.
+    // A body without a length counts as empty: a chunked body is lost.
     let body = match length {
         Some(1..) => Some(to_bytes(body, usize::MAX).await.map_err(NoAnswer::because)?),
         _ => None,
@@ -110,7 +110,7 @@ async fn forward(address: SocketAddr, request: Request) -> Result<Response, NoAn
     Ok(Response::from_parts(head, Body::from(body)))
 }
 
-/// What the host says of itself wherever it builds a request. An id that the caller has sent stays beside the host's.
+/// Headers that the host adds when it rebuilds a request. A caller's request id is kept beside the host's.
 pub(super) fn add_host_headers(headers: &mut HeaderMap) {
     headers.append(INVOCATION_ID, printable(&guid()));
     headers.append(HOST_VERSION_HEADER, HeaderValue::from_static(HOST_VERSION));
@@ -122,7 +122,7 @@ pub(super) fn add_host_headers(headers: &mut HeaderMap) {
     headers.insert(USER_AGENT, printable(&agent));
 }
 
-/// Path and query as they come out of unescaping, parsing and putting together again.
+/// Path and query after unescaping, parsing and reassembly.
 fn rebuilt(uri: &Uri) -> Result<Uri, NoAnswer> {
     let path = percent_decode_str(uri.path()).decode_utf8_lossy();
     let mut url = Url::parse(&format!("http://localhost{path}")).map_err(NoAnswer::because)?;
@@ -139,7 +139,7 @@ fn rebuilt(uri: &Uri) -> Result<Uri, NoAnswer> {
     url[url::Position::BeforePath..url::Position::AfterQuery].parse().map_err(NoAnswer::because)
 }
 
-/// Both ways without waiting for the end; a caller who leaves breaks off the handler's connection.
+/// Streams both directions; if the caller disconnects, the handler's connection is closed.
 async fn proxy(address: SocketAddr, mut request: Request) -> Result<Response, NoAnswer> {
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
@@ -149,7 +149,7 @@ async fn proxy(address: SocketAddr, mut request: Request) -> Result<Response, No
     let proto = headers.remove(FORWARDED_PROTO).unwrap_or_else(|| HeaderValue::from_static("http"));
     headers.insert(FORWARDED_PROTO, proto);
     headers.insert(FORWARDED_HOST, host);
-    // From the connection that the host sees; what the caller has sent is replaced.
+    // Taken from the host's connection; replaces the caller's value.
     headers.insert(FORWARDED_FOR, HeaderValue::from_static("127.0.0.1"));
     headers.insert(HOST, printable(&address.to_string()));
     let id = printable(&guid());

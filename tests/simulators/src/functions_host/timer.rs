@@ -1,4 +1,4 @@
-//! A timer's invocation: the envelope, and what the host makes of the reply.
+//! A timer's invocation: the envelope, and how the host interprets the reply.
 
 use std::net::SocketAddr;
 
@@ -14,27 +14,27 @@ use super::passing_on::add_host_headers;
 use super::wire;
 use crate::identifier::guid;
 
-/// What became of an invocation.
+/// Outcome of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
-    /// With what the reply wants to have logged.
+    /// With the log lines of the reply.
     Succeeded { logs: Vec<String> },
-    /// The host would try again, where the function has a retry policy.
+    /// The host would retry if the function had a retry policy.
     Failed { cause: String },
-    /// No result ever came: the process was killed at `functionTimeout`.
+    /// No result: the process was killed at `functionTimeout`.
     TimedOut,
-    /// The function is disabled, or the host does not run.
+    /// The function is disabled, or the host has stopped.
     NotRun,
 }
 
-/// .NET's way to write a time: to a ten-millionth of a second, with an offset.
+/// .NET's round-trip format: seven fractional digits, with an offset.
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:7]+00:00");
 
-/// What .NET has for a time that has not been.
+/// .NET's default time, which stands for "never".
 const NEVER: &str = "0001-01-01T00:00:00";
 
-/// The body for a timer of once a minute.
+/// The request body for a timer that runs every minute.
 pub(super) fn envelope(function: &str, binding: &str, last: Option<OffsetDateTime>, now: OffsetDateTime) -> Value {
     let last = last.map_or_else(|| NEVER.to_owned(), written);
     let next = written(
@@ -51,7 +51,7 @@ pub(super) fn envelope(function: &str, binding: &str, last: Option<OffsetDateTim
     })
 }
 
-/// Invokes the function; a reply that tells the host nothing is waited for without end.
+/// Invokes the function. A reply that the host cannot interpret never ends the invocation.
 pub(super) async fn invoke(address: SocketAddr, function: &str, envelope: &Value) -> Invocation {
     match exchange(address, function, envelope).await {
         Ok((status, headers, body)) => match judge(status, &headers, &body) {
@@ -69,7 +69,7 @@ async fn exchange(
     function: &str,
     envelope: &Value,
 ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-    // No route prefix: this is between host and handler.
+    // No route prefix: the path is between host and handler.
     let mut request = Request::post(format!("/{function}"))
         .header(HOST, address.to_string())
         .header(CONTENT_TYPE, "application/json; charset=utf-8")
@@ -79,7 +79,7 @@ async fn exchange(
     Ok((head.status.as_u16(), head.headers, to_bytes(body, usize::MAX).await?.into()))
 }
 
-/// `None` if the host waits for more, which never comes.
+/// `None` if the host keeps waiting for a result.
 fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Invocation> {
     let failed = |cause: String| Some(Invocation::Failed { cause });
     if !(200..300).contains(&status) {

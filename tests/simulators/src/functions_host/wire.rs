@@ -1,4 +1,4 @@
-//! One request on a connection of its own. The host keeps connections; one each shows more clearly whose end it was.
+//! One request on a connection of its own. The host reuses connections; one each makes it clear which request ended one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// What concerns one connection and is not passed on to another (RFC 9110 §7.6.1).
+/// Hop-by-hop headers, which are not forwarded (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -25,10 +25,10 @@ pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request. The connection ends with the answer's body, or when nobody waits for the answer any more.
+/// Sends a request. The connection ends with the answer's body or when the answer is dropped.
 pub(super) async fn send(stream: TcpStream, request: Request<Body>) -> hyper::Result<Response<Body>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Its failure is the request's.
+    // A failure of the connection is reported by the request.
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?.map(Body::new))
 }

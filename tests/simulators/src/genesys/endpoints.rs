@@ -15,7 +15,7 @@ use time::macros::format_description;
 use super::{GenesysToken, Issued, Region};
 use crate::identifier::guid;
 
-/// The parameters of a request in the order in which they were sent.
+/// Query parameters in the order of the request.
 type Parameters = Query<Vec<(String, String)>>;
 
 pub(super) fn router(region: Arc<Region>) -> Router {
@@ -121,7 +121,7 @@ fn organization(id: &str) -> Value {
     json!({"id": id, "name": "maximuscanada"})
 }
 
-/// Leaves out what the token says, at the top or below it.
+/// Removes the members that the token omits, at the top level or below.
 fn answer(mut body: Value, token: &GenesysToken) -> Response {
     for member in &token.omit {
         let (parent, name) = match member.rsplit_once('.') {

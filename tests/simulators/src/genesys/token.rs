@@ -1,18 +1,18 @@
-//! What a token stands for.
+//! Properties of a token.
 
 use std::time::Duration;
 
 use super::{OAUTH_CLIENT_ID, ORGANIZATION_ID};
 use crate::identifier::guid;
 
-/// Everything that Genesys knows about a token; the default is an active agent's.
+/// Properties of a token; the default is an active agent's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenesysToken {
     /// Organisation that the token acts in.
     pub organization_id: String,
-    /// Organisation that the token comes from, if it is not the one it acts in.
+    /// The token's home organisation, if it differs from the one that it acts in.
     pub home_organization_id: Option<String>,
-    /// OAuth client that the token was issued to, if Genesys names one.
+    /// OAuth client that the token was issued to; `None` if Genesys names none.
     pub oauth_client_id: Option<String>,
     /// The user.
     pub user_id: String,
@@ -20,9 +20,9 @@ pub struct GenesysToken {
     pub state: String,
     /// Whether the user is a partner's, cloned into this organisation.
     pub cloned_user: bool,
-    /// After this long without use the token ends.
+    /// Idle time after which the token ends.
     pub idles_in: Option<Duration>,
-    /// Members to leave out of the answers, `organization` as well as `OAuthClient.id`.
+    /// Members to omit from the answers, such as `organization` or `OAuthClient.id`.
     pub omit: Vec<&'static str>,
 }
 
@@ -42,28 +42,28 @@ impl Default for GenesysToken {
 }
 
 impl GenesysToken {
-    /// Moves the token to another organisation.
+    /// Sets the organisation that the token acts in.
     #[must_use]
     pub fn organization_id(mut self, id: impl Into<String>) -> Self {
         self.organization_id = id.into();
         self
     }
 
-    /// Lets the token come from another organisation.
+    /// Sets the home organisation.
     #[must_use]
     pub fn home_organization_id(mut self, id: impl Into<String>) -> Self {
         self.home_organization_id = Some(id.into());
         self
     }
 
-    /// Issues it to another OAuth client.
+    /// Sets the OAuth client.
     #[must_use]
     pub fn oauth_client_id(mut self, id: impl Into<String>) -> Self {
         self.oauth_client_id = Some(id.into());
         self
     }
 
-    /// Gives it to this user.
+    /// Sets the user.
     #[must_use]
     pub fn user_id(mut self, id: impl Into<String>) -> Self {
         self.user_id = id.into();
@@ -77,21 +77,21 @@ impl GenesysToken {
         self
     }
 
-    /// Makes the user a partner's.
+    /// Marks the user as a partner's.
     #[must_use]
     pub fn cloned_user(mut self) -> Self {
         self.cloned_user = true;
         self
     }
 
-    /// Ends the token after this long without use.
+    /// Sets the idle time after which the token ends.
     #[must_use]
     pub fn idles_in(mut self, after: Duration) -> Self {
         self.idles_in = Some(after);
         self
     }
 
-    /// Leaves a member out of the answers.
+    /// Omits a member from the answers.
     #[must_use]
     pub fn omit(mut self, member: &'static str) -> Self {
         self.omit.push(member);

@@ -1,4 +1,4 @@
-//! Who may do what to the account.
+//! Authentication and permissions.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -10,10 +10,10 @@ use super::error::StorageError;
 use super::shared_access::{self, Query};
 use super::{ACCOUNT, Account, shared_key};
 
-/// A request whose date is further off is refused, lest it be a replay.
+/// Largest difference of a request's date; larger ones are refused as replays.
 const DATE_TOLERANCE: Duration = Duration::from_mins(15);
 
-/// What a request is about, as far as permissions go.
+/// The operation of a request, for permission checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     CreateQueue,
@@ -27,7 +27,7 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Reads the operation off method, path and query.
+    /// Derives the operation from method, path and query.
     pub(super) fn of(method: &Method, segments: &[&str], query: &Query) -> Result<Self, StorageError> {
         let peeks = query.get("peekonly").is_some_and(|peek| peek == "true");
         match (segments, method.as_str()) {
@@ -44,7 +44,7 @@ impl Access {
         }
     }
 
-    /// Container or object, as an account SAS names it.
+    /// Resource type in an account SAS: container or object.
     pub(super) fn resource_type(self) -> char {
         match self {
             Self::CreateQueue | Self::DeleteQueue | Self::ReadQueue => 'c',
@@ -52,7 +52,7 @@ impl Access {
         }
     }
 
-    /// Any one of these is enough in an account SAS.
+    /// Permissions of an account SAS, one of which suffices.
     pub(super) fn account_permissions(self) -> &'static [char] {
         match self {
             Self::CreateQueue => &['c', 'w'],

@@ -1,11 +1,11 @@
-//! The refusals of Queue Storage, with the codes that clients decide on.
+//! Errors of Queue Storage with their codes, which clients act on.
 
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::xml;
 
-/// Clients compare this header rather than the status: 404 has two meanings.
+/// Header that clients compare instead of the status: 404 has two meanings.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 
 /// A refused operation.
@@ -95,7 +95,7 @@ impl StorageError {
 
 impl IntoResponse for StorageError {
     fn into_response(self) -> Response {
-        // The variants are named as the service spells its codes.
+        // The variants' names are the service's codes.
         let code = format!("{self:?}");
         let body = xml::error(&code, self.message());
         (self.status(), [(header::CONTENT_TYPE, "application/xml".to_owned()), (ERROR_CODE, code)], body)

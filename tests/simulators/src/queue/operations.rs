@@ -1,4 +1,4 @@
-//! The operations on queues and messages, from request to answer.
+//! The operations on queues and messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ fn check_name(name: &str) -> Result<(), StorageError> {
 struct Operation<'a> {
     account: &'a Account,
     queue: &'a str,
-    /// Empty unless the request is about one message.
+    /// Empty unless the request concerns one message.
     message: &'a str,
     query: Query,
     body: String,

@@ -31,7 +31,7 @@ pub(super) fn for_queue(key: &AccountKey, queue: &str, permissions: &str, until:
     signed(key, &queue_text(&query, queue), query)
 }
 
-/// Checks signature, time, protocol and permissions, in the order in which the official emulator does.
+/// Checks signature, time, protocol and permissions, in the official emulator's order.
 pub(super) fn check(key: &AccountKey, query: &Query, queue: &str, access: Access) -> Result<(), StorageError> {
     let is_account_sas = query.contains_key("ss");
     let text = if is_account_sas { account_text(query) } else { queue_text(query, queue) };

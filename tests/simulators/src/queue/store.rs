@@ -1,4 +1,4 @@
-//! Queues and their messages, and the clock that leases and lifetimes run on.
+//! Queues, messages, and the clock of leases and lifetimes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::StoredMessage;
 use super::error::StorageError;
 use crate::identifier::{guid_number, hyphenated, random};
 
-/// How the service shows a message that never expires.
+/// Expiry of a message that never expires.
 const NEVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
 /// All queues of the account.
@@ -22,14 +22,14 @@ pub(super) struct Store {
     advanced: Duration,
 }
 
-/// A queue at one moment, with everything gone that has expired by then.
+/// A queue without the messages that have expired.
 #[derive(Debug)]
 pub(super) struct OpenQueue<'a> {
     queue: &'a mut Queue,
     now: OffsetDateTime,
 }
 
-/// A message as an operation answers it.
+/// A message in an operation's answer.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) id: String,
@@ -41,7 +41,7 @@ pub(super) struct Delivery {
     pub(super) visible_at: OffsetDateTime,
 }
 
-/// What a create found.
+/// Result of a create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Created {
     New,
@@ -55,7 +55,7 @@ pub(super) type Metadata = BTreeMap<String, String>;
 struct Queue {
     metadata: Metadata,
     messages: HashMap<u128, Message>,
-    /// By time, then by number, so that messages of one moment keep their order.
+    /// Ordered by time, then by number, so that messages of the same instant keep their order.
     by_visibility: BTreeSet<(OffsetDateTime, u64, u128)>,
     by_expiry: BTreeSet<(OffsetDateTime, u128)>,
     put_so_far: u64,
@@ -99,7 +99,7 @@ impl Store {
         Ok(OpenQueue::at(queue, now))
     }
 
-    /// Opens a queue, creating it first where necessary.
+    /// Opens a queue; creates it if it does not exist.
     pub(super) fn ensure(&mut self, name: &str) -> OpenQueue<'_> {
         let now = self.now();
         OpenQueue::at(self.queues.entry(name.to_owned()).or_default(), now)
@@ -120,7 +120,7 @@ impl<'a> OpenQueue<'a> {
         Self { queue, now }
     }
 
-    /// Without a time to live the message stays for ever.
+    /// Without a time to live the message never expires.
     pub(super) fn put(&mut self, text: String, hidden: Duration, time_to_live: Option<Duration>) -> Delivery {
         let id = guid_number();
         let message = Message {
@@ -138,7 +138,7 @@ impl<'a> OpenQueue<'a> {
         delivery
     }
 
-    /// Leases up to `most` messages until `visibility` has passed.
+    /// Leases up to `most` messages for `visibility`.
     pub(super) fn receive(&mut self, most: usize, visibility: Duration) -> Vec<Delivery> {
         let mut received = Vec::new();
         for id in self.visible(most) {
@@ -158,7 +158,7 @@ impl<'a> OpenQueue<'a> {
         self.visible(most).into_iter().filter_map(|id| Some(self.queue.messages.get(&id)?.delivery(id))).collect()
     }
 
-    /// The receipt stays good after the lease has run out, until somebody else receives or updates the message.
+    /// The receipt stays valid after the lease has ended, until another receive or update of the message.
     pub(super) fn delete(&mut self, id: &str, pop_receipt: &str) -> Result<(), StorageError> {
         let id = self.held(id, pop_receipt)?;
         self.queue.remove(id);
@@ -191,7 +191,7 @@ impl<'a> OpenQueue<'a> {
         self.queue.by_expiry.clear();
     }
 
-    /// Includes messages that are hidden or leased, as the service's approximate count does.
+    /// Includes hidden and leased messages, as the real approximate count does.
     pub(super) fn count(&self) -> usize {
         self.queue.messages.len()
     }
@@ -225,7 +225,7 @@ impl<'a> OpenQueue<'a> {
             .collect()
     }
 
-    /// Finds the message that the receipt is for.
+    /// Finds the message of a receipt.
     fn held(&self, id: &str, pop_receipt: &str) -> Result<u128, StorageError> {
         let wanted = id.to_ascii_lowercase();
         let number = u128::from_str_radix(&wanted.replace('-', ""), 16).map_err(|_| StorageError::MessageNotFound)?;
@@ -263,7 +263,7 @@ impl Message {
     }
 }
 
-/// Base64 with padding: receipts of the real service need encoding in a query as well.
+/// Base64 with padding: like real receipts, these need percent-encoding in a query.
 fn new_receipt() -> String {
     BASE64_STANDARD.encode(random::<16>())
 }

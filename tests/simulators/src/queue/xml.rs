@@ -11,20 +11,20 @@ use time::OffsetDateTime;
 use super::error::StorageError;
 use super::store::Delivery;
 
-/// Which parts of a message an operation answers.
+/// Parts of a message in an operation's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Put: everything but the text.
     Sent,
     /// Get: everything.
     Received,
-    /// Peek: nothing that would allow a delete.
+    /// Peek: no receipt, so no delete is possible.
     Peeked,
 }
 
-/// The text of a message, or nothing if the body is empty.
+/// The text of a message; `None` if the body is empty.
 pub(super) fn message_text(body: &str) -> Result<Option<String>, StorageError> {
-    // The real service sends and takes documents with a byte order mark.
+    // The real service sends and accepts documents with a byte order mark.
     let body = body.trim_start_matches('\u{feff}');
     if body.trim().is_empty() {
         return Ok(None);
@@ -47,7 +47,7 @@ pub(super) fn message_text(body: &str) -> Result<Option<String>, StorageError> {
     }
 }
 
-/// The list that put, get and peek answer.
+/// The list in answers of put, get and peek.
 pub(super) fn message_list(deliveries: &[Delivery], shape: Shape) -> String {
     let mut xml = String::from(r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#);
     if deliveries.is_empty() {
@@ -70,7 +70,7 @@ pub(super) fn error(code: &str, message: &str) -> String {
     )
 }
 
-/// RFC 1123, the only form of a date that the queue service answers; it drops fractions of a second.
+/// RFC 1123, the queue service's only date format; without fractions of a second.
 pub(super) fn date(at: OffsetDateTime) -> String {
     httpdate::fmt_http_date(SystemTime::from(at))
 }

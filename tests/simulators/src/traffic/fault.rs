@@ -1,4 +1,4 @@
-//! The ways in which a simulated system fails.
+//! Faults of a simulated system.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use serde_json::{Map, json};
 
 use super::{Exchange, Matching};
 
-/// What happens to a request instead of, before or after the ordinary work.
+/// What happens to a request instead of, before or after its processing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The work is done and answered after this time, even if the caller has gone by then.
+    /// The request is processed and answered after this time, even if the caller has disconnected.
     Slow(Duration),
-    /// No work and no answer until the faults are healed or the caller gives up; healing lets the work happen late.
+    /// No processing and no answer until the faults are healed or the caller disconnects; then it is processed late.
     Stall,
-    /// No work; this status with an empty body.
+    /// No processing; this status with an empty body.
     Status(u16),
-    /// No work; exactly this answer.
+    /// No processing; exactly this answer.
     StatusWith {
         /// Status of the answer.
         status: u16,
@@ -28,24 +28,24 @@ pub enum Fault {
         /// Body of the answer.
         body: String,
     },
-    /// No work; the connection is cut.
+    /// No processing; the connection is cut.
     HangUpBefore,
-    /// The work is done, then the connection is cut.
+    /// The request is processed, then the connection is cut.
     HangUpAfter,
-    /// The work is done, then this status hides it.
+    /// The request is processed, then this status is answered.
     StatusAfter(u16),
-    /// No work; 200 with a page of HTML.
+    /// No processing; 200 with a page of HTML.
     Rubbish,
-    /// No work; this status, and all of the request wherever a client might look: in the body as names and values of
-    /// JSON, in the headers that tell of an error, an address or a time.
+    /// No processing; this status, and the whole request echoed wherever a client might read it: in JSON names and values
+    /// of the body, and in headers of errors, addresses and times.
     Echo(u16),
-    /// No work; 302 to this address.
+    /// No processing; 302 to this address.
     Redirect(String),
-    /// No work; 200 with JSON white space of this many bytes.
+    /// No processing; 200 with this many bytes of JSON white space.
     HugeBody(usize),
 }
 
-/// How often a fault shows.
+/// How often a fault applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
     /// For one request.
@@ -89,7 +89,7 @@ impl Rule {
 }
 
 impl Fault {
-    /// The answer of a fault that neither waits nor works nor cuts.
+    /// The answer of a fault that answers at once without processing; `None` for other faults.
     pub(super) fn answer(self) -> Response {
         match self {
             Self::Status(status) => bare(status),
@@ -115,14 +115,14 @@ impl Fault {
     }
 }
 
-/// Everything that a request says, in the answer.
+/// An answer that echoes the whole request.
 pub(super) fn echo(status: u16, request: &Parts, body: &[u8]) -> Response {
     let mut said = format!("{} {}", request.method, request.uri);
     for (name, value) in &request.headers {
         said += &format!(" {name}: {}", String::from_utf8_lossy(value.as_bytes()));
     }
     said += &format!(" {}", String::from_utf8_lossy(body));
-    // Names that a client may take for harmless ones.
+    // Names that a client may consider harmless.
     let words: Map<_, _> = said
         .split(|one: char| !one.is_ascii_alphanumeric())
         .filter(|word| word.len() >= 8)

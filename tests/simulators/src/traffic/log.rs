@@ -1,4 +1,4 @@
-//! The requests a simulator has received.
+//! The log of received requests.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,26 +10,26 @@ use tokio::sync::broadcast;
 
 use super::Matching;
 
-/// A sandbox runs for hours; older exchanges are forgotten.
+/// Size of the log: a sandbox runs for hours, so older exchanges are dropped.
 const CAPACITY: usize = 100_000;
 
-/// A slow reader of the broadcast loses the oldest exchanges beyond this many.
+/// Size of the broadcast: a slow reader loses older exchanges.
 const BROADCAST_CAPACITY: usize = 1_024;
 
 /// One request and how it ended.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// When the head of the request had arrived.
+    /// Arrival of the request's head.
     pub at: Instant,
     /// Method of the request.
     pub method: Method,
-    /// Path of the request, as it was sent.
+    /// Path of the request, undecoded.
     pub path: String,
-    /// Query of the request without the question mark, as it was sent; empty if there was none.
+    /// Query of the request without the question mark, undecoded; empty if there was none.
     pub query: String,
     /// Headers of the request.
     pub headers: HeaderMap,
-    /// Status of the answer, `None` while there is none and if the connection ended without one.
+    /// Status of the answer; `None` before it and if the connection ended without one.
     pub status: Option<u16>,
 }
 
@@ -41,12 +41,12 @@ pub(super) struct Log {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Number of the first exchange in the ring; exchanges are numbered as they arrive.
+    /// Number of the first exchange in the ring; exchanges are numbered in the order of their arrival.
     first: u64,
     exchanges: VecDeque<Exchange>,
 }
 
-/// An exchange in progress; ends it when dropped, which also happens when the connection breaks.
+/// An exchange in progress. Dropping it ends the exchange, also when the connection breaks.
 #[derive(Debug)]
 pub(super) struct Logged<'a> {
     log: &'a Log,
@@ -90,7 +90,7 @@ impl Log {
 
     pub(super) fn clear(&self) {
         let mut kept = self.kept();
-        // Exchanges in progress keep their numbers, so that they cannot end a later one.
+        // Numbers are not reused: an exchange in progress cannot end a later one.
         kept.first += kept.exchanges.len() as u64;
         kept.exchanges.clear();
     }
@@ -122,7 +122,7 @@ impl Logged<'_> {
 impl Drop for Logged<'_> {
     fn drop(&mut self) {
         if self.log.ended.receiver_count() > 0 {
-            // Every receiver may have gone since.
+            // All receivers may have been dropped.
             let _heard = self.log.ended.send(self.exchange.clone());
         }
     }

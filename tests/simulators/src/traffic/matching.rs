@@ -1,4 +1,4 @@
-//! Which exchanges a rule or a question is about.
+//! Conditions on exchanges, for faults and for counting.
 
 use axum::http::Method;
 
@@ -32,7 +32,7 @@ impl Matching {
         self
     }
 
-    /// Only requests with this text in their query, as it was sent.
+    /// Only requests with this text in their undecoded query.
     #[must_use]
     pub fn query_contains(mut self, text: impl Into<String>) -> Self {
         self.query.push(text.into());

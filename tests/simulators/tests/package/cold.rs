@@ -1,5 +1,4 @@
-//! How quickly the packaged handler is there and how little it takes. Figures to read; nothing is asserted of them, for
-//! they are the machine's as well.
+//! Start-up time and memory of the packaged handler. The figures depend on the machine, so nothing is asserted.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,12 +17,12 @@ use crate::path;
 
 const STARTS: usize = 21;
 
-/// After this the work of a start is over.
+/// Time after which the work of a start is done.
 const IDLE: Duration = Duration::from_secs(5);
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// More than a lease: what a killed handler has leased comes back.
+/// Longer than a lease: messages that a killed handler has leased become visible.
 const LEASES_END: Duration = Duration::from_secs(61);
 
 type Settings = HashMap<&'static str, String>;
@@ -63,7 +62,7 @@ async fn a_cold_start_and_an_idle_handler() {
     println!("binary: {size} bytes");
 }
 
-/// A room in the pool for every start: a killed handler makes none for the one that it has handed out.
+/// A pool with a room for every start: a killed handler does not replace the room that it has handed out.
 fn settings(world: &World) -> Settings {
     let mut settings = world.settings();
     settings.insert("POOL_TARGET_SIZE", (2 * STARTS).to_string());

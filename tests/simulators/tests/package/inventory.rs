@@ -1,4 +1,4 @@
-//! The inventory against the list that the binary carries in itself.
+//! Compares the inventory with the list embedded in the binary.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A package that was made, before anybody trusts it: `infra/package` unpacks it and runs this on it.
+//! Tests of a built package before its release: `infra/package` unpacks it and runs these tests on it.
 
 mod cold;
 mod inventory;

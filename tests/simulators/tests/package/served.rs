@@ -12,7 +12,7 @@ use crate::{path, variable};
 
 #[tokio::test]
 #[ignore = "of a package that was made: infra/package runs it"]
-async fn a_room_is_made_handed_out_and_deleted_on_either_kind_of_host() {
+async fn a_room_is_created_handed_out_and_deleted_on_both_kinds_of_host() {
     for mode in [Mode::Forwarding, Mode::Proxying] {
         let world = World::start().await;
         let package = path("MAXCONF_PACKAGE");

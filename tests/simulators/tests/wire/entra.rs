@@ -24,7 +24,7 @@ async fn ask(entra: &EntraSimulator, secret: &str, scope: &str) -> (u16, Value) 
 }
 
 #[tokio::test]
-async fn discovery_leads_to_the_key_that_signs() {
+async fn discovery_leads_to_the_signing_key() {
     let entra = EntraSimulator::start().await;
     let rotated = entra.rotate();
     let authority = entra.authority_url();
@@ -49,7 +49,7 @@ async fn discovery_leads_to_the_key_that_signs() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_issues_both_versions_and_refuses() {
+async fn the_token_endpoint_issues_both_versions_and_refuses_wrong_secrets() {
     let entra = EntraSimulator::start().await;
     let scope = format!("{}/.default", entra.app_id_uri());
 
@@ -70,23 +70,23 @@ async fn the_token_endpoint_issues_both_versions_and_refuses() {
 }
 
 #[tokio::test]
-async fn githubs_word_on_a_job_is_taken_where_the_client_trusts_it() {
+async fn githubs_assertion_is_accepted_if_the_client_has_a_federated_credential() {
     const AUDIENCE: &str = "api://AzureADTokenExchange";
     const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let github = GitHubSimulator::start().await;
     let [(_, url), (_, token)] = github.environment();
     let asked = client().get(format!("{url}&audience={AUDIENCE}"));
     assert_eq!(asked.try_clone().expect("no body").send().await.expect("an answer").status(), 401);
-    let word: Value = asked.bearer_auth(token).send().await.expect("an answer").json().await.expect("JSON");
-    let word = word["value"].as_str().expect("a token");
-    let (signed, signature) = word.rsplit_once('.').expect("three parts");
+    let assertion: Value = asked.bearer_auth(token).send().await.expect("an answer").json().await.expect("JSON");
+    let assertion = assertion["value"].as_str().expect("a token");
+    let (signed, signature) = assertion.rsplit_once('.').expect("three parts");
     let altered = format!("{signed}.{}", signature.chars().rev().collect::<String>());
 
     for (trusted, kind, assertion, error) in [
-        (Some(SUBJECT), JWT_BEARER, word, None),
-        (Some("repo:example/maxconf-api:environment:prod"), JWT_BEARER, word, Some("invalid_client")),
-        (None, JWT_BEARER, word, Some("invalid_client")),
-        (Some(SUBJECT), "saml2-bearer", word, Some("invalid_request")),
+        (Some(SUBJECT), JWT_BEARER, assertion, None),
+        (Some("repo:example/maxconf-api:environment:prod"), JWT_BEARER, assertion, Some("invalid_client")),
+        (None, JWT_BEARER, assertion, Some("invalid_client")),
+        (Some(SUBJECT), "saml2-bearer", assertion, Some("invalid_request")),
         (Some(SUBJECT), JWT_BEARER, &altered, Some("invalid_client")),
         (Some(SUBJECT), JWT_BEARER, &github::assertion("https://github.com/example", 300), Some("invalid_client")),
         (Some(SUBJECT), JWT_BEARER, &github::assertion(AUDIENCE, -1), Some("invalid_client")),
@@ -108,7 +108,7 @@ async fn githubs_word_on_a_job_is_taken_where_the_client_trusts_it() {
 }
 
 #[tokio::test]
-async fn keys_can_be_withdrawn_or_replaced_by_any_text() {
+async fn keys_can_be_removed_or_replaced_by_any_text() {
     let entra = EntraSimulator::start().await;
     let url = format!("{}{}/discovery/v2.0/keys", entra.authority_url(), entra.tenant_id());
 

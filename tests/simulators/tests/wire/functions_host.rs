@@ -1,4 +1,4 @@
-//! The Functions host, by what is known of the real one, with a handler that does what it is told.
+//! The Functions host, compared with what is known of the real one, with a scripted handler.
 
 mod started;
 
@@ -18,14 +18,14 @@ use started::{HANDLER, Started, host_json, http_function, package, write};
 
 const MODES: [Mode; 2] = [Mode::Forwarding, Mode::Proxying];
 
-/// All values of a header as the handler has seen them.
+/// All values of a header that the handler received.
 fn seen<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     let headers = echo["headers"].as_array().expect("headers").iter();
     headers.filter(|header| header[0] == name).map(|header| header[1].as_str().expect("a value")).collect()
 }
 
 #[tokio::test]
-async fn the_handler_sees_a_request_as_each_kind_of_host_passes_it_on() {
+async fn each_kind_of_host_forwards_a_request_in_its_own_form() {
     for mode in MODES {
         let started = Started::with(mode, &[]).await;
         let url = format!("{}ECHO/a%20b?x=1&code=k&x=2%203", started.host.url());
@@ -85,7 +85,7 @@ async fn a_body_without_a_length_is_lost_where_the_request_is_rebuilt() {
     }
 }
 
-/// Sends these bytes; for what the client would not send.
+/// Sends these bytes, for requests that the client library would not send.
 async fn raw(url: &str, request: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -99,7 +99,7 @@ async fn raw(url: &str, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_the_handler_answers_is_passed_through() {
+async fn the_handlers_answer_is_forwarded() {
     for mode in MODES {
         let started = Started::with(mode, &[]).await;
 
@@ -112,14 +112,14 @@ async fn what_the_handler_answers_is_passed_through() {
 }
 
 #[tokio::test]
-async fn the_host_answers_by_itself_what_is_no_functions() {
+async fn the_host_answers_requests_that_match_no_function() {
     for mode in MODES {
         let started = Started::with(mode, &[]).await;
         for (method, path, status) in [
             (Method::GET, "", 200),
             (Method::POST, "", 404),
             (Method::GET, "nowhere", 404),
-            // Methods that no function lists, preflight among them, and the one of another function's route.
+            // Methods that no function lists, including preflight, and another function's method.
             (Method::OPTIONS, "echo/x", 404),
             (Method::DELETE, "echo/x", 404),
             (Method::GET, "echo/x/y", 404),
@@ -146,10 +146,10 @@ async fn the_host_answers_by_itself_what_is_no_functions() {
 }
 
 #[tokio::test]
-async fn a_handler_that_exits_is_started_again_unless_it_says_that_all_is_well() {
+async fn a_handler_that_exits_is_restarted_unless_it_exits_with_0() {
     for mode in MODES {
         let started = Started::with(mode, &[]).await;
-        // Two errors are forgiven, a wish for a restart is none.
+        // Two errors are tolerated; a requested restart is not an error.
         for (exits, code) in [3, 200, 200, 200, 4].into_iter().enumerate() {
             assert_eq!(started.get(&format!("do/exit/{code}")).await, (500, String::new()), "{mode:?} {code}");
             let again = async || started.host.starts() == exits + 2 && started.host.is_up().await;
@@ -171,7 +171,7 @@ async fn a_handler_that_exits_is_started_again_unless_it_says_that_all_is_well()
 }
 
 #[tokio::test]
-async fn a_handler_that_does_not_come_up_three_times_ends_the_host() {
+async fn the_host_stops_after_three_failed_starts() {
     // Three times this, and the time for three starts, are to be less than the four times that a request waits.
     let quick = ("AzureFunctionsJobHost__customHandler__initializationTimeout", "00:00:01");
     for start in ["exit 78", "exit 0", "deaf "] {
@@ -185,7 +185,7 @@ async fn a_handler_that_does_not_come_up_three_times_ends_the_host() {
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_executed_is_not_repaired() {
+async fn a_file_without_execute_permission_is_not_repaired() {
     use std::os::unix::fs::PermissionsExt;
 
     let package = package();
@@ -202,7 +202,7 @@ async fn a_file_that_may_not_be_executed_is_not_repaired() {
 }
 
 #[tokio::test]
-async fn an_invocation_beyond_its_time_takes_the_process_and_everybody_on_it_along() {
+async fn a_timed_out_invocation_kills_the_process_and_ends_the_other_invocations() {
     let beyond_its_time = async |mode| {
         let limit = Duration::from_secs(4);
         let started = Started::with(mode, &[("AzureFunctionsJobHost__functionTimeout", "00:00:04")]).await;
@@ -216,7 +216,7 @@ async fn an_invocation_beyond_its_time_takes_the_process_and_everybody_on_it_alo
             (answer, start.elapsed(), started.get("echo/x").await.0)
         };
 
-        // The neighbour has half of its own time left.
+        // The other invocation has half of its own time left.
         let neighbour = stall(limit / 2);
         let ((one, first, after_one), (other, _, after_other)) = tokio::join!(stall(Duration::ZERO), neighbour);
 
@@ -232,7 +232,7 @@ async fn an_invocation_beyond_its_time_takes_the_process_and_everybody_on_it_alo
 }
 
 #[tokio::test]
-async fn a_stop_kills_the_handler_and_a_restart_another_one_takes_its_place() {
+async fn a_stop_kills_the_handler_and_a_restart_starts_another_one() {
     let started = Started::with(Mode::Proxying, &[]).await;
     assert!(started.host.is_up().await);
     let first = started.host.process_id().expect("it is up");
@@ -259,7 +259,7 @@ fn is_there(process: u32) -> bool {
 }
 
 #[tokio::test]
-async fn a_host_that_is_dropped_leaves_no_handler_behind() {
+async fn a_dropped_host_kills_its_handler() {
     let started = Started::with(Mode::Forwarding, &[]).await;
     assert!(started.host.is_up().await);
     let process = started.host.process_id().expect("it is up");
@@ -270,7 +270,7 @@ async fn a_host_that_is_dropped_leaves_no_handler_behind() {
 }
 
 #[tokio::test]
-async fn only_a_proxy_notices_that_a_caller_has_left() {
+async fn only_a_proxy_notices_that_a_caller_disconnects() {
     for (mode, end) in [(Mode::Forwarding, "finished"), (Mode::Proxying, "broken off")] {
         let started = Started::with(mode, &[]).await;
         let request = tokio::spawn(started.http.get(format!("{}do/linger", started.host.url())).send());
@@ -284,7 +284,7 @@ async fn only_a_proxy_notices_that_a_caller_has_left() {
 }
 
 #[tokio::test]
-async fn a_timer_gets_its_envelope_on_either_kind_of_host() {
+async fn a_timer_receives_its_envelope_on_both_kinds_of_host() {
     for mode in MODES {
         let started = Started::with(mode, &[]).await;
         for last in ["0001-01-01T00:00:00", "20"] {
@@ -324,7 +324,7 @@ async fn a_timer_gets_its_envelope_on_either_kind_of_host() {
 }
 
 #[tokio::test]
-async fn what_a_timer_replies_decides_what_became_of_its_run() {
+async fn a_timers_reply_decides_the_outcome_of_its_run() {
     for (reply, expected) in [
         ("200 application/json {}", Invocation::Succeeded { logs: vec![] }),
         (
@@ -341,7 +341,7 @@ async fn what_a_timer_replies_decides_what_became_of_its_run() {
         ("200 application/json null", Invocation::TimedOut),
     ] {
         let times_out = expected == Invocation::TimedOut;
-        // Short only where it is waited for: a reply may take its time.
+        // Short only where the time-out is awaited: other replies may be slow.
         let limit = if times_out { "00:00:00.5" } else { "00:04:00" };
         let settings = [("REPLY", reply), ("AzureFunctionsJobHost__functionTimeout", limit)];
         let started = Started::with(Mode::Proxying, &settings).await;
@@ -356,11 +356,11 @@ async fn what_a_timer_replies_decides_what_became_of_its_run() {
 }
 
 #[tokio::test]
-async fn what_the_handler_writes_is_logged_by_where_it_writes_it() {
+async fn the_handlers_output_is_logged_by_stream() {
     let started = Started::with(Mode::Proxying, &[]).await;
     assert_eq!(started.get("echo/x").await.0, 200);
     for (level, text) in [
-        // What is behind %WHAT% is a setting.
+        // %WHAT% is replaced by a setting.
         (Level::Information, r#"arguments ["serve", "now"]"#),
         (Level::Information, "asked /echo/x"),
         (Level::Warning, "Warning: nobody was asked"),
@@ -372,7 +372,7 @@ async fn what_the_handler_writes_is_logged_by_where_it_writes_it() {
 }
 
 #[tokio::test]
-async fn a_package_that_the_host_would_not_serve_is_named() {
+async fn a_package_that_the_host_would_not_serve_is_refused_with_the_reason() {
     let two_outputs = json!({ "bindings": [
         { "type": "httpTrigger", "direction": "in", "name": "req", "methods": ["get"] },
         { "type": "http", "direction": "out", "name": "res" },

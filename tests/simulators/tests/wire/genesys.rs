@@ -13,7 +13,7 @@ async fn ask(genesys: &GenesysSimulator, path: &str, token: &str) -> (u16, Value
 }
 
 #[tokio::test]
-async fn a_token_tells_its_organisation_client_and_user() {
+async fn a_token_has_its_organisation_client_and_user() {
     let genesys = GenesysSimulator::start().await;
     let token = genesys.issue_token();
 
@@ -31,7 +31,7 @@ async fn a_token_tells_its_organisation_client_and_user() {
 }
 
 #[tokio::test]
-async fn members_can_be_left_out_and_tokens_end() {
+async fn members_can_be_omitted_and_tokens_end() {
     let genesys = GenesysSimulator::start().await;
     let bare = genesys.issue(GenesysToken::default().omit("OAuthClient.id").omit("homeOrganization").omit("state"));
     let idle = genesys.issue(GenesysToken { idles_in: Some(Duration::ZERO), ..GenesysToken::default() });

@@ -112,7 +112,7 @@ async fn an_update_gives_a_new_receipt_and_keeps_the_text() {
 }
 
 #[tokio::test]
-async fn refusals_carry_their_codes() {
+async fn errors_have_their_codes() {
     let account = Account::start().await;
 
     let missing = account.send(Method::GET, "absent/messages", "", "").await;
@@ -133,7 +133,7 @@ async fn refusals_carry_their_codes() {
 }
 
 #[tokio::test]
-async fn bearer_tokens_are_let_in_only_when_told() {
+async fn bearer_tokens_are_accepted_only_if_enabled() {
     let account = Account::start().await;
     let send = || account.client.put(format!("{}/rooms", account.queue.url())).bearer_auth("any").send();
 
@@ -144,7 +144,7 @@ async fn bearer_tokens_are_let_in_only_when_told() {
     assert_eq!((before.as_u16(), after.as_u16()), (403, 201));
 }
 
-/// Signs a put as a client of its own would, without anything from the simulator but the published key.
+/// Signs a put independently of the simulator's code, with the published key.
 async fn put_signed(account: &Account, key: &str, date: SystemTime) -> (u16, String) {
     let body = "<QueueMessage><MessageText>x</MessageText></QueueMessage>";
     let date = httpdate::fmt_http_date(date);
@@ -167,7 +167,7 @@ async fn put_signed(account: &Account, key: &str, date: SystemTime) -> (u16, Str
 }
 
 #[tokio::test]
-async fn the_account_key_opens_and_a_wrong_key_or_an_old_date_does_not() {
+async fn the_account_key_is_accepted_and_a_wrong_key_or_an_old_date_is_refused() {
     let account = Account::start().await;
     account.queue.put("rooms", "first");
     let now = SystemTime::now();

@@ -11,7 +11,7 @@ async fn ask(client: &Client, genesys: &GenesysSimulator) -> Result<Response, Er
 }
 
 #[tokio::test]
-async fn a_fault_shows_as_often_as_it_should_and_the_first_rule_wins() {
+async fn a_fault_applies_as_often_as_set_and_the_oldest_rule_first() {
     let genesys = GenesysSimulator::start().await;
     let client = client();
     let traffic = genesys.traffic();
@@ -48,7 +48,7 @@ async fn a_cut_connection_gives_no_answer_and_the_next_one_works() {
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn work_is_done_although_the_answer_is_lost_or_late() {
+async fn a_request_is_processed_although_its_answer_is_lost_or_late() {
     let queue = QueueSimulator::start().await;
     let client = client();
     let sas = queue.queue_sas("rooms", "raup");
@@ -87,7 +87,7 @@ async fn work_is_done_although_the_answer_is_lost_or_late() {
 }
 
 #[tokio::test]
-async fn the_date_of_answers_can_be_moved() {
+async fn the_date_header_can_be_moved() {
     let genesys = GenesysSimulator::start().await;
     genesys.traffic().set_clock_offset(-3_600);
 
@@ -107,7 +107,7 @@ async fn a_stopped_simulator_refuses_connections_until_it_is_restarted() {
     ask(&client, &genesys).await.expect("an answer");
 
     genesys.stop().await;
-    let refused = ask(&client, &genesys).await.expect_err("nobody listens");
+    let refused = ask(&client, &genesys).await.expect_err("the simulator is stopped");
     genesys.restart().await;
     let url = genesys.api_url().join("api/v2/users/me").expect("a path");
     let back = client.get(url).bearer_auth(token).send().await.expect("an answer");

@@ -1,5 +1,5 @@
-//! A custom handler that does what it is told: by `START` when it starts, by `REPLY` for timers, by the path of a
-//! request. It echoes every other request, and says on stdout what it was asked.
+//! A scripted custom handler: `START` controls its start, `REPLY` its reply to timers, and the path its answer to a
+//! request. It echoes every other request and logs each on stdout.
 
 use std::env;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ async fn main() {
     eprintln!("something has failed");
     let port = variable("FUNCTIONS_CUSTOMHANDLER_PORT").parse().expect("a port");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port is free");
-    axum::serve(listener, Router::new().fallback(answer)).await.expect("it goes on");
+    axum::serve(listener, Router::new().fallback(answer)).await.expect("the server runs until it is killed");
 }
 
 async fn answer(request: Request) -> Response {
@@ -47,7 +47,7 @@ async fn answer(request: Request) -> Response {
     }
 }
 
-/// Says whether it was let to finish.
+/// Logs whether the request was processed to its end.
 async fn linger() -> Response {
     struct Lingering {
         is_done: bool,
@@ -66,14 +66,14 @@ async fn linger() -> Response {
 
 /// `REPLY` is a status, a content type and a body.
 fn reply() -> Response {
-    let told = variable("REPLY");
-    let mut parts = told.splitn(3, ' ').map(ToOwned::to_owned);
+    let reply = variable("REPLY");
+    let mut parts = reply.splitn(3, ' ').map(ToOwned::to_owned);
     let status: u16 = parts.next().and_then(|status| status.parse().ok()).expect("a status");
     let (content_type, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     (StatusCode::from_u16(status).expect("a status"), [(CONTENT_TYPE, content_type)], body).into_response()
 }
 
-/// A timer's reply that wants its request logged.
+/// A timer's reply with a log line.
 async fn log(request: Request) -> Response {
     let reply = json!({ "Outputs": {}, "Logs": [echo(request).await.to_string()], "ReturnValue": null });
     ([(CONTENT_TYPE, "application/json")], reply.to_string()).into_response()

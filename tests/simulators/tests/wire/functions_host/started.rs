@@ -42,7 +42,7 @@ pub(super) fn http_function(route: &str, methods: &[&str], level: &str) -> Value
 /// A package with the scripted handler.
 pub(super) fn package() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    // A copy could still be open for writing in a process that another test is about to start.
+    // A copied file could still be open for writing in a process that another test starts.
     symlink(HANDLER, folder.path().join("handler")).expect("a link");
     write(folder.path(), "host.json", &host_json());
     for (name, route, methods, level) in [
@@ -62,7 +62,7 @@ pub(super) fn package() -> TempDir {
     folder
 }
 
-/// The host with that package and some settings besides those that it needs.
+/// Starts the host with that package and additional settings.
 pub(super) struct Started {
     pub(super) host: FunctionsHost,
     pub(super) http: Client,
