@@ -21,6 +21,9 @@ const POOL: usize = 2;
 /// From a write on the management node to the Conferencing Nodes' knowing of it.
 const REPLICATION: Duration = Duration::from_secs(60);
 
+/// From the first participant to the automatic dial-out.
+const DIAL_OUT_DELAY: Duration = Duration::from_secs(10);
+
 const USERNAME: &str = "conferencing-nodes";
 const PASSWORD: &str = "events";
 
@@ -44,7 +47,7 @@ impl<'a> Call<'a> {
     async fn prepare(app: &'a TestApp) -> Self {
         app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
         app.pexip.set_replication_delay(REPLICATION);
-        app.pexip.event_sink(app.url.join("pexip/events").expect("a path"), USERNAME, PASSWORD);
+        app.pexip.add_event_sink(app.url.join("pexip/events").expect("a path"), USERNAME, PASSWORD);
         let citizens_node = app.pexip.conferencing_node("10.47.2.21").await;
         let agents_node = app.pexip.conferencing_node("10.47.2.22").await;
         app.fill_pool().await;
@@ -125,6 +128,7 @@ async fn a_whole_call(app: &TestApp) {
 
     let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
     assert_eq!(citizen.role, Role::Guest);
+    app.pexip.advance(DIAL_OUT_DELAY);
     let mut directions = call.directions(&room).await;
     directions.sort();
     assert_eq!(directions, ["in", "out"], "the queue of the agents is dialled");

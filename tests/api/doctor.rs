@@ -86,7 +86,7 @@ fn with_healthy_service(world: World) -> (World, Settings) {
         OffsetDateTime::now_utc().truncate_to_second().format(&Rfc3339).expect("a time")
     )));
     world.pexip.add_automatic_participant(DIAL_OUT, "sip:queue@sbc.example.org");
-    let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
+    let sink = world.pexip.add_event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
     // No service runs that could receive events.
     sink.hold();
 
@@ -238,7 +238,7 @@ async fn each_fault_is_found_by_its_own_check() {
 #[tokio::test]
 async fn a_stopped_event_sink_is_found_by_its_alarm() {
     let (world, settings) = a_healthy_world().await;
-    let sink = world.pexip.event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
+    let sink = world.pexip.add_event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
     let short = Duration::from_millis(1);
     sink.set_times(SinkTimes { timeout: Duration::from_secs(1), first_pause: short, longest_pause: short });
     world.pexip.dial_out_leg("somebody-elses-room");

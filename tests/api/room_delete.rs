@@ -11,7 +11,7 @@ async fn a_deleted_room_is_gone_and_nobody_is_left_in_it() {
     for command_status in [200, 202] {
         let app = TestApp::start().await;
         let name = app.create_room().await.room();
-        app.pexip.disconnect_status(command_status);
+        app.pexip.set_disconnect_status(command_status);
         app.pexip.join(&name, Role::Guest);
 
         let answer = app.delete_room(&name).await;

@@ -1,11 +1,14 @@
-//! A Pexip Infinity platform: a management node with the configuration of rooms, the status of running conferences and
-//! commands; Conferencing Nodes, where people join; and event sinks, that are told of it.
+//! A Pexip Infinity platform: a management node (configuration, status and commands), Conferencing Nodes that apps join,
+//! and event sinks that receive events.
 
+mod administration;
+mod aliases;
 mod authentication;
 mod clock;
 mod conferencing_node;
 mod configuration;
 mod event_sink;
+mod fields;
 mod listing;
 mod live;
 mod oauth2;
@@ -13,9 +16,9 @@ mod platform;
 mod refusal;
 mod room;
 mod rooms;
+mod schema;
 mod sessions;
 mod status;
-mod upkeep;
 mod validation;
 mod watchers;
 
@@ -32,11 +35,12 @@ use url::Url;
 
 use crate::simulator::{Simulator, System};
 
-use live::Participant;
-use platform::Platform;
+use live::{AutomaticParticipant, Participant};
+use platform::{Platform, PolicyServer};
 
 pub use conferencing_node::{ConferencingNode, Joined, Refused};
 pub use event_sink::{Delivery, EventSink, SinkTimes};
+pub use listing::InLookup;
 pub use live::Role;
 pub use room::{StoredAlias, StoredRoom};
 
@@ -46,20 +50,22 @@ pub const USERNAME: &str = "maxconf";
 /// Password of the account until a test sets another.
 pub const PASSWORD: &str = "room-service-password";
 
-/// The Conferencing Node of people who are put into rooms without one.
-const SOME_NODE: &str = "10.47.2.20";
+/// Address of the Conferencing Node for participants whom a test adds without one.
+const DEFAULT_NODE: &str = "10.47.2.20";
 
-/// The name of the Conferencing Node that every platform has.
+/// Name of the Conferencing Node that every platform has.
 const CONFERENCING_NODE: &str = "conf-1";
 
-/// A management node on loopback, and the platform behind it; without rooms at first.
+/// A management node on loopback and the platform behind it. It starts without rooms.
 pub type PexipSimulator = Simulator<Platform>;
 
 impl System for Platform {
     fn router(self: &Arc<Self>) -> Router {
         let api = configuration::router()
             .merge(status::router())
-            .merge(upkeep::router())
+            .merge(administration::router())
+            .merge(aliases::router())
+            .merge(schema::router())
             .route_layer(middleware::from_fn_with_state(Arc::clone(self), authentication::require))
             .with_state(Arc::clone(self));
         let tokens = oauth2::router().with_state(Arc::clone(self));
@@ -72,7 +78,7 @@ impl System for Platform {
 }
 
 impl PexipSimulator {
-    /// Address of the node, as `PEXIP_MANAGEMENT_URL` takes it.
+    /// Address of the node: the value of `PEXIP_MANAGEMENT_URL`.
     pub fn management_url(&self) -> Url {
         self.server.url()
     }
@@ -82,12 +88,12 @@ impl PexipSimulator {
         USERNAME
     }
 
-    /// The password that is accepted now.
+    /// The current password.
     pub fn password(&self) -> String {
         self.system.state().password.clone()
     }
 
-    /// Changes the password; the old one is refused from now on.
+    /// Changes the password. The old one is refused from now on.
     pub fn set_password(&self, password: &str) {
         password.clone_into(&mut self.system.state().password);
     }
@@ -95,6 +101,11 @@ impl PexipSimulator {
     /// Registers an OAuth2 client of the management API and returns its private key as PEM.
     pub fn add_oauth2_client(&self, client_id: &str) -> String {
         self.system.state().oauth2.add_client(client_id)
+    }
+
+    /// Removes an OAuth2 client: it gets no further tokens.
+    pub fn remove_oauth2_client(&self, client_id: &str) {
+        self.system.state().oauth2.remove_client(client_id);
     }
 
     /// Lifetime of tokens that are issued from now on, by the platform's clock; an hour by default.
@@ -122,9 +133,37 @@ impl PexipSimulator {
         self.system.state().demands_client_certificate = demand;
     }
 
-    /// Least length of a PIN that is written from now on, 6 by default.
+    /// Minimum length of PINs that are written from now on; 6 by default.
     pub fn set_min_pin_length(&self, length: usize) {
         self.system.state().min_pin_length = length;
+    }
+
+    /// How lists treat the lookup `in`, such as `name__in=a,b`; supported by default.
+    pub fn set_in_lookup(&self, lookup: InLookup) {
+        self.system.state().filter_rules.in_lookup = lookup;
+    }
+
+    /// Whether lists ignore filters by unknown fields, as django-tastypie does, and return all objects. By default such
+    /// filters are refused with 400, so that a misspelt filter fails a test.
+    pub fn ignore_unknown_filters(&self, ignore: bool) {
+        self.system.state().filter_rules.ignore_unknown = ignore;
+    }
+
+    /// Puts the Conferencing Nodes into maintenance mode for this reason, or back into service. Only the status shows it.
+    pub fn set_maintenance(&self, reason: Option<&str>) {
+        self.system.state().maintenance = reason.map(str::to_owned);
+    }
+
+    /// Adds a policy server, with service look-ups enabled, and selects it in the location.
+    pub fn add_policy_server(&self, url: Url, username: &str, password: &str) {
+        let server = PolicyServer { url, username: username.to_owned(), password: password.to_owned() };
+        self.system.state().policy_servers.push(server);
+    }
+
+    /// Whether the location selects the event sinks and the policy server, as it does by default. Only the configuration
+    /// API shows it.
+    pub fn select_services_in_location(&self, select: bool) {
+        self.system.state().location_selects_services = select;
     }
 
     /// Release and build of the Conferencing Nodes, such as `40 (79715.0.0)`.
@@ -132,100 +171,122 @@ impl PexipSimulator {
         release.clone_into(&mut self.system.state().release);
     }
 
-    /// Whether `Location` names the host, as older releases did; by default it is a path.
+    /// Whether `Location` is an absolute URL, as in older releases; by default it is a path.
     pub fn use_absolute_location(&self, absolute: bool) {
         self.system.absolute_location.store(absolute, Ordering::Relaxed);
     }
 
-    /// Status of a successful disconnect: 202 by default, 200 has been seen as well.
-    pub fn disconnect_status(&self, status: u16) {
+    /// Status of a successful disconnect: 202 by default. Nodes that answer 200 exist as well.
+    pub fn set_disconnect_status(&self, status: u16) {
         self.system.disconnect_status.store(status, Ordering::Relaxed);
     }
 
-    /// Adds an object that rooms may name in `automatic_participants`.
+    /// Adds an `automatic_participant` with the role guest.
     pub fn add_automatic_participant(&self, id: u64, alias: &str) {
-        self.system.state().automatic_participants.insert(id, alias.to_owned());
+        self.add_automatic_participant_as(id, alias, Role::Guest);
     }
 
-    /// All rooms by id.
+    /// Adds an `automatic_participant`.
+    pub fn add_automatic_participant_as(&self, id: u64, alias: &str, role: Role) {
+        let participant = AutomaticParticipant { alias: alias.to_owned(), role };
+        self.system.state().automatic_participants.insert(id, participant);
+    }
+
+    /// Time from the first participant past the PIN to the automatic dial-out, by the platform's clock; 10 s by default.
+    pub fn set_dial_out_delay(&self, delay: Duration) {
+        self.system.state().dial_out.delay = delay;
+    }
+
+    /// Whether automatic dial-outs fail from now on. There is one attempt for each.
+    pub fn fail_dial_outs(&self, fail: bool) {
+        self.system.state().dial_out.fails = fail;
+    }
+
+    /// All rooms, ordered by id.
     pub fn rooms(&self) -> Vec<StoredRoom> {
         self.system.state().rooms.values().cloned().collect()
     }
 
-    /// The room of this name.
+    /// The room with this name.
     pub fn room(&self, name: &str) -> Option<StoredRoom> {
         self.system.state().rooms.named(name).cloned()
     }
 
-    /// Stores a room without checking it, under its own id or the next one, and returns the id.
+    /// Stores a room without checks, with its own id or the next one. Returns the id.
     pub fn insert(&self, room: StoredRoom) -> u64 {
         let mut state = self.system.state();
         let id = state.rooms.store(room);
-        state.rooms.count_at_least_from(id + 1);
+        state.rooms.raise_next_id(id + 1);
         id
     }
 
-    /// Removes a room as somebody else would, whoever is in it; returns it if it was there.
+    /// Deletes a room as another client of the node would, even while its conference is running. Returns the deleted room.
     pub fn remove(&self, name: &str) -> Option<StoredRoom> {
         let mut state = self.system.state();
         let id = state.rooms.named(name)?.id;
         state.rooms.remove(id)
     }
 
-    /// Every tag but the empty one that was ever written to rooms of this name, in order, repetitions included.
+    /// All non-empty tags written to rooms with this name, in order, with repetitions.
     pub fn tag_history(&self, name: &str) -> Vec<String> {
         let state = self.system.state();
         state.tag_history.get(name).cloned().unwrap_or_default()
     }
 
-    /// Comes back from a backup: only these rooms exist, and ids are counted again from an older number.
+    /// Restores a backup: only these rooms exist, and ids continue from `next_id`.
     pub fn restore_backup(&self, rooms: Vec<StoredRoom>, next_id: u64) {
         let mut state = self.system.state();
         state.rooms.clear();
         for room in rooms {
             state.rooms.store(room);
         }
-        state.rooms.count_from(next_id);
+        state.rooms.set_next_id(next_id);
     }
 
-    /// Starts a Conferencing Node of the platform. Events and status name it by this address; it is called elsewhere.
+    /// Starts a Conferencing Node of the platform. `address` is the node's name in events and status; the node listens on
+    /// loopback.
     pub async fn conferencing_node(&self, address: &str) -> ConferencingNode {
         ConferencingNode::start(Arc::clone(&self.system), address).await
     }
 
-    /// How long what is written from now on takes to reach the Conferencing Nodes; at once by default.
+    /// Time until a write reaches the Conferencing Nodes, by the platform's clock; none by default.
     pub fn set_replication_delay(&self, delay: Duration) {
         self.system.state().rooms.set_replication_delay(delay);
     }
 
-    /// Moves the platform's clock forward: replication and the lifetime of tokens go by it. The `Date` of answers does
-    /// not, since real clocks need not agree either.
+    /// Moves the platform's clock forward. Replication, the lifetime of tokens, dial-out and time-outs use it; the `Date`
+    /// header does not.
     pub fn advance(&self, by: Duration) {
         self.system.state().clock.advance(by);
-        // What has become due happens as soon as anybody looks.
+        // Reading the state carries out what has become due.
         drop(self.system.state());
     }
 
-    /// From now on what happens in conferences is sent to this address, with Basic authentication unless the user's name
-    /// is empty.
-    pub fn event_sink(&self, url: Url, username: &str, password: &str) -> EventSink {
+    /// Adds an event sink that posts to this address, with Basic authentication unless the user name is empty.
+    pub fn add_event_sink(&self, url: Url, username: &str, password: &str) -> EventSink {
         self.system.state().live.sinks.add(url, username, password)
     }
 
-    /// Somebody joins without a Conferencing Node; the conference starts if it was not running. Returns the
+    /// Adds a participant without a Conferencing Node; starts the conference if it is not running. Returns the
     /// participant's id.
     pub fn join(&self, name: &str, role: Role) -> String {
-        self.enter(|now| Participant::dialled_in(SOME_NODE, name, role, now))
+        self.enter(|now| Participant::dialled_in(DEFAULT_NODE, name, role, now))
     }
 
-    /// Somebody is asked for the PIN: a participant, while no conference may be running yet. Returns its id.
+    /// Adds a participant who has not entered the PIN yet; starts no conference. Returns the participant's id.
     pub fn wait_for_pin(&self, name: &str) -> String {
-        self.enter(|now| Participant::at_the_door(SOME_NODE, name, now))
+        self.enter(|now| Participant::before_pin(DEFAULT_NODE, name, now))
     }
 
-    /// Pexip has dialled out to an automatic participant. Returns the participant's id.
+    /// Adds a dialled leg with the role guest. Returns the participant's id.
     pub fn dial_out_leg(&self, name: &str) -> String {
-        self.enter(|now| Participant::dialled_out(SOME_NODE, name, "sip:queue@sbc.example.org", now))
+        self.dial_out_leg_as(name, Role::Guest)
+    }
+
+    /// Adds a dialled leg. Returns the participant's id.
+    pub fn dial_out_leg_as(&self, name: &str, role: Role) -> String {
+        let dialled = AutomaticParticipant { alias: "sip:queue@sbc.example.org".to_owned(), role };
+        self.enter(|now| Participant::dialled_out(DEFAULT_NODE, name, &dialled, now))
     }
 
     fn enter(&self, participant: impl FnOnce(OffsetDateTime) -> Participant) -> String {
@@ -234,18 +295,18 @@ impl PexipSimulator {
         state.enter(participant)
     }
 
-    /// Everybody leaves, and the conference ends.
+    /// Disconnects all participants and ends the conference.
     pub fn leave_all(&self, name: &str) {
         self.system.state().live.end(name, "Call disconnected");
     }
 
-    /// Whether anybody at all, dialled legs included, is in the room or on its way in.
+    /// Whether the room has any participant, including dialled legs and participants who have not entered the PIN yet.
     pub fn is_running(&self, name: &str) -> bool {
         self.system.state().live.is_running(name)
     }
 }
 
-/// Django sends clients that forget the trailing slash to the address with it; everything else is a page of HTML.
+/// Django redirects requests without the trailing slash; other unknown paths get a page of HTML.
 async fn not_found(uri: Uri) -> Response {
     if uri.path().ends_with('/') {
         let page = Html("<!doctype html><html><head><title>Not Found</title></head></html>");

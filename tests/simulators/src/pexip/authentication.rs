@@ -1,4 +1,4 @@
-//! Authentication of the management API: Basic, or a token of its own OAuth2.
+//! Authentication of the management API: Basic, or a token from its own token endpoint.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::USERNAME;
 use super::platform::Platform;
 
-/// Admits the service's account and holders of a valid token.
+/// Accepts the service's account and valid tokens; refuses everything else with 401.
 pub(super) async fn require(State(platform): State<Arc<Platform>>, request: Request, next: Next) -> Response {
     if is_authenticated(&platform, request.headers()) {
         return next.run(request).await;
@@ -25,7 +25,7 @@ fn is_authenticated(platform: &Platform, headers: &HeaderMap) -> bool {
     let state = platform.state();
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split_once(' ') {
-        // No simulated client has a certificate, so nobody is admitted.
+        // No client of a simulator has a certificate.
         _ if state.demands_client_certificate => false,
         Some(("Basic", encoded)) => {
             let expected = format!("{USERNAME}:{}", state.password);

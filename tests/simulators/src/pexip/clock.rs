@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// The system's clock until it is moved forward; clones move together.
+/// The system's clock plus an offset that tests increase; clones share the offset.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
     ahead_millis: Arc<AtomicU64>,
@@ -17,9 +17,9 @@ impl Clock {
         OffsetDateTime::now_utc() + Duration::from_millis(self.ahead_millis.load(Ordering::Relaxed))
     }
 
-    /// To the millisecond.
+    /// Moves the clock forward by whole milliseconds.
     pub(super) fn advance(&self, by: Duration) {
-        let millis = u64::try_from(by.as_millis()).expect("a test moves the clock by less than an age of the world");
+        let millis = u64::try_from(by.as_millis()).expect("a test moves the clock by less than 2^64 milliseconds");
         self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
     }
 }

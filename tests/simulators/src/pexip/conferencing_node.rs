@@ -1,4 +1,4 @@
-//! A Conferencing Node: what citizens and agents join rooms on.
+//! A Conferencing Node, on which citizens and agents join rooms.
 
 mod admission;
 mod client_api;
@@ -15,80 +15,80 @@ use super::sessions::{Session, TIMED_OUT};
 
 pub use admission::Refused;
 
-/// Why somebody is disconnected who has left.
+/// Reason of a participant's own hang-up.
 const HUNG_UP: &str = "Call disconnected";
 
-/// A Conferencing Node on loopback. It knows a room's writes once they have been replicated.
+/// A Conferencing Node on loopback. It sees a room's writes once they have been replicated.
 #[derive(Debug)]
 pub struct ConferencingNode {
-    place: Place,
+    node: Node,
     traffic: Traffic,
     server: Server,
 }
 
-/// Somebody who has joined, until leaving or being thrown out.
+/// A participant who has joined by the client API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// The participant's id.
     pub participant: String,
-    /// Role, by the PIN.
+    /// Role that the PIN gives.
     pub role: Role,
     /// Token of the client API.
     pub token: String,
 }
 
-/// The node in the platform.
+/// What a node needs to answer its clients.
 #[derive(Clone, Debug)]
-struct Place {
+struct Node {
     platform: Arc<Platform>,
-    /// Primary address, by which events and status name the node.
+    /// Primary address, the node's name in events and status.
     address: String,
 }
 
 impl ConferencingNode {
     pub(super) async fn start(platform: Arc<Platform>, address: &str) -> Self {
-        let place = Place { platform, address: address.to_owned() };
+        let node = Node { platform, address: address.to_owned() };
         let traffic = Traffic::default();
-        let server = Server::start(traffic.watch(client_api::router(place.clone()))).await;
-        Self { place, traffic, server }
+        let server = Server::start(traffic.watch(client_api::router(node.clone()))).await;
+        Self { node, traffic, server }
     }
 
-    /// Where clients find the node, and the means to take it off the network.
+    /// The node's server: its address for clients, and methods to stop and start it.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Primary address, by which events and status name the node. Nothing listens there.
+    /// Primary address, the node's name in events and status. Nothing listens there.
     pub fn address(&self) -> &str {
-        &self.place.address
+        &self.node.address
     }
 
-    /// What was received by the client API, and the faults.
+    /// Log and faults of the client API.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
-    /// Joins as an app does, picture and sound included; an empty PIN is none given.
+    /// Joins as an app does, with media. An empty PIN is sent as no PIN.
     pub fn join(&self, alias: &str, pin: &str) -> Result<Joined, Refused> {
-        let mut state = self.place.platform.state();
+        let mut state = self.node.platform.state();
         let pin = Some(pin).filter(|pin| !pin.is_empty());
-        let joined = self.place.admit(&mut state, alias, pin, "")?;
+        let joined = self.node.admit(&mut state, alias, pin, "")?;
         state.live.connect_media(&joined.participant);
         Ok(joined)
     }
 
-    /// Hangs up as an app does. Nothing happens if it was thrown out before.
+    /// Hangs up as an app does. Does nothing if the participant was disconnected before.
     pub fn leave(&self, joined: &Joined) {
-        self.place.platform.state().leave(&joined.token, HUNG_UP);
+        self.node.platform.state().leave(&joined.token, HUNG_UP);
     }
 
-    /// The app's network is gone for longer than the platform waits for a sign of it.
+    /// Disconnects a participant whose token was not refreshed in time, as after the loss of its network.
     pub fn lose(&self, joined: &Joined) {
-        self.place.platform.state().leave(&joined.token, TIMED_OUT);
+        self.node.platform.state().leave(&joined.token, TIMED_OUT);
     }
 }
 
-impl Place {
+impl Node {
     fn admit(&self, state: &mut State, alias: &str, pin: Option<&str>, display_name: &str) -> Result<Joined, Refused> {
         let room = state.rooms.replicated().find(|room| room.is_dialled_by(alias)).ok_or(Refused::NotFound)?;
         let role = room.role_by(pin)?;

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::listing;
+use super::live::{GUESTS_ONLY_TIMEOUT, WAITING_FOR_HOST_TIMEOUT};
 use super::platform::Platform;
 use super::refusal::Refusal;
 use super::room::{CONFERENCE_PATH, StoredRoom};
@@ -31,9 +32,8 @@ async fn list(
     Query(query): Query<listing::Query>,
 ) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
-    let page =
-        listing::page(CONFERENCE_PATH, &query, state.rooms.values(), |room| room.json(&state.automatic_participants))?;
-    Ok(Json(page))
+    let show = |room: &StoredRoom| room.json(&state.automatic_participants);
+    Ok(Json(listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.rooms.values(), show)?))
 }
 
 async fn create(State(platform): State<Arc<Platform>>, headers: HeaderMap, body: String) -> Result<Response, Refusal> {
@@ -55,7 +55,7 @@ async fn read(State(platform): State<Arc<Platform>>, Path(id): Path<String>) -> 
     Ok(Json(room.json(&state.automatic_participants)))
 }
 
-/// The answer is 202, yet the write is complete by then.
+/// The write is complete when 202 is answered.
 async fn change(
     State(platform): State<Arc<Platform>>,
     Path(id): Path<String>,
@@ -65,7 +65,7 @@ async fn change(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Fields that the request leaves out go back to their defaults.
+/// Resets fields that the request leaves out to their defaults.
 async fn replace(
     State(platform): State<Arc<Platform>>,
     Path(id): Path<String>,
@@ -80,7 +80,7 @@ async fn delete(State(platform): State<Arc<Platform>>, Path(id): Path<String>) -
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Everything goes and the objects of the request take its place, as on the real node.
+/// Replaces all rooms with the objects of the request, as on the real node.
 async fn replace_all(State(platform): State<Arc<Platform>>, body: String) -> Result<StatusCode, Refusal> {
     let request = object(&body)?;
     let objects = request
@@ -95,7 +95,7 @@ async fn replace_all(State(platform): State<Arc<Platform>>, body: String) -> Res
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Wipes the node, as on the real one: the reason why an empty id must never get into an address.
+/// Deletes all rooms, as on the real node: an address with an empty id must never be sent.
 async fn delete_all(State(platform): State<Arc<Platform>>) -> StatusCode {
     platform.state().rooms.clear();
     StatusCode::NO_CONTENT
@@ -117,6 +117,8 @@ fn settings(platform: &Platform) -> Value {
         "es_connection_timeout": 7,
         "es_initial_retry_backoff": 1,
         "es_maximum_retry_backoff": 1_800,
+        "guests_only_timeout": GUESTS_ONLY_TIMEOUT.as_secs(),
+        "waiting_for_chair_timeout": WAITING_FOR_HOST_TIMEOUT.as_secs(),
         "resource_uri": format!("{GLOBAL_PATH}1/"),
     })
 }
@@ -146,11 +148,11 @@ fn overwrite(
     Ok(())
 }
 
-/// Anything but a number is no address of a room.
-fn number(id: &str) -> Result<u64, Refusal> {
+/// The id in a path; other text than a number finds nothing.
+pub(super) fn number(id: &str) -> Result<u64, Refusal> {
     id.parse().map_err(|_| Refusal::NotFound)
 }
 
-fn object(body: &str) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn object(body: &str) -> Result<Map<String, Value>, Refusal> {
     serde_json::from_str(body).map_err(|_| Refusal::Request("Invalid JSON: the request is not an object.".to_owned()))
 }

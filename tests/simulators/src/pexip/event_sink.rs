@@ -1,4 +1,4 @@
-//! Event sinks: what happens on the Conferencing Nodes, sent to an HTTP receiver.
+//! Event sinks: events of the Conferencing Nodes, posted to an HTTP receiver.
 
 mod event;
 mod outbox;
@@ -20,22 +20,22 @@ use outbox::Outbox;
 
 pub(super) use event::Event;
 
-/// A receiver of events as an operator has configured it, changes taking effect at once; clones share it.
+/// An event sink as an operator has configured it. Changes take effect at once; clones share it.
 ///
-/// Each node has a publisher of its own for each sink, which sends in order and one request at a time.
+/// Each node has its own publisher for each sink, which sends in order, one request at a time.
 #[derive(Clone, Debug)]
 pub struct EventSink {
     shared: Arc<Shared>,
 }
 
-/// How a publisher deals with requests, in real time; the platform's global settings. The default is the vendor's.
+/// A publisher's time-out and pauses, in real time: the platform's global settings, with the vendor's defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkTimes {
-    /// Longest wait for a connection and an answer (`es_connection_timeout`).
+    /// Time-out of one request (`es_connection_timeout`).
     pub timeout: Duration,
-    /// Pause after the first failure; each one is twice as long as the last (`es_initial_retry_backoff`).
+    /// Pause after the first failure; each pause is twice as long as the one before (`es_initial_retry_backoff`).
     pub first_pause: Duration,
-    /// Longest pause; the publisher stops for good if the request after it fails as well (`es_maximum_retry_backoff`).
+    /// Longest pause (`es_maximum_retry_backoff`). The publisher stops if the request after it fails as well.
     pub longest_pause: Duration,
 }
 
@@ -45,9 +45,9 @@ pub enum Delivery {
     /// Once and in order.
     #[default]
     Once,
-    /// Each request twice, as after an answer that was lost.
+    /// Each request twice, as after a lost answer.
     Twice,
-    /// Whatever waits in a node's buffer from its end on, as production users report it.
+    /// A node's waiting events in reverse order, as production users report it.
     Backwards,
 }
 
@@ -56,9 +56,9 @@ struct Shared {
     http: Client,
     clock: Clock,
     settings: Mutex<Settings>,
-    /// By address of the node.
+    /// By the node's address.
     outboxes: Mutex<BTreeMap<String, Arc<Outbox>>>,
-    /// Counts the restarts, so that publishers notice.
+    /// Counts restarts; wakes the publishers.
     restarts: watch::Sender<u64>,
 }
 
@@ -69,14 +69,14 @@ struct Settings {
     password: String,
     version: u8,
     bulk: bool,
-    /// The kinds of events that are sent; all of them if it is empty.
+    /// Names of the events that are sent; empty for all.
     events: Vec<String>,
     times: SinkTimes,
     delivery: Delivery,
     held: bool,
 }
 
-/// The sinks of the platform, and the publishers that serve them for as long as this lives.
+/// The platform's sinks and their publishers, which stop when this is dropped.
 #[derive(Debug)]
 pub(super) struct Sinks {
     clock: Clock,
@@ -124,17 +124,17 @@ impl Sinks {
         sink
     }
 
-    /// Every sink as the management API shows it.
+    /// All sinks as the management API returns them.
     pub(super) fn records(&self, path: &str) -> Vec<Value> {
         (1..).zip(&self.all).map(|(id, sink)| sink.shared.settings().record(id, path)).collect()
     }
 
-    /// Addresses of the nodes on which any sink's publisher has given up.
+    /// Addresses of the nodes on which a publisher has stopped.
     pub(super) fn stopped_nodes(&self) -> Vec<String> {
         self.all.iter().flat_map(EventSink::stopped_nodes).collect()
     }
 
-    /// Leaves the event with each sink's publisher on its node, which starts with its first event.
+    /// Queues the event at each sink's publisher on the event's node. A publisher starts with its first event.
     pub(super) fn publish(&mut self, event: &Event) {
         for sink in &self.all {
             let mut outboxes = sink.shared.outboxes();
@@ -156,7 +156,7 @@ impl Settings {
         self.events.is_empty() || self.events.iter().any(|name| name == event.name)
     }
 
-    /// The password in clear text, which the real node may not show: nobody is to make use of it.
+    /// Contains the password in clear text: the service must not read it, whether real nodes return it or not.
     fn record(&self, id: u64, path: &str) -> Value {
         json!({
             "id": id, "name": format!("Sink {id}"), "description": "", "url": self.url, "username": self.username,
@@ -169,48 +169,48 @@ impl Settings {
 }
 
 impl EventSink {
-    /// 1 or 2, which is what new sinks have.
+    /// Version of the events, 1 or 2; 2 by default.
     pub fn set_version(&self, version: u8) {
         self.change(|settings| settings.version = version);
     }
 
-    /// Whether events that wait together go out in one `eventsink_bulk`; a lone one still goes out by itself.
+    /// Whether several waiting events are sent in one `eventsink_bulk`. A single one is sent by itself.
     pub fn set_bulk(&self, bulk: bool) {
         self.change(|settings| settings.bulk = bulk);
     }
 
-    /// Time-out and pauses, so that a test of failures needs no real minutes.
+    /// Sets time-out and pauses, so that tests of failures take no minutes.
     pub fn set_times(&self, times: SinkTimes) {
         self.change(|settings| settings.times = times);
     }
 
-    /// How events reach the receiver from now on.
+    /// Sets how events are delivered from now on.
     pub fn set_delivery(&self, delivery: Delivery) {
         self.change(|settings| settings.delivery = delivery);
     }
 
-    /// Keeps events back until [`release`](Self::release).
+    /// Holds events until [`release`](Self::release).
     pub fn hold(&self) {
         self.change(|settings| settings.held = true);
     }
 
-    /// Sends what was held back.
+    /// Sends the held events.
     pub fn release(&self) {
         self.change(|settings| settings.held = false);
     }
 
-    /// An operator restarts the sink on all nodes: each counts `seq` from 1 again and sends what it has kept.
+    /// Restarts the sink on all nodes: `seq` starts from 1 again, and waiting events are sent.
     pub fn restart(&self) {
         self.shared.restarts.send_modify(|restarts| *restarts += 1);
     }
 
-    /// Addresses of the nodes that have given up, which raises an alarm on the platform.
+    /// Addresses of the nodes whose publisher has stopped. Each raises an alarm on the platform.
     pub fn stopped_nodes(&self) -> Vec<String> {
         let outboxes = self.shared.outboxes();
         outboxes.iter().filter(|(_, outbox)| outbox.has_stopped()).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Events of all nodes that the receiver has not accepted yet.
+    /// Number of events, of all nodes, that the receiver has not accepted yet.
     pub fn undelivered(&self) -> usize {
         self.shared.outboxes().values().map(|outbox| outbox.len()).sum()
     }

@@ -1,4 +1,4 @@
-//! Lists of the management API: filters, order and pages, as django-tastypie does them.
+//! Lists of the management API: filters, order and pages, as in django-tastypie.
 
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -7,39 +7,66 @@ use super::refusal::Refusal;
 
 const DEFAULT_LIMIT: usize = 20;
 
-/// A limit of 0 asks for this many.
-const MOST: usize = 10_000;
+/// The page size for a limit of 0, and the largest one.
+const MAX_LIMIT: usize = 10_000;
+
+/// How lists treat filters about which the vendor's documents leave doubts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FilterRules {
+    /// Whether filters by fields that do not exist are ignored, as django-tastypie does. By default they are refused,
+    /// so that a misspelt filter fails a test.
+    pub(super) ignore_unknown: bool,
+    pub(super) in_lookup: InLookup,
+}
+
+/// How lists treat the lookup `in`, such as `name__in=a,b`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InLookup {
+    /// Objects with one of the values match.
+    #[default]
+    Supported,
+    /// 400.
+    Refused,
+    /// The filter is dropped: all objects match.
+    Ignored,
+}
 
 /// An object that can be listed.
 pub(super) trait Listed {
     /// Fields that may be filtered by.
     const FILTERABLE: &'static [&'static str];
-    /// Those of them that lead to another object, one of whose fields may follow.
+    /// Filterable relations: a field of the related object may follow.
     const RELATED: &'static [&'static str];
     /// Fields that may be ordered by.
     const ORDERABLE: &'static [&'static str];
 
     /// The values of a field as text; relations can have many.
     fn values(&self, field: &str) -> Vec<String>;
+
+    /// Whether the resource has this field, filterable or not.
+    fn has_field(field: &str) -> bool {
+        Self::FILTERABLE.contains(&field) || matches!(field, "id" | "resource_uri")
+    }
 }
 
-/// The query of a list, in the order in which it was sent.
+/// The query of a list, in the order of the request.
 pub(super) type Query = Vec<(String, String)>;
 
 /// One page of the objects that match.
 pub(super) fn page<'a, T: Listed + 'a>(
     path: &str,
     query: &Query,
+    rules: FilterRules,
     objects: impl Iterator<Item = &'a T>,
     show: impl Fn(&T) -> Value,
 ) -> Result<Value, Refusal> {
-    let filters = filters::<T>(query)?;
-    let mut found: Vec<&T> = objects.filter(|object| filters.iter().all(|filter| filter.admits(*object))).collect();
+    let filters = filters::<T>(query, rules)?;
+    let mut found: Vec<&T> = objects.filter(|object| filters.iter().all(|filter| filter.matches(*object))).collect();
     order(query, &mut found)?;
 
     let limit = match number(query, "limit", DEFAULT_LIMIT)? {
-        0 => MOST,
-        limit => limit.min(MOST),
+        0 => MAX_LIMIT,
+        limit => limit.min(MAX_LIMIT),
     };
     let offset = number(query, "offset", 0)?;
     let next = (offset + limit < found.len()).then_some(offset + limit);
@@ -64,7 +91,7 @@ struct Filter {
     wanted: String,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup {
     Exact,
     IgnoringCase,
@@ -82,12 +109,12 @@ enum Lookup {
 }
 
 impl Filter {
-    fn admits(&self, object: &impl Listed) -> bool {
+    fn matches(&self, object: &impl Listed) -> bool {
         let values = object.values(&self.field);
-        values.iter().any(|value| self.matches(value))
+        values.iter().any(|value| self.matches_value(value))
     }
 
-    fn matches(&self, value: &str) -> bool {
+    fn matches_value(&self, value: &str) -> bool {
         let wanted = self.wanted.as_str();
         let lower = || (value.to_lowercase(), wanted.to_lowercase());
         match self.lookup {
@@ -129,19 +156,22 @@ impl Lookup {
     }
 }
 
-fn filters<T: Listed>(query: &Query) -> Result<Vec<Filter>, Refusal> {
+fn filters<T: Listed>(query: &Query, rules: FilterRules) -> Result<Vec<Filter>, Refusal> {
     query
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "limit" | "offset" | "order_by" | "format"))
-        .map(|(name, wanted)| filter::<T>(name, wanted))
+        .filter_map(|(name, wanted)| filter::<T>(name, wanted, rules).transpose())
         .collect()
 }
 
-/// A parameter is a field, perhaps a field of the related object, perhaps a lookup, joined by two underscores.
-fn filter<T: Listed>(name: &str, wanted: &str) -> Result<Filter, Refusal> {
+/// A parameter is a field, optionally a field of the related object, optionally a lookup, joined by two underscores.
+/// `None` for a filter that the node ignores.
+fn filter<T: Listed>(name: &str, wanted: &str, rules: FilterRules) -> Result<Option<Filter>, Refusal> {
     let mut parts = name.split("__").peekable();
     let mut field = parts.next().unwrap_or_default().to_owned();
-    // The real node ignores names that are no field at all, and would then answer every object.
+    if rules.ignore_unknown && !T::has_field(&field) {
+        return Ok(None);
+    }
     if !T::FILTERABLE.contains(&field.as_str()) {
         return Err(Refusal::Request(format!("The '{field}' field does not allow filtering.")));
     }
@@ -152,13 +182,16 @@ fn filter<T: Listed>(name: &str, wanted: &str) -> Result<Filter, Refusal> {
     }
     let lookup = parts.next().unwrap_or("exact");
     match (Lookup::parse(lookup), parts.next()) {
-        (Some(lookup), None) => Ok(Filter { field, lookup, wanted: wanted.to_owned() }),
+        (Some(Lookup::In), None) if rules.in_lookup == InLookup::Ignored => Ok(None),
+        (Some(lookup), None) if lookup != Lookup::In || rules.in_lookup == InLookup::Supported => {
+            Ok(Some(Filter { field, lookup, wanted: wanted.to_owned() }))
+        }
         _ => Err(Refusal::Request(format!("'{lookup}' is not an allowed filter on the '{field}' field."))),
     }
 }
 
 fn order<T: Listed>(query: &Query, found: &mut [&T]) -> Result<(), Refusal> {
-    // The last one sorts first, so that earlier ones weigh more.
+    // Sorting is stable: the most significant key comes last.
     for (_, by) in query.iter().rev().filter(|(name, _)| name == "order_by") {
         let (field, descending) = match by.strip_prefix('-') {
             Some(field) => (field, true),
@@ -184,7 +217,7 @@ fn number(query: &Query, parameter: &str, default: usize) -> Result<usize, Refus
     })
 }
 
-/// Relative to the host, with all filters of this page.
+/// Address of another page, relative to the host, with the same filters.
 fn address(path: &str, query: &Query, limit: usize, offset: usize) -> String {
     let kept = query.iter().filter(|(name, _)| name != "limit" && name != "offset");
     let query = form_urlencoded::Serializer::new(String::new())

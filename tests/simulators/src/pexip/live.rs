@@ -1,6 +1,7 @@
-//! Running conferences and everybody in them or on the way in.
+//! Running conferences and their participants, including those who have not entered the PIN yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::json;
 use time::OffsetDateTime;
@@ -10,8 +11,20 @@ use super::event_sink::{Event, Sinks};
 use super::watchers::Watchers;
 use crate::identifier::guid;
 
-/// Why a conference ends that only one dialled leg is left in.
-const NOBODY_KEEPS_IT_ALIVE: &str = "No participants can keep conference alive";
+/// Reason for disconnecting legs that cannot keep the conference alive.
+const NOT_KEPT_ALIVE: &str = "No participants can keep conference alive";
+
+/// Reason for disconnecting guests after the last host has left.
+const HOSTS_DEPARTED: &str = "All conference hosts departed hosted conference";
+
+/// Reason for disconnecting guests who have waited too long for a host.
+const NO_HOST_JOINED: &str = "Timeout waiting for conference host to join or permit access to locked conference";
+
+/// How long guests stay after the last host has left (`guests_only_timeout`).
+pub(super) const GUESTS_ONLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long guests wait for the first host (`waiting_for_chair_timeout`).
+pub(super) const WAITING_FOR_HOST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A participant's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +35,11 @@ pub enum Role {
     Guest,
 }
 
-/// What is going on, told to whoever listens as it changes.
+/// Running conferences. Changes are published to event sinks and to the apps' event streams.
 #[derive(Debug)]
 pub(super) struct Live {
     clock: Clock,
-    /// By the name of the room, the only thing that status and configuration share.
+    /// By the room's name, the only key that status and configuration share.
     conferences: BTreeMap<String, Conference>,
     participants: Vec<Participant>,
     pub(super) sinks: Sinks,
@@ -35,14 +48,17 @@ pub(super) struct Live {
 
 #[derive(Debug)]
 pub(super) struct Conference {
-    /// Of this run of the conference, unrelated to the id of the room.
+    /// Id of this run of the conference; unrelated to the room's id.
     pub(super) id: String,
     pub(super) name: String,
     pub(super) tag: String,
-    /// Since the first host has had media.
+    /// Set when the first host with media joins.
     pub(super) is_started: bool,
     pub(super) start_time: OffsetDateTime,
-    /// When it began on each node that has somebody in it.
+    /// When the guests are disconnected unless a host joins; `None` while a host is present.
+    guests_leave_at: Option<OffsetDateTime>,
+    has_had_host: bool,
+    /// Start of the conference on each node with participants.
     shards: BTreeMap<String, OffsetDateTime>,
 }
 
@@ -54,7 +70,7 @@ pub(super) struct Participant {
     /// Name of the room.
     pub(super) conference: String,
     pub(super) display_name: String,
-    /// `None` while it is not known.
+    /// `None` until the PIN is entered.
     pub(super) role: Option<Role>,
     pub(super) call_direction: &'static str,
     pub(super) protocol: &'static str,
@@ -65,8 +81,15 @@ pub(super) struct Participant {
     pub(super) connect_time: OffsetDateTime,
 }
 
+/// An `automatic_participant` object: what rooms that name it dial.
+#[derive(Clone, Debug)]
+pub(super) struct AutomaticParticipant {
+    pub(super) alias: String,
+    pub(super) role: Role,
+}
+
 impl Role {
-    /// In the words of the management API and the event sinks.
+    /// Value in the management API and in events.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Chair => "chair",
@@ -74,7 +97,7 @@ impl Role {
         }
     }
 
-    /// In the words of the client API.
+    /// Value in the client API.
     pub(super) fn client_name(self) -> &'static str {
         match self {
             Self::Chair => "HOST",
@@ -106,7 +129,7 @@ impl Live {
         self.participants().filter(move |participant| participant.conference == conference)
     }
 
-    /// Those who have come in, whom clients are told of as well.
+    /// Participants past the PIN; the client API lists only these.
     pub(super) fn inside(&self, conference: &str) -> impl Iterator<Item = &Participant> {
         self.participants_of(conference).filter(|participant| participant.is_in_conference())
     }
@@ -115,7 +138,7 @@ impl Live {
         self.conferences.get(name)
     }
 
-    /// Whether anybody at all is in the conference or on the way in.
+    /// Whether the conference has any participant, including those who have not entered the PIN yet.
     pub(super) fn is_running(&self, name: &str) -> bool {
         self.conferences.contains_key(name) || self.participants_of(name).next().is_some()
     }
@@ -124,24 +147,26 @@ impl Live {
         self.participants().find(|participant| participant.id == id)
     }
 
-    /// Lets a participant in, and begins the conference where it is not running. Returns the participant's id.
+    /// Adds a participant and starts the conference if it is not running. Returns the participant's id.
     pub(super) fn admit(&mut self, participant: Participant, tag: &str) -> String {
         if participant.is_in_conference() {
             self.begin(&participant, tag);
         }
         self.sinks.publish(&Event::participant("participant_connected", &participant, participant.connect_time));
         if participant.is_in_conference() {
-            self.watchers.show(&participant.conference, "participant_create", &participant.client_json());
+            self.watchers.send(&participant.conference, "participant_create", &participant.client_json());
         }
         if participant.role == Some(Role::Chair) && participant.has_media {
             self.start(&participant.conference);
         }
         let id = participant.id.clone();
+        let conference = participant.conference.clone();
         self.participants.push(participant);
+        self.update_host_timer(&conference);
         id
     }
 
-    /// The participant sends and receives pictures from now on.
+    /// Connects the participant's audio and video.
     pub(super) fn connect_media(&mut self, id: &str) {
         let Some(participant) = self.participants.iter_mut().find(|participant| participant.id == id) else {
             return;
@@ -150,39 +175,69 @@ impl Live {
         participant.protocol = "WebRTC";
         let participant = participant.clone();
         self.sinks.publish(&Event::participant("participant_updated", &participant, self.clock.now()));
-        self.watchers.show(&participant.conference, "participant_update", &participant.client_json());
+        self.watchers.send(&participant.conference, "participant_update", &participant.client_json());
         if participant.role == Some(Role::Chair) {
             self.start(&participant.conference);
         }
     }
 
-    /// A participant leaves; without anybody who keeps it alive the conference ends.
-    pub(super) fn depart(&mut self, id: &str, reason: &str) {
+    /// Removes a participant and ends the conference if the remaining ones cannot keep it alive.
+    pub(super) fn remove(&mut self, id: &str, reason: &str) {
         let Some(at) = self.participants().position(|participant| participant.id == id) else {
             return;
         };
         let participant = self.participants.remove(at);
-        self.say_goodbye(&participant, reason);
+        self.publish_departure(&participant, reason);
         if self.is_kept_alive(&participant.conference) {
-            self.end_where_nobody_is(&participant.conference);
+            self.end_empty_shards(&participant.conference);
+            self.update_host_timer(&participant.conference);
         } else {
-            self.throw_out(&participant.conference, Participant::is_in_conference, NOBODY_KEEPS_IT_ALIVE);
+            self.disconnect(&participant.conference, Participant::is_in_conference, NOT_KEPT_ALIVE);
         }
     }
 
-    /// Everybody is thrown out, whoever is on the way in included, and the conference ends.
+    /// Disconnects all participants, including those who have not entered the PIN yet, and ends the conference.
     pub(super) fn end(&mut self, name: &str, reason: &str) {
-        self.throw_out(name, |_| true, reason);
+        self.disconnect(name, |_| true, reason);
     }
 
-    fn throw_out(&mut self, name: &str, whom: fn(&Participant) -> bool, reason: &str) {
-        let chosen = |participant: &mut Participant| participant.conference == name && whom(participant);
-        let thrown_out: Vec<_> = self.participants.extract_if(.., chosen).collect();
-        for participant in &thrown_out {
-            self.say_goodbye(participant, reason);
+    /// When the next conference loses its guests because no host is present.
+    pub(super) fn next_guest_timeout(&self) -> Option<OffsetDateTime> {
+        self.conferences().filter_map(|conference| conference.guests_leave_at).min()
+    }
+
+    /// Ends the conferences in which guests have been without a host for too long.
+    pub(super) fn end_without_host(&mut self, now: OffsetDateTime) {
+        let is_over = |conference: &&Conference| conference.guests_leave_at.is_some_and(|at| at <= now);
+        let over = self.conferences().filter(is_over);
+        let over: Vec<_> = over.map(|conference| (conference.name.clone(), conference.has_had_host)).collect();
+        for (name, has_had_host) in over {
+            let reason = if has_had_host { HOSTS_DEPARTED } else { NO_HOST_JOINED };
+            self.disconnect(&name, Participant::is_in_conference, reason);
         }
-        self.end_where_nobody_is(name);
+    }
+
+    fn disconnect(&mut self, name: &str, is_affected: fn(&Participant) -> bool, reason: &str) {
+        let affected = |participant: &mut Participant| participant.conference == name && is_affected(participant);
+        let disconnected: Vec<_> = self.participants.extract_if(.., affected).collect();
+        for participant in &disconnected {
+            self.publish_departure(participant, reason);
+        }
+        self.end_empty_shards(name);
         self.conferences.remove(name);
+    }
+
+    /// Starts the guests' timer when the last host leaves or the first guest waits for one; stops it when a host joins.
+    fn update_host_timer(&mut self, name: &str) {
+        let has_host = self.inside(name).any(Participant::is_host);
+        let now = self.clock.now();
+        let Some(conference) = self.conferences.get_mut(name) else {
+            return;
+        };
+        conference.has_had_host |= has_host;
+        let timeout = if conference.has_had_host { GUESTS_ONLY_TIMEOUT } else { WAITING_FOR_HOST_TIMEOUT };
+        conference.guests_leave_at =
+            if has_host { None } else { Some(conference.guests_leave_at.unwrap_or(now + timeout)) };
     }
 
     fn begin(&mut self, participant: &Participant, tag: &str) {
@@ -193,6 +248,8 @@ impl Live {
             tag: tag.to_owned(),
             is_started: false,
             start_time: at,
+            guests_leave_at: None,
+            has_had_host: false,
             shards: BTreeMap::new(),
         });
         if !conference.shards.contains_key(&participant.node) {
@@ -201,7 +258,7 @@ impl Live {
         }
     }
 
-    /// A host with media starts the conference.
+    /// Marks the conference as started: a host with media is present.
     fn start(&mut self, name: &str) {
         let Some(conference) = self.conferences.get_mut(name).filter(|conference| !conference.is_started) else {
             return;
@@ -211,22 +268,22 @@ impl Live {
         for (node, start) in &conference.shards {
             self.sinks.publish(&Event::conference("conference_updated", conference, node, *start, at));
         }
-        self.watchers.show(name, "conference_update", &conference.client_json());
+        self.watchers.send(name, "conference_update", &conference.client_json());
     }
 
-    fn say_goodbye(&mut self, participant: &Participant, reason: &str) {
+    fn publish_departure(&mut self, participant: &Participant, reason: &str) {
         self.sinks.publish(&Event::disconnected(participant, reason, self.clock.now()));
-        self.watchers.dismiss(&participant.id, reason);
-        self.watchers.show(&participant.conference, "participant_delete", &json!({"uuid": participant.id}));
+        self.watchers.disconnect(&participant.id, reason);
+        self.watchers.send(&participant.conference, "participant_delete", &json!({"uuid": participant.id}));
     }
 
-    /// Each node tells its own end of the conference, also while others go on with it.
-    fn end_where_nobody_is(&mut self, name: &str) {
-        let here: BTreeSet<_> = self.inside(name).map(|participant| participant.node.clone()).collect();
+    /// Each node reports its own end of the conference, also while other nodes still have participants.
+    fn end_empty_shards(&mut self, name: &str) {
+        let occupied: BTreeSet<_> = self.inside(name).map(|participant| participant.node.clone()).collect();
         let Some(conference) = self.conferences.get_mut(name) else {
             return;
         };
-        let left = |node: &String, _: &mut OffsetDateTime| !here.contains(node);
+        let left = |node: &String, _: &mut OffsetDateTime| !occupied.contains(node);
         let ended: Vec<_> = conference.shards.extract_if(.., left).collect();
         let at = self.clock.now();
         for (node, start) in ended {
@@ -234,16 +291,17 @@ impl Live {
         }
     }
 
-    /// By `keep_conference_alive_if_multiple`, which automatic participants have by default.
+    /// Whether the participants keep the conference alive. Dialled legs have `keep_conference_alive_if_multiple`: they do
+    /// so if there are at least two of them and one is a host.
     fn is_kept_alive(&self, name: &str) -> bool {
         let (dialled, people): (Vec<_>, Vec<_>) =
             self.inside(name).partition(|participant| participant.call_direction == "out");
-        !people.is_empty() || dialled.len() > 1
+        !people.is_empty() || (dialled.len() > 1 && dialled.into_iter().any(Participant::is_host))
     }
 }
 
 impl Participant {
-    /// Somebody who has come in by the client API, with a browser or an app.
+    /// A participant who joins by the client API, with a browser or an app.
     pub(super) fn dialled_in(node: &str, conference: &str, role: Role, connect_time: OffsetDateTime) -> Self {
         Self {
             id: guid(),
@@ -261,8 +319,8 @@ impl Participant {
         }
     }
 
-    /// Somebody who is asked for the PIN: a participant, while no conference may be running yet.
-    pub(super) fn at_the_door(node: &str, conference: &str, connect_time: OffsetDateTime) -> Self {
+    /// A participant who has not entered the PIN yet. No conference need be running.
+    pub(super) fn before_pin(node: &str, conference: &str, connect_time: OffsetDateTime) -> Self {
         Self {
             role: None,
             service_type: "ivr",
@@ -271,22 +329,36 @@ impl Participant {
         }
     }
 
-    /// An automatic participant that the conference has called.
-    pub(super) fn dialled_out(node: &str, conference: &str, alias: &str, connect_time: OffsetDateTime) -> Self {
+    /// A leg that the conference has dialled.
+    pub(super) fn dialled_out(
+        node: &str,
+        conference: &str,
+        dialled: &AutomaticParticipant,
+        connect_time: OffsetDateTime,
+    ) -> Self {
         Self {
             call_direction: "out",
             protocol: "SIP",
             source_alias: conference.to_owned(),
-            destination_alias: alias.to_owned(),
-            ..Self::dialled_in(node, conference, Role::Guest, connect_time)
+            destination_alias: dialled.alias.clone(),
+            ..Self::dialled_in(node, conference, dialled.role, connect_time)
         }
+    }
+
+    /// Whether this is a leg dialled to the alias.
+    pub(super) fn has_alias(&self, alias: &str) -> bool {
+        self.call_direction == "out" && self.destination_alias == alias
+    }
+
+    fn is_host(&self) -> bool {
+        self.role == Some(Role::Chair)
     }
 
     pub(super) fn is_in_conference(&self) -> bool {
         self.service_type == "conference"
     }
 
-    /// In the words of the management API and the event sinks.
+    /// Role in the management API and in events.
     pub(super) fn role_name(&self) -> &'static str {
         self.role.map_or("unknown", Role::name)
     }

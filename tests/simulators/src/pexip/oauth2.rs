@@ -1,4 +1,4 @@
-//! OAuth2 of the management API: clients with a private key, and the tokens that they get for an assertion (RFC 7523).
+//! OAuth2 of the management API: clients with a private key, and tokens in exchange for an assertion (RFC 7523).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,17 +27,17 @@ pub(super) const TOKEN_PATH: &str = "/oauth/token/";
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// An assertion that lives longer is refused.
+/// Longest lifetime of an assertion; longer ones are refused.
 const MAX_ASSERTION_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Registered clients and the tokens that are valid.
+/// Registered clients and valid tokens.
 #[derive(Debug)]
 pub(super) struct OAuth2 {
     /// Public key of each client by its id.
     clients: BTreeMap<String, Vec<u8>>,
-    /// When each token expires.
+    /// Expiry of each token.
     tokens: BTreeMap<String, OffsetDateTime>,
-    /// Ids of assertions that were used: each is accepted once.
+    /// `jti` of used assertions: each is accepted once.
     used: BTreeSet<String>,
     pub(super) token_lifetime: Duration,
     pub(super) issued: usize,
@@ -66,6 +66,11 @@ impl OAuth2 {
         let encoded = BASE64_STANDARD.encode(key.as_ref());
         let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+    }
+
+    /// Removes a client: its assertions are refused from now on. Its tokens stay valid until they expire.
+    pub(super) fn remove_client(&mut self, client_id: &str) {
+        self.clients.remove(client_id);
     }
 
     /// Removes all tokens; their holders get 401.

@@ -1,4 +1,4 @@
-//! The two shapes in which the management API says no.
+//! The two forms of refusals of the management API.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 /// Why a request was not carried out.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// Fields of a resource and what is wrong with each.
+    /// Faulty fields of a resource, with messages.
     Fields { resource: &'static str, fields: BTreeMap<&'static str, Vec<String>> },
-    /// Something that is no field's fault.
+    /// An error that concerns no field.
     Request(String),
     /// There is no such object.
     NotFound,
@@ -21,6 +21,11 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn field(resource: &'static str, field: &'static str, message: &str) -> Self {
         Self::Fields { resource, fields: BTreeMap::from([(field, vec![message.to_owned()])]) }
+    }
+
+    /// A URI in the request that names no object.
+    pub(super) fn no_object(uri: &str) -> Self {
+        Self::Request(format!("Could not find the provided object via resource URI '{uri}'."))
     }
 
     fn body(self) -> Option<Value> {

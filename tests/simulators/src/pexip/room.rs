@@ -1,4 +1,4 @@
-//! A virtual meeting room as the node stores and shows it.
+//! A virtual meeting room (VMR) as the node stores and returns it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,13 +8,14 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::listing::Listed;
+use super::live::AutomaticParticipant;
 
-/// What a room reads back for fields that nobody wrote; the last one stands for releases to come.
+/// Values of fields that were never written. `meeting_companion` stands for fields of releases to come.
 static DEFAULT_SETTINGS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("room_defaults.json")).expect("the file beside this one holds a JSON object")
 });
 
-/// Where the room resource lives; ids and a slash follow.
+/// Path of the resource; an id and a slash follow.
 pub(super) const CONFERENCE_PATH: &str = "/api/admin/configuration/v1/conference/";
 
 /// A virtual meeting room.
@@ -24,7 +25,7 @@ pub struct StoredRoom {
     pub id: u64,
     /// Name, unique on the node.
     pub name: String,
-    /// Tag, which goes out with events and policy requests.
+    /// Tag, which events and policy requests carry.
     pub tag: String,
     /// Free text.
     pub description: String,
@@ -32,31 +33,31 @@ pub struct StoredRoom {
     pub pin: String,
     /// PIN of the guests; empty for none.
     pub guest_pin: String,
-    /// Whether there are guests beside hosts.
+    /// Whether guests may join.
     pub allow_guests: bool,
-    /// Addresses of the room.
+    /// What clients dial to join the room.
     pub aliases: Vec<StoredAlias>,
     /// Ids of the automatic participants.
     pub automatic_participants: Vec<u64>,
-    /// When the room was made.
+    /// When the room was created.
     pub creation_time: OffsetDateTime,
     /// All other fields that were written, by name.
     pub settings: Map<String, Value>,
 }
 
-/// An address of a room.
+/// An alias of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAlias {
     /// Id of the alias object; 0 until the node has given it one.
     pub id: u64,
-    /// What is dialled.
+    /// The text that clients dial.
     pub alias: String,
     /// Free text.
     pub description: String,
 }
 
 impl StoredRoom {
-    /// A room with this name and nothing else, as a minimal request would make it.
+    /// A room with this name and no other field, as a minimal request creates it.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -74,7 +75,7 @@ impl StoredRoom {
         }
     }
 
-    /// Chooses the id.
+    /// Sets the id.
     #[must_use]
     pub fn with_id(mut self, id: u64) -> Self {
         self.id = id;
@@ -95,7 +96,7 @@ impl StoredRoom {
         self
     }
 
-    /// Sets both PINs and lets guests in.
+    /// Sets both PINs and allows guests.
     #[must_use]
     pub fn with_pins(mut self, pin: impl Into<String>, guest_pin: impl Into<String>) -> Self {
         self.pin = pin.into();
@@ -116,7 +117,7 @@ impl StoredRoom {
     }
 
     /// The whole object, related objects included.
-    pub(super) fn json(&self, automatic_participants: &BTreeMap<u64, String>) -> Value {
+    pub(super) fn json(&self, automatic_participants: &BTreeMap<u64, AutomaticParticipant>) -> Value {
         let creation_time = timestamp(self.creation_time);
         let uri = self.uri();
         let aliases: Vec<_> = self
@@ -201,6 +202,11 @@ impl Listed for StoredRoom {
         "creation_time",
     ];
 
+    fn has_field(field: &str) -> bool {
+        let own = ["automatic_participants", "id", "resource_uri"];
+        Self::FILTERABLE.contains(&field) || DEFAULT_SETTINGS.contains_key(field) || own.contains(&field)
+    }
+
     fn values(&self, field: &str) -> Vec<String> {
         match field {
             "name" => vec![self.name.clone()],
@@ -225,12 +231,7 @@ impl Listed for StoredRoom {
 /// Times carry microseconds and no zone.
 pub(super) fn timestamp(at: OffsetDateTime) -> String {
     at.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]"))
-        .expect("every part of the format is there")
-}
-
-/// Whether a field that is not among the typed ones of [`StoredRoom`] exists; writes to others are ignored.
-pub(super) fn is_setting(field: &str) -> bool {
-    DEFAULT_SETTINGS.contains_key(field)
+        .expect("a date and time has every part of the format")
 }
 
 fn text(value: &Value) -> String {
@@ -242,12 +243,12 @@ fn text(value: &Value) -> String {
 }
 
 /// A nested automatic participant has neither `conference` nor `resource_uri`.
-pub(super) fn automatic_participant(id: u64, alias: &str) -> Value {
+pub(super) fn automatic_participant(id: u64, participant: &AutomaticParticipant) -> Value {
     json!({
-        "alias": alias, "call_type": "video", "creation_time": "2024-01-15T09:00:00.000000",
+        "alias": participant.alias, "call_type": "video", "creation_time": "2024-01-15T09:00:00.000000",
         "description": "", "dtmf_sequence": "", "id": id,
         "keep_conference_alive": "keep_conference_alive_if_multiple", "presentation_url": "",
-        "protocol": "sip", "remote_display_name": "", "role": "guest", "routing": "manual",
+        "protocol": "sip", "remote_display_name": "", "role": participant.role.name(), "routing": "manual",
         "streaming": false, "system_location": null,
     })
 }

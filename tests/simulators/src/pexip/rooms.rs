@@ -1,4 +1,4 @@
-//! The rooms on the management node, and what has reached the Conferencing Nodes by now.
+//! The rooms on the management node, and which writes have reached the Conferencing Nodes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Rooms {
     next_alias_id: u64,
     replication_delay: Duration,
     /// Writes that have not reached the Conferencing Nodes, oldest first.
-    on_the_way: VecDeque<Write>,
+    unreplicated: VecDeque<Write>,
 }
 
 /// The room as it was before a write, `None` if there was none.
@@ -36,7 +36,7 @@ impl Rooms {
             next_id: 1,
             next_alias_id: 1,
             replication_delay: Duration::ZERO,
-            on_the_way: VecDeque::new(),
+            unreplicated: VecDeque::new(),
         }
     }
 
@@ -52,10 +52,10 @@ impl Rooms {
         self.values().find(|room| room.name == name)
     }
 
-    /// Stores a room, numbering it and its aliases where they have no id yet.
+    /// Stores a room; gives it and its aliases ids where they have none.
     pub(super) fn store(&mut self, mut room: StoredRoom) -> u64 {
         if room.id == 0 {
-            // After a backup older rooms can lie ahead of the counter.
+            // After a restored backup, rooms with ids above the counter may exist.
             while self.by_id.contains_key(&self.next_id) {
                 self.next_id += 1;
             }
@@ -68,29 +68,29 @@ impl Rooms {
         }
         let id = room.id;
         let before = self.by_id.insert(id, room);
-        self.send_on(id, before);
+        self.record_write(id, before);
         id
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<StoredRoom> {
         let removed = self.by_id.remove(&id)?;
-        self.send_on(id, Some(removed.clone()));
+        self.record_write(id, Some(removed.clone()));
         Some(removed)
     }
 
     pub(super) fn clear(&mut self) {
         for (id, room) in std::mem::take(&mut self.by_id) {
-            self.send_on(id, Some(room));
+            self.record_write(id, Some(room));
         }
     }
 
-    /// Ids are counted from here.
-    pub(super) fn count_from(&mut self, id: u64) {
+    /// Sets the next id.
+    pub(super) fn set_next_id(&mut self, id: u64) {
         self.next_id = id;
     }
 
-    /// Ids are counted from here unless the counter is further already.
-    pub(super) fn count_at_least_from(&mut self, id: u64) {
+    /// Raises the next id to at least this.
+    pub(super) fn raise_next_id(&mut self, id: u64) {
         self.next_id = self.next_id.max(id);
     }
 
@@ -100,25 +100,25 @@ impl Rooms {
 
     /// The rooms as the Conferencing Nodes know them now.
     pub(super) fn replicated(&self) -> impl Iterator<Item = &StoredRoom> {
-        let mut unseen = BTreeMap::new();
-        for write in self.on_the_way.iter().filter(|write| !self.has_arrived(write)) {
-            // The oldest one says what the room was before all of them.
-            unseen.entry(write.id).or_insert(write.before.as_ref());
+        let mut earlier = BTreeMap::new();
+        for write in self.unreplicated.iter().filter(|write| !self.is_replicated(write)) {
+            // The oldest write has the room as it was before all of them.
+            earlier.entry(write.id).or_insert(write.before.as_ref());
         }
-        let before: Vec<_> = unseen.values().copied().flatten().collect();
-        before.into_iter().chain(self.values().filter(move |room| !unseen.contains_key(&room.id)))
+        let before: Vec<_> = earlier.values().copied().flatten().collect();
+        before.into_iter().chain(self.values().filter(move |room| !earlier.contains_key(&room.id)))
     }
 
-    fn send_on(&mut self, id: u64, before: Option<StoredRoom>) {
-        while self.on_the_way.front().is_some_and(|write| self.has_arrived(write)) {
-            self.on_the_way.pop_front();
+    fn record_write(&mut self, id: u64, before: Option<StoredRoom>) {
+        while self.unreplicated.front().is_some_and(|write| self.is_replicated(write)) {
+            self.unreplicated.pop_front();
         }
         if !self.replication_delay.is_zero() {
-            self.on_the_way.push_back(Write { at: self.clock.now(), id, before });
+            self.unreplicated.push_back(Write { at: self.clock.now(), id, before });
         }
     }
 
-    fn has_arrived(&self, write: &Write) -> bool {
+    fn is_replicated(&self, write: &Write) -> bool {
         write.at + self.replication_delay <= self.clock.now()
     }
 }

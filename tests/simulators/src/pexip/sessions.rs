@@ -10,26 +10,26 @@ use time::OffsetDateTime;
 use super::live::Role;
 use crate::identifier::random;
 
-/// How long a token lives.
+/// Lifetime of a token.
 pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(120);
 
-/// Why somebody is disconnected whose token was not refreshed in time.
+/// Reason for disconnecting a participant whose token was not refreshed in time.
 pub(super) const TIMED_OUT: &str = "Timer expired awaiting token refresh";
 
-/// Who has joined by the client API, by token.
+/// Participants who have joined by the client API, by token.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_token: HashMap<String, Session>,
 }
 
-/// What a token stands for.
+/// Data of a token.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) participant: String,
     pub(super) role: Role,
-    /// Address of the node that has issued the token; others do not know it.
+    /// Address of the node that has issued the token. Other nodes refuse it.
     pub(super) node: String,
-    /// What was dialled.
+    /// The alias that was dialled.
     pub(super) alias: String,
     expires: OffsetDateTime,
 }
@@ -52,7 +52,7 @@ impl Sessions {
         self.by_token.get(token)
     }
 
-    /// The session goes on under another token, which is returned.
+    /// Replaces the session's token and returns the new one.
     pub(super) fn refresh(&mut self, token: &str, now: OffsetDateTime) -> Option<String> {
         let session = self.close(token)?;
         Some(self.open(Session { expires: now + TOKEN_LIFETIME, ..session }))
@@ -60,6 +60,11 @@ impl Sessions {
 
     pub(super) fn close(&mut self, token: &str) -> Option<Session> {
         self.by_token.remove(token)
+    }
+
+    /// When the next token expires.
+    pub(super) fn next_expiry(&self) -> Option<OffsetDateTime> {
+        self.by_token.values().map(|session| session.expires).min()
     }
 
     /// Closes the sessions whose tokens were not refreshed in time and returns their participants.

@@ -1,4 +1,4 @@
-//! What is going on, by `status/v1`, and `command/v1` to end it.
+//! `status/v1`: running conferences and participants; `command/v1`: disconnecting them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ async fn conferences(
     Query(query): Query<listing::Query>,
 ) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
-    Ok(Json(listing::page(CONFERENCE_PATH, &query, state.live.conferences(), Conference::json)?))
+    Ok(Json(listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.live.conferences(), Conference::json)?))
 }
 
 async fn participants(
@@ -42,10 +42,10 @@ async fn participants(
     Query(query): Query<listing::Query>,
 ) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
-    Ok(Json(listing::page(PARTICIPANT_PATH, &query, state.live.participants(), Participant::json)?))
+    Ok(Json(listing::page(PARTICIPANT_PATH, &query, state.filter_rules, state.live.participants(), Participant::json)?))
 }
 
-/// A missing target is 400, not 404.
+/// A target that does not exist is 400, not 404.
 async fn disconnect_conference(State(platform): State<Arc<Platform>>, body: String) -> Result<Response, Refusal> {
     let id = target(&body, "conference_id")?;
     let mut state = platform.state();
@@ -63,7 +63,7 @@ async fn disconnect_participant(State(platform): State<Arc<Platform>>, body: Str
     if state.live.participant(&id).is_none() {
         return Err(Refusal::field("participant", "participant_id", "Failed to find participant."));
     }
-    state.live.depart(&id, "Disconnected by an administrator");
+    state.live.remove(&id, "Disconnected by an administrator");
     Ok(disconnected(&platform))
 }
 
@@ -74,7 +74,7 @@ fn target(body: &str, field: &str) -> Result<String, Refusal> {
 
 fn disconnected(platform: &Platform) -> Response {
     let status = StatusCode::from_u16(platform.disconnect_status.load(Ordering::Relaxed))
-        .expect("a test sets a status that HTTP knows");
+        .expect("a test sets a valid HTTP status");
     (status, Json(json!({"status": "success", "data": null}))).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! What the node refuses to store.
+//! Checks of what is written to a room.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,16 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
+use super::administration::AUTOMATIC_PARTICIPANT_PATH;
+use super::fields::{self, Fault, Kind};
 use super::platform::State;
 use super::refusal::Refusal;
-use super::room::{StoredAlias, StoredRoom, is_setting};
-use super::upkeep::AUTOMATIC_PARTICIPANT_PATH;
+use super::room::{StoredAlias, StoredRoom};
 
 const RESOURCE: &str = "conference";
 const LONGEST_TEXT: usize = 250;
 
-/// Writes the fields of a request over a room and says whether the result may be stored.
+/// Applies the fields of a request to a room and checks the result.
 pub(super) fn write(state: &State, room: StoredRoom, request: &Map<String, Value>) -> Result<StoredRoom, Refusal> {
     let mut draft = Draft { state, room, errors: BTreeMap::new() };
     for (field, value) in request {
@@ -22,7 +23,7 @@ pub(super) fn write(state: &State, room: StoredRoom, request: &Map<String, Value
     }
     draft.check_name();
     draft.check_aliases();
-    // How rooms with older, shorter PINs are treated is not known; a write that leaves PINs alone passes here.
+    // How the node treats stored PINs that have become too short is not known: here only writes of PINs are checked.
     if ["pin", "guest_pin", "allow_guests"].iter().any(|field| request.contains_key(*field)) {
         draft.check_pins();
     }
@@ -45,33 +46,50 @@ impl Draft<'_> {
             "guest_pin" => self.room.guest_pin = self.text("guest_pin", value),
             "allow_guests" => match value.as_bool() {
                 Some(allowed) => self.room.allow_guests = allowed,
-                None => self.fault("allow_guests", "This value must be either True or False."),
+                None => self.refuse("allow_guests", "This value must be either True or False."),
             },
             "creation_time" => match parse_time(value) {
                 Some(at) => self.room.creation_time = at,
-                None => self.fault("creation_time", "Enter a valid date/time."),
+                None => self.refuse("creation_time", "Enter a valid date/time."),
             },
             "aliases" => self.room.aliases = aliases(value)?,
             "automatic_participants" => {
                 self.room.automatic_participants = self.automatic_participants(value)?;
             }
-            setting if is_setting(setting) => {
-                self.room.settings.insert(setting.to_owned(), value.clone());
+            // Unknown fields are ignored, and so are `id` and `resource_uri`, which the platform sets.
+            other => {
+                if let Some((name, kind)) = fields::find(other) {
+                    self.set_other(name, kind, value)?;
+                }
             }
-            // Among them `id` and `resource_uri`, which the platform sets.
-            _ignored => {}
         }
         Ok(())
     }
 
+    fn set_other(&mut self, field: &'static str, kind: Kind, value: &Value) -> Result<(), Refusal> {
+        match kind.check(value) {
+            Ok(_) if matches!(kind, Kind::ReadOnly) => {}
+            // The global setting reads back as an empty text.
+            Ok(Value::Null) if field == "crypto_mode" => self.store(field, "".into()),
+            Ok(value) => self.store(field, value),
+            Err(Fault::Field(message)) => self.refuse(field, &message),
+            Err(Fault::NoSuchObject(uri)) => return Err(Refusal::no_object(&uri)),
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, field: &str, value: Value) {
+        self.room.settings.insert(field.to_owned(), value);
+    }
+
     fn text(&mut self, field: &'static str, value: &Value) -> String {
         let Some(text) = value.as_str() else {
-            self.fault(field, "This field must be a string and may not be null.");
+            self.refuse(field, "This field must be a string and may not be null.");
             return String::new();
         };
         let length = text.chars().count();
         if length > LONGEST_TEXT {
-            self.fault(field, &format!("Ensure this value has at most {LONGEST_TEXT} characters (it has {length})."));
+            self.refuse(field, &format!("Ensure this value has at most {LONGEST_TEXT} characters (it has {length})."));
         }
         text.to_owned()
     }
@@ -84,41 +102,32 @@ impl Draft<'_> {
                 uri.strip_prefix(AUTOMATIC_PARTICIPANT_PATH)
                     .and_then(|rest| rest.strip_suffix('/')?.parse().ok())
                     .filter(|id| self.state.automatic_participants.contains_key(id))
-                    .ok_or_else(|| {
-                        Refusal::Request(format!("Could not find the provided object via resource URI '{uri}'."))
-                    })
+                    .ok_or_else(|| Refusal::no_object(uri))
             })
             .collect()
     }
 
     fn check_name(&mut self) {
         if self.room.name.is_empty() {
-            self.fault("name", "This field is required.");
+            self.refuse("name", "This field is required.");
         }
         let taken = self.state.rooms.named(&self.room.name);
         if taken.is_some_and(|other| other.id != self.room.id) {
             // Recorded from a production node.
-            self.fault("name", "Virtual Meeting Room with this Name already exists.");
+            self.refuse("name", "Virtual Meeting Room with this Name already exists.");
         }
     }
 
     fn check_aliases(&mut self) {
-        let others = || {
-            let rooms = self.state.rooms.values();
-            rooms.filter(|room| room.id != self.room.id)
-        };
         let own = &self.room.aliases;
-        let clash = own.iter().enumerate().any(|(at, alias)| {
-            own[..at].iter().any(|earlier| earlier.alias == alias.alias)
-                || others().any(|room| room.aliases.iter().any(|other| other.alias == alias.alias))
-        });
+        let is_taken = has_taken_alias(self.state, &self.room);
         let malformed =
             own.iter().map(|alias| alias.alias.chars().count()).any(|length| length == 0 || length > LONGEST_TEXT);
-        if clash {
-            self.fault("aliases", "Alias with this Alias already exists.");
+        if is_taken {
+            self.refuse("aliases", "Alias with this Alias already exists.");
         }
         if malformed {
-            self.fault("aliases", "Enter an alias of 1 to 250 characters.");
+            self.refuse("aliases", "Enter an alias of 1 to 250 characters.");
         }
     }
 
@@ -130,35 +139,35 @@ impl Draft<'_> {
             }
             let digits = pin.strip_suffix('#').unwrap_or(pin);
             if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
-                self.fault(field, "PINs may only contain digits, with an optional trailing #.");
+                self.refuse(field, "PINs may only contain digits, with an optional trailing #.");
             }
             let least = self.state.min_pin_length;
             if pin.len() < least || pin.len() > 20 {
-                self.fault(
+                self.refuse(
                     field,
                     &format!("PINs must be between {least} and 20 digits long, including any terminal #."),
                 );
             }
         }
         if self.room.allow_guests && pin.is_empty() {
-            self.fault("__all__", "If guests are allowed you must specify a host PIN.");
+            self.refuse("__all__", "If guests are allowed you must specify a host PIN.");
         }
         if !self.room.allow_guests && !guest_pin.is_empty() {
-            self.fault("__all__", "A guest PIN requires that guests are allowed.");
+            self.refuse("__all__", "A guest PIN requires that guests are allowed.");
         }
         if pin.is_empty() || guest_pin.is_empty() {
             return;
         }
         if pin == guest_pin {
-            self.fault("__all__", "Host and guest PINs must be different.");
+            self.refuse("__all__", "Host and guest PINs must be different.");
         }
         let ends = (pin.ends_with('#'), guest_pin.ends_with('#'));
         if ends.0 != ends.1 || (ends == (false, false) && pin.len() != guest_pin.len()) {
-            self.fault("__all__", "Host and guest PINs must have the same number of digits, or both must end with #.");
+            self.refuse("__all__", "Host and guest PINs must have the same number of digits, or both must end with #.");
         }
     }
 
-    fn fault(&mut self, field: &'static str, message: &str) {
+    fn refuse(&mut self, field: &'static str, message: &str) {
         self.errors.entry(field).or_default().push(message.to_owned());
     }
 
@@ -168,6 +177,15 @@ impl Draft<'_> {
         }
         Err(Refusal::Fields { resource: RESOURCE, fields: self.errors })
     }
+}
+
+/// Whether one of the room's aliases occurs twice or belongs to another room.
+pub(super) fn has_taken_alias(state: &State, room: &StoredRoom) -> bool {
+    let own = &room.aliases;
+    let is_repeated = own.iter().enumerate().any(|(at, alias)| own[..at].iter().any(|it| it.alias == alias.alias));
+    let clashes = |other: &StoredAlias| own.iter().any(|alias| alias.alias == other.alias && alias.id != other.id);
+    let mut others = state.rooms.values().filter(|other| other.id != room.id);
+    is_repeated || others.any(|other| other.aliases.iter().any(clashes))
 }
 
 /// Inline aliases; writing them replaces the whole list.

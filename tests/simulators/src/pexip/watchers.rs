@@ -1,4 +1,4 @@
-//! Clients that have opened the stream of server-sent events.
+//! Open streams of server-sent events.
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -20,7 +20,7 @@ struct Watcher {
 }
 
 impl Watchers {
-    /// Opens a stream for a participant; `snapshot` comes first.
+    /// Opens a stream for a participant that begins with `snapshot`.
     pub(super) fn add(
         &mut self,
         participant: &str,
@@ -30,31 +30,31 @@ impl Watchers {
         let (events, stream) = mpsc::unbounded_channel();
         let watcher = Watcher { participant: participant.to_owned(), conference: conference.to_owned(), events };
         for (name, data) in snapshot {
-            watcher.show(name, &data);
+            watcher.send(name, &data);
         }
         self.watchers.push(watcher);
         stream
     }
 
-    /// Shows an event to everybody in a conference.
-    pub(super) fn show(&mut self, conference: &str, name: &'static str, data: &Value) {
+    /// Sends an event to all streams of a conference.
+    pub(super) fn send(&mut self, conference: &str, name: &'static str, data: &Value) {
         self.watchers.retain(|watcher| !watcher.events.is_closed());
         for watcher in self.watchers.iter().filter(|watcher| watcher.conference == conference) {
-            watcher.show(name, data);
+            watcher.send(name, data);
         }
     }
 
-    /// Tells a participant why it is disconnected and ends its streams.
-    pub(super) fn dismiss(&mut self, participant: &str, reason: &str) {
+    /// Sends a participant the reason of its disconnection and ends its streams.
+    pub(super) fn disconnect(&mut self, participant: &str, reason: &str) {
         for watcher in self.watchers.extract_if(.., |watcher| watcher.participant == participant) {
-            watcher.show("disconnect", &json!({ "reason": reason }));
+            watcher.send("disconnect", &json!({ "reason": reason }));
         }
     }
 }
 
 impl Watcher {
-    fn show(&self, name: &'static str, data: &Value) {
-        // The client may have gone; its stream is forgotten with the next event.
-        let _shown = self.events.send((name, data.clone()));
+    fn send(&self, name: &'static str, data: &Value) {
+        // The client may have closed the stream; the next event removes it.
+        let _sent = self.events.send((name, data.clone()));
     }
 }

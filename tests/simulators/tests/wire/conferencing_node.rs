@@ -72,7 +72,7 @@ async fn status_and_body(answer: Response) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_pin_decides_who_may_come_in_and_as_what() {
+async fn the_pin_decides_the_role_or_the_refusal() {
     let call = Call::start().await;
     call.pexip.insert(room("guests-without", HOST, ""));
     call.pexip.insert(room("open", "", ""));
@@ -117,7 +117,7 @@ async fn the_pin_decides_who_may_come_in_and_as_what() {
 }
 
 #[tokio::test]
-async fn a_node_in_service_wants_to_be_asked_for_tokens_in_json() {
+async fn a_token_request_must_be_json_and_a_node_in_service_answers_200() {
     let call = Call::start().await;
     let request = call.request(&call.node, Method::POST, "vbv-1/request_token").header("pin", GUEST);
 
@@ -129,7 +129,7 @@ async fn a_node_in_service_wants_to_be_asked_for_tokens_in_json() {
 }
 
 #[tokio::test]
-async fn a_room_reaches_the_node_when_it_has_been_replicated_and_stays_there_as_long() {
+async fn writes_and_deletions_reach_the_node_after_the_replication_delay() {
     let call = Call::start().await;
     let minute = Duration::from_secs(60);
     call.pexip.set_replication_delay(minute);
@@ -141,7 +141,7 @@ async fn a_room_reaches_the_node_when_it_has_been_replicated_and_stays_there_as_
     call.pexip.advance(Duration::from_secs(1));
     assert_eq!(call.node.join("late", GUEST).map(|joined| joined.role), Ok(Role::Guest));
 
-    // Changed twice on the way: the node goes by the PINs that it knows.
+    // Changed twice before replication: the node uses the PINs that it has.
     let id = call.pexip.room("late").expect("the room").id;
     call.pexip.insert(room("late", "111111", "222222").with_id(id));
     call.pexip.insert(room("late", "333333", "444444").with_id(id));
@@ -158,7 +158,7 @@ async fn a_room_reaches_the_node_when_it_has_been_replicated_and_stays_there_as_
 }
 
 #[tokio::test]
-async fn whoever_has_joined_is_in_the_status_until_the_token_is_released_or_runs_out() {
+async fn a_participant_is_in_the_status_until_the_token_is_released_or_expires() {
     let call = Call::start().await;
     let token = |body: Value| body["result"]["token"].as_str().expect("a token").to_owned();
     let (_, citizen) = status_and_body(call.request_token("vbv-1", Some(GUEST)).await).await;
@@ -169,11 +169,11 @@ async fn whoever_has_joined_is_in_the_status_until_the_token_is_released_or_runs
     let seen: Vec<_> = present.iter().map(|it| (&it["role"], &it["call_direction"], &it["media_node"])).collect();
     let (incoming, address) = (json!("in"), json!("10.47.2.21"));
     assert_eq!(seen, [(&json!("guest"), &incoming, &address), (&json!("chair"), &incoming, &address)]);
-    assert_eq!(call.conferences().await[0]["is_started"], false, "nobody has media");
+    assert_eq!(call.conferences().await[0]["is_started"], false, "no host has media");
     let (_, shown) = call.with_token(Method::GET, "participants", &agent).await;
     assert_eq!(shown["result"].as_array().map(Vec::len), Some(2));
 
-    // The agent stays, under another token; the citizen's app is silent.
+    // The agent refreshes its token; the citizen's app does not.
     call.pexip.advance(Duration::from_secs(100));
     let (code, refreshed) = call.with_token(Method::POST, "refresh_token", &agent).await;
     assert_eq!((code, &refreshed["result"]["role"]), (200, &json!("HOST")));
@@ -191,7 +191,7 @@ async fn whoever_has_joined_is_in_the_status_until_the_token_is_released_or_runs
 }
 
 #[tokio::test]
-async fn a_token_is_for_one_alias_on_one_node() {
+async fn a_token_is_valid_for_one_alias_on_one_node() {
     let call = Call::start().await;
     let other = call.pexip.conferencing_node("10.47.2.22").await;
     call.pexip.insert(room("vbv-2", HOST, GUEST));
@@ -205,50 +205,164 @@ async fn a_token_is_for_one_alias_on_one_node() {
     assert_eq!(call.with_token(Method::POST, "refresh_token", &joined.token).await.0, 200);
 }
 
-#[tokio::test]
-async fn the_first_to_join_makes_the_room_dial_out_and_the_leg_does_not_keep_it_alive() {
-    let call = Call::start().await;
-    call.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
-    let mut room = room("vbv-1", HOST, GUEST).with_id(call.pexip.room("vbv-1").expect("the room").id);
-    room.automatic_participants.push(7);
-    call.pexip.insert(room);
+const QUEUE: &str = "sip:queue@sbc.example.org";
+const SECOND: Duration = Duration::from_secs(1);
 
+impl Call {
+    /// The room `vbv-1` dials an automatic participant with this role.
+    async fn with_dial_out(role: Role) -> Self {
+        let call = Self::start().await;
+        call.pexip.add_automatic_participant_as(7, QUEUE, role);
+        let mut room = room("vbv-1", HOST, GUEST).with_id(call.pexip.room("vbv-1").expect("the room").id);
+        room.automatic_participants.push(7);
+        call.pexip.insert(room);
+        call
+    }
+
+    async fn legs(&self) -> Vec<Value> {
+        self.participants().await.into_iter().filter(|it| it["call_direction"] == "out").collect()
+    }
+}
+
+#[tokio::test]
+async fn the_first_participant_past_the_pin_makes_the_room_dial_out_after_ten_seconds() {
+    for pin in [GUEST, HOST] {
+        let call = Call::with_dial_out(Role::Guest).await;
+        call.pexip.wait_for_pin("vbv-1");
+        call.pexip.advance(10 * SECOND);
+        assert_eq!(call.legs().await, Vec::<Value>::new(), "no participant has entered the PIN");
+        call.node.join("vbv-1", pin).expect("the room");
+        call.pexip.advance(5 * SECOND);
+        call.node.join("vbv-1", GUEST).expect("the room");
+        assert_eq!(call.legs().await, Vec::<Value>::new());
+
+        call.pexip.advance(5 * SECOND);
+
+        let legs = call.legs().await;
+        let leg = |field: &str| legs[0][field].clone();
+        assert_eq!(legs.len(), 1, "{legs:?}");
+        assert_eq!(
+            (leg("protocol"), leg("destination_alias"), leg("role"), leg("source_alias")),
+            (json!("SIP"), json!(QUEUE), json!("guest"), json!("vbv-1"))
+        );
+        call.pexip.advance(20 * SECOND);
+        assert_eq!(call.legs().await.len(), 1, "later participants cause no further dial-out");
+    }
+}
+
+#[tokio::test]
+async fn a_room_dials_out_once_even_if_the_attempt_fails() {
+    let call = Call::with_dial_out(Role::Guest).await;
+    call.pexip.fail_dial_outs(true);
+    call.node.join("vbv-1", HOST).expect("the room");
+    call.pexip.advance(10 * SECOND);
+    assert_eq!(call.legs().await, Vec::<Value>::new());
+
+    call.pexip.fail_dial_outs(false);
+    call.pexip.advance(60 * SECOND);
+    assert_eq!(call.legs().await, Vec::<Value>::new(), "there is no second attempt");
+
+    call.pexip.leave_all("vbv-1");
+    call.node.join("vbv-1", HOST).expect("the room");
+    call.pexip.advance(10 * SECOND);
+    assert_eq!(call.legs().await.len(), 1, "another run of the conference dials again");
+}
+
+#[tokio::test]
+async fn a_room_does_not_dial_an_alias_that_is_there_or_after_its_end() {
+    let call = Call::with_dial_out(Role::Guest).await;
+    call.node.join("vbv-1", HOST).expect("the room");
+    call.pexip.dial_out_leg("vbv-1");
+    call.pexip.advance(10 * SECOND);
+    assert_eq!(call.legs().await.len(), 1, "the alias is in the conference");
+
+    call.pexip.leave_all("vbv-1");
     let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    call.node.leave(&citizen);
+    call.pexip.advance(5 * SECOND);
+    call.node.join("vbv-1", GUEST).expect("the room");
+    call.pexip.advance(5 * SECOND);
+    assert_eq!(call.legs().await, Vec::<Value>::new(), "the first run has ended");
+    call.pexip.advance(5 * SECOND);
+    assert_eq!(call.legs().await.len(), 1, "the second run dials by itself");
+}
+
+#[tokio::test]
+async fn the_delay_of_the_dial_out_is_a_setting() {
+    let call = Call::with_dial_out(Role::Guest).await;
+    call.pexip.set_dial_out_delay(Duration::ZERO);
+
+    call.node.join("vbv-1", GUEST).expect("the room");
+
+    assert_eq!(call.legs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_single_leg_does_not_keep_a_room_alive_even_as_a_host() {
+    for role in [Role::Guest, Role::Chair] {
+        let call = Call::with_dial_out(role).await;
+        let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+        let agent = call.node.join("vbv-1", HOST).expect("the room");
+        call.pexip.advance(10 * SECOND);
+        call.node.leave(&citizen);
+        assert_eq!(call.participants().await.len(), 2);
+        call.pexip.wait_for_pin("vbv-1");
+        call.node.leave(&agent);
+        let left: Vec<_> = call.participants().await.into_iter().map(|it| it["service_type"].clone()).collect();
+        assert_eq!(
+            (call.conferences().await, left),
+            (vec![], vec![json!("ivr")]),
+            "participants who have not entered the PIN stay"
+        );
+    }
+}
+
+#[tokio::test]
+async fn several_legs_keep_a_room_alive_only_with_a_host_among_them() {
+    for (role, remaining) in [(Role::Chair, (2, 1)), (Role::Guest, (0, 0))] {
+        let call = Call::start().await;
+        let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+        call.pexip.dial_out_leg("vbv-1");
+        call.pexip.dial_out_leg_as("vbv-1", role);
+
+        call.node.leave(&citizen);
+
+        assert_eq!((call.participants().await.len(), call.conferences().await.len()), remaining, "{role:?}");
+    }
+}
+
+#[tokio::test]
+async fn guests_are_disconnected_sixty_seconds_after_the_last_host_has_left() {
+    let call = Call::start().await;
+    call.node.join("vbv-1", GUEST).expect("the room");
     let agent = call.node.join("vbv-1", HOST).expect("the room");
-
-    let legs: Vec<_> = call.participants().await.into_iter().filter(|it| it["call_direction"] == "out").collect();
-    assert_eq!(legs.len(), 1, "{legs:?}");
-    let leg = |field: &str| legs[0][field].clone();
-    assert_eq!(
-        (leg("protocol"), leg("destination_alias"), leg("role"), leg("source_alias")),
-        (json!("SIP"), json!("sip:queue@sbc.example.org"), json!("guest"), json!("vbv-1"))
-    );
-    call.node.leave(&citizen);
-    assert_eq!(call.participants().await.len(), 2);
-    call.pexip.wait_for_pin("vbv-1");
     call.node.leave(&agent);
-    let left: Vec<_> = call.participants().await.into_iter().map(|it| it["service_type"].clone()).collect();
-    assert_eq!(
-        (call.conferences().await, left),
-        (vec![], vec![json!("ivr")]),
-        "whoever is still at the door stays there"
-    );
+    call.pexip.advance(59 * SECOND);
+    assert_eq!(call.conferences().await.len(), 1);
+    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    call.pexip.advance(50 * SECOND);
+    assert_eq!(call.conferences().await.len(), 1, "a host is back");
+
+    call.node.leave(&agent);
+    call.pexip.advance(5 * SECOND);
+    call.node.join("vbv-1", GUEST).expect("the room");
+    call.pexip.advance(55 * SECOND);
+    assert!(!call.pexip.is_running("vbv-1"), "another guest does not extend the time");
 }
 
 #[tokio::test]
-async fn several_legs_keep_a_room_alive_that_everybody_has_left() {
+async fn guests_wait_fifteen_minutes_for_the_first_host() {
     let call = Call::start().await;
-    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
-    call.pexip.dial_out_leg("vbv-1");
-    call.pexip.dial_out_leg("vbv-1");
+    call.pexip.join("vbv-1", Role::Guest);
 
-    call.node.leave(&citizen);
-
-    assert_eq!((call.participants().await.len(), call.conferences().await.len()), (2, 1));
+    call.pexip.advance(899 * SECOND);
+    assert!(call.pexip.is_running("vbv-1"));
+    call.pexip.advance(SECOND);
+    assert!(!call.pexip.is_running("vbv-1"));
 }
 
 #[tokio::test]
-async fn a_host_a_command_and_nobody_else_can_end_the_conference() {
+async fn hosts_and_commands_end_a_conference_and_guests_cannot() {
     let call = Call::start().await;
     let citizen = call.node.join("vbv-1", GUEST).expect("the room");
     let agent = call.node.join("vbv-1", HOST).expect("the room");
@@ -275,7 +389,7 @@ async fn a_host_a_command_and_nobody_else_can_end_the_conference() {
 }
 
 #[tokio::test]
-async fn a_stream_shows_who_comes_and_goes_and_ends_with_the_call() {
+async fn the_event_stream_reports_participants_and_ends_with_the_call() {
     let call = Call::start().await;
     let citizen = call.node.join("vbv-1", GUEST).expect("the room");
     let stream = call.request(&call.node, Method::GET, &format!("vbv-1/events?token={}", citizen.token));

@@ -15,14 +15,14 @@ use crate::eventually;
 const GUEST: &str = "852117";
 const HOST: &str = "193604";
 
-/// Pauses quick enough for a test, and the same in kind: 5, 10, 20 and 40 milliseconds.
+/// Short pauses with the vendor's pattern: 5, 10, 20 and 40 milliseconds.
 const QUICK: SinkTimes = SinkTimes {
     timeout: Duration::from_secs(3),
     first_pause: Duration::from_millis(5),
     longest_pause: Duration::from_millis(40),
 };
 
-/// A platform with two nodes and the room `vbv-1`, and what a sink of it has received.
+/// A platform with two nodes, the room `vbv-1`, and a receiver of its events.
 struct Call {
     pexip: PexipSimulator,
     nodes: [ConferencingNode; 2],
@@ -42,12 +42,12 @@ impl Call {
         let nodes = [pexip.conferencing_node("10.47.2.21").await, pexip.conferencing_node("10.47.2.22").await];
         let room = StoredRoom::named("vbv-1").with_alias("vbv-1").with_pins(HOST, GUEST).tagged("https://id.example");
         pexip.insert(room);
-        let sink = pexip.event_sink(server.url().join("events").expect("a path"), "pexip", "secret");
+        let sink = pexip.add_event_sink(server.url().join("events").expect("a path"), "pexip", "secret");
         sink.set_times(QUICK);
         Self { pexip, nodes, sink, received, traffic, _server: server }
     }
 
-    /// Somebody comes and goes on the first node.
+    /// A guest joins and leaves on the first node.
     fn visit(&self) {
         let joined = self.nodes[0].join("vbv-1", GUEST).expect("the room");
         self.nodes[0].leave(&joined);
@@ -57,7 +57,7 @@ impl Call {
         self.received.lock().expect("no test panicked").clone()
     }
 
-    /// What arrives until nothing is on the way any more, and forgets it.
+    /// Takes the events received once all are delivered.
     async fn arrivals(&self) -> Vec<Value> {
         eventually("it has arrived", async || self.sink.undelivered() == 0).await;
         std::mem::take(&mut *self.received.lock().expect("no test panicked"))
@@ -86,7 +86,7 @@ fn numbers(events: &[Value]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_visit_is_told_in_order_and_numbered_from_one() {
+async fn a_visits_events_arrive_in_order_numbered_from_one() {
     let call = Call::start().await;
 
     call.visit();
@@ -108,6 +108,13 @@ async fn a_visit_is_told_in_order_and_numbered_from_one() {
     assert_eq!((ended["name"].as_str(), ended["tag"].as_str()), (Some("vbv-1"), Some("https://id.example")));
     assert!(ended["start_time"].as_f64() <= ended["end_time"].as_f64() && ended["end_time"].is_f64(), "{ended}");
     assert_eq!(events[1]["data"].get("end_time"), None);
+    for event in &events[1..] {
+        let by_name = event["data"]["name"] == "vbv-1" && event["data"].get("conference").is_none();
+        let by_conference = event["data"]["conference"] == "vbv-1" && event["data"].get("name").is_none();
+        let name = event["event"].as_str().expect("a name");
+        let expected = (name.starts_with("conference_"), name.starts_with("participant_") && !name.contains("media"));
+        assert_eq!((by_name, by_conference), expected, "{event}");
+    }
     let left = &events[5]["data"];
     assert_eq!((left["conference"].as_str(), left["role"].as_str()), (Some("vbv-1"), Some("guest")));
     assert_eq!(left["disconnect_reason"], "Call disconnected");
@@ -118,7 +125,7 @@ async fn a_visit_is_told_in_order_and_numbered_from_one() {
 }
 
 #[tokio::test]
-async fn version_one_tells_of_media_streams_with_the_disconnection() {
+async fn version_one_reports_media_streams_with_the_disconnection() {
     let call = Call::start().await;
     call.sink.set_version(1);
 
@@ -131,7 +138,7 @@ async fn version_one_tells_of_media_streams_with_the_disconnection() {
 }
 
 #[tokio::test]
-async fn each_node_ends_its_own_part_of_the_conference() {
+async fn each_node_reports_its_own_end_of_the_conference() {
     let call = Call::start().await;
     let citizen = call.nodes[0].join("vbv-1", GUEST).expect("the room");
     let agent = call.nodes[1].join("vbv-1", HOST).expect("the room");
@@ -151,12 +158,12 @@ async fn each_node_ends_its_own_part_of_the_conference() {
 }
 
 #[tokio::test]
-async fn events_that_wait_go_out_in_bulk_and_a_lone_one_by_itself() {
+async fn waiting_events_are_sent_in_bulk_and_a_single_one_by_itself() {
     let call = Call::start().await;
     call.sink.set_bulk(true);
     call.sink.hold();
     call.visit();
-    // Time enough for a request.
+    // Long enough for a request to arrive.
     sleep(QUICK.longest_pause * 2).await;
     assert_eq!((call.received(), call.sink.undelivered()), (vec![], 7));
 
@@ -176,7 +183,7 @@ async fn events_that_wait_go_out_in_bulk_and_a_lone_one_by_itself() {
 }
 
 #[tokio::test]
-async fn requests_come_twice_or_backwards_when_that_is_asked_for() {
+async fn requests_are_sent_twice_or_in_reverse_order_on_demand() {
     let call = Call::start().await;
     call.sink.set_delivery(Delivery::Twice);
     call.visit();
@@ -204,7 +211,7 @@ async fn a_failed_request_is_repeated_until_it_is_accepted() {
     call.visit();
 
     let events = call.arrivals().await;
-    // The receiver took two of them whose answers were lost or late.
+    // The receiver accepted two requests whose answers were lost or late.
     eventually("it is asked ten times", async || call.traffic.count(&Matching::any()) >= 10).await;
     let mut numbers = numbers(&events);
     assert!(numbers.len() > 7, "{numbers:?}");
@@ -215,7 +222,7 @@ async fn a_failed_request_is_repeated_until_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn after_the_longest_pause_the_publisher_stops_for_good() {
+async fn the_publisher_stops_if_the_request_after_the_longest_pause_fails() {
     let call = Call::start().await;
     call.traffic.inject(Matching::any(), Times::Always, Fault::Status(500));
     let start = Instant::now();
@@ -237,7 +244,7 @@ async fn after_the_longest_pause_the_publisher_stops_for_good() {
 }
 
 #[test]
-fn the_times_are_the_vendors_by_default() {
+fn the_default_times_are_the_vendors() {
     let times = SinkTimes::default();
     let seconds = [times.timeout, times.first_pause, times.longest_pause].map(|time| time.as_secs());
     assert_eq!(seconds, [7, 1, 1_800]);

@@ -22,7 +22,7 @@ async fn management(pexip: &PexipSimulator, method: Method, path: &str, body: &V
     answer.text().await.expect("a body")
 }
 
-/// Role, protocol and whether there is media, of everybody in the room by the status API.
+/// Role, protocol and media of each participant, by the status API.
 async fn present(pexip: &PexipSimulator) -> Vec<(String, String, bool)> {
     let path = "status/v1/participant/?conference=vbv-1";
     let list: Value = serde_json::from_str(&management(pexip, Method::GET, path, &Value::Null).await).expect("JSON");
@@ -56,6 +56,7 @@ async fn pexips_own_client_joins_as_guest_and_as_host() {
     let joined = join(&mut citizen, &node, Some(GUEST)).await;
     assert_eq!((&joined["status"], &joined["result"]["role"]), (&json!(200), &json!("GUEST")), "{joined}");
     assert!(citizen.call().await["result"]["call_uuid"].is_string());
+    pexip.advance(Duration::from_secs(10));
     let leg = ("guest".to_owned(), "SIP".to_owned(), true);
     assert_eq!(present(&pexip).await, [("guest".to_owned(), "WebRTC".to_owned(), true), leg]);
 
@@ -82,7 +83,7 @@ async fn pexips_own_client_joins_as_guest_and_as_host() {
 }
 
 #[tokio::test]
-async fn pexips_own_client_is_told_when_a_host_ends_the_call() {
+async fn pexips_own_client_receives_the_end_of_the_call() {
     let (Some(mut citizen), Some(mut agent)) = (InfinityApp::start(), InfinityApp::start()) else {
         return;
     };
@@ -96,8 +97,8 @@ async fn pexips_own_client_is_told_when_a_host_ends_the_call() {
     citizen.watch().await;
     assert_eq!(agent.disconnect().await, json!({"status": 200, "result": true}));
 
-    let told = citizen.event("disconnect").await;
-    assert_eq!(told, json!({"reason": "Conference terminated by another participant"}));
+    let reason = citizen.event("disconnect").await;
+    assert_eq!(reason, json!({"reason": "Conference terminated by another participant"}));
     assert_eq!(citizen.event("participant_delete").await, Value::Null, "the stream has ended");
     assert!(!pexip.is_running("vbv-1"));
 }

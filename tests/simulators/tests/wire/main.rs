@@ -7,6 +7,7 @@ mod functions_host;
 mod genesys;
 mod infinity_app;
 mod pexip;
+mod pexip_platform;
 mod queue;
 mod traffic;
 
@@ -19,7 +20,7 @@ use tokio::time::sleep;
 /// Limit of every wait: generous, for other work may share the machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// No proxy, no redirects: what a simulator answers is what a test sees.
+/// A client without proxy and redirects: tests see the simulator's own answers.
 fn client() -> Client {
     Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client without TLS settings of its own")
 }

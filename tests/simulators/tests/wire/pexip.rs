@@ -39,7 +39,7 @@ impl Node {
 }
 
 #[tokio::test]
-async fn a_room_is_made_read_tagged_and_deleted() {
+async fn a_room_is_created_read_tagged_and_deleted() {
     let node = Node::start().await;
     node.pexip.add_automatic_participant(7, "sip:queue@sbc.example");
     let room = json!({
@@ -73,7 +73,7 @@ async fn a_room_is_made_read_tagged_and_deleted() {
 }
 
 #[tokio::test]
-async fn pins_follow_the_rules() {
+async fn pins_are_checked() {
     let node = Node::start().await;
     let refused = [
         json!({"name": "r", "pin": "1936"}),
@@ -155,7 +155,7 @@ async fn lists_are_paged_filtered_and_ordered() {
 }
 
 #[tokio::test]
-async fn people_appear_in_status_until_they_are_disconnected() {
+async fn participants_are_in_the_status_until_they_are_disconnected() {
     let node = Node::start().await;
     node.pexip.insert(StoredRoom::named("vbv-1").tagged("t"));
     let participants = "api/admin/status/v1/participant/?conference=vbv-1";
@@ -183,7 +183,7 @@ async fn people_appear_in_status_until_they_are_disconnected() {
 }
 
 #[tokio::test]
-async fn the_collection_can_be_wiped_and_strangers_are_refused() {
+async fn a_delete_of_the_collection_deletes_all_rooms_and_other_accounts_are_refused() {
     let node = Node::start().await;
     node.pexip.insert(StoredRoom::named("vbv-1"));
 
@@ -206,7 +206,7 @@ async fn the_collection_can_be_wiped_and_strangers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_backup_brings_old_rooms_and_old_ids_back() {
+async fn a_restored_backup_brings_back_rooms_and_ids() {
     let node = Node::start().await;
     for name in ["a", "b", "c"] {
         node.pexip.insert(StoredRoom::named(name));

@@ -1,21 +1,21 @@
-//! Who may come in, and as what.
+//! Which PIN gives which role.
 
 use std::fmt;
 
 use crate::pexip::live::Role;
 use crate::pexip::room::StoredRoom;
 
-/// What a guest gives for a PIN where only hosts have one.
+/// The PIN that guests send where only hosts have one.
 const NO_PIN: &str = "none";
 
-/// Why somebody may not join.
+/// Why a join is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// No room that this node knows has the alias.
+    /// No room with this alias has been replicated to this node.
     NotFound,
-    /// The room asks for a PIN.
+    /// The room requires a PIN.
     PinRequired {
-        /// Whether guests have one of their own. Otherwise they give `none`, where guests are allowed.
+        /// Whether guests have a PIN of their own. Otherwise they send `none`, where guests are allowed.
         of_guests: bool,
     },
     /// The PIN is neither the host's nor the guests'.
@@ -27,7 +27,7 @@ impl StoredRoom {
         self.aliases.iter().any(|own| own.alias == alias)
     }
 
-    /// The role that a PIN gives, or the lack of one.
+    /// The role that this PIN gives; `None` for a request without a PIN.
     pub(super) fn role_by(&self, pin: Option<&str>) -> Result<Role, Refused> {
         let guests_have_pins = !self.guest_pin.is_empty();
         match pin {
@@ -42,7 +42,7 @@ impl StoredRoom {
     }
 }
 
-/// In the words of the client API, as far as it has any.
+/// The client API's texts, where it has one.
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

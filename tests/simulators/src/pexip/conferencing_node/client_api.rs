@@ -1,4 +1,4 @@
-//! `api/client/v2`: how apps join, stay and leave.
+//! `api/client/v2`: apps join, refresh their tokens, read events and leave.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,17 +14,17 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::admission::Refused;
-use super::{HUNG_UP, Place};
+use super::{HUNG_UP, Node};
 use crate::identifier::guid;
 use crate::pexip::live::{Conference, Participant, Role};
 use crate::pexip::sessions::{Session, TOKEN_LIFETIME};
 
 const CONFERENCE: &str = "/api/client/v2/conferences/{alias}/";
 
-/// An SDP without any media: nobody negotiates with a simulator.
+/// An SDP answer without media: no media flows in a simulator.
 const EMPTY_ANSWER: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n";
 
-pub(super) fn router(place: Place) -> Router {
+pub(super) fn router(node: Node) -> Router {
     let conference = Router::new()
         .route("/request_token", post(request_token))
         .route("/refresh_token", post(refresh_token))
@@ -38,10 +38,10 @@ pub(super) fn router(place: Place) -> Router {
     Router::new()
         .nest(CONFERENCE, conference)
         .route("/api/client/v2/status", get(|| async { success(&json!(true)) }))
-        .with_state(place)
+        .with_state(node)
 }
 
-/// Why a request is not carried out, in the words of the client API.
+/// Why a request is refused.
 enum Failure {
     Refused(Refused),
     InvalidToken,
@@ -50,7 +50,7 @@ enum Failure {
     NoName,
 }
 
-/// A request by somebody who has joined here.
+/// A request of a participant who has joined on this node.
 struct Member {
     token: String,
     session: Session,
@@ -58,7 +58,7 @@ struct Member {
 }
 
 async fn request_token(
-    State(place): State<Place>,
+    State(node): State<Node>,
     Path(alias): Path<String>,
     headers: HeaderMap,
     body: String,
@@ -71,8 +71,8 @@ async fn request_token(
     let display_name = request["display_name"].as_str().ok_or(Failure::NoName)?;
     let pin = headers.get("pin").map(|pin| pin.to_str().unwrap_or_default());
 
-    let mut state = place.platform.state();
-    let joined = place.admit(&mut state, &alias, pin, display_name).map_err(Failure::Refused)?;
+    let mut state = node.platform.state();
+    let joined = node.admit(&mut state, &alias, pin, display_name).map_err(Failure::Refused)?;
     let conference = state.live.participant(&joined.participant).map(|participant| &participant.conference);
     Ok(success(&json!({
         "token": joined.token,
@@ -100,8 +100,8 @@ async fn request_token(
     })))
 }
 
-async fn refresh_token(State(place): State<Place>, member: Member) -> Result<Response, Failure> {
-    let mut state = place.platform.state();
+async fn refresh_token(State(node): State<Node>, member: Member) -> Result<Response, Failure> {
+    let mut state = node.platform.state();
     let now = state.clock.now();
     let token = state.sessions.refresh(&member.token, now).ok_or(Failure::InvalidToken)?;
     Ok(success(&json!({
@@ -111,59 +111,56 @@ async fn refresh_token(State(place): State<Place>, member: Member) -> Result<Res
     })))
 }
 
-async fn release_token(State(place): State<Place>, member: Member) -> Response {
-    place.platform.state().leave(&member.token, HUNG_UP);
+async fn release_token(State(node): State<Node>, member: Member) -> Response {
+    node.platform.state().leave(&member.token, HUNG_UP);
     success(&json!(true))
 }
 
-/// Everybody who is there first, then whatever happens, until the participant is disconnected.
-async fn events(State(place): State<Place>, member: Member) -> Response {
-    let mut state = place.platform.state();
+/// The present participants, then events, until the participant is disconnected.
+async fn events(State(node): State<Node>, member: Member) -> Response {
+    let mut state = node.platform.state();
     let mut snapshot = vec![("participant_sync_begin", Value::Null)];
     let present = state.live.inside(&member.conference);
     snapshot.extend(present.map(|participant| ("participant_create", participant.client_json())));
     snapshot.push(("participant_sync_end", Value::Null));
     snapshot.extend(state.live.conference(&member.conference).map(|it| ("conference_update", it.client_json())));
-    let mut happening = state.live.watchers.add(&member.session.participant, &member.conference, snapshot);
+    let mut upcoming = state.live.watchers.add(&member.session.participant, &member.conference, snapshot);
     let events = stream::poll_fn(move |context| {
-        happening
-            .poll_recv(context)
-            .map(|event| event.map(|(name, data)| Ok::<_, Infallible>(server_sent(name, &data))))
+        upcoming.poll_recv(context).map(|event| event.map(|(name, data)| Ok::<_, Infallible>(server_sent(name, &data))))
     });
     Sse::new(events).into_response()
 }
 
-async fn conference_status(State(place): State<Place>, member: Member) -> Response {
-    let state = place.platform.state();
+async fn conference_status(State(node): State<Node>, member: Member) -> Response {
+    let state = node.platform.state();
     success(&state.live.conference(&member.conference).map_or(Value::Null, Conference::client_json))
 }
 
-async fn participants(State(place): State<Place>, member: Member) -> Response {
-    let state = place.platform.state();
+async fn participants(State(node): State<Node>, member: Member) -> Response {
+    let state = node.platform.state();
     let present = state.live.inside(&member.conference);
     success(&present.map(Participant::client_json).collect())
 }
 
-/// A host ends the conference for all.
-async fn disconnect(State(place): State<Place>, member: Member) -> Result<Response, Failure> {
+/// Ends the conference for all participants; hosts only.
+async fn disconnect(State(node): State<Node>, member: Member) -> Result<Response, Failure> {
     if member.session.role != Role::Chair {
         return Err(Failure::InvalidRole);
     }
-    place.platform.state().live.end(&member.conference, "Conference terminated by another participant");
+    node.platform.state().live.end(&member.conference, "Conference terminated by another participant");
     Ok(success(&json!(true)))
 }
 
-/// Picture and sound are agreed upon, though none will flow.
+/// Connects media: the SDP is answered, although no media flows.
 async fn call(
-    State(place): State<Place>,
+    State(node): State<Node>,
     member: Member,
     Path((_, participant)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    // Nobody calls for others.
     if participant != member.session.participant {
         return Err(Failure::InvalidRole);
     }
-    place.platform.state().live.connect_media(&participant);
+    node.platform.state().live.connect_media(&participant);
     Ok(success(&json!({"call_uuid": guid(), "sdp": EMPTY_ANSWER})))
 }
 
@@ -171,12 +168,12 @@ async fn acknowledge(_: Member) -> Response {
     success(&json!(true))
 }
 
-/// The token is a header, but a parameter of the stream of events, whose requests cannot have headers.
-impl FromRequestParts<Place> for Member {
+/// The token is a header. The event stream takes it as a parameter, since browsers' `EventSource` sends no headers.
+impl FromRequestParts<Node> for Member {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, place: &Place) -> Result<Self, Failure> {
-        let path = Path::<HashMap<String, String>>::from_request_parts(parts, place).await;
+    async fn from_request_parts(parts: &mut Parts, node: &Node) -> Result<Self, Failure> {
+        let path = Path::<HashMap<String, String>>::from_request_parts(parts, node).await;
         let alias = path.ok().and_then(|Path(mut path)| path.remove("alias"));
         let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri);
         let token = match parts.headers.get("token") {
@@ -184,10 +181,10 @@ impl FromRequestParts<Place> for Member {
             None => query.ok().and_then(|Query(mut query)| query.remove("token")),
         };
         let (alias, token) = alias.zip(token).ok_or(Failure::InvalidToken)?;
-        let state = place.platform.state();
+        let state = node.platform.state();
         let session = state.sessions.get(&token).ok_or(Failure::InvalidToken)?.clone();
         let participant = state.live.participant(&session.participant).ok_or(Failure::InvalidToken)?;
-        if session.alias != alias || session.node != place.address {
+        if session.alias != alias || session.node != node.address {
             return Err(Failure::InvalidToken);
         }
         Ok(Self { token, session, conference: participant.conference.clone() })

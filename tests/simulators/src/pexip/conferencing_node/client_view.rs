@@ -1,4 +1,4 @@
-//! A conference and its participants as the client API shows them.
+//! JSON of conferences and participants in the client API.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;

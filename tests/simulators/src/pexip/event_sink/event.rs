@@ -1,11 +1,11 @@
-//! What a Conferencing Node tells event sinks.
+//! Events of Conferencing Nodes.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::super::live::{Conference, Participant};
 
-/// Something that has happened on a node, in the shape of version 1.
+/// An event of a node, in the form of version 1.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Event {
     /// Address of the node.
@@ -16,12 +16,12 @@ pub(in super::super) struct Event {
 }
 
 impl Event {
-    /// About the sink itself.
+    /// An event of the sink itself; without data.
     pub(super) fn sink(name: &'static str, node: &str, at: OffsetDateTime) -> Self {
         Self { node: node.to_owned(), at, name, data: json!({}) }
     }
 
-    /// About a conference as the node has seen it: it `start`ed there at a time of its own.
+    /// A conference event; `data.name` is the room. `start` is the conference's start on this node.
     pub(in super::super) fn conference(
         name: &'static str,
         conference: &Conference,
@@ -44,7 +44,7 @@ impl Event {
         Self { node: node.to_owned(), at, name, data }
     }
 
-    /// About somebody in a conference or on the way in.
+    /// A participant event; `data.conference` is the room.
     pub(in super::super) fn participant(name: &'static str, participant: &Participant, at: OffsetDateTime) -> Self {
         let data = json!({
             "call_direction": participant.call_direction,
@@ -81,7 +81,7 @@ impl Event {
         Self { node: participant.node.clone(), at, name, data }
     }
 
-    /// About somebody who has gone.
+    /// The event of a participant's disconnection.
     pub(in super::super) fn disconnected(participant: &Participant, reason: &str, at: OffsetDateTime) -> Self {
         let mut event = Self::participant("participant_disconnected", participant, at);
         event.data["disconnect_reason"] = json!(reason);
@@ -91,7 +91,7 @@ impl Event {
         event
     }
 
-    /// The events that a sink of this version gets for this one: from 2 on the media streams have one of their own.
+    /// The events that a sink of this version receives: from version 2 on, media streams have an event of their own.
     pub(super) fn in_version(mut self, version: u8) -> Vec<Self> {
         let streams = self.data.as_object_mut().filter(|_| version > 1).and_then(|data| data.remove("media_streams"));
         let Some(streams) = streams else {
@@ -101,7 +101,7 @@ impl Event {
         vec![Self { name: "participant_media_streams_destroyed", data, ..self.clone() }, self]
     }
 
-    /// Wraps it for sending.
+    /// The envelope in which the event is sent.
     pub(super) fn envelope(&self, seq: u64, version: u8) -> Value {
         json!({
             "node": self.node, "seq": seq, "version": version, "time": seconds(self.at),

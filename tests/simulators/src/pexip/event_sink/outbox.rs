@@ -1,4 +1,4 @@
-//! The events of one node that one sink has still to get.
+//! Events of one node that one sink has not accepted yet.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use super::event::{self, Event};
 use super::{Delivery, Settings};
 
-/// How many events go into one request at most.
+/// Most events in one request.
 const LARGEST_BULK: usize = 100;
 
-/// The buffer between what happens on a node and its publisher.
+/// The buffer between a node and its publisher.
 #[derive(Debug)]
 pub(super) struct Outbox {
     node: String,
@@ -23,7 +23,7 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Kept {
     waiting: VecDeque<Numbered>,
-    /// Taken out by the publisher and not accepted yet.
+    /// In the current request, not accepted yet.
     in_flight: Vec<Numbered>,
     last_seq: u64,
     has_stopped: bool,
@@ -48,8 +48,7 @@ impl Outbox {
         self.wake();
     }
 
-    /// The publisher starts, whether for the first time or again: it counts from 1, and what it still has comes after
-    /// the news that it has started.
+    /// Starts or restarts the publisher: `seq` starts from 1 with `eventsink_started`; waiting events follow.
     pub(super) fn start(&self, at: OffsetDateTime) {
         let kept = &mut *self.kept();
         kept.put_back();
@@ -62,14 +61,14 @@ impl Outbox {
         }
     }
 
-    /// The publisher gives up; events gather all the same.
+    /// Stops the publisher; further events are buffered.
     pub(super) fn stop(&self) {
         let mut kept = self.kept();
         kept.put_back();
         kept.has_stopped = true;
     }
 
-    /// The body of the next request, if there is one to make.
+    /// The body of the next request; `None` if nothing is to be sent.
     pub(super) fn take(&self, settings: &Settings, now: OffsetDateTime) -> Option<serde_json::Value> {
         let mut kept = self.kept();
         if settings.held || kept.has_stopped || kept.waiting.is_empty() {
@@ -89,8 +88,8 @@ impl Outbox {
         }
     }
 
-    /// The receiver has accepted what was taken last.
-    pub(super) fn accepted(&self) {
+    /// Drops the events of the last request: the receiver has accepted them.
+    pub(super) fn accept(&self) {
         self.kept().in_flight.clear();
     }
 
@@ -103,7 +102,7 @@ impl Outbox {
         kept.waiting.len() + kept.in_flight.len()
     }
 
-    /// Lets the publisher look again.
+    /// Wakes the publisher.
     pub(super) fn wake(&self) {
         self.woken.notify_one();
     }

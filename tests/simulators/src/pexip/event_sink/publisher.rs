@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::outbox::Outbox;
 use super::{Delivery, Shared};
 
-/// Runs for as long as the platform.
+/// Runs until the platform is dropped.
 pub(super) async fn publish(sink: Arc<Shared>, outbox: Arc<Outbox>) {
     let mut restarts = sink.restarts.subscribe();
     outbox.start(sink.clock.now());
@@ -25,18 +25,18 @@ pub(super) async fn publish(sink: Arc<Shared>, outbox: Arc<Outbox>) {
     }
 }
 
-/// The sender lives in the sink, which the publisher has a share in, so waiting cannot fail.
+/// Waits for a restart. The publisher shares ownership of the sink and its sender, so waiting cannot fail.
 async fn restarted(restarts: &mut watch::Receiver<u64>) {
     let _changed = restarts.changed().await;
 }
 
 impl Shared {
-    /// Tries until the receiver accepts, the sink is restarted, or the longest pause has not helped either.
+    /// Retries until the receiver accepts, the sink is restarted, or the request after the longest pause fails.
     async fn deliver(&self, outbox: &Outbox, body: &Value, restarts: &mut watch::Receiver<u64>) {
         let mut paused = None;
         loop {
             if self.post(body).await {
-                return outbox.accepted();
+                return outbox.accept();
             }
             let times = self.settings().times;
             let pause = match paused {
@@ -51,7 +51,7 @@ impl Shared {
         }
     }
 
-    /// Whether the receiver has accepted.
+    /// Sends one request; true if the receiver has accepted it.
     async fn post(&self, body: &Value) -> bool {
         let settings = self.settings();
         let mut accepted = false;
