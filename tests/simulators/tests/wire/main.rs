@@ -7,6 +7,7 @@ mod functions_host;
 mod genesys;
 mod infinity_app;
 mod pexip;
+mod pexip_oauth2;
 mod pexip_platform;
 mod queue;
 mod traffic;
