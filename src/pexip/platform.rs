@@ -38,6 +38,9 @@ pub struct ConferencingNode {
     pub version: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub maintenance_mode: bool,
+    /// What the operator gave as the reason for the maintenance mode.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub maintenance_mode_reason: String,
 }
 
 /// An alarm of the platform.

@@ -236,6 +236,17 @@ async fn each_fault_is_found_by_its_own_check() {
 }
 
 #[tokio::test]
+async fn the_reason_for_the_nodes_maintenance_is_reported() {
+    let (world, settings) = a_healthy_world().await;
+    world.pexip.set_maintenance(Some("upgrade\nto 41"));
+
+    let (report, _) = examine(&settings).await;
+
+    let expected = r"none of 1 Conferencing Nodes is in service (maintenance: upgrade\nto 41): nobody can join a room";
+    assert_eq!(texts(&report, "pexip/release").0, expected);
+}
+
+#[tokio::test]
 async fn a_stopped_event_sink_is_found_by_its_alarm() {
     let (world, settings) = a_healthy_world().await;
     let sink = world.pexip.add_event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);

@@ -102,8 +102,9 @@ async fn release(pexip: &PexipClient) -> Result<Finding, Finding> {
 
 fn check_nodes(nodes: &[ConferencingNode]) -> Finding {
     let in_service = nodes.iter().filter(|node| !node.maintenance_mode).count();
+    let reason = maintenance_reason(nodes);
     if in_service == 0 {
-        let says = format!("none of {} Conferencing Nodes is in service: nobody can join a room", nodes.len());
+        let says = format!("none of {} Conferencing Nodes is in service{reason}: nobody can join a room", nodes.len());
         return Finding::not_fine("release", says, "take a Conferencing Node out of maintenance mode");
     }
     let releases: BTreeSet<_> = nodes.iter().map(|node| release_number(&node.version)).collect();
@@ -111,7 +112,8 @@ fn check_nodes(nodes: &[ConferencingNode]) -> Finding {
         return Finding::could_not_tell("release", "the Conferencing Nodes report no release");
     };
     let named: Vec<_> = releases.iter().map(ToString::to_string).collect();
-    let says = format!("{}; {in_service} of {} Conferencing Nodes in service", named.join(" and "), nodes.len());
+    let says =
+        format!("{}; {in_service} of {} Conferencing Nodes in service{reason}", named.join(" and "), nodes.len());
     if releases.len() > 1 {
         return Finding::warning("release", says, "finish the upgrade: the nodes have different releases");
     }
@@ -121,6 +123,15 @@ fn check_nodes(nodes: &[ConferencingNode]) -> Finding {
         return Finding::warning("release", says, to_do);
     }
     Finding::fine("release", says)
+}
+
+/// The operators' reasons for maintenance in parentheses, after a blank; empty if there are none.
+fn maintenance_reason(nodes: &[ConferencingNode]) -> String {
+    let in_maintenance = nodes.iter().filter(|node| node.maintenance_mode);
+    let reasons: BTreeSet<_> =
+        in_maintenance.map(|node| node.maintenance_mode_reason.escape_debug().to_string()).collect();
+    let reasons: Vec<_> = reasons.into_iter().filter(|reason| !reason.is_empty()).collect();
+    if reasons.is_empty() { String::new() } else { format!(" (maintenance: {})", reasons.join("; ")) }
 }
 
 /// The release in `40 (79715.0.0)`.

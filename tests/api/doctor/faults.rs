@@ -80,7 +80,7 @@ pub(super) const FAULTS: [OneFault; 38] = [
     }),
     fails("no Conferencing Node", &["pexip/release"], |world, _| nodes(world, "")),
     fails("all Conferencing Nodes in maintenance", &["pexip/release"], |world, _| {
-        nodes(world, r#"{"version": "40 (1.0.0)", "maintenance_mode": true}"#);
+        world.pexip.set_maintenance(Some("upgrade"));
     }),
     fails("no event sink", &["pexip/event_sink"], |world, _| sinks(world, "")),
     fails("an event sink with another path", &["pexip/event_sink"], |world, _| {
