@@ -1,4 +1,4 @@
-//! One request: take a leased room, claim it, tag it, answer. And what ends the room that it was given.
+//! One create request: take a leased room, claim it, tag it, answer. Then the caller's delete of the answered room.
 
 use crate::promises::Promise;
 use crate::protocol::{Protocol, Restore, Wrong};
@@ -10,58 +10,58 @@ use RequestStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     for citizen in 0..protocol.scope.citizens {
-        let mut can = |offered: &[S]| steps.extend(offered.iter().map(|step| Step::Request(citizen, *step)));
+        let mut add = |offered: &[S]| steps.extend(offered.iter().map(|step| Step::Request(citizen, *step)));
         let request = world.request(citizen);
         match request.phase {
-            Phase::NotYet => {
-                // Citizens come in their order, the first to the first instance: which is which makes no difference.
-                let comes = citizen == 0 || world.request(citizen - 1).phase != Phase::NotYet;
-                let doors = if citizen == 0 { 1 } else { protocol.scope.instances };
-                for instance in (0..doors).filter(|_| comes) {
-                    can(&[S::Arrives(instance)]);
+            Phase::NotArrived => {
+                // Symmetry reduction: citizens arrive in order, and the first arrives at the first instance.
+                let arrives = citizen == 0 || world.request(citizen - 1).phase != Phase::NotArrived;
+                let instances = if citizen == 0 { 1 } else { protocol.scope.instances };
+                for instance in (0..instances).filter(|_| arrives) {
+                    add(&[S::Arrives(instance)]);
                 }
             }
             Phase::Waiting => {
-                can(&[S::Takes, S::MakesDirect(Call::Answered), S::MakesDirect(Call::Lost), S::Fails]);
+                add(&[S::Takes, S::MakesDirect(Call::Answered), S::MakesDirect(Call::Lost), S::Fails]);
             }
             Phase::Claiming(_, attempt) => {
-                can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::Claims));
+                add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::Claims));
                 if attempt == Attempt::Second {
-                    can(&[S::Claims(Call::Late)]);
+                    add(&[S::Claims(Call::Late)]);
                 }
             }
             Phase::Tagging(_) => {
-                can(&[Call::Answered, Call::AnswerLost, Call::Lost, Call::Late].map(S::Tags));
-                can(&[S::LooksAgain, S::Fails]);
+                add(&[Call::Answered, Call::AnswerLost, Call::Lost, Call::Late].map(S::Tags));
+                add(&[S::ChecksAgain, S::Fails]);
             }
-            Phase::Tagged { .. } => can(&[S::Answers, S::CallerIsGone]),
-            Phase::MakingDirect(_) => can(&[S::FindsDirect]),
-            Phase::Destroying { looked, .. } => {
-                let next = if looked { S::DestroyDeletes(Call::Answered) } else { S::DestroyLooks };
-                // Not done, it is left to the sweep.
-                can(&[next, S::DestroyDeletes(Call::Lost)]);
+            Phase::Tagged { .. } => add(&[S::Answers, S::CallerIsGone]),
+            Phase::MakingDirect(_) => add(&[S::FindsDirect]),
+            Phase::Destroying { checked, .. } => {
+                let next = if checked { S::DestroyDeletes(Call::Answered) } else { S::DestroyChecks };
+                // A lost delete leaves the room to the sweep.
+                add(&[next, S::DestroyDeletes(Call::Lost)]);
             }
             Phase::Answered(_) => match request.end {
                 End::NotAsked if protocol.scope.ends => {
                     for instance in 0..protocol.scope.instances_that_differ() {
-                        can(&[S::IsEnded(instance)]);
+                        add(&[S::IsEnded(instance)]);
                     }
                 }
-                End::Deleting { .. } => can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes)),
+                End::Deleting { .. } => add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes)),
                 End::NotAsked | End::Done => {}
             },
             Phase::Failed => {}
         }
         if request.late_tag.is_some() {
-            can(&[S::LateTag]);
+            add(&[S::LateTag]);
         }
     }
 }
 
-/// Takes the step, if it can be taken.
+/// Takes the step and returns true, or returns false if the step is impossible in this state.
 pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, step: RequestStep) -> bool {
     let next = match (world.request(citizen).phase, step) {
-        (Phase::NotYet, S::Arrives(instance)) => {
+        (Phase::NotArrived, S::Arrives(instance)) => {
             world.request_mut(citizen).at = instance;
             Some(Phase::Waiting)
         }
@@ -71,7 +71,7 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
         (Phase::Claiming(ready, attempt), S::Claims(call)) => {
             Some(claim(protocol, world, citizen, ready, attempt, call))
         }
-        (Phase::Tagging(ready), S::LooksAgain) => look_again(world, citizen, ready),
+        (Phase::Tagging(ready), S::ChecksAgain) => check_again(world, citizen, ready),
         (Phase::Tagging(ready), S::Tags(call)) => tag(protocol, world, citizen, ready, call),
         (Phase::Tagging(ready), S::Fails) => Some(give_up_tagging(protocol, world, ready)),
         (Phase::Tagged { room, kept, .. }, S::Answers) => Some(answer(world, citizen, room, kept)),
@@ -80,9 +80,9 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
             Some((id, _)) => Phase::Tagged { room, id, kept: true },
             None => Phase::Failed,
         }),
-        (Phase::Destroying { room, id, .. }, S::DestroyLooks) => {
+        (Phase::Destroying { room, id, .. }, S::DestroyChecks) => {
             let still = world.node.has(id, room);
-            Some(if still { Phase::Destroying { room, id, looked: true } } else { Phase::Failed })
+            Some(if still { Phase::Destroying { room, id, checked: true } } else { Phase::Failed })
         }
         (Phase::Destroying { room, id, .. }, S::DestroyDeletes(call)) => {
             if call == Call::Answered {
@@ -97,7 +97,7 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
             Some(phase)
         }
         (Phase::Answered(room), S::IsEnded(at)) => {
-            // Where there is no such room, the caller learns just that and may ask again.
+            // Without such a room the answer is 404, and the caller may ask again.
             world.node.find(room).map(|(id, _)| {
                 world.request_mut(citizen).end = End::Deleting { at, id, unanswered: false };
                 Phase::Answered(room)
@@ -118,9 +118,9 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, citizen: Citizen, ste
     true
 }
 
-/// The room in the prefetch, if by all that is known here it can be claimed: the delete is on its way. Whether our own
-/// clock says that the lease still runs is left open, for only the queue's word counts. What is given back before the
-/// delete goes out is as if it had never been taken.
+/// Takes the room from the prefetch if its check is fresh, and starts the claim. The instance's own view of the lease
+/// is not modelled, because only the queue's answer decides. A room given back before its delete is sent equals a room
+/// never taken.
 fn take_prefetched(protocol: &Protocol, world: &mut World, citizen: Citizen) -> Option<Phase> {
     let at = world.request(citizen).at;
     let Prefetch::Ready(ready) = world.prefetch(at) else { return None };
@@ -128,7 +128,7 @@ fn take_prefetched(protocol: &Protocol, world: &mut World, citizen: Citizen) -> 
         return None;
     }
     *world.prefetch_mut(at) = Prefetch::Empty;
-    world.queue.pass(ready.ticket, Holder::Prefetch(at), Holder::Request(citizen));
+    world.queue.pass(ready.message, Holder::Prefetch(at), Holder::Request(citizen));
     Some(if protocol.does(Wrong::TagBeforeClaim) {
         Phase::Tagging(ready)
     } else {
@@ -146,55 +146,55 @@ fn claim(
 ) -> Phase {
     let receipt = Holder::Request(citizen);
     let answer = match call {
-        Call::Answered | Call::AnswerLost => Some(world.queue.delete(ready.ticket, receipt)),
+        Call::Answered | Call::AnswerLost => Some(world.queue.delete(ready.message, receipt)),
         Call::Late => {
-            world.queue.pass(ready.ticket, receipt, Holder::LateClaim);
+            world.queue.pass(ready.message, receipt, Holder::LateClaim);
             None
         }
         Call::Lost => None,
     };
-    let ours = match answer {
+    let claimed = match answer {
         Some(Delete::Done) if call == Call::Answered => true,
         Some(Delete::NotFound) if call == Call::Answered && attempt == Attempt::Second => {
-            protocol.does(Wrong::NotFoundIsAWin)
+            protocol.does(Wrong::NotFoundTakenAsClaimed)
         }
         _ => false,
     };
-    if ours || protocol.does(Wrong::LeaseBelieved) {
-        if world.life(ready.ticket.room).claimed {
+    if claimed || protocol.does(Wrong::LeaseTakenAsClaim) {
+        if world.life(ready.message.room).claimed {
             world.breaks(Promise::NoReturn);
         }
-        world.life_mut(ready.ticket.room).claimed = true;
+        world.life_mut(ready.message.room).claimed = true;
         if protocol.does(Wrong::TagBeforeClaim) {
-            return Phase::Tagged { room: ready.ticket.room, id: ready.id, kept: true };
+            return Phase::Tagged { room: ready.message.room, id: ready.id, kept: true };
         }
         return Phase::Tagging(ready);
     }
     if call != Call::Answered && attempt == Attempt::First {
         return Phase::Claiming(ready, Attempt::Second);
     }
-    // Somebody else's, or nobody can tell: hands off.
-    world.queue.pass(ready.ticket, receipt, Holder::Nobody);
+    // Claimed by another instance, or unknown: the room must not be used.
+    world.queue.pass(ready.message, receipt, Holder::Nobody);
     Phase::Waiting
 }
 
-/// Only what is there under this name still, and belongs to nobody else, is worth a PATCH.
-fn look_again(world: &World, citizen: Citizen, ready: ReadyRoom) -> Option<Phase> {
+/// Continues to the PATCH only if the id still belongs to this room and the room has no other citizen's tag.
+fn check_again(world: &World, citizen: Citizen, ready: ReadyRoom) -> Option<Phase> {
     if ready.fresh {
         return None;
     }
-    let vmr = world.node.room(ready.id).filter(|vmr| vmr.room == Some(ready.ticket.room));
+    let vmr = world.node.room(ready.id).filter(|vmr| vmr.room == Some(ready.message.room));
     let usable = vmr.is_some_and(|vmr| vmr.tag.is_none_or(|tag| tag == citizen));
     Some(if usable { Phase::Tagging(ReadyRoom { fresh: true, ..ready }) } else { Phase::Waiting })
 }
 
 fn tag(protocol: &Protocol, world: &mut World, citizen: Citizen, ready: ReadyRoom, call: Call) -> Option<Phase> {
-    if !ready.fresh && !protocol.does(Wrong::TagWithoutLook) {
+    if !ready.fresh && !protocol.does(Wrong::TagWithoutCheck) {
         return None;
     }
     match call {
         Call::Answered | Call::AnswerLost => {
-            // 404: the room is gone; another one may do.
+            // 404: the room is gone; the request tries another one.
             if world.node.room(ready.id).is_none() {
                 return (call == Call::Answered).then_some(Phase::Waiting);
             }
@@ -207,10 +207,10 @@ fn tag(protocol: &Protocol, world: &mut World, citizen: Citizen, ready: ReadyRoo
         return Some(if protocol.does(Wrong::TagBeforeClaim) {
             Phase::Claiming(ready, Attempt::First)
         } else {
-            Phase::Tagged { room: ready.ticket.room, id: ready.id, kept: true }
+            Phase::Tagged { room: ready.message.room, id: ready.id, kept: true }
         });
     }
-    // A call without an answer is trouble at the node, and the node may be another one after it.
+    // An unanswered call counts as a node failure: the node may have been restored, so the id must be checked again.
     Some(Phase::Tagging(ReadyRoom { fresh: false, ..ready }))
 }
 
@@ -219,14 +219,14 @@ fn give_up_tagging(protocol: &Protocol, world: &mut World, ready: ReadyRoom) -> 
         return Phase::Waiting;
     }
     if protocol.does(Wrong::RoomGivenBack) {
-        world.queue.put(ready.ticket.room);
+        world.queue.put(ready.message.room);
         return Phase::Failed;
     }
-    destroy(protocol, ready.ticket.room, ready.id)
+    destroy(protocol, ready.message.room, ready.id)
 }
 
 fn destroy(protocol: &Protocol, room: Room, id: Id) -> Phase {
-    Phase::Destroying { room, id, looked: protocol.does(Wrong::DestroyWithoutLook) }
+    Phase::Destroying { room, id, checked: protocol.does(Wrong::DestroyWithoutCheck) }
 }
 
 fn answer(world: &mut World, citizen: Citizen, room: Room, kept: bool) -> Phase {
@@ -234,7 +234,7 @@ fn answer(world: &mut World, citizen: Citizen, room: Room, kept: bool) -> Phase 
         world.breaks(Promise::Exclusive);
     }
     let tag = world.node.find(room).and_then(|(_, vmr)| vmr.tag);
-    // A node that came back from a backup after it had acknowledged the tag has lost it, like all that was newer.
+    // A node restored after it acknowledged the tag has lost the tag with everything newer than the backup.
     if kept && tag != Some(citizen) {
         world.breaks(Promise::RightCitizen);
     }
@@ -248,7 +248,7 @@ fn make_direct(protocol: &Protocol, world: &mut World, citizen: Citizen, call: C
     let room = world.next_room(&protocol.scope)?;
     let life = world.life_mut(room);
     life.made = true;
-    // It has no `ready-until` and no message; only the time of its hand-out counts.
+    // A direct room has no `ready-until` and no message; only its `handed-out` mark counts.
     life.age = Age::Sweepable;
     if call != Call::Lost {
         world.node.make(Some(room), Some(citizen));
@@ -259,8 +259,8 @@ fn make_direct(protocol: &Protocol, world: &mut World, citizen: Citizen, call: C
 
 fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, call: Call) {
     let End::Deleting { at, id, unanswered } = world.request(citizen).end else { return };
-    let looks = unanswered && !protocol.does(Wrong::DeleteRepeated);
-    let id = if looks { world.node.find(room).map(|(id, _)| id) } else { Some(id) };
+    let looks_up = unanswered && !protocol.does(Wrong::DeleteRepeated);
+    let id = if looks_up { world.node.find(room).map(|(id, _)| id) } else { Some(id) };
     world.request_mut(citizen).end = match id {
         Some(id) => {
             if call != Call::Lost {
@@ -272,16 +272,16 @@ fn end(protocol: &Protocol, world: &mut World, citizen: Citizen, room: Room, cal
     };
 }
 
-/// Whether a call is about to go out whose id was read a moment ago.
-pub(crate) fn is_between_look_and_delete(protocol: &Protocol, world: &World) -> bool {
+/// Whether a delete is about to be sent for an id that has just been checked.
+pub(crate) fn is_between_check_and_delete(protocol: &Protocol, world: &World) -> bool {
     world.requests.iter().any(|request| {
-        matches!(request.phase, Phase::Destroying { looked: true, .. } if !protocol.does(Wrong::DestroyWithoutLook))
+        matches!(request.phase, Phase::Destroying { checked: true, .. } if !protocol.does(Wrong::DestroyWithoutCheck))
             || matches!(request.end, End::Deleting { unanswered: false, .. })
     })
 }
 
-/// The node has come back from a backup: calls on their way are lost with their connection, and whoever had read
-/// something counts a trouble, if it was noticed.
+/// The node was restored from a backup: calls in flight are lost with their connections. If the restore is noticed, the
+/// failure epoch advances and earlier checks are stale.
 pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
     let noticed = protocol.scope.restore != Restore::Unnoticed;
     for request in &mut world.requests {
@@ -294,7 +294,7 @@ pub(crate) fn node_came_back(protocol: &Protocol, world: &mut World) {
     }
 }
 
-/// The instance is gone, and with it what it knew. Its calls may still arrive.
+/// The instance loses its memory. Its calls in flight may still arrive.
 pub(crate) fn crash(world: &mut World, instance: Instance) -> bool {
     let mut lost = false;
     for (citizen, request) in (0..).zip(&mut world.requests) {
@@ -302,7 +302,7 @@ pub(crate) fn crash(world: &mut World, instance: Instance) -> bool {
             continue;
         }
         if let Phase::Claiming(ready, _) = request.phase {
-            world.queue.pass(ready.ticket, Holder::Request(citizen), Holder::LateClaim);
+            world.queue.pass(ready.message, Holder::Request(citizen), Holder::LateClaim);
         }
         request.phase = Phase::Failed;
         request.at = Instance::default();

@@ -1,6 +1,6 @@
 use crate::world::{Citizen, Id, ROOMS, Room};
 
-/// The most ids at a time: each room once, and a foreign one.
+/// The most ids that exist: each room once, and a foreign one.
 pub(crate) const IDS: usize = ROOMS + 1;
 
 /// Pexip's management node: the rooms by id, and the id that the next one gets.
@@ -12,10 +12,10 @@ pub(crate) struct Node {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Vmr {
-    /// `None`: not one of ours.
+    /// `None`: a foreign room, not made by this service.
     pub(crate) room: Option<Room>,
     pub(crate) tag: Option<Citizen>,
-    /// Has the mark `handed-out`. Each room for the pool has `ready-until`.
+    /// Has the mark `handed-out`. Every pool room has `ready-until`.
     pub(crate) marked: bool,
 }
 
@@ -37,7 +37,7 @@ impl Node {
         self.rooms[usize::from(id)].take()
     }
 
-    /// Ids that were given since the node's last restore, and before its backup.
+    /// The ids that this node has assigned: before its backup, and since its last restore.
     pub(crate) fn ids(&self) -> std::ops::Range<Id> {
         0..self.made
     }

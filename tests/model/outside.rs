@@ -1,4 +1,4 @@
-//! What happens without the service's doing: time, crashes, a restored node, citizens.
+//! Events outside the service: time, crashes, a restored node, citizens.
 
 use crate::protocol::{Backup, Protocol, Restore, Wrong};
 use crate::queue::Holder;
@@ -10,55 +10,55 @@ use OutsideStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     let scope = &protocol.scope;
-    let mut can = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Outside));
-    for (ticket, message) in world.queue.tickets() {
-        if message.leased {
-            can(&[S::LeaseEnds(ticket)]);
+    let mut add = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Outside));
+    for (message, state) in world.queue.messages() {
+        if state.leased {
+            add(&[S::LeaseEnds(message)]);
         }
-        if message.latest == Holder::LateClaim {
-            can(&[S::LateClaim(ticket)]);
+        if state.latest == Holder::LateClaim {
+            add(&[S::LateClaim(message)]);
         }
     }
     for room in (0..scope.rooms).filter(|room| world.is_there(*room)) {
         match world.life(room).age {
-            Age::Young if scope.ages => can(&[S::ReadyUntilPasses(room)]),
-            Age::Old if scope.ages => can(&[S::MarginPasses(room)]),
+            Age::Young if scope.ages => add(&[S::ReadyUntilPasses(room)]),
+            Age::Old if scope.ages => add(&[S::MarginPasses(room)]),
             _ => {}
         }
         if scope.ends {
-            can(&[S::LifetimePasses(room)]);
+            add(&[S::LifetimePasses(room)]);
             match world.life(room).presence {
-                Presence::NobodyYet => can(&[S::Enters(room)]),
-                Presence::Inside => can(&[S::ChangesNetworks(room), S::Leaves(room)]),
-                Presence::ChangingNetworks => can(&[S::IsBack(room)]),
-                Presence::InsideAgain => can(&[S::Leaves(room)]),
+                Presence::NotEntered => add(&[S::Enters(room)]),
+                Presence::Inside => add(&[S::ChangesNetworks(room), S::Leaves(room)]),
+                Presence::ChangingNetworks => add(&[S::IsBack(room)]),
+                Presence::InsideAgain => add(&[S::Leaves(room)]),
                 Presence::Left => {}
             }
         }
     }
     if world.crashes_to_come > 0 {
         for instance in 0..scope.instances {
-            can(&[S::Crash(instance)]);
+            add(&[S::Crash(instance)]);
         }
     }
     if world.backup.is_some() {
-        can(&[S::Restore]);
+        add(&[S::Restore]);
     } else if scope.backup == Backup::AtAnyMoment && !world.restored {
-        can(&[S::Backup]);
+        add(&[S::Backup]);
     }
     if world.foreign_rooms_to_come > 0 {
-        can(&[S::ForeignRoom]);
+        add(&[S::ForeignRoom]);
     }
 }
 
 pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) -> bool {
     match step {
-        S::LeaseEnds(ticket) => world.queue.message_mut(ticket).is_some_and(|message| {
-            message.leased = false;
+        S::LeaseEnds(message) => world.queue.state_mut(message).is_some_and(|state| {
+            state.leased = false;
             true
         }),
-        S::LateClaim(ticket) => {
-            world.queue.delete(ticket, Holder::LateClaim);
+        S::LateClaim(message) => {
+            world.queue.delete(message, Holder::LateClaim);
             true
         }
         S::ReadyUntilPasses(room) => {
@@ -70,16 +70,16 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
         }
         S::MarginPasses(room) => margin_passes(protocol, world, room),
         S::LifetimePasses(room) => {
-            let may = !world.life(room).over && world.life(room).carried.is_some() && !world.is_in_hand(room);
-            world.life_mut(room).over |= may;
-            may
+            let passes = !world.life(room).over && world.life(room).carried.is_some() && !world.is_in_hand(room);
+            world.life_mut(room).over |= passes;
+            passes
         }
         S::Crash(instance) => {
             world.crashes_to_come -= 1;
             let prefetched = prefetch::forget(world, instance);
             let handing_out = hand_out::crash(world, instance);
-            let keeping_up = upkeep::crash(world, instance);
-            prefetched || handing_out || keeping_up
+            let in_maintenance = upkeep::crash(world, instance);
+            prefetched || handing_out || in_maintenance
         }
         S::Backup => {
             world.backup = Some(world.node);
@@ -95,14 +95,14 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
     }
 }
 
-/// Requests end by their deadline, and calls that were given up die, long before `ready-until` and the margin have
-/// passed: a deadline is seconds, a lease a minute, the margin an hour.
+/// Requests reach their deadline, and abandoned calls stop having effects, long before `ready-until` and the margin
+/// have passed: a deadline takes seconds, a lease one minute, the margin one hour.
 fn margin_passes(protocol: &Protocol, world: &mut World, room: Room) -> bool {
     if world.is_in_hand(room) || world.life(room).provision != Provision::Idle {
         return false;
     }
     for instance in 0..protocol.scope.instances {
-        if world.prefetch(instance).ticket().is_some_and(|ticket| ticket.room == room) {
+        if world.prefetch(instance).message().is_some_and(|message| message.room == room) {
             prefetch::forget(world, instance);
         }
     }
@@ -116,10 +116,9 @@ fn margin_passes(protocol: &Protocol, world: &mut World, room: Room) -> bool {
 }
 
 fn restore(protocol: &Protocol, world: &mut World) -> bool {
-    // What no caller can rule out: a restore between the answer to a look and the delete that goes out at once after
-    // it. Pexip knows no delete on a condition.
+    // No client can rule out a restore between a check and the delete that follows: Pexip has no conditional delete.
     let before_delete =
-        hand_out::is_between_look_and_delete(protocol, world) || upkeep::is_between_look_and_delete(protocol, world);
+        hand_out::is_between_check_and_delete(protocol, world) || upkeep::is_between_check_and_delete(protocol, world);
     if before_delete && protocol.scope.restore != Restore::EvenBeforeADelete {
         return false;
     }
@@ -140,17 +139,16 @@ fn move_citizen(world: &mut World, step: OutsideStep) -> bool {
         _ => return false,
     };
     let answered = world.requests.iter().any(|request| request.phase == Phase::Answered(room));
-    let comes = presence == Presence::Inside || presence == Presence::InsideAgain;
-    let there = world.node.find(room).is_some();
-    // A look at presence and the delete after it are two calls; whoever comes in between was not there for both looks,
-    // hours after the hand-out. The same for a change of networks that begins after the first look and lasts
-    // through the second.
-    let unseen = match world.sweep {
-        Sweep::Doomed { room: swept, .. } => swept == room && presence == Presence::Inside,
+    let enters = presence == Presence::Inside || presence == Presence::InsideAgain;
+    let exists = world.node.find(room).is_some();
+    // Assumption of the model: no first entry between the second presence snapshot and the delete, hours after the
+    // hand-out, and no change of networks that begins after the first snapshot and lasts through the second.
+    let ruled_out = match world.sweep {
+        Sweep::Deleting { room: swept, .. } => swept == room && presence == Presence::Inside,
         Sweep::SeenEmpty { room: swept, .. } => swept == room && presence == Presence::ChangingNetworks,
         Sweep::Idle => false,
     };
-    if !answered || (comes && !there) || unseen {
+    if !answered || (enters && !exists) || ruled_out {
         return false;
     }
     world.life_mut(room).presence = presence;

@@ -1,4 +1,4 @@
-//! What must hold in every state that can be reached. The numbers are those of the design's invariants.
+//! What must hold in every reachable state. The numbers are those of the design's invariants.
 
 use stateright::Property;
 
@@ -7,18 +7,18 @@ use crate::step::{Call, OutsideStep, Step, UpkeepStep};
 use crate::world::{Age, End, Phase, Presence, Provision, Sweep, World};
 
 pub(crate) const EXCLUSIVE: &str = "I1: a room is in at most one answer";
-pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and never another's";
+pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and no other";
 pub(crate) const NO_RETURN: &str = "I4: a claimed room is never offered or claimed again";
-pub(crate) const CONSERVATION: &str = "I5: no room is left that nothing ends";
-pub(crate) const NARROW: &str = "I8: only the room that was decided on is deleted, and nobody is in it";
+pub(crate) const CONSERVATION: &str = "I5: every room is deleted in the end";
+pub(crate) const NARROW: &str = "I8: a delete hits only the intended room, and only while it is empty";
 
-/// Reached somewhere, or the search would prove nothing.
-pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room while there is one";
+/// States that the search must reach; otherwise it would prove nothing.
+pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room while rooms are left";
 pub(crate) const SWEPT: &str = "an unused room is swept";
-pub(crate) const ENDED: &str = "a room that was handed out is swept when its time is over";
+pub(crate) const ENDED: &str = "a handed-out room is swept after its lifetime";
 pub(crate) const ANSWERED_AFTER_RESTORE: &str = "a citizen gets a room on the restored node";
 
-/// A promise about a step: what was done is remembered, for the state after it may not show it.
+/// A promise about a step. A broken one is recorded, because the state after the step may not show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promise {
     Exclusive,
@@ -67,10 +67,10 @@ pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
 }
 
 fn is_offered_again(world: &World) -> bool {
-    world.queue.tickets().any(|(ticket, _)| world.life(ticket.room).claimed)
+    world.queue.messages().any(|(message, _)| world.life(message.room).claimed)
 }
 
-/// Whether all that was begun has come to its end, well or not.
+/// Whether no operation is in progress.
 fn is_settled(world: &World) -> bool {
     world.sweep == Sweep::Idle
         && world.lives.iter().all(|life| life.provision == Provision::Idle)
@@ -79,12 +79,12 @@ fn is_settled(world: &World) -> bool {
         })
 }
 
-/// Lets all time pass from here on and the sweep do its work, by its own steps: is the node clean then?
+/// Lets all time limits pass and the sweep run by its own steps. Returns whether no room of this service is left then.
 fn nothing_is_left(protocol: &Protocol, world: &World) -> bool {
     let mut world = *world;
     for room in 0..protocol.scope.rooms {
         let life = world.life_mut(room);
-        if life.presence != Presence::NobodyYet {
+        if life.presence != Presence::NotEntered {
             life.presence = Presence::Left;
         }
         for step in
@@ -95,9 +95,9 @@ fn nothing_is_left(protocol: &Protocol, world: &World) -> bool {
     }
     for id in world.node.ids() {
         for step in [
-            UpkeepStep::SweepLooks(0, id),
-            UpkeepStep::SweepLooksAgain,
-            UpkeepStep::SweepReads,
+            UpkeepStep::SweepFindsEmpty(0, id),
+            UpkeepStep::SweepFindsEmptyAgain,
+            UpkeepStep::SweepChecks,
             UpkeepStep::SweepDeletes(Call::Answered),
         ] {
             world = protocol.after(&world, Step::Upkeep(step)).unwrap_or(world);

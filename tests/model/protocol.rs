@@ -4,36 +4,36 @@ use crate::step::Step;
 use crate::world::World;
 use crate::{hand_out, outside, prefetch, promises, upkeep};
 
-/// However many.
+/// No bound.
 pub(crate) const ANY: u8 = u8::MAX;
 
-/// How much of the world one search looks at. Each bound is there to keep the search finite and short.
+/// The bounds of one search, which keep it finite and short.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) instances: u8,
-    /// Requests, each for another citizen.
+    /// Requests, each for a different citizen.
     pub(crate) citizens: u8,
-    /// Names that are minted, for the pool and for direct rooms together.
+    /// Room names, for pool and direct rooms together.
     pub(crate) rooms: u8,
-    /// Rooms that are in the pool from the start. The others can be provisioned.
+    /// Rooms in the pool at the start. The others can be provisioned.
     pub(crate) ready: u8,
     /// Calls that get no answer.
     pub(crate) faults: u8,
     pub(crate) crashes: u8,
     pub(crate) backup: Backup,
     pub(crate) restore: Restore,
-    /// Rooms that somebody else makes on the node.
+    /// Rooms on the node that this service did not make.
     pub(crate) foreign_rooms: u8,
     /// `POOL_EMPTY=direct`.
     pub(crate) direct: bool,
     /// `ready-until` and the margin pass.
     pub(crate) ages: bool,
-    /// Citizens enter and leave, IDIM asks for the end, lifetimes run out.
+    /// Citizens enter and leave, IDIM deletes rooms, lifetimes pass.
     pub(crate) ends: bool,
 }
 
 impl Scope {
-    /// Two instances, and two ready rooms for two citizens; any call may fail, and nothing else does.
+    /// Two instances, two ready rooms and two citizens. Any call may fail; nothing else goes wrong.
     pub(crate) const HAND_OUT: Self = Self {
         instances: 2,
         citizens: 2,
@@ -49,21 +49,21 @@ impl Scope {
         ends: false,
     };
 
-    /// The node comes back from a backup that is older than all rooms: each id may come to mean another room.
+    /// The node is restored from a backup older than all rooms, so each id may be assigned to another room.
     pub(crate) const RESTORE: Self =
         Self { ready: 0, faults: 1, backup: Backup::AtStart, direct: true, ..Self::HAND_OUT };
 
-    /// The same with one citizen at one instance, and with a room on the node that is none of ours.
+    /// Like `RESTORE`, with one citizen, one instance and one foreign room on the node.
     pub(crate) const RESTORE_WITH_FOREIGN_ROOM: Self =
         Self { instances: 1, citizens: 1, faults: ANY, foreign_rooms: 1, ..Self::RESTORE };
 
-    /// Where none crashes, it makes no difference which instance does what it remembers nothing of.
+    /// Symmetry reduction: without crashes, steps that leave no memory behind are the same at every instance.
     pub(crate) fn instances_that_differ(&self) -> u8 {
         if self.crashes > 0 { self.instances } else { 1 }
     }
 }
 
-/// Whether there is a backup for the node to come back from, which it may do once.
+/// When the backup is made. The node may be restored from it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backup {
     Never,
@@ -71,49 +71,49 @@ pub(crate) enum Backup {
     AtAnyMoment,
 }
 
-/// What the instances see of the node's restore.
+/// What the instances see of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restore {
-    /// Every instance sees a call of its own fail, and so counts a trouble, before it uses what it had read.
+    /// Every instance sees one of its calls fail, and so advances its failure epoch, before it uses earlier readings.
     Noticed,
-    /// An instance sees nothing: it happens between two of its calls.
+    /// The restore happens between two calls of an instance, so the instance does not notice it.
     Unnoticed,
-    /// Noticed, but it may also happen between the look by id and the delete that goes out at once after it.
+    /// Noticed, but the restore may also happen between the check by id and the delete that follows at once.
     EvenBeforeADelete,
 }
 
-/// One thing done wrong. Each is a mistake that a change to the service could make.
+/// A mistake that a change to the service could introduce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// The tag is written first, the message deleted then.
+    /// The tag is written before the message is deleted.
     TagBeforeClaim,
-    /// A room is taken for ours as long as we think that we lease it, whatever the delete says.
-    LeaseBelieved,
-    /// "Not found" to the second delete is read as "the first one was ours".
-    NotFoundIsAWin,
-    /// A message whose put was not answered is put again.
+    /// A leased room counts as claimed, whatever the queue answers to the delete.
+    LeaseTakenAsClaim,
+    /// 404 for the second delete is read as success of the first.
+    NotFoundTakenAsClaimed,
+    /// An unanswered put of a message is retried.
     PutRepeated,
-    /// A claimed room that could not be tagged gets a new message.
+    /// A claimed room that could not be tagged is put back into the queue.
     RoomGivenBack,
-    /// The message lives longer than the room's `ready-until`, and nobody looks at the mark.
+    /// The message lives longer than the room's `ready-until`, and the check ignores the mark.
     MessageOutlivesMark,
-    /// The tag is written without the time of the hand-out.
+    /// The tag is written without the mark `handed-out`.
     TagWithoutMark,
-    /// Rooms seen before the node's trouble are claimed without another look.
-    PrefetchTrusted,
-    /// The tag is written by the id that was read before the node's trouble, without another look.
-    TagWithoutLook,
-    /// A destroyed room is deleted by its id, without another look.
-    DestroyWithoutLook,
-    /// A swept room is deleted by its id, without another look.
-    SweepWithoutLook,
-    /// A delete that was not answered is sent again with the same id.
+    /// Rooms checked before a node failure are claimed without another check.
+    StalePrefetchUsed,
+    /// The tag is written by an id read before a node failure, without another check.
+    TagWithoutCheck,
+    /// A room is destroyed by its id, without another check.
+    DestroyWithoutCheck,
+    /// A room is swept by its id, without another check.
+    SweepWithoutCheck,
+    /// An unanswered delete is retried with the same id.
     DeleteRepeated,
-    /// A room that nobody was seen in once is swept.
-    OneLookAtPresence,
+    /// One presence snapshot without participants is enough to sweep a room.
+    OnePresenceSnapshot,
 }
 
-/// The protocol, in a world of this scope, perhaps with one thing done wrong.
+/// The protocol within a scope, with at most one mistake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Protocol {
     pub(crate) scope: Scope,
@@ -125,7 +125,7 @@ impl Protocol {
         self.wrong == Some(wrong)
     }
 
-    /// What `step` makes of `world`; `None` if it cannot be taken there.
+    /// The state after `step`; `None` if the step is impossible in `world`.
     pub(crate) fn after(&self, world: &World, step: Step) -> Option<World> {
         let mut next = *world;
         if step.is_fault() && next.faults_to_come != ANY {

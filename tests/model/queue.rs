@@ -1,27 +1,26 @@
 use crate::world::{Citizen, Instance, ROOMS, Room};
 
-/// Each name has one message. The second one is for the mistakes that put a name twice.
+/// Each room has one message. A second one exists only for the mistakes that put a room twice.
 const COPIES: usize = 2;
 
-/// The storage queue. A message is hidden until its room is replicated; since a message may be received at any time
-/// after that, the delay itself is left out.
+/// The storage queue. The delay until a new message is visible is not modelled: a message can be received at any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Queue {
-    messages: [[Option<Message>; COPIES]; ROOMS],
+    messages: [[Option<MessageState>; COPIES]; ROOMS],
 }
 
-/// Tells a message from all others.
+/// Identifies one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ticket {
-    /// The name in the message.
+pub(crate) struct Message {
+    /// The room that the message names.
     pub(crate) room: Room,
     copy: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Message {
+pub(crate) struct MessageState {
     pub(crate) leased: bool,
-    /// Who has the latest receipt. It stays good after the lease has run out, until somebody else receives.
+    /// Who has the latest pop receipt. It stays valid after the lease has expired, until the next receive.
     pub(crate) latest: Holder,
 }
 
@@ -30,11 +29,11 @@ pub(crate) enum Holder {
     Nobody,
     Prefetch(Instance),
     Request(Citizen),
-    /// A delete with the latest receipt is still on its way; nobody waits for it.
+    /// A delete with the latest receipt is in flight, but its caller has given up waiting.
     LateClaim,
 }
 
-/// What the queue says to a delete.
+/// The queue's answer to a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delete {
     Done,
@@ -47,51 +46,51 @@ impl Queue {
     pub(crate) fn put(&mut self, room: Room) {
         let copies = &mut self.messages[usize::from(room)];
         if let Some(free) = copies.iter_mut().find(|copy| copy.is_none()) {
-            *free = Some(Message { leased: false, latest: Holder::Nobody });
+            *free = Some(MessageState { leased: false, latest: Holder::Nobody });
         }
     }
 
-    pub(crate) fn message(&self, ticket: Ticket) -> Option<Message> {
-        self.messages[usize::from(ticket.room)][usize::from(ticket.copy)]
+    pub(crate) fn state(&self, message: Message) -> Option<MessageState> {
+        self.messages[usize::from(message.room)][usize::from(message.copy)]
     }
 
-    pub(crate) fn message_mut(&mut self, ticket: Ticket) -> Option<&mut Message> {
-        self.messages[usize::from(ticket.room)][usize::from(ticket.copy)].as_mut()
+    pub(crate) fn state_mut(&mut self, message: Message) -> Option<&mut MessageState> {
+        self.messages[usize::from(message.room)][usize::from(message.copy)].as_mut()
     }
 
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = (Ticket, Message)> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (Message, MessageState)> {
         (0..).zip(self.messages).flat_map(|(room, copies)| {
-            (0..).zip(copies).filter_map(move |(copy, message)| Some((Ticket { room, copy }, message?)))
+            (0..).zip(copies).filter_map(move |(copy, message)| Some((Message { room, copy }, message?)))
         })
     }
 
-    /// What a delete by `holder` would be answered.
-    pub(crate) fn would_delete(&self, ticket: Ticket, holder: Holder) -> Delete {
-        match self.message(ticket) {
+    /// The answer that a delete by `holder` would get.
+    pub(crate) fn would_delete(&self, message: Message, holder: Holder) -> Delete {
+        match self.state(message) {
             None => Delete::NotFound,
-            Some(message) if message.latest == holder => Delete::Done,
+            Some(state) if state.latest == holder => Delete::Done,
             Some(_) => Delete::Mismatch,
         }
     }
 
-    pub(crate) fn delete(&mut self, ticket: Ticket, holder: Holder) -> Delete {
-        let answer = self.would_delete(ticket, holder);
+    pub(crate) fn delete(&mut self, message: Message, holder: Holder) -> Delete {
+        let answer = self.would_delete(message, holder);
         if answer == Delete::Done {
-            self.messages[usize::from(ticket.room)][usize::from(ticket.copy)] = None;
+            self.messages[usize::from(message.room)][usize::from(message.copy)] = None;
         }
         answer
     }
 
-    /// The latest receipt goes from `from` to `to`, if it is `from`'s still.
-    pub(crate) fn pass(&mut self, ticket: Ticket, from: Holder, to: Holder) {
-        if let Some(message) = self.message_mut(ticket)
-            && message.latest == from
+    /// Passes the latest receipt from `from` to `to`, if `from` still has it.
+    pub(crate) fn pass(&mut self, message: Message, from: Holder, to: Holder) {
+        if let Some(state) = self.state_mut(message)
+            && state.latest == from
         {
-            message.latest = to;
+            state.latest = to;
         }
     }
 
-    /// All messages with this name reach the end of their lifetime.
+    /// All messages that name the room expire.
     pub(crate) fn expire(&mut self, room: Room) {
         self.messages[usize::from(room)] = [None; COPIES];
     }

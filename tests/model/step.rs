@@ -1,8 +1,8 @@
-use crate::queue::Ticket;
+use crate::queue::Message;
 use crate::world::{Citizen, Id, Instance, Room};
 
-/// One thing that happens. A step is at most one call to an outside system, done at one moment; what the caller
-/// decides on its answer belongs to the step, for it depends on nothing that others can change meanwhile.
+/// One atomic event: at most one call to an outside system, together with the caller's decision on its answer. The
+/// decision belongs to the step because it depends only on the answer and the caller's own memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Request(Citizen, RequestStep),
@@ -31,15 +31,15 @@ impl Step {
     }
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Answered,
-    /// It was done, but the answer did not come.
+    /// Carried out, but the answer was lost.
     AnswerLost,
-    /// It was not done, and no answer came.
+    /// Neither carried out nor answered.
     Lost,
-    /// It was given up without an answer, and is done later.
+    /// The caller gave up waiting; the call is carried out later.
     Late,
 }
 
@@ -49,29 +49,29 @@ pub(crate) enum RequestStep {
     /// Takes the room in the instance's prefetch, to claim it.
     Takes,
     Claims(Call),
-    /// Reads the room by its id once more, before the tag is written on a node that was in trouble.
-    LooksAgain,
+    /// Reads the room by its id again, before the tag is written after a node failure.
+    ChecksAgain,
     Tags(Call),
-    /// Given up with an error. A claimed room is destroyed.
+    /// The request ends with an error. A claimed room is destroyed.
     Fails,
     Answers,
-    /// The answer finds nobody: the room is destroyed.
+    /// The caller has hung up before the answer: the room is destroyed.
     CallerIsGone,
-    DestroyLooks,
+    DestroyChecks,
     DestroyDeletes(Call),
     MakesDirect(Call),
     FindsDirect,
-    /// A PATCH that was given up reaches the node.
+    /// An abandoned PATCH reaches the node.
     LateTag,
-    /// IDIM asks for the end of the room; its name is looked up.
+    /// IDIM sends `DELETE /room/{name}`; the name is looked up.
     IsEnded(Instance),
     EndDeletes(Call),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PrefetchStep {
-    Receives(Ticket),
-    /// The lease ran out by the instance's own clock.
+    Receives(Message),
+    /// The lease has expired by the instance's own clock.
     Forgets,
     /// The leased name is looked up at the node.
     Checks,
@@ -82,32 +82,32 @@ pub(crate) enum UpkeepStep {
     Posts(Instance, Call),
     FindsPosted(Room),
     Puts(Room, Call),
-    /// A room whose time is over is listed, and nobody is in it.
-    SweepLooks(Instance, Id),
-    /// The same at least 30 seconds later.
-    SweepLooksAgain,
+    /// A room past its time is listed, and the presence snapshot shows it empty.
+    SweepFindsEmpty(Instance, Id),
+    /// A second snapshot, at least 30 seconds later, shows it empty as well.
+    SweepFindsEmptyAgain,
     /// The room is read by its id, just before the delete.
-    SweepReads,
+    SweepChecks,
     SweepDeletes(Call),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutsideStep {
-    /// The lease runs out by the queue's clock.
-    LeaseEnds(Ticket),
-    /// A claim that was given up reaches the queue.
-    LateClaim(Ticket),
+    /// The lease expires by the queue's clock.
+    LeaseEnds(Message),
+    /// An abandoned claim reaches the queue.
+    LateClaim(Message),
     ReadyUntilPasses(Room),
-    /// `ready-until` and the sweep's margin.
+    /// The sweep's margin after `ready-until` passes.
     MarginPasses(Room),
-    /// `ROOM_MAX_LIFETIME` since the hand-out, and the margin.
+    /// `ROOM_MAX_LIFETIME_SECONDS` since the hand-out and the margin pass.
     LifetimePasses(Room),
     Crash(Instance),
     Backup,
     Restore,
     ForeignRoom,
     Enters(Room),
-    /// The citizen's phone changes networks; he is not to be seen for less than 30 seconds.
+    /// The citizen's phone changes networks: the citizen is absent for less than 30 seconds.
     ChangesNetworks(Room),
     IsBack(Room),
     Leaves(Room),

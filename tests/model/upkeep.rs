@@ -1,4 +1,4 @@
-//! What keeps the pool full and the node clean: provision and sweep.
+//! Maintenance: provision and sweep.
 
 use crate::promises::Promise;
 use crate::protocol::{Protocol, Wrong};
@@ -8,35 +8,35 @@ use crate::world::{Age, Id, Instance, Presence, Provision, Room, Sweep, World};
 use UpkeepStep as S;
 
 pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
-    let mut can = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Upkeep));
+    let mut add = |offered: &[S]| steps.extend(offered.iter().copied().map(Step::Upkeep));
     let mut provisioning = false;
     for room in 0..protocol.scope.rooms {
         match world.life(room).provision {
             Provision::Idle => continue,
-            Provision::LookingUp(_) => can(&[S::FindsPosted(room)]),
+            Provision::LookingUp(_) => add(&[S::FindsPosted(room)]),
             Provision::Putting(_) => {
-                can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Puts(room, call)));
+                add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Puts(room, call)));
             }
         }
         provisioning = true;
     }
-    // Two that provision at a time have nothing in common but the budget.
+    // One room is provisioned at a time: concurrent ones share only the request budget, which is not modelled.
     if !provisioning && world.next_room(&protocol.scope).is_some() {
         for instance in 0..protocol.scope.instances_that_differ() {
-            can(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Posts(instance, call)));
+            add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Posts(instance, call)));
         }
     }
     match world.sweep {
         Sweep::Idle => {
             for id in world.node.ids().filter(|id| sweepable(world, *id).is_some()) {
                 for instance in 0..protocol.scope.instances_that_differ() {
-                    can(&[S::SweepLooks(instance, id)]);
+                    add(&[S::SweepFindsEmpty(instance, id)]);
                 }
             }
         }
-        Sweep::SeenEmpty { .. } => can(&[S::SweepLooksAgain]),
-        Sweep::Doomed { looked: false, .. } => can(&[S::SweepReads]),
-        Sweep::Doomed { looked: true, .. } => can(&[Call::Answered, Call::Lost].map(S::SweepDeletes)),
+        Sweep::SeenEmpty { .. } => add(&[S::SweepFindsEmptyAgain]),
+        Sweep::Deleting { checked: false, .. } => add(&[S::SweepChecks]),
+        Sweep::Deleting { checked: true, .. } => add(&[Call::Answered, Call::Lost].map(S::SweepDeletes)),
     }
 }
 
@@ -50,11 +50,11 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: UpkeepStep) -> 
             true
         }
         S::Puts(room, call) => put(protocol, world, room, call),
-        S::SweepLooks(at, id) => sweep_looks(protocol, world, at, id),
-        S::SweepLooksAgain => sweep_looks_again(protocol, world),
-        S::SweepReads => sweep_reads(world),
+        S::SweepFindsEmpty(at, id) => sweep_finds_empty(protocol, world, at, id),
+        S::SweepFindsEmptyAgain => sweep_finds_empty_again(protocol, world),
+        S::SweepChecks => sweep_checks(world),
         S::SweepDeletes(call) => {
-            let Sweep::Doomed { id, room, tag, looked: true, .. } = world.sweep else { return false };
+            let Sweep::Deleting { id, room, tag, checked: true, .. } = world.sweep else { return false };
             if call == Call::Answered {
                 if world.node.room(id).is_some_and(|vmr| vmr.tag != tag) {
                     world.breaks(Promise::Narrow);
@@ -78,10 +78,10 @@ fn post(protocol: &Protocol, world: &mut World, instance: Instance, call: Call) 
     true
 }
 
-/// Once, whatever comes back.
+/// Puts the message once, whatever the answer.
 fn put(protocol: &Protocol, world: &mut World, room: Room, call: Call) -> bool {
     let Provision::Putting(instance) = world.life(room).provision else { return false };
-    // A message would have no time to live.
+    // A message put after `ready-until` would have no time to live.
     let too_late = world.life(room).age != Age::Young;
     if call != Call::Lost && !too_late {
         world.queue.put(room);
@@ -91,7 +91,7 @@ fn put(protocol: &Protocol, world: &mut World, room: Room, call: Call) -> bool {
     true
 }
 
-/// The room of ours with this id whose time is over by its marks, and in which nobody is to be seen.
+/// The room with this id, if this service made it, its time is over by its marks, and it shows no participant.
 fn sweepable(world: &World, id: Id) -> Option<Room> {
     let vmr = world.node.room(id)?;
     let room = vmr.room?;
@@ -99,41 +99,41 @@ fn sweepable(world: &World, id: Id) -> Option<Room> {
     let over = match (vmr.marked, vmr.tag) {
         (true, _) => life.over,
         (false, None) => life.age == Age::Sweepable,
-        // Somebody else has changed its marks: its age cannot be told.
+        // Another client has changed the marks: the room's age is unknown.
         (false, Some(_)) => false,
     };
     (over && !life.presence.is_seen()).then_some(room)
 }
 
-fn sweep_looks(protocol: &Protocol, world: &mut World, at: Instance, id: Id) -> bool {
+fn sweep_finds_empty(protocol: &Protocol, world: &mut World, at: Instance, id: Id) -> bool {
     let Some(room) = sweepable(world, id).filter(|_| world.sweep == Sweep::Idle) else { return false };
     world.sweep = Sweep::SeenEmpty { at, id, room };
-    if protocol.does(Wrong::OneLookAtPresence) { sweep_looks_again(protocol, world) } else { true }
+    if protocol.does(Wrong::OnePresenceSnapshot) { sweep_finds_empty_again(protocol, world) } else { true }
 }
 
-fn sweep_looks_again(protocol: &Protocol, world: &mut World) -> bool {
+fn sweep_finds_empty_again(protocol: &Protocol, world: &mut World) -> bool {
     let Sweep::SeenEmpty { at, id, room } = world.sweep else { return false };
-    // In the 30 seconds between the looks whoever changed networks is back.
-    if world.life(room).presence == Presence::ChangingNetworks && !protocol.does(Wrong::OneLookAtPresence) {
+    // A citizen who changes networks is back within the 30 seconds between the snapshots.
+    if world.life(room).presence == Presence::ChangingNetworks && !protocol.does(Wrong::OnePresenceSnapshot) {
         return false;
     }
     world.sweep = match world.node.room(id).filter(|_| sweepable(world, id) == Some(room)) {
-        Some(vmr) => Sweep::Doomed { at, id, room, tag: vmr.tag, looked: protocol.does(Wrong::SweepWithoutLook) },
+        Some(vmr) => Sweep::Deleting { at, id, room, tag: vmr.tag, checked: protocol.does(Wrong::SweepWithoutCheck) },
         None => Sweep::Idle,
     };
     true
 }
 
-fn sweep_reads(world: &mut World) -> bool {
-    let Sweep::Doomed { at, id, room, tag, looked: false } = world.sweep else { return false };
+fn sweep_checks(world: &mut World) -> bool {
+    let Sweep::Deleting { at, id, room, tag, checked: false } = world.sweep else { return false };
     let unchanged = world.node.room(id).is_some_and(|vmr| vmr.room == Some(room) && vmr.tag == tag);
-    world.sweep = if unchanged { Sweep::Doomed { at, id, room, tag, looked: true } } else { Sweep::Idle };
+    world.sweep = if unchanged { Sweep::Deleting { at, id, room, tag, checked: true } } else { Sweep::Idle };
     true
 }
 
-/// Whether the sweep's delete is about to go out, its id read a moment ago.
-pub(crate) fn is_between_look_and_delete(protocol: &Protocol, world: &World) -> bool {
-    matches!(world.sweep, Sweep::Doomed { looked: true, .. }) && !protocol.does(Wrong::SweepWithoutLook)
+/// Whether the sweep is about to send the delete for an id that it has just checked.
+pub(crate) fn is_between_check_and_delete(protocol: &Protocol, world: &World) -> bool {
+    matches!(world.sweep, Sweep::Deleting { checked: true, .. }) && !protocol.does(Wrong::SweepWithoutCheck)
 }
 
 pub(crate) fn crash(world: &mut World, instance: Instance) -> bool {

@@ -1,22 +1,22 @@
 use crate::node::Node;
 use crate::promises::Promise;
 use crate::protocol::{Backup, Scope};
-use crate::queue::{Queue, Ticket};
+use crate::queue::{Message, Queue};
 
-/// The most of each that any scope has.
+/// The largest numbers that any scope uses.
 pub(crate) const INSTANCES: usize = 3;
 pub(crate) const CITIZENS: usize = 3;
 pub(crate) const ROOMS: usize = 3;
 
 pub(crate) type Instance = u8;
-/// A citizen, the request made for him, and the tag made from it.
+/// A citizen, the citizen's request, and the tag made from it.
 pub(crate) type Citizen = u8;
-/// A room's name. Never used twice.
+/// A room name, never used twice.
 pub(crate) type Room = u8;
-/// What the node calls a room. Counted up; after a restore once more from an older number.
+/// The node's id of a room. The node counts ids up; a restore resets the counter to an older value.
 pub(crate) type Id = u8;
 
-/// Everything that can differ between two moments.
+/// The complete state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) node: Node,
@@ -33,7 +33,7 @@ pub(crate) struct World {
     broken: Broken,
 }
 
-/// What has happened to a name, whatever the node has of it now.
+/// The history of a room name, whatever the node stores for it now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Life {
     pub(crate) made: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Life {
     /// The lifetime of a room that was handed out is over.
     pub(crate) over: bool,
     pub(crate) claimed: bool,
-    /// Whose tag it carried first.
+    /// The citizen whose tag it carried first.
     pub(crate) carried: Option<Citizen>,
     pub(crate) presence: Presence,
 }
@@ -67,11 +67,11 @@ pub(crate) enum Age {
     Sweepable,
 }
 
-/// Whether somebody is in the room.
+/// Whether the citizen is in the room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Presence {
     #[default]
-    NobodyYet,
+    NotEntered,
     Inside,
     ChangingNetworks,
     InsideAgain,
@@ -79,40 +79,40 @@ pub(crate) enum Presence {
 }
 
 impl Presence {
-    /// Whether the node shows somebody in the room.
+    /// Whether the node shows a participant in the room.
     pub(crate) fn is_seen(self) -> bool {
         matches!(self, Self::Inside | Self::InsideAgain)
     }
 
-    /// Whether a delete would take the room from under somebody.
+    /// Whether a delete would end the citizen's call.
     pub(crate) fn is_in_use(self) -> bool {
         self.is_seen() || self == Self::ChangingNetworks
     }
 }
 
-/// A leased message and the room it names, as an instance has seen it.
+/// A leased message and the room that it names, as the instance checked it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadyRoom {
-    pub(crate) ticket: Ticket,
+    pub(crate) message: Message,
     pub(crate) id: Id,
-    /// No trouble at the node since the id was looked up.
+    /// No node failure since the id was looked up.
     pub(crate) fresh: bool,
 }
 
-/// The room that an instance keeps leased.
+/// The room in an instance's prefetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Prefetch {
     #[default]
     Empty,
-    Unchecked(Ticket),
+    Unchecked(Message),
     Ready(ReadyRoom),
 }
 
 impl Prefetch {
-    pub(crate) fn ticket(self) -> Option<Ticket> {
+    pub(crate) fn message(self) -> Option<Message> {
         match self {
             Self::Empty => None,
-            Self::Unchecked(ticket) | Self::Ready(ReadyRoom { ticket, .. }) => Some(ticket),
+            Self::Unchecked(message) | Self::Ready(ReadyRoom { message, .. }) => Some(message),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Prefetch {
 pub(crate) struct Request {
     pub(crate) at: Instance,
     pub(crate) phase: Phase,
-    /// Where a PATCH that was given up may still arrive.
+    /// The id that an abandoned PATCH may still reach.
     pub(crate) late_tag: Option<Id>,
     pub(crate) end: End,
 }
@@ -129,10 +129,10 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     #[default]
-    NotYet,
+    NotArrived,
     Waiting,
     Claiming(ReadyRoom, Attempt),
-    /// Claimed, unless the tag comes first.
+    /// Claimed, except with `Wrong::TagBeforeClaim`.
     Tagging(ReadyRoom),
     /// The node has answered that the tag is written.
     Tagged {
@@ -147,30 +147,30 @@ pub(crate) enum Phase {
     Destroying {
         room: Room,
         id: Id,
-        looked: bool,
+        checked: bool,
     },
     Failed,
 }
 
 impl Phase {
-    /// The room that the request has to do with, until it has an answer.
+    /// The room that an unfinished request works on.
     pub(crate) fn room_in_hand(self) -> Option<Room> {
         match self {
-            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.ticket.room),
+            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.message.room),
             Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Destroying { room, .. } => Some(room),
-            Self::NotYet | Self::Waiting | Self::Answered(_) | Self::Failed => None,
+            Self::NotArrived | Self::Waiting | Self::Answered(_) | Self::Failed => None,
         }
     }
 
     pub(crate) fn is_under_way(self) -> bool {
-        !matches!(self, Self::NotYet | Self::Answered(_) | Self::Failed)
+        !matches!(self, Self::NotArrived | Self::Answered(_) | Self::Failed)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Attempt {
     First,
-    /// With the same receipt, after the first was not answered.
+    /// With the same receipt, after the first was unanswered.
     Second,
 }
 
@@ -182,13 +182,13 @@ pub(crate) enum End {
     Deleting {
         at: Instance,
         id: Id,
-        /// The delete was sent once; it may have been done.
+        /// One delete was sent without an answer; it may have been carried out.
         unanswered: bool,
     },
     Done,
 }
 
-/// The sweep of one room at a time. One run at a time: the timer is a singleton.
+/// The sweep, which handles one room at a time. Runs never overlap: the timer is a singleton.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Sweep {
     #[default]
@@ -198,12 +198,12 @@ pub(crate) enum Sweep {
         id: Id,
         room: Room,
     },
-    Doomed {
+    Deleting {
         at: Instance,
         id: Id,
         room: Room,
         tag: Option<Citizen>,
-        looked: bool,
+        checked: bool,
     },
 }
 
@@ -211,12 +211,12 @@ impl Sweep {
     pub(crate) fn instance(self) -> Option<Instance> {
         match self {
             Self::Idle => None,
-            Self::SeenEmpty { at, .. } | Self::Doomed { at, .. } => Some(at),
+            Self::SeenEmpty { at, .. } | Self::Deleting { at, .. } => Some(at),
         }
     }
 }
 
-/// The promises that were broken on the way here, a bit for each.
+/// The promises broken on the path to this state, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Broken(u8);
 
@@ -277,19 +277,19 @@ impl World {
         &mut self.requests[usize::from(citizen)]
     }
 
-    /// The name that is minted next.
+    /// The next unused room name.
     pub(crate) fn next_room(&self, scope: &Scope) -> Option<Room> {
         (0..scope.rooms).find(|room| !self.life(*room).made)
     }
 
-    /// The citizen's PATCH or POST is done on the room that has this id now, whichever that is.
+    /// Carries out the citizen's PATCH or POST on the room that has this id now, whichever that is.
     pub(crate) fn write_tag(&mut self, citizen: Citizen, id: Id, marked: bool) {
         let Some(vmr) = self.node.room_mut(id) else { return };
         vmr.tag = Some(citizen);
         vmr.marked |= marked;
         match vmr.room {
             Some(room) => self.carries(room, citizen),
-            // What is not ours is never changed.
+            // A foreign room must never be changed.
             None => self.breaks(Promise::Narrow),
         }
     }
@@ -301,10 +301,10 @@ impl World {
         }
     }
 
-    /// A delete by id is done that was decided on for `room`.
+    /// Carries out a delete by id that is meant for `room`.
     pub(crate) fn delete(&mut self, id: Id, room: Room, asked_for: bool) {
         let Some(vmr) = self.node.delete(id) else { return };
-        // A PATCH that is still to come finds nothing there.
+        // A PATCH still in flight will not find the room.
         for request in self.requests.iter_mut().filter(|request| request.late_tag == Some(id)) {
             request.late_tag = None;
         }
@@ -314,14 +314,14 @@ impl World {
         }
     }
 
-    /// Whether node, backup or queue have something by this name.
+    /// Whether node, backup or queue contain the room.
     pub(crate) fn is_there(&self, room: Room) -> bool {
         self.node.find(room).is_some()
             || self.backup.is_some_and(|node| node.find(room).is_some())
-            || self.queue.tickets().any(|(ticket, _)| ticket.room == room)
+            || self.queue.messages().any(|(message, _)| message.room == room)
     }
 
-    /// Whether some request will still do something with the room.
+    /// Whether an unfinished request works on the room.
     pub(crate) fn is_in_hand(&self, room: Room) -> bool {
         self.requests.iter().any(|request| request.phase.room_in_hand() == Some(room))
     }

@@ -22,11 +22,11 @@ enum State {
 
 /// Runs the test against a service in this state, compared with an earlier result.
 async fn run(app: &TestApp, state: State, before: Option<&Ended>) -> Ended {
-    let proxy = Proxy::tampering(app, move |asked, told| match state {
-        State::WrongTag if asked.is(&Method::POST, "/room/create") && told.status == 200 => {
-            told.set_member("tag", "https://id.gov.bc.ca/idcheck/another");
+    let proxy = Proxy::tampering(app, move |request, answer| match state {
+        State::WrongTag if request.is(&Method::POST, "/room/create") && answer.status == 200 => {
+            answer.set_member("tag", "https://id.gov.bc.ca/idcheck/another");
         }
-        State::OpenCors if asked.has("origin") => told.set("access-control-allow-origin", "*"),
+        State::OpenCors if request.has("origin") => answer.set("access-control-allow-origin", "*"),
         _ => {}
     })
     .await;

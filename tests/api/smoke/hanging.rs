@@ -1,4 +1,4 @@
-//! A service that accepts requests and does not answer: the test ends in time and names the call.
+//! A service that accepts requests and does not answer: the smoke test ends in time and names the call.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Method, StatusCode};
 
-use super::proxy::{Asked, Delivery, Proxy, Told};
+use super::proxy::{Delivery, ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, checks_with, handed_out, healthy_service, outcomes, result};
 use crate::support::Ended;
 
@@ -19,22 +19,26 @@ const TIMEOUT: &str = "2";
 const CONCURRENT_RUNS: usize = 6;
 
 /// The calls that hang, the check that must report it, and how it names the call.
-type Hang = (fn(&Asked, &Told) -> bool, &'static str, &'static str);
+type Hang = (fn(&ProxiedRequest, &ProxiedAnswer) -> bool, &'static str, &'static str);
 
 const HANGS: [Hang; 9] = [
-    (|asked, _| asked.path == "/health/live", "version", "GET /health/live"),
-    (|asked, _| asked.path == "/health/ready", "ready", "GET /health/ready"),
+    (|request, _| request.path == "/health/live", "version", "GET /health/live"),
+    (|request, _| request.path == "/health/ready", "ready", "GET /health/ready"),
     (
-        |asked, told| asked.is(&Method::POST, "/room/create") && told.status == 401,
+        |request, answer| request.is(&Method::POST, "/room/create") && answer.status == 401,
         "create_without_token",
         "POST /room/create",
     ),
-    (|asked, _| asked.method == Method::OPTIONS, "foreign_origin", "OPTIONS /public/room/maxconf-smoke-nobodys-room"),
-    (|asked, _| asked.method == Method::PUT, "wrong_method", "PUT /room/create"),
-    (|asked, told| asked.method == Method::POST && told.status == 400, "uui_data_missing", "POST /room/create"),
-    (|asked, told| asked.method == Method::POST && told.status == 200, "create", "POST /room/create"),
-    (|asked, _| asked.is(&Method::GET, "/public/room/vbv-"), "public_read", "GET /public/room/vbv-"),
-    (|asked, _| asked.is(&Method::DELETE, "/room/vbv-"), "delete", "DELETE /room/vbv-"),
+    (
+        |request, _| request.method == Method::OPTIONS,
+        "foreign_origin",
+        "OPTIONS /public/room/maxconf-smoke-nobodys-room",
+    ),
+    (|request, _| request.method == Method::PUT, "wrong_method", "PUT /room/create"),
+    (|request, answer| request.method == Method::POST && answer.status == 400, "uui_data_missing", "POST /room/create"),
+    (|request, answer| request.method == Method::POST && answer.status == 200, "create", "POST /room/create"),
+    (|request, _| request.is(&Method::GET, "/public/room/vbv-"), "public_read", "GET /public/room/vbv-"),
+    (|request, _| request.is(&Method::DELETE, "/room/vbv-"), "delete", "DELETE /room/vbv-"),
 ];
 
 fn detail(ended: &Ended, check: &str) -> String {
@@ -65,13 +69,13 @@ async fn the_test_ends_in_time_and_names_the_call_that_hangs() {
 
 async fn assert_reported((hangs, check, call): Hang, how: Delivery) {
     let app = healthy_service().await;
-    let proxy = Proxy::tampering(&app, move |asked, told| {
-        if hangs(asked, told) {
-            told.delivery = how;
+    let proxy = Proxy::tampering(&app, move |request, answer| {
+        if hangs(request, answer) {
+            answer.delivery = how;
             // An empty body would arrive at once.
-            told.body.resize(told.body.len().max(2), b' ');
-            if told.status == 204 {
-                told.status = StatusCode::OK;
+            answer.body.resize(answer.body.len().max(2), b' ');
+            if answer.status == 204 {
+                answer.status = StatusCode::OK;
             }
         }
     })
@@ -98,10 +102,10 @@ async fn assert_reported((hangs, check, call): Hang, how: Delivery) {
 #[tokio::test]
 async fn readiness_is_requested_again_after_a_timeout() {
     let app = healthy_service().await;
-    let looks = AtomicUsize::new(0);
-    let proxy = Proxy::tampering(&app, move |asked, told| {
-        if asked.path == "/health/ready" && looks.fetch_add(1, Ordering::Relaxed) == 0 {
-            told.delivery = Delivery::Never;
+    let probes = AtomicUsize::new(0);
+    let proxy = Proxy::tampering(&app, move |request, answer| {
+        if request.path == "/health/ready" && probes.fetch_add(1, Ordering::Relaxed) == 0 {
+            answer.delivery = Delivery::Never;
         }
     })
     .await;
@@ -114,12 +118,12 @@ async fn readiness_is_requested_again_after_a_timeout() {
     assert_eq!(ended.stderr, ["maxconf: GET /health/ready: the service did not answer in time; waiting up to 15 s"]);
 }
 
-/// As a stopped process, or a machine without free memory.
+/// Like a suspended process, or a machine without free memory.
 #[tokio::test]
 async fn a_server_that_accepts_connections_but_reads_nothing_is_at_fault() {
     let app = healthy_service().await;
-    let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}/", deaf.local_addr().expect("an address"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
 
     let ended = Smoke::of(&app).at(url.parse().expect("a URL")).with(&["--timeout", TIMEOUT]).run().await;
 
@@ -142,12 +146,12 @@ async fn a_hanging_entra_is_not_a_fault_of_the_service() {
 #[tokio::test]
 async fn a_test_of_a_slow_service_is_cut_off_and_its_rooms_are_deleted() {
     let app = healthy_service().await;
-    let proxy = Proxy::tampering(&app, |asked, told| {
-        if asked.method == Method::POST && asked.has("authorization") && told.status != 200 {
-            told.delivery = Delivery::After(Duration::from_secs(1));
-        } else if asked.is(&Method::GET, "/public/room/vbv-") {
-            told.status = StatusCode::GATEWAY_TIMEOUT;
-            told.set_member("code", "deadline_exceeded");
+    let proxy = Proxy::tampering(&app, |request, answer| {
+        if request.method == Method::POST && request.has("authorization") && answer.status != 200 {
+            answer.delivery = Delivery::After(Duration::from_secs(1));
+        } else if request.is(&Method::GET, "/public/room/vbv-") {
+            answer.status = StatusCode::GATEWAY_TIMEOUT;
+            answer.set_member("code", "deadline_exceeded");
         }
     })
     .await;

@@ -1,4 +1,4 @@
-//! The test holds credentials and receives PINs and tags. None of them is in its output, whatever fails.
+//! The smoke test holds credentials and receives PINs and tags. None of them appears in its output, whatever fails.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use super::proxy::{Asked, Proxy, Told};
+use super::proxy::{ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{Smoke, healthy_service};
 use crate::support::{Secrets, TestApp};
 
@@ -17,15 +17,15 @@ use crate::support::{Secrets, TestApp};
 const CONCURRENT_RUNS: usize = 4;
 
 /// The calls that fail.
-type FailingCalls = (&'static str, fn(&Asked, &Told) -> bool);
+type FailingCalls = (&'static str, fn(&ProxiedRequest, &ProxiedAnswer) -> bool);
 
 const CALLS: [FailingCalls; 6] = [
     ("nothing", |_, _| false),
-    ("readiness", |asked, _| asked.path == "/health/ready"),
-    ("create", |asked, told| asked.method == Method::POST && told.status == 200),
-    ("refused create", |asked, told| asked.method == Method::POST && told.status != 200),
-    ("public read", |asked, _| asked.is(&Method::GET, "/public/room/vbv-")),
-    ("delete", |asked, _| asked.is(&Method::DELETE, "/room/vbv-")),
+    ("readiness", |request, _| request.path == "/health/ready"),
+    ("create", |request, answer| request.method == Method::POST && answer.status == 200),
+    ("refused create", |request, answer| request.method == Method::POST && answer.status != 200),
+    ("public read", |request, _| request.is(&Method::GET, "/public/room/vbv-")),
+    ("delete", |request, _| request.is(&Method::DELETE, "/room/vbv-")),
 ];
 
 /// The secrets that a run sends and receives.
@@ -33,19 +33,19 @@ const CALLS: [FailingCalls; 6] = [
 struct SeenSecrets(Arc<Mutex<Secrets>>);
 
 impl SeenSecrets {
-    fn note(&self, asked: &Asked, told: &Told) {
+    fn note(&self, request: &ProxiedRequest, answer: &ProxiedAnswer) {
         let mut secrets = self.0.lock().expect("no panic while locked");
         for name in ["authorization", "x-auth-token"] {
-            let value = asked.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let value = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
             // Each part of a token separately.
             for part in value.split(['.', ' ']).filter(|part| part.len() >= 16) {
                 secrets.plant(name, part);
             }
         }
-        if let Some(uui_data) = asked.query.strip_prefix("uuiData=").filter(|value| value.len() >= 32) {
+        if let Some(uui_data) = request.query.strip_prefix("uuiData=").filter(|value| value.len() >= 32) {
             secrets.plant("uuiData", uui_data);
         }
-        let body: Value = serde_json::from_slice(&told.body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         for name in ["pin", "guest_pin", "tag"] {
             if let Some(value) = body[name].as_str().filter(|value| value.len() >= 8) {
                 secrets.plant(name, value.trim_end_matches('#'));
@@ -59,20 +59,20 @@ impl SeenSecrets {
 }
 
 /// Repeats the request and the answer in every header and member that a client might read.
-fn repeat_everything(asked: &Asked, told: &mut Told, status: u16) {
-    let body = String::from_utf8_lossy(&told.body).into_owned();
-    let mut said = format!("{} {} {}", asked.path, asked.query, body);
-    for value in asked.headers.values() {
+fn repeat_everything(request: &ProxiedRequest, answer: &mut ProxiedAnswer, status: u16) {
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut said = format!("{} {} {}", request.path, request.query, body);
+    for value in request.headers.values() {
         said += &format!(" {}", value.to_str().unwrap_or_default().trim_start_matches("Bearer "));
     }
-    let bare = said.split(' ').rfind(|word| word.len() >= 16).unwrap_or_default().to_owned();
-    told.status = StatusCode::from_u16(status).expect("a status");
+    let bare = said.split(' ').rfind(|part| part.len() >= 16).unwrap_or_default().to_owned();
+    answer.status = StatusCode::from_u16(status).expect("a status");
     for header in ["maxconf-version", "room-source", "www-authenticate", "location", "retry-after", "x-request-id"] {
-        told.set(header, &bare);
+        answer.set(header, &bare);
     }
     let members = ["code", "status", "name", "title", "detail", "tag", "pin", "version", "access_token", "error"];
     let body: Map<String, Value> = members.into_iter().map(|name| (name.to_owned(), said.as_str().into())).collect();
-    told.body = Value::Object(body).to_string().into_bytes();
+    answer.body = Value::Object(body).to_string().into_bytes();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,20 +83,20 @@ async fn no_output_holds_a_secret_whatever_call_fails() {
         some.iter().map(move |&status| (call, status))
     });
     stream::iter(rows)
-        .map(|(call, status)| assert_kept(call, status))
+        .map(|(call, status)| assert_no_secret_in_output(call, status))
         .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
 
-async fn assert_kept((what, fails): FailingCalls, status: u16) {
+async fn assert_no_secret_in_output((what, fails): FailingCalls, status: u16) {
     let app = healthy_service().await;
     let shown = SeenSecrets::default();
     let seen = shown.clone();
-    let proxy = Proxy::tampering(&app, move |asked, told| {
-        seen.note(asked, told);
-        if fails(asked, told) {
-            repeat_everything(asked, told, status);
+    let proxy = Proxy::tampering(&app, move |request, answer| {
+        seen.note(request, answer);
+        if fails(request, answer) {
+            repeat_everything(request, answer, status);
         }
     })
     .await;
@@ -115,7 +115,7 @@ async fn no_output_holds_a_secret_whatever_issues_the_token() {
             traffic.inject(token, Times::Always, Fault::Echo(status));
             for smoke in [Smoke::of(&app), Smoke::of(&app).in_job(&github)] {
                 let (shown, proxy) = watching_proxy(&app).await;
-                let case = format!("a token's endpoint repeats all with {status}");
+                let case = format!("a token endpoint repeats the request with {status}");
                 assert_writes_none_of(&shown, &smoke.at(proxy.url()), &case).await;
             }
             traffic.heal();
@@ -127,7 +127,7 @@ async fn no_output_holds_a_secret_whatever_issues_the_token() {
 async fn watching_proxy(app: &TestApp) -> (SeenSecrets, Proxy) {
     let shown = SeenSecrets::default();
     let seen = shown.clone();
-    (shown, Proxy::tampering(app, move |asked, told| seen.note(asked, told)).await)
+    (shown, Proxy::tampering(app, move |request, answer| seen.note(request, answer)).await)
 }
 
 /// In text, JSON, JUnit report and errors.

@@ -15,18 +15,18 @@ use url::Url;
 
 use crate::support::TestApp;
 
-/// A request.
+/// A request to the proxy.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ProxiedRequest {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
 }
 
-/// An answer.
+/// The proxy's answer.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct ProxiedAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
@@ -43,7 +43,7 @@ pub(super) enum Delivery {
     Never,
     /// The first half of the body.
     Half,
-    /// One byte at a time, endlessly.
+    /// Single bytes, endlessly.
     Drip,
 }
 
@@ -70,7 +70,7 @@ impl Delivery {
     }
 }
 
-impl Asked {
+impl ProxiedRequest {
     pub(super) fn is(&self, method: &Method, path: &str) -> bool {
         self.method == *method && self.path.starts_with(path)
     }
@@ -80,7 +80,7 @@ impl Asked {
     }
 }
 
-impl Told {
+impl ProxiedAnswer {
     /// An answer of a host or gateway, without the service's headers.
     pub(super) fn bare(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
@@ -111,46 +111,49 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// Changes answers of the service.
-    pub(super) async fn tampering(app: &TestApp, tamper: impl Fn(&Asked, &mut Told) + Send + Sync + 'static) -> Self {
+    pub(super) async fn tampering(
+        app: &TestApp,
+        tamper: impl Fn(&ProxiedRequest, &mut ProxiedAnswer) + Send + Sync + 'static,
+    ) -> Self {
         Self::start(app, |_| None, tamper).await
     }
 
     /// Answers some requests itself.
     pub(super) async fn answering(
         app: &TestApp,
-        instead: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static,
+        instead: impl Fn(&ProxiedRequest) -> Option<ProxiedAnswer> + Send + Sync + 'static,
     ) -> Self {
         Self::start(app, instead, |_, _| {}).await
     }
 
     async fn start(
         app: &TestApp,
-        instead: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static,
-        tamper: impl Fn(&Asked, &mut Told) + Send + Sync + 'static,
+        instead: impl Fn(&ProxiedRequest) -> Option<ProxiedAnswer> + Send + Sync + 'static,
+        tamper: impl Fn(&ProxiedRequest, &mut ProxiedAnswer) + Send + Sync + 'static,
     ) -> Self {
         let (url, http) = (app.url.clone(), app.http.clone());
         let (instead, tamper) = (Arc::new(instead), Arc::new(tamper));
         let router = Router::new().fallback(move |request: Request| {
             let (url, http, instead, tamper) = (url.clone(), http.clone(), Arc::clone(&instead), Arc::clone(&tamper));
             async move {
-                let asked = Asked {
+                let seen = ProxiedRequest {
                     method: request.method().clone(),
                     path: request.uri().path().to_owned(),
                     query: request.uri().query().unwrap_or_default().to_owned(),
                     headers: request.headers().clone(),
                 };
-                let told = if let Some(told) = instead(&asked) {
-                    told
+                let answer = if let Some(answer) = instead(&seen) {
+                    answer
                 } else {
                     // A task of its own: like the Functions host, it continues after the caller has hung up.
                     let forwarded = tokio::spawn(async move { forward(&url, &http, request).await });
-                    let mut told = forwarded.await.expect("no panic");
-                    tamper(&asked, &mut told);
-                    told
+                    let mut answer = forwarded.await.expect("no panic");
+                    tamper(&seen, &mut answer);
+                    answer
                 };
-                let mut response = Response::new(told.delivery.body(told.body).await);
-                *response.status_mut() = told.status;
-                *response.headers_mut() = told.headers;
+                let mut response = Response::new(answer.delivery.body(answer.body).await);
+                *response.status_mut() = answer.status;
+                *response.headers_mut() = answer.headers;
                 response
             }
         });
@@ -162,7 +165,7 @@ impl Proxy {
     }
 }
 
-async fn forward(service: &Url, http: &Client, request: Request) -> Told {
+async fn forward(service: &Url, http: &Client, request: Request) -> ProxiedAnswer {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().expect("a path").as_str();
     let mut headers = parts.headers;
@@ -175,8 +178,8 @@ async fn forward(service: &Url, http: &Client, request: Request) -> Told {
             headers.remove("content-length");
             headers.remove("transfer-encoding");
             let body = response.bytes().await.map(|body| body.to_vec()).unwrap_or_default();
-            Told { status, headers, body, delivery: Delivery::AtOnce }
+            ProxiedAnswer { status, headers, body, delivery: Delivery::AtOnce }
         }
-        Err(_) => Told::bare(502),
+        Err(_) => ProxiedAnswer::bare(502),
     }
 }

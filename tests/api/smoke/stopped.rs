@@ -1,4 +1,4 @@
-//! A test that is stopped by a signal deletes its rooms.
+//! A smoke test that is stopped by a signal deletes its rooms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use maxconf::telemetry::VERSION;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Method, StatusCode};
 
-use super::proxy::{Asked, Delivery, Proxy, Told};
+use super::proxy::{Delivery, ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{Smoke, handed_out, healthy_service};
 use crate::support::{Call, TestApp, eventually};
 
@@ -21,57 +21,57 @@ const NOTHING_LEFT: &str = "maxconf: stopped; no room of this test is left behin
 const SLOWLY: Delivery = Delivery::After(Duration::from_secs(1));
 
 /// A phase of the test, and a change to answers that returns whether it has been reached.
-type Phase = (&'static str, fn(&Asked, &mut Told) -> bool);
+type Phase = (&'static str, fn(&ProxiedRequest, &mut ProxiedAnswer) -> bool);
 
 const PHASES: [Phase; 9] = [
-    ("waiting for the version", |asked, told| {
-        let now = asked.path == "/health/live";
-        if now {
-            told.set("maxconf-version", "0.0.0");
+    ("waiting for the version", |request, answer| {
+        let reached = request.path == "/health/live";
+        if reached {
+            answer.set("maxconf-version", "0.0.0");
         }
-        now
+        reached
     }),
-    ("waiting for readiness", |asked, told| {
-        let now = asked.path == "/health/ready";
-        if now {
-            told.status = StatusCode::SERVICE_UNAVAILABLE;
+    ("waiting for readiness", |request, answer| {
+        let reached = request.path == "/health/ready";
+        if reached {
+            answer.status = StatusCode::SERVICE_UNAVAILABLE;
         }
-        now
+        reached
     }),
-    ("refusals without a token", |asked, told| slowly(asked.method == Method::PUT, told)),
-    ("refusals with a token", |asked, told| slowly(asked.method == Method::POST && told.status == 400, told)),
-    ("create", |asked, told| slowly(asked.method == Method::POST && told.status == 200, told)),
-    ("public read", |asked, told| slowly(asked.is(&Method::GET, "/public/room/vbv-"), told)),
-    ("delete", |asked, told| slowly(asked.is(&Method::DELETE, "/room/vbv-"), told)),
-    ("public read of the deleted room", |asked, told| {
-        slowly(asked.is(&Method::GET, "/public/room/vbv-") && told.status == 404, told)
+    ("refusals without a token", |request, answer| slowly(request.method == Method::PUT, answer)),
+    ("refusals with a token", |request, answer| slowly(request.method == Method::POST && answer.status == 400, answer)),
+    ("create", |request, answer| slowly(request.method == Method::POST && answer.status == 200, answer)),
+    ("public read", |request, answer| slowly(request.is(&Method::GET, "/public/room/vbv-"), answer)),
+    ("delete", |request, answer| slowly(request.is(&Method::DELETE, "/room/vbv-"), answer)),
+    ("public read of the deleted room", |request, answer| {
+        slowly(request.is(&Method::GET, "/public/room/vbv-") && answer.status == 404, answer)
     }),
-    ("waiting for a fresh readiness", |asked, told| {
-        let now = asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200;
-        if now {
-            told.status = StatusCode::GATEWAY_TIMEOUT;
-            told.set_member("code", "deadline_exceeded");
+    ("waiting for a fresh readiness", |request, answer| {
+        let reached = request.is(&Method::GET, "/public/room/vbv-") && answer.status == 200;
+        if reached {
+            answer.status = StatusCode::GATEWAY_TIMEOUT;
+            answer.set_member("code", "deadline_exceeded");
         }
-        now
+        reached
     }),
 ];
 
-fn slowly(now: bool, told: &mut Told) -> bool {
-    if now {
-        told.delivery = SLOWLY;
+fn slowly(reached: bool, answer: &mut ProxiedAnswer) -> bool {
+    if reached {
+        answer.delivery = SLOWLY;
     }
-    now
+    reached
 }
 
 /// A host in front of the service that counts how often `happens` is true. It continues after its caller has gone.
 async fn counting(
     app: &TestApp,
-    happens: impl Fn(&Asked, &mut Told) -> bool + Send + Sync + 'static,
+    happens: impl Fn(&ProxiedRequest, &mut ProxiedAnswer) -> bool + Send + Sync + 'static,
 ) -> (Proxy, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&count);
-    let proxy = Proxy::tampering(app, move |asked, told| {
-        seen.fetch_add(usize::from(happens(asked, told)), Ordering::Relaxed);
+    let proxy = Proxy::tampering(app, move |request, answer| {
+        seen.fetch_add(usize::from(happens(request, answer)), Ordering::Relaxed);
     })
     .await;
     (proxy, count)
@@ -81,13 +81,13 @@ async fn counting(
 async fn a_signal_in_any_phase_deletes_the_rooms() {
     let rows = PHASES.into_iter().flat_map(|phase| SIGNALS.map(|signal| (phase, signal)));
     stream::iter(rows)
-        .map(|(phase, signal)| assert_nothing_stays(phase, signal))
+        .map(|(phase, signal)| assert_rooms_deleted(phase, signal))
         .buffer_unordered(4)
         .collect::<()>()
         .await;
 }
 
-async fn assert_nothing_stays((phase, happens): Phase, (signal, code): (&str, i32)) {
+async fn assert_rooms_deleted((phase, happens): Phase, (signal, code): (&str, i32)) {
     let app = healthy_service().await;
     let (host, count) = counting(&app, happens).await;
     let mut smoke = Smoke::of(&app).at(host.url());
@@ -148,10 +148,10 @@ async fn a_stopped_test_waits_for_the_name_of_a_room_that_is_being_created() {
 async fn the_clean_up_ends_in_time_or_by_a_second_signal_and_names_the_rooms_left() {
     for (second, code) in [(None, 130), (Some("TERM"), 143)] {
         let app = healthy_service().await;
-        let (host, deletes) = counting(&app, |asked, told| {
-            let is_delete = asked.is(&Method::DELETE, "/room/vbv-");
-            if is_delete || asked.is(&Method::GET, "/public/room/vbv-") {
-                told.delivery = Delivery::Never;
+        let (host, deletes) = counting(&app, |request, answer| {
+            let is_delete = request.is(&Method::DELETE, "/room/vbv-");
+            if is_delete || request.is(&Method::GET, "/public/room/vbv-") {
+                answer.delivery = Delivery::Never;
             }
             is_delete
         })

@@ -9,7 +9,7 @@ use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
 
-use super::proxy::{Asked, Proxy, Told};
+use super::proxy::{ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{
     BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, TAG_URL, checks_with, handed_out, healthy_service, outcomes, result,
     service,
@@ -17,20 +17,20 @@ use super::{
 use crate::support::TestApp;
 
 /// Whether this is a successful create.
-fn is_create(asked: &Asked, told: &Told) -> bool {
-    asked.is(&Method::POST, "/room/create") && told.status == 200
+fn is_create(request: &ProxiedRequest, answer: &ProxiedAnswer) -> bool {
+    request.is(&Method::POST, "/room/create") && answer.status == 200
 }
 
 /// A wrong answer, and exactly the checks that must report it.
-type WrongAnswer = (&'static str, fn(&Asked, &mut Told), &'static [&'static str]);
+type WrongAnswer = (&'static str, fn(&ProxiedRequest, &mut ProxiedAnswer), &'static [&'static str]);
 
 fn wrong_rooms() -> Vec<WrongAnswer> {
     vec![
         (
             "another citizen's tag",
-            |asked, told| {
-                if is_create(asked, told) {
-                    told.set_member("tag", format!("{TAG_URL}MTIzNDU2LDc2NTQzMg"));
+            |request, answer| {
+                if is_create(request, answer) {
+                    answer.set_member("tag", format!("{TAG_URL}MTIzNDU2LDc2NTQzMg"));
                 }
             },
             // The rooms are not deleted: they may be that citizen's.
@@ -38,46 +38,46 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
         ),
         (
             "a tag with another start",
-            |asked, told| {
-                if is_create(asked, told) {
-                    let tag = told.json()["tag"].as_str().expect("a tag").replace("idcheck", "check");
-                    told.set_member("tag", tag);
+            |request, answer| {
+                if is_create(request, answer) {
+                    let tag = answer.json()["tag"].as_str().expect("a tag").replace("idcheck", "check");
+                    answer.set_member("tag", tag);
                 }
             },
             &["tag", "public_read", "create_another"],
         ),
         (
             "an invalid name",
-            |asked, told| {
-                if is_create(asked, told) {
-                    told.set_member("name", "boardroom");
+            |request, answer| {
+                if is_create(request, answer) {
+                    answer.set_member("name", "boardroom");
                 }
             },
             &["create"],
         ),
         (
             "a missing PIN",
-            |asked, told| {
-                if is_create(asked, told) {
-                    told.set_member("guest_pin", "");
+            |request, answer| {
+                if is_create(request, answer) {
+                    answer.set_member("guest_pin", "");
                 }
             },
             &["create"],
         ),
         (
             "no Room-Source",
-            |asked, told| {
-                if is_create(asked, told) {
-                    told.headers.remove("room-source");
+            |request, answer| {
+                if is_create(request, answer) {
+                    answer.headers.remove("room-source");
                 }
             },
             &["create"],
         ),
         (
             "another room in the public read",
-            |asked, told| {
-                if asked.is(&Method::GET, "/public/room/vbv-") && told.status == 200 {
-                    told.set_member("pin", "000000");
+            |request, answer| {
+                if request.is(&Method::GET, "/public/room/vbv-") && answer.status == 200 {
+                    answer.set_member("pin", "000000");
                 }
             },
             &["public_read"],
@@ -89,52 +89,52 @@ fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
     vec![
         (
             "no version on some answers",
-            |asked, told| {
-                if asked.is(&Method::DELETE, "/room/vbv-") {
-                    told.headers.remove("maxconf-version");
+            |request, answer| {
+                if request.is(&Method::DELETE, "/room/vbv-") {
+                    answer.headers.remove("maxconf-version");
                 }
             },
             &["answer_headers"],
         ),
         (
             "an old instance among the new ones",
-            |asked, told| {
-                if asked.is(&Method::POST, "/room/create") {
-                    told.set("maxconf-version", "0.0.9");
+            |request, answer| {
+                if request.is(&Method::POST, "/room/create") {
+                    answer.set("maxconf-version", "0.0.9");
                 }
             },
             &["answer_headers"],
         ),
         (
             "answers without cache-control",
-            |_, told| {
-                told.headers.remove("cache-control");
+            |_, answer| {
+                answer.headers.remove("cache-control");
             },
             &["answer_headers"],
         ),
-        ("another request id", |_, told| told.set("x-request-id", "another"), &["answer_headers"]),
+        ("another request id", |_, answer| answer.set("x-request-id", "another"), &["answer_headers"]),
         (
             "CORS headers for every origin",
-            |asked, told| {
-                if asked.has("origin") {
-                    told.set("access-control-allow-origin", "*");
+            |request, answer| {
+                if request.has("origin") {
+                    answer.set("access-control-allow-origin", "*");
                 }
             },
             &["foreign_origin", "allowed_origin"],
         ),
         (
             "errors without CORS headers",
-            |asked, told| {
-                if asked.method == Method::GET {
-                    told.headers.remove("access-control-allow-origin");
+            |request, answer| {
+                if request.method == Method::GET {
+                    answer.headers.remove("access-control-allow-origin");
                 }
             },
             &["allowed_origin"],
         ),
         (
             "a missing challenge",
-            |_, told| {
-                told.headers.remove("www-authenticate");
+            |_, answer| {
+                answer.headers.remove("www-authenticate");
             },
             &[
                 "create_with_altered_token",
@@ -147,20 +147,21 @@ fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
         ),
         (
             "500 to uuiData that is too long",
-            |_, told| {
-                if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
-                    told.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
-                    told.set_member("code", "internal");
+            |_, answer| {
+                if answer.status == 400 && answer.json()["code"] == "uui_data_too_long" {
+                    answer.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
+                    answer.set_member("code", "internal");
                 }
             },
             &["uui_data_too_long"],
         ),
         (
             "a room for uuiData that is too long",
-            |_, told| {
-                if told.status == 400 && told.json()["code"] == "uui_data_too_long" {
-                    told.status = reqwest::StatusCode::OK;
-                    told.body = json!({ "name": "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "tag": TAG_URL }).to_string().into();
+            |_, answer| {
+                if answer.status == 400 && answer.json()["code"] == "uui_data_too_long" {
+                    answer.status = reqwest::StatusCode::OK;
+                    answer.body =
+                        json!({ "name": "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "tag": TAG_URL }).to_string().into();
                 }
             },
             // The room is reported, but not deleted.
@@ -168,10 +169,10 @@ fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
         ),
         (
             "a delete that fails",
-            |asked, told| {
-                if asked.is(&Method::DELETE, "/room/vbv-") {
-                    told.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
-                    told.body = json!({ "code": "internal" }).to_string().into();
+            |request, answer| {
+                if request.is(&Method::DELETE, "/room/vbv-") {
+                    answer.status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
+                    answer.body = json!({ "code": "internal" }).to_string().into();
                 }
             },
             &["clean_up", "delete"],
@@ -200,14 +201,14 @@ async fn each_wrong_answer_is_reported_by_exactly_its_checks() {
 async fn answers_that_repeat_the_request_reveal_no_secret() {
     let app = healthy_service().await;
     for repeated in ["authorization", "x-auth-token", "uuiData"] {
-        let proxy = Proxy::tampering(&app, move |asked, told| {
-            let header = asked.headers.get(repeated).and_then(|value| value.to_str().ok());
-            let said = header.or(asked.query.strip_prefix("uuiData=").filter(|_| repeated == "uuiData"));
+        let proxy = Proxy::tampering(&app, move |request, answer| {
+            let header = request.headers.get(repeated).and_then(|value| value.to_str().ok());
+            let said = header.or(request.query.strip_prefix("uuiData=").filter(|_| repeated == "uuiData"));
             if let Some(said) = said {
-                told.set("maxconf-version", said.trim_start_matches("Bearer "));
-                told.set("room-source", said);
+                answer.set("maxconf-version", said.trim_start_matches("Bearer "));
+                answer.set("room-source", said);
                 for member in ["code", "name", "tag", "pin", "title"] {
-                    told.set_member(member, said);
+                    answer.set_member(member, said);
                 }
             }
         })
@@ -225,10 +226,10 @@ async fn answers_that_repeat_the_request_reveal_no_secret() {
 async fn rooms_are_deleted_whatever_else_is_wrong() {
     let failures = AtomicUsize::new(0);
     let app = healthy_service().await;
-    let proxy = Proxy::answering(&app, move |asked| {
+    let proxy = Proxy::answering(&app, move |request| {
         // The first delete fails.
-        let fails = asked.is(&Method::DELETE, "/room/vbv-") && failures.fetch_add(1, Ordering::Relaxed) == 0;
-        fails.then(|| Told::bare(500))
+        let fails = request.is(&Method::DELETE, "/room/vbv-") && failures.fetch_add(1, Ordering::Relaxed) == 0;
+        fails.then(|| ProxiedAnswer::bare(500))
     })
     .await;
 
@@ -239,19 +240,19 @@ async fn rooms_are_deleted_whatever_else_is_wrong() {
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 
-/// If the service hands out a citizen's room, deleting it would end that citizen's call.
+/// If the service wrongly answers with a citizen's room, deleting it would end that citizen's call.
 #[tokio::test]
 async fn a_room_that_may_be_a_citizens_is_not_deleted() {
     const CITIZENS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
     for shown_tag in ["own", "the citizen's"] {
         let app = healthy_service().await;
         app.pexip.insert(StoredRoom::named(CITIZENS).tagged("https://id.gov.bc.ca/idcheck/citizen"));
-        let proxy = Proxy::tampering(&app, move |asked, told| {
-            if is_create(asked, told) {
-                told.set_member("name", CITIZENS);
-                told.set_member("aliases", json!([{ "alias": CITIZENS }]));
+        let proxy = Proxy::tampering(&app, move |request, answer| {
+            if is_create(request, answer) {
+                answer.set_member("name", CITIZENS);
+                answer.set_member("aliases", json!([{ "alias": CITIZENS }]));
                 if shown_tag == "the citizen's" {
-                    told.set_member("tag", "https://id.gov.bc.ca/idcheck/citizen");
+                    answer.set_member("tag", "https://id.gov.bc.ca/idcheck/citizen");
                 }
             }
         })
@@ -268,14 +269,14 @@ async fn a_room_that_may_be_a_citizens_is_not_deleted() {
 #[tokio::test]
 async fn one_room_for_two_creates_is_reported() {
     let app = healthy_service().await;
-    let first: Arc<Mutex<Option<Told>>> = Arc::default();
-    let proxy = Proxy::tampering(&app, move |asked, told| {
-        if is_create(asked, told) {
+    let first: Arc<Mutex<Option<ProxiedAnswer>>> = Arc::default();
+    let proxy = Proxy::tampering(&app, move |request, answer| {
+        if is_create(request, answer) {
             let mut first = first.lock().expect("no panic while locked");
-            let first = first.get_or_insert_with(|| told.clone());
-            let id = told.headers["x-request-id"].clone();
-            *told = first.clone();
-            told.headers.insert("x-request-id", id);
+            let first = first.get_or_insert_with(|| answer.clone());
+            let id = answer.headers["x-request-id"].clone();
+            *answer = first.clone();
+            answer.headers.insert("x-request-id", id);
         }
     })
     .await;
@@ -331,10 +332,10 @@ async fn the_test_waits_for_the_expected_version_and_reports_the_wait_once() {
     let app = healthy_service().await;
     let probes = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&probes);
-    let proxy = Proxy::tampering(&app, move |asked, told| {
+    let proxy = Proxy::tampering(&app, move |request, answer| {
         // During a swap both versions answer.
-        if asked.path == "/health/live" && matches!(seen.fetch_add(1, Ordering::Relaxed), 0 | 2) {
-            told.set("maxconf-version", "0.0.9");
+        if request.path == "/health/live" && matches!(seen.fetch_add(1, Ordering::Relaxed), 0 | 2) {
+            answer.set("maxconf-version", "0.0.9");
         }
     })
     .await;
@@ -353,7 +354,7 @@ async fn the_test_waits_for_the_expected_version_and_reports_the_wait_once() {
 async fn a_dead_service_behind_its_host_is_a_fault() {
     let app = healthy_service().await;
     for status in [500, 502, 503] {
-        let host = Proxy::answering(&app, move |_| Some(Told::bare(status))).await;
+        let host = Proxy::answering(&app, move |_| Some(ProxiedAnswer::bare(status))).await;
 
         let ended = Smoke::of(&app).at(host.url()).run().await;
 
@@ -364,7 +365,7 @@ async fn a_dead_service_behind_its_host_is_a_fault() {
 
 /// The host of a dead service still answers, so this may be the network, or the address.
 #[tokio::test]
-async fn for_an_unreachable_service_the_verdict_is_could_not_tell() {
+async fn an_unreachable_service_yields_could_not_tell() {
     let app = healthy_service().await;
 
     let ended = Smoke::of(&app).at("http://127.0.0.1:1/".parse().expect("a URL")).run().await;
@@ -375,12 +376,12 @@ async fn for_an_unreachable_service_the_verdict_is_could_not_tell() {
 
 /// As API Management: publishes no health routes, and refuses requests without a token itself.
 async fn gateway(app: &TestApp) -> Proxy {
-    Proxy::answering(app, |asked| {
-        if asked.path.starts_with("/health/") || asked.method == Method::PUT {
-            return Some(Told::bare(404));
+    Proxy::answering(app, |request| {
+        if request.path.starts_with("/health/") || request.method == Method::PUT {
+            return Some(ProxiedAnswer::bare(404));
         }
-        let is_idims = asked.path.starts_with("/room/");
-        (is_idims && !asked.has("authorization")).then(|| Told::bare(401))
+        let is_idims = request.path.starts_with("/room/");
+        (is_idims && !request.has("authorization")).then(|| ProxiedAnswer::bare(401))
     })
     .await
 }

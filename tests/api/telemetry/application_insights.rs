@@ -1,5 +1,5 @@
-//! What a resource of Application Insights receives from the real program, and what becomes of the program where the
-//! resource does not answer as it should. The library takes https only, so the resource has a certificate.
+//! What an Application Insights resource receives from the real program, and how the program behaves when the resource
+//! fails. The exporter accepts https only, so the simulated resource has a certificate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,19 +13,19 @@ use serde_json::Value;
 use super::{OF_A_CREATE, PARENT, TRACE, create, labels_of};
 use crate::support::{Call, Ended, PemFile, Program, Secrets, TAG, TestApp, UUI_DATA, eventually};
 
-/// Programs that run at the same time: most of them wait for a time limit.
-const AT_A_TIME: usize = 12;
+/// Concurrent programs; most of them wait for a time limit.
+const CONCURRENT_PROGRAMS: usize = 12;
 
-/// The program, and the resource that it sends to.
-struct Told {
+/// A running program and the resource that it exports to.
+struct Monitored {
     app: TestApp,
-    /// Until it is stopped.
+    /// `None` after `stop`.
     program: Option<Program>,
     insights: ApplicationInsightsSimulator,
     _trusted: PemFile,
 }
 
-impl Told {
+impl Monitored {
     async fn start() -> Self {
         let certificate = SelfSigned::new();
         let insights = ApplicationInsightsSimulator::start_tls(&certificate).await;
@@ -38,7 +38,7 @@ impl Told {
         Self { app, program: Some(program), insights, _trusted: trusted }
     }
 
-    /// Stops the program, which sends what is left. What the program said.
+    /// Stops the program, which exports what is pending. Returns its output.
     async fn stop(&mut self) -> Ended {
         let program = self.program.take().expect("a program that was not stopped before");
         program.signal("TERM");
@@ -59,7 +59,7 @@ fn request<'a>(items: &'a [TrackedItem], name: &str) -> &'a TrackedItem {
     found[0]
 }
 
-/// Names and success of the calls that a request made, which must be in its operation.
+/// Name, outcome and success of a request's calls. Asserts that they belong to the request's operation.
 fn dependencies<'a>(items: &'a [TrackedItem], request: &TrackedItem) -> Vec<(&'a str, &'a str, bool)> {
     let of_it = |item: &&TrackedItem| {
         item.kind == "RemoteDependencyData"
@@ -67,7 +67,7 @@ fn dependencies<'a>(items: &'a [TrackedItem], request: &TrackedItem) -> Vec<(&'a
     };
     let calls = items.iter().filter(of_it).map(|call| {
         assert_eq!(call.tags["ai.operation.id"], request.tags["ai.operation.id"], "{call:?}");
-        // Left out where nothing is said of it, which the table takes for a success.
+        // A missing `success` counts as true in the resource's table.
         let success = call.data["success"].as_bool().unwrap_or(true);
         (call.data["name"].as_str().expect("a name"), call.properties["outcome"].as_str(), success)
     });
@@ -77,24 +77,24 @@ fn dependencies<'a>(items: &'a [TrackedItem], request: &TrackedItem) -> Vec<(&'a
 }
 
 #[tokio::test]
-async fn a_create_is_a_request_with_its_calls_and_the_metrics_by_their_names() {
-    let mut told = Told::start().await;
-    told.app.warm_up().await;
-    let (token, agent) = (told.app.entra.token().build(), told.app.genesys.issue_token());
-    let room = create(&told.app, &token).await.room();
-    let look = told.app.request(reqwest::Method::GET, &format!("public/room/{room}")).header("x-auth-token", &agent);
-    assert_eq!(told.app.send(look).await.room(), room);
+async fn a_create_is_one_request_with_its_dependencies_and_metrics() {
+    let mut service = Monitored::start().await;
+    service.app.warm_up().await;
+    let (token, agent) = (service.app.entra.token().build(), service.app.genesys.issue_token());
+    let room = create(&service.app, &token).await.room();
+    let read = service.app.request(reqwest::Method::GET, &format!("public/room/{room}")).header("x-auth-token", &agent);
+    assert_eq!(service.app.send(read).await.room(), room);
     let mut secrets = Secrets::default();
     for (what, secret) in
         [("Entra's token", &*token), ("Genesys' token", &agent), ("the case", UUI_DATA), ("its tag", TAG)]
     {
         secrets.plant(what, secret);
     }
-    for room in told.app.pexip.rooms() {
+    for room in service.app.pexip.rooms() {
         secrets.plant("a room", &room.name);
     }
-    told.stop().await;
-    let (items, sent) = (told.insights.items(), told.insights.traffic().log());
+    service.stop().await;
+    let (items, sent) = (service.insights.items(), service.insights.traffic().log());
 
     assert!(sent.iter().all(|call| call.path == "/v2/track" && call.headers["content-encoding"] == "gzip"));
     let create = request(&items, "POST /room/create");
@@ -109,9 +109,9 @@ async fn a_create_is_a_request_with_its_calls_and_the_metrics_by_their_names() {
     assert_eq!((&create.data["responseCode"], &create.data["success"]), (&Value::from("200"), &Value::from(true)));
     assert_eq!(create.properties, with_resource(&OF_A_CREATE), "and nothing else");
     assert_eq!(dependencies(&items, create), [("pexip tag", "ok", true), ("queue delete", "ok", true)]);
-    let look = request(&items, "GET /public/room/{name}");
-    assert_ne!(look.tags["ai.operation.id"], TRACE, "an operation of its own");
-    assert_eq!(dependencies(&items, look).len(), 3, "{items:#?}");
+    let read = request(&items, "GET /public/room/{name}");
+    assert_ne!(read.tags["ai.operation.id"], TRACE, "an operation of its own");
+    assert_eq!(dependencies(&items, read).len(), 3, "{items:#?}");
 
     assert_metrics_as_described(&items);
     for (metric, labels, value, count) in [
@@ -125,10 +125,10 @@ async fn a_create_is_a_request_with_its_calls_and_the_metrics_by_their_names() {
         assert!(value.is_none_or(|value| found["value"] == value), "{metric}: {found}");
         assert!(count.is_none_or(|count| found["count"] == count), "{metric}: {found}");
     }
-    secrets.assert_not_in("what is sent to Application Insights", &told.insights.text());
+    secrets.assert_not_in("what is sent to Application Insights", &service.insights.text());
 }
 
-/// The number of the one report of a metric with these labels.
+/// The data point of a metric with these labels.
 #[track_caller]
 fn metric_data<'a>(items: &'a [TrackedItem], metric: &str, labels: &[(&str, &str)]) -> &'a Value {
     let found = items.iter().find(|item| {
@@ -139,8 +139,7 @@ fn metric_data<'a>(items: &'a [TrackedItem], metric: &str, labels: &[(&str, &str
     &found.unwrap_or_else(|| panic!("no {metric} {labels:?} in {items:#?}")).data["metrics"][0]
 }
 
-/// Each metric is one of the table, with its labels and nothing else, and in the form that makes its column of the
-/// resource's table mean something.
+/// Each metric is in the table of metrics, with exactly its labels and in the form that the resource's columns require.
 #[track_caller]
 fn assert_metrics_as_described(items: &[TrackedItem]) {
     let metrics: Vec<_> = items.iter().filter(|item| item.kind == "MetricData").collect();
@@ -167,7 +166,7 @@ fn owned(words: &[(&str, &str)]) -> BTreeMap<String, String> {
     words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// These properties, and those of the process.
+/// These properties and those of the process.
 fn with_resource(words: &[(&str, &str)]) -> BTreeMap<String, String> {
     let resource = [
         ("service.name", "maxconf"),
@@ -179,14 +178,14 @@ fn with_resource(words: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_create_that_fails_is_a_failed_request_with_the_call_that_failed() {
-    let mut told = Told::start().await;
-    told.app.warm_up().await;
-    told.app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(503));
-    let answer = create(&told.app, &told.app.entra.token().build()).await;
+async fn a_failed_create_is_a_failed_request_with_the_failed_call() {
+    let mut service = Monitored::start().await;
+    service.app.warm_up().await;
+    service.app.pexip.traffic().inject(Call::PexipTag.matching(), Times::Always, Fault::Status(503));
+    let answer = create(&service.app, &service.app.entra.token().build()).await;
     assert!(answer.status.is_server_error(), "{answer:?}");
-    told.stop().await;
-    let items = told.insights.items();
+    service.stop().await;
+    let items = service.insights.items();
 
     let create = request(&items, "POST /room/create");
     assert_eq!(create.data["success"], false, "{create:?}");
@@ -198,10 +197,10 @@ async fn a_create_that_fails_is_a_failed_request_with_the_call_that_failed() {
     );
 }
 
-/// How the resource does not take what it is sent.
+/// How the resource fails.
 #[derive(Clone, Debug)]
-enum Trouble {
-    Showing(Fault),
+enum Failure {
+    Answering(Fault),
     /// Connections are refused.
     Down,
 }
@@ -210,10 +209,10 @@ fn partial(items: &str) -> Fault {
     Fault::StatusWith { status: 206, headers: vec![], body: items.to_owned() }
 }
 
-/// With each of them creates are answered, the process goes on, its log has one complaint at most and one account at
-/// the end, and the stop comes in time.
+/// Whatever the failure, creates succeed, the process keeps running and stops in time, and its log has at most one
+/// failure and one total of lost traces.
 #[tokio::test]
-async fn a_resource_in_trouble_costs_the_service_nothing() {
+async fn a_failing_resource_does_not_affect_the_service() {
     let statuses = [302, 308, 400, 402, 403, 404, 408, 413, 429, 439, 500, 502, 503].map(Fault::Status);
     let others = [
         Fault::Stall,
@@ -226,30 +225,30 @@ async fn a_resource_in_trouble_costs_the_service_nothing() {
         partial(r#"{"itemsReceived":2,"itemsAccepted":1,"errors":[{"index":0,"statusCode":503}]}"#),
         partial(r#"{"itemsReceived":2,"itemsAccepted":1,"errors":[{"index":0,"statusCode":400}]}"#),
     ];
-    let troubles = statuses.into_iter().chain(others).map(Trouble::Showing).chain([Trouble::Down]);
-    stream::iter(troubles).map(in_trouble).buffer_unordered(AT_A_TIME).collect::<()>().await;
+    let failures = statuses.into_iter().chain(others).map(Failure::Answering).chain([Failure::Down]);
+    stream::iter(failures).map(creates_succeed_with).buffer_unordered(CONCURRENT_PROGRAMS).collect::<()>().await;
 }
 
-async fn in_trouble(trouble: Trouble) {
-    let mut told = Told::start().await;
-    let traffic = told.insights.traffic().clone();
-    match trouble.clone() {
-        Trouble::Showing(fault) => traffic.inject(Matching::any(), Times::Always, fault),
-        Trouble::Down => told.insights.stop().await,
+async fn creates_succeed_with(failure: Failure) {
+    let mut service = Monitored::start().await;
+    let traffic = service.insights.traffic().clone();
+    match failure.clone() {
+        Failure::Answering(fault) => traffic.inject(Matching::any(), Times::Always, fault),
+        Failure::Down => service.insights.stop().await,
     }
-    told.app.warm_up().await;
-    let events = || told.program.as_ref().map(Program::events).unwrap_or_default();
+    service.app.warm_up().await;
+    let events = || service.program.as_ref().map(Program::events).unwrap_or_default();
     let complaints = || events().iter().filter(|event| event["destination"].is_string()).count();
-    eventually(&format!("{trouble:?} is met"), async || traffic.count(&Matching::any()) + complaints() > 0).await;
+    eventually(&format!("{failure:?} occurs"), async || traffic.count(&Matching::any()) + complaints() > 0).await;
 
     for _ in 0..3 {
-        let answer = create(&told.app, &told.app.entra.token().build()).await;
-        assert_eq!(answer.status, 200, "{trouble:?}: {answer:?}");
+        let answer = create(&service.app, &service.app.entra.token().build()).await;
+        assert_eq!(answer.status, 200, "{failure:?}: {answer:?}");
     }
 
-    let ended = told.stop().await;
+    let ended = service.stop().await;
     let said = |message: &str| ended.stdout.iter().filter(|line| line.contains(message)).count();
-    assert!(said("traces or metrics could not be sent") <= 1, "{trouble:?}: {:#?}", ended.stdout);
-    assert!(said("traces were lost") <= 1, "{trouble:?}: {:#?}", ended.stdout);
-    assert_eq!(said(r#""message":"panic""#), 0, "{trouble:?}: {:#?}", ended.stdout);
+    assert!(said("traces or metrics could not be sent") <= 1, "{failure:?}: {:#?}", ended.stdout);
+    assert!(said("traces were lost") <= 1, "{failure:?}: {:#?}", ended.stdout);
+    assert_eq!(said(r#""message":"panic""#), 0, "{failure:?}: {:#?}", ended.stdout);
 }

@@ -1,14 +1,14 @@
-//! OpenTelemetry's own variables, which its libraries read by themselves: what the settings name counts, nothing else
-//! does, and no value of theirs breaks the service.
+//! OpenTelemetry's environment variables, which its libraries read by themselves: only the documented settings have an
+//! effect, and no value of the others breaks the service.
 
 use maxconf_simulators::Matching;
 use reqwest::Method;
 
-use super::Told;
+use super::Monitored;
 use crate::support::TestAppBuilder;
 
-/// Each variable that a library in the program reads, and some that others of its kind know, with a value that would
-/// change something or cannot be read.
+/// Every variable that a library in the program reads, and some of other OpenTelemetry SDKs, each with a value that
+/// would have an effect and an invalid one.
 const OF_THE_LIBRARIES: [(&str, [&str; 2]); 29] = [
     ("OTEL_SDK_DISABLED", ["true", "?"]),
     ("OTEL_SERVICE_NAME", ["theirs", "?"]),
@@ -42,41 +42,41 @@ const OF_THE_LIBRARIES: [(&str, [&str; 2]); 29] = [
 ];
 
 #[tokio::test]
-async fn what_only_the_libraries_know_changes_nothing() {
+async fn variables_that_are_no_settings_have_no_effect() {
     for value in [0, 1] {
         let all = |builder: TestAppBuilder| {
             OF_THE_LIBRARIES.into_iter().fold(builder, |builder, (name, values)| builder.set(name, values[value]))
         };
-        let told = Told::start(all).await;
-        told.app.warm_up().await;
-        assert_eq!(told.create().await.status, 200);
-        let (collector, traffic) = (told.collector.url(), told.collector.traffic().clone());
-        let heard = told.heard().await;
+        let service = Monitored::start(all).await;
+        service.app.warm_up().await;
+        assert_eq!(service.create().await.status, 200);
+        let (collector, traffic) = (service.collector.url(), service.collector.traffic().clone());
+        let received = service.stop().await;
 
-        let create = heard.span("POST /room/create");
+        let create = received.span("POST /room/create");
         assert_eq!(create.attributes["request_id"], "create-1");
-        assert_eq!(heard.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok")]);
-        heard.assert_numbers(&[("maxconf.pool.handed_out", &[("source", "pool")], Some(1.0))]);
-        assert!(heard.points.iter().all(|point| point.resource["service.name"] == "maxconf"));
-        assert!(!heard.points.iter().any(|point| point.resource.contains_key("theirs")));
+        assert_eq!(received.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok")]);
+        received.assert_numbers(&[("maxconf.pool.handed_out", &[("source", "pool")], Some(1.0))]);
+        assert!(received.points.iter().all(|point| point.resource["service.name"] == "maxconf"));
+        assert!(!received.points.iter().any(|point| point.resource.contains_key("theirs")));
         for call in traffic.log() {
             assert_eq!((&call.method, call.status), (&Method::POST, Some(200)), "{collector}: {call:?}");
             assert!(!call.headers.contains_key("theirs") && call.headers["content-type"] == "application/x-protobuf");
         }
-        assert_eq!(traffic.count(&Matching::any().path_contains("metrics")), 1, "one report, at the end");
+        assert_eq!(traffic.count(&Matching::any().path_contains("metrics")), 1, "one export, at the end");
     }
 }
 
 #[tokio::test]
-async fn the_collector_is_shown_the_headers_that_are_set_and_nobody_else_is() {
-    let told = Told::start(|builder| {
+async fn the_configured_headers_are_sent_to_the_collector_and_nowhere_else() {
+    let service = Monitored::start(|builder| {
         builder.set("OTEL_EXPORTER_OTLP_HEADERS", "api-key=key%20of,x-tenant = maxconf ,content-type=theirs")
     });
-    let told = told.await;
-    told.app.warm_up().await;
-    assert_eq!(told.create().await.status, 200);
-    let (traffic, pexip) = (told.collector.traffic().clone(), told.app.pexip.traffic().clone());
-    let program = told.program;
+    let service = service.await;
+    service.app.warm_up().await;
+    assert_eq!(service.create().await.status, 200);
+    let (traffic, pexip) = (service.collector.traffic().clone(), service.app.pexip.traffic().clone());
+    let program = service.program;
     program.signal("TERM");
     let ended = program.ended().await;
 
@@ -87,7 +87,7 @@ async fn the_collector_is_shown_the_headers_that_are_set_and_nobody_else_is() {
             (&call.headers["api-key"], &call.headers["x-tenant"]),
             (&"key of".parse().expect("a value"), &"maxconf".parse().expect("a value"))
         );
-        assert_eq!(call.status, Some(200), "what the body is, is not for a setting to say: {call:?}");
+        assert_eq!(call.status, Some(200), "the setting must not replace content-type: {call:?}");
     }
     assert!(pexip.log().iter().all(|call| !call.headers.contains_key("api-key")));
     assert!(!ended.stdout.iter().any(|line| line.contains("key of") || line.contains("key%20of")), "{ended:?}");
