@@ -6,10 +6,14 @@ mod marks;
 mod name;
 mod pin;
 mod tag;
+mod tag_url;
+mod uui_data;
 
 pub use clock::Clock;
 pub use hash_key::HashKey;
 pub use marks::Marks;
 pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
 pub use pin::{HostPin, InvalidPin, Pin, Pins};
-pub use tag::{InvalidUuiData, LONGEST_TAG, LONGEST_TAG_SEGMENT, Tag, TagRule, UuiData, UuiDataFormat};
+pub use tag::{LONGEST_TAG, Tag, TagRule, UuiDataFormat};
+pub use tag_url::{InvalidTagUrl, TagHost, TagUrl};
+pub use uui_data::{InvalidUuiData, UuiData};

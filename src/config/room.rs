@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use url::Url;
-
-use super::parser::{is_secure, one_of, seconds, whole_number};
-use super::setting::WhenUnset::{LocalOnly, Value};
+use super::parser::{one_of, optional, seconds, whole_number};
+use super::setting::WhenUnset::{Described, LocalOnly, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
-use crate::domain::{HostPin, LONGEST_TAG, LONGEST_TAG_SEGMENT, Pin, RoomNamePrefix, TagRule, UuiDataFormat};
+use crate::domain::{HostPin, Pin, RoomNamePrefix, TagHost, TagRule, TagUrl, UuiDataFormat};
 
 settings! {
     /// Properties of the rooms, and how long they may live.
@@ -15,12 +13,21 @@ settings! {
         prefix: RoomNamePrefix = "ROOM_NAME_PREFIX", Value("vbv-"),
             |text| RoomNamePrefix::parse(text).map_err(|error| error.to_string()),
             "Start of the names of this service's rooms in this environment: 1-20 characters of a-z, 0-9 and -.";
-        tag_url: String = "ROOM_TAG_URL", Value("https://id.gov.bc.ca/idcheck/"), tag_url,
-            "Start of every tag; with 171 more characters it must fit into Pexip's 250.";
-        uui_data_format: UuiDataFormat = "UUI_DATA_FORMAT", Value("bytes"),
-            one_of(&[("bytes", UuiDataFormat::Bytes), ("segment", UuiDataFormat::Segment)]),
-            "What uuiData decodes to: bytes (the tag ends in their base64url) or segment (text that ends the tag as \
-             it is).";
+        tag_url: TagUrl = "ROOM_TAG_URL", Value("https://id.gov.bc.ca/idcheck/"),
+            |text| TagUrl::parse(text).map_err(|error| error.to_string()),
+            "Start of every tag: https, ends in /; with 171 more characters it must fit into Pexip's 250. With \
+             UUI_DATA_FORMAT=host-and-id, one label of its host name is {host}.";
+        tag_hosts: Vec<TagHost> = "ROOM_TAG_HOSTS", Described("none"), optional(tag_hosts),
+            "What {host} in ROOM_TAG_URL may be, comma-separated, such as id,idtest: DNS labels of a-z, 0-9 and -. A \
+             create with any other host is refused; case matters.";
+        uui_data_format: UuiDataFormat = "UUI_DATA_FORMAT", LocalOnly("bytes"),
+            one_of(&[
+                ("host-and-id", UuiDataFormat::HostAndId),
+                ("bytes", UuiDataFormat::Bytes),
+                ("segment", UuiDataFormat::Segment),
+            ]),
+            "What uuiData decodes to: host-and-id (what IDIM sends: host&id, which become {host} and the end of the \
+             tag), bytes (the tag ends in their base64url) or segment (text that ends the tag as it is).";
         pin_length: usize = "ROOM_PIN_LENGTH", Value("6"), whole_number(4, 20),
             "Digits of host PIN and guest PIN, 4-20; Pexip's platform minimum is 6 by default.";
         /// `None`: each room has its own.
@@ -43,7 +50,7 @@ settings! {
 impl RoomConfig {
     /// How a citizen's case becomes a tag.
     pub fn tag_rule(&self) -> TagRule {
-        TagRule { url: self.tag_url.clone(), format: self.uui_data_format }
+        TagRule { url: self.tag_url.clone(), hosts: self.tag_hosts.clone(), format: self.uui_data_format }
     }
 
     /// How a new room gets its host PIN.
@@ -52,15 +59,9 @@ impl RoomConfig {
     }
 }
 
-/// Pexip stores the tag as text, so the URL keeps its spelling.
-fn tag_url(text: &str) -> Result<String, String> {
-    if !Url::parse(text).is_ok_and(|url| is_secure(&url)) {
-        return Err("must be a URL that starts with https://".to_owned());
-    }
-    if text.chars().count() + LONGEST_TAG_SEGMENT > LONGEST_TAG {
-        return Err(format!("must have at most {} characters", LONGEST_TAG - LONGEST_TAG_SEGMENT));
-    }
-    Ok(text.to_owned())
+fn tag_hosts(text: &str) -> Result<Vec<TagHost>, String> {
+    let hosts = text.split(',').map(|host| TagHost::parse(host.trim()));
+    hosts.collect::<Option<_>>().ok_or_else(|| "must be DNS labels of a-z, 0-9 and -, such as id,idtest".to_owned())
 }
 
 fn fixed_host_pin(text: &str) -> Result<Option<Pin>, String> {

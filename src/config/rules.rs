@@ -7,6 +7,7 @@ use super::server::ServerDraft;
 use super::setting::{Faulty, Reader, WhenUnset};
 use super::telemetry::TelemetryDraft;
 use super::{Config, Environment};
+use crate::domain::UuiDataFormat;
 
 /// Records a fault for each rule that the settings break. A rule applies if its settings can be read; a fault in
 /// another setting of their sections hides nothing.
@@ -24,6 +25,7 @@ pub(super) fn check(
             reader.fault(setting.name, "is not set; it is required outside local");
         }
     }
+    check_tag_rule(reader, room);
     let mut require = |setting, rule: &dyn Fn() -> Result<bool, Faulty>, reason| {
         if rule() == Ok(false) {
             reader.fault(setting, reason);
@@ -52,4 +54,28 @@ pub(super) fn check(
         &|| Ok(is_local || pool.sweep_margin? >= server.request_deadline?),
         "must not be less than REQUEST_DEADLINE_SECONDS outside local",
     );
+}
+
+/// Only the format `host-and-id` has a value for `{host}`, and only hosts on the list may be that value.
+fn check_tag_rule(reader: &mut Reader<'_>, room: &RoomDraft) {
+    let Ok(url) = &room.tag_url else { return };
+    let format_has_host = room.uui_data_format.map(|format| format == UuiDataFormat::HostAndId);
+    if url.has_host() && format_has_host == Ok(false) {
+        reader.fault("ROOM_TAG_URL", "must not have {host} in it unless UUI_DATA_FORMAT is host-and-id");
+    }
+    if !url.has_host() && format_has_host == Ok(true) {
+        reader.fault("ROOM_TAG_URL", "must have {host} in its host name, because UUI_DATA_FORMAT is host-and-id");
+    }
+    let Ok(hosts) = &room.tag_hosts else { return };
+    if url.has_host() && hosts.is_empty() {
+        reader.fault("ROOM_TAG_HOSTS", "is not set; it is required because ROOM_TAG_URL has {host} in it");
+    }
+    if !url.has_host() && format_has_host == Ok(false) && !hosts.is_empty() {
+        reader.fault("ROOM_TAG_HOSTS", "must not be set, because ROOM_TAG_URL has no {host} in it");
+    }
+    if url.has_host()
+        && let Some(error) = hosts.iter().find_map(|host| url.check_with(host).err())
+    {
+        reader.fault("ROOM_TAG_URL", format!("{error}, with each of ROOM_TAG_HOSTS in the place of {{host}}"));
+    }
 }

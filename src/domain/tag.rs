@@ -1,63 +1,17 @@
-//! The citizen's case (`uuiData`) and the tag that is made from it.
+//! The tag that is made from a citizen's case.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::tag_url::{TagHost, TagUrl};
+use super::uui_data::{InvalidUuiData, UuiData};
+
 /// The longest tag that Pexip stores, in characters.
 pub const LONGEST_TAG: usize = 250;
 
-/// Most bytes that `uuiData` may decode to.
-const LONGEST_UUI_DATA: usize = 128;
-
-/// Most characters after the tag's URL: the length of `LONGEST_UUI_DATA` bytes in base64 without padding.
-pub const LONGEST_TAG_SEGMENT: usize = 171;
-
-/// The citizen's case as IDIM sends it, decoded: 1–128 bytes. `Debug` does not show it.
-#[derive(Clone, Debug)]
-pub struct UuiData(secrecy::SecretSlice<u8>);
-
-/// Why `uuiData` is refused. Holds positions and lengths, never content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidUuiData {
-    #[error("uuiData is missing or empty")]
-    Missing,
-    #[error("uuiData is given more than once")]
-    Repeated,
-    #[error("character {position} is not a hexadecimal digit")]
-    NotHexadecimal { position: usize },
-    #[error("the number of hexadecimal digits is odd")]
-    OddLength,
-    #[error("uuiData decodes to {length} bytes, at most {LONGEST_UUI_DATA} are taken")]
-    TooLong { length: usize },
-    #[error("the decoded text holds other characters than A-Z, a-z, 0-9, - and _")]
-    NotASegment,
-    #[error("the tag would have {length} characters, Pexip stores at most {LONGEST_TAG}")]
-    TagTooLong { length: usize },
-}
-
-impl UuiData {
-    /// The decoded bytes, for the tag and for the hash in the audit trail.
-    pub fn expose(&self) -> &[u8] {
-        self.0.expose_secret()
-    }
-
-    /// Parses hexadecimal digits of either case.
-    pub fn parse(hexadecimal: &str) -> Result<Self, InvalidUuiData> {
-        if hexadecimal.is_empty() {
-            return Err(InvalidUuiData::Missing);
-        }
-        // Checked first: for "12x", the wrong character tells the caller more than the odd length.
-        if let Some(index) = hexadecimal.chars().position(|character| !character.is_ascii_hexdigit()) {
-            return Err(InvalidUuiData::NotHexadecimal { position: index + 1 });
-        }
-        if hexadecimal.len() > 2 * LONGEST_UUI_DATA {
-            return Err(InvalidUuiData::TooLong { length: hexadecimal.len().div_ceil(2) });
-        }
-        let bytes = hex::decode(hexadecimal).map_err(|_| InvalidUuiData::OddLength)?;
-        Ok(Self(bytes.into()))
-    }
-}
+/// Most characters after the tag's URL: the length of 128 bytes in base64 without padding.
+pub(super) const LONGEST_TAG_SEGMENT: usize = 171;
 
 /// Format of the decoded `uuiData`. From `UUI_DATA_FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,34 +20,49 @@ pub enum UuiDataFormat {
     Bytes,
     /// Text that is the tag's last segment.
     Segment,
+    /// `host&id`: text that is a label of the tag's host name, and text that is its last segment.
+    HostAndId,
 }
 
-/// How a tag is made from a case.
+/// How a tag is made from a case. The settings ensure that URL, hosts and format fit together.
 #[derive(Clone, Debug)]
 pub struct TagRule {
     /// Start of every tag. From `ROOM_TAG_URL`.
-    pub url: String,
+    pub url: TagUrl,
+    /// The only hosts that a case may choose. From `ROOM_TAG_HOSTS`.
+    pub hosts: Vec<TagHost>,
     pub format: UuiDataFormat,
 }
 
 impl TagRule {
     pub fn tag(&self, data: &UuiData) -> Result<Tag, InvalidUuiData> {
         let bytes = data.expose();
-        let segment = match self.format {
-            UuiDataFormat::Bytes => URL_SAFE_NO_PAD.encode(bytes),
-            UuiDataFormat::Segment => std::str::from_utf8(bytes)
-                .ok()
-                .filter(|text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'))
-                .ok_or(InvalidUuiData::NotASegment)?
-                .to_owned(),
+        let text = std::str::from_utf8(bytes);
+        let tag = match self.format {
+            UuiDataFormat::Bytes => format!("{}{}", self.url.as_str(), URL_SAFE_NO_PAD.encode(bytes)),
+            UuiDataFormat::Segment => {
+                let segment = text.ok().filter(|text| is_segment(text)).ok_or(InvalidUuiData::NotASegment)?;
+                format!("{}{segment}", self.url.as_str())
+            }
+            UuiDataFormat::HostAndId => {
+                let parts = text.ok().and_then(|text| text.split_once('&'));
+                let (host, id) = parts.filter(|(_, id)| is_segment(id)).ok_or(InvalidUuiData::NotHostAndId)?;
+                // The caller's data chooses which host the agent's browser opens, so only a listed one is used.
+                let host = self.hosts.iter().find(|listed| **listed == *host).ok_or(InvalidUuiData::UnlistedHost)?;
+                format!("{}{id}", self.url.with_host(host))
+            }
         };
-        let tag = format!("{}{segment}", self.url);
         let length = tag.chars().count();
         if length > LONGEST_TAG {
             return Err(InvalidUuiData::TagTooLong { length });
         }
         Ok(Tag(tag.into()))
     }
+}
+
+/// Whether the text can end a path as it is: it has no second segment, no query, nothing to escape, and no dots.
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 /// URL that opens the citizen's case for the agent. `Debug` does not show it.
@@ -117,7 +86,12 @@ mod tests {
     use super::*;
 
     fn rule(format: UuiDataFormat) -> TagRule {
-        TagRule { url: "https://id.gov.bc.ca/idcheck/".to_owned(), format }
+        let (url, hosts) = match format {
+            UuiDataFormat::Bytes | UuiDataFormat::Segment => ("https://id.gov.bc.ca/idcheck/", vec![]),
+            UuiDataFormat::HostAndId => ("https://{host}.gov.bc.ca/idcheck/protected/video/", vec!["id", "id-test"]),
+        };
+        let hosts = hosts.into_iter().map(|host| TagHost::parse(host).expect("a label")).collect();
+        TagRule { url: TagUrl::parse(url).expect("a URL that can start a tag"), hosts, format }
     }
 
     fn tag(format: UuiDataFormat, hexadecimal: &str) -> Result<String, InvalidUuiData> {
@@ -142,20 +116,8 @@ mod tests {
 
     #[test]
     fn the_longest_uui_data_gives_a_tag_of_the_expected_length() {
-        let tag = tag(UuiDataFormat::Bytes, &"ab".repeat(LONGEST_UUI_DATA)).expect("a tag");
+        let tag = tag(UuiDataFormat::Bytes, &"ab".repeat(128)).expect("a tag");
         assert_eq!(tag.len(), "https://id.gov.bc.ca/idcheck/".len() + LONGEST_TAG_SEGMENT);
-    }
-
-    #[test]
-    fn refused_uui_data_is_answered_with_the_position_of_the_fault() {
-        let refused = |text: &str| UuiData::parse(text).err();
-        assert_eq!(refused(""), Some(InvalidUuiData::Missing));
-        assert_eq!(refused("31323g"), Some(InvalidUuiData::NotHexadecimal { position: 6 }));
-        assert_eq!(refused("é1"), Some(InvalidUuiData::NotHexadecimal { position: 1 }));
-        assert_eq!(refused("0x31"), Some(InvalidUuiData::NotHexadecimal { position: 2 }));
-        assert_eq!(refused("313"), Some(InvalidUuiData::OddLength));
-        assert_eq!(refused(&"31".repeat(129)), Some(InvalidUuiData::TooLong { length: 129 }));
-        assert_eq!(refused(&"3".repeat(257)), Some(InvalidUuiData::TooLong { length: 129 }));
     }
 
     #[test]
@@ -172,10 +134,40 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_vector_of_idim_gives_the_customers_tag() {
+        assert_eq!(
+            tag(UuiDataFormat::HostAndId, "6964264d54497a4e4455324c4463324e54517a4d67;encoding=hex").as_deref(),
+            Ok("https://id.gov.bc.ca/idcheck/protected/video/MTIzNDU2LDc2NTQzMg")
+        );
+        assert_eq!(
+            tag(UuiDataFormat::HostAndId, &hex::encode("id-test&a-Z_9")).as_deref(),
+            Ok("https://id-test.gov.bc.ca/idcheck/protected/video/a-Z_9")
+        );
+    }
+
+    #[test]
+    fn host_and_id_is_a_listed_host_one_ampersand_and_a_path_segment() {
+        for text in ["", "&", "id", "id&", "id&a&b", "id&&a", "id&a/b", "id&..", "id&a=", "id&a\0", "id&a\n", "id&é"] {
+            let expected = if text.is_empty() { InvalidUuiData::Missing } else { InvalidUuiData::NotHostAndId };
+            assert_eq!(tag(UuiDataFormat::HostAndId, &hex::encode(text)), Err(expected), "{text:?}");
+        }
+        assert_eq!(tag(UuiDataFormat::HostAndId, "696426ff"), Err(InvalidUuiData::NotHostAndId));
+        assert_eq!(tag(UuiDataFormat::HostAndId, "ff2661"), Err(InvalidUuiData::NotHostAndId));
+        for host in
+            ["", "ID", "Id", "i", "idt", "idtest", "id.", "id.evil", "evil/id", "id ", " id", "id\0", "іd", "{host}"]
+        {
+            let answer = tag(UuiDataFormat::HostAndId, &hex::encode(format!("{host}&a")));
+            assert_eq!(answer, Err(InvalidUuiData::UnlistedHost), "{host:?}");
+        }
+    }
+
+    /// The settings allow no such URL with this format.
+    #[test]
     fn a_tag_longer_than_pexip_stores_is_refused() {
-        let rule = TagRule { url: "https://example.org/".to_owned() + &"x".repeat(220), format: UuiDataFormat::Bytes };
-        let data = UuiData::parse(&"00".repeat(20)).expect("valid data");
-        assert_eq!(rule.tag(&data).err(), Some(InvalidUuiData::TagTooLong { length: 267 }));
+        let url = format!("https://{{host}}.example.org/{}/", "x".repeat(56));
+        let rule = TagRule { url: TagUrl::parse(&url).expect("a URL"), ..rule(UuiDataFormat::Bytes) };
+        let data = UuiData::parse(&"00".repeat(128)).expect("valid data");
+        assert_eq!(rule.tag(&data).err(), Some(InvalidUuiData::TagTooLong { length: 255 }));
     }
 
     #[test]

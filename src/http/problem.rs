@@ -283,7 +283,9 @@ impl From<InvalidUuiData> for ApiError {
             InvalidUuiData::Repeated
             | InvalidUuiData::NotHexadecimal { .. }
             | InvalidUuiData::OddLength
-            | InvalidUuiData::NotASegment => Code::UuiDataInvalid,
+            | InvalidUuiData::NotASegment
+            | InvalidUuiData::NotHostAndId
+            | InvalidUuiData::UnlistedHost => Code::UuiDataInvalid,
         };
         Self::new(code).detail(error.to_string()).cause_of(&error)
     }

@@ -112,6 +112,8 @@ async fn all_faulty_settings_are_reported_together_and_none_of_their_values() {
         ("POOL_TIMER_SCHEDULE", "leaked schedule"),
         ("ROOM_NAME_PREFIX", "LEAKED-"),
         ("ROOM_TAG_URL", "http://leaked.example.org/"),
+        ("ROOM_TAG_HOSTS", "leaked.example.org"),
+        ("UUI_DATA_FORMAT", "leaked-format"),
         ("ROOM_HOST_PIN", "leaked-pin"),
         ("PEXIP_MANAGEMENT_URL", "http://leaked.example.org"),
         ("PEXIP_PASSWORD", "@Microsoft.KeyVault(SecretUri=https://leaked.vault.azure.net/secrets/leaked/)"),
@@ -177,6 +179,7 @@ async fn no_faulty_setting_hides_another() {
         "ROOM_MAX_LIFETIME_SECONDS",
         "ROOM_PIN_LENGTH",
         "SWEEP_MARGIN_SECONDS",
+        "UUI_DATA_FORMAT",
     ]);
 
     let ended = Program::run(&["check-config"], settings).await;
@@ -200,8 +203,13 @@ async fn a_key_vault_reference_that_did_not_resolve_is_a_faulty_setting() {
 
 #[tokio::test]
 async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_default() {
-    let explicit =
-        ["ENTRA_ALLOWED_CLIENT_IDS", "GENESYS_OAUTH_CLIENT_IDS", "ROOM_AUTOMATIC_PARTICIPANTS", "ROOM_HOST_PIN"];
+    let explicit = [
+        "ENTRA_ALLOWED_CLIENT_IDS",
+        "GENESYS_OAUTH_CLIENT_IDS",
+        "ROOM_AUTOMATIC_PARTICIPANTS",
+        "ROOM_HOST_PIN",
+        "UUI_DATA_FORMAT",
+    ];
     for environment in ["test", "production"] {
         let mut settings = World::start().await.settings();
         settings.insert("MAXCONF_ENVIRONMENT", environment.to_owned());
@@ -215,6 +223,7 @@ async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_defa
             ("GENESYS_OAUTH_CLIENT_IDS", "*".to_owned()),
             ("ROOM_AUTOMATIC_PARTICIPANTS", "none".to_owned()),
             ("ROOM_HOST_PIN", "per-room".to_owned()),
+            ("UUI_DATA_FORMAT", "bytes".to_owned()),
         ]);
         let ended = Program::run(&["check-config"], settings).await;
         assert_eq!(ended.code, Some(0), "{environment}: {ended:?}");

@@ -32,6 +32,7 @@ async fn live_says_which_build_runs_where_and_asks_nobody() {
         .set("POOL_TARGET_SIZE", 0)
         .set("MAXCONF_ENVIRONMENT", "test")
         .set("MAXCONF_SLOT", "blue-2")
+        .set("UUI_DATA_FORMAT", "bytes")
         .set("ROOM_HOST_PIN", "per-room")
         .set("ROOM_AUTOMATIC_PARTICIPANTS", "none")
         .set("ENTRA_ALLOWED_CLIENT_IDS", "*")

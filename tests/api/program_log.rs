@@ -75,6 +75,7 @@ async fn every_line_says_once_which_build_wrote_it_and_where() {
     let test = [
         ("MAXCONF_ENVIRONMENT", "test"),
         ("MAXCONF_SLOT", "blue-2"),
+        ("UUI_DATA_FORMAT", "bytes"),
         ("ROOM_HOST_PIN", "per-room"),
         ("ROOM_AUTOMATIC_PARTICIPANTS", "none"),
         ("ENTRA_ALLOWED_CLIENT_IDS", "*"),

@@ -87,6 +87,7 @@ async fn invalid_settings_are_not_quoted() {
         ("ROOM_HOST_PIN", format!("{}##", PINS[0])),
         ("ROOM_PIN_LENGTH", PINS[0].to_owned()),
         ("ROOM_TAG_URL", tag().repeat(4)),
+        ("ROOM_TAG_HOSTS", tag()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", format!("{}{}", PINS[0], PINS[1])),
         ("LOG_LEVEL", format!("{PASSWORD}={PASSWORD}")),
         ("CORS_ALLOWED_ORIGINS", format!("https://agent.example.org/{}", PINS[0])),
