@@ -194,6 +194,25 @@ async fn a_healthy_service_passes_every_check_and_every_room_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_service_whose_cases_name_a_host_is_tested_with_one_that_it_lists() {
+    let url = "https://{host}.gov.bc.ca/idcheck/";
+    let service =
+        service().set("UUI_DATA_FORMAT", "host-and-id").set("ROOM_TAG_URL", url).set("ROOM_TAG_HOSTS", "id,idtest");
+    let app = service.start().await;
+    app.warm_up().await;
+    let arguments = ["--tag-url", url, "--tag-host"];
+
+    for (host, code) in [("idtest", HEALTHY), ("iddev", BROKEN)] {
+        let ended = Smoke::of(&app).with(&arguments).with(&[host]).run().await;
+
+        assert_eq!(ended.code, Some(code), "{host}: {ended:#?}");
+        let tag = &outcomes(&ended)["tag"];
+        assert_eq!(tag == "passed", code == HEALTHY, "{tag}");
+    }
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn every_request_id_in_the_services_log_starts_with_smoke() {
     let (app, program) = service().start_program().await;
 

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::check::Failure;
 use super::rooms::Rooms;
 use super::service::{Answer, GENESYS_TOKEN, Service, bearer};
-use super::test_case::{INVALID_NAME, TestCase, create};
+use super::test_case::{INVALID_NAME, TagForm, TestCase, create};
 
 /// `.invalid` never resolves (RFC 2606).
 const FOREIGN_ORIGIN: &str = "https://maxconf-smoke.invalid";
@@ -22,11 +22,12 @@ pub(super) struct Refusals<'a> {
     service: &'a Service,
     /// `None` without a token, when no room could be deleted.
     rooms: Option<&'a Rooms>,
+    tag_form: &'a TagForm,
 }
 
 impl<'a> Refusals<'a> {
-    pub(super) fn new(service: &'a Service, rooms: Option<&'a Rooms>) -> Self {
-        Self { service, rooms }
+    pub(super) fn new(service: &'a Service, rooms: Option<&'a Rooms>, tag_form: &'a TagForm) -> Self {
+        Self { service, rooms, tag_form }
     }
 
     pub(super) async fn create_without_token(&self) -> Result<(), Failure> {
@@ -121,7 +122,7 @@ impl<'a> Refusals<'a> {
         with_token: impl FnOnce(RequestBuilder) -> RequestBuilder,
         code: &str,
     ) -> Result<(), Failure> {
-        let case = TestCase::new();
+        let case = TestCase::new(self.tag_form);
         let answer = self.service.send(with_token(case.create(self.service))).await?;
         if let Some(rooms) = self.rooms {
             rooms.record(&answer, Some(&case));

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::check::Failure;
 use super::room_format::{format_fault, is_room_name};
 use super::service::{Answer, GENESYS_TOKEN, Service, Unanswered, bearer, secret_header};
-use super::test_case::TestCase;
+use super::test_case::{TagForm, TestCase};
 use crate::outbound::CallFailure;
 
 /// Status and code of the answer for a room that no longer exists.
@@ -39,7 +39,7 @@ pub(super) struct Room {
 pub(super) struct Rooms {
     service: Service,
     token: SecretString,
-    tag_start: Option<String>,
+    tag_form: TagForm,
     /// Never held across an await.
     record: Arc<Mutex<Vec<Recorded>>>,
     creates: TaskTracker,
@@ -56,16 +56,16 @@ struct Recorded {
 }
 
 impl Rooms {
-    pub(super) fn new(service: Service, token: SecretString, tag_start: Option<String>) -> Self {
+    pub(super) fn new(service: Service, token: SecretString, tag_form: TagForm) -> Self {
         let (record, creates, has_unanswered_create) = (Arc::default(), TaskTracker::new(), Arc::default());
-        Self { service, token, tag_start, record, creates, has_unanswered_create }
+        Self { service, token, tag_form, record, creates, has_unanswered_create }
     }
 
     /// Creates a room in a task of its own, so that a stop does not lose the name in an answer on its way.
     pub(super) async fn create(&self) -> Result<Room, Failure> {
         let rooms = self.clone();
         let created = self.creates.spawn(async move {
-            let case = TestCase::new();
+            let case = TestCase::new(&rooms.tag_form);
             let result = rooms.service.send(bearer(case.create(&rooms.service), &rooms.token)).await;
             let answer = result.inspect_err(|unanswered| {
                 let may_have_created = !matches!(unanswered.failure, CallFailure::Unreachable(_));
@@ -92,7 +92,7 @@ impl Rooms {
         if source != "pool" && source != "direct" {
             return Err(Failure::service("Room-Source is neither pool nor direct"));
         }
-        let has_right_tag = case.has_tag(answer.text("tag"), self.tag_start.as_deref());
+        let has_right_tag = case.has_tag(answer.text("tag"));
         Ok(Room { name, is_from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
     }
 
@@ -100,7 +100,7 @@ impl Rooms {
     /// it has the tag of `case`.
     pub(super) fn record(&self, answer: &Answer, case: Option<&TestCase>) -> Option<String> {
         let name = Some(answer.text("name")).filter(|name| answer.status == 200 && is_room_name(name))?;
-        let is_ours = case.is_some_and(|case| case.has_tag(answer.text("tag"), None));
+        let is_ours = case.is_some_and(|case| case.is_in(answer.text("tag")));
         let mut record = self.recorded();
         match record.iter_mut().find(|room| room.name == name) {
             Some(room) => room.is_ours &= is_ours,
@@ -128,7 +128,7 @@ impl Rooms {
         match (answer.status, answer.code()) {
             (200, _) if answer.body == room.body => Ok(()),
             (200, _) => {
-                if !room.case.has_tag(answer.text("tag"), None) {
+                if !room.case.is_in(answer.text("tag")) {
                     self.update(&room.name, |recorded| recorded.is_ours = false);
                 }
                 Err(Failure::service("the public read differs from the create's answer"))

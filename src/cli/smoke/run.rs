@@ -13,6 +13,7 @@ use super::credentials::Credentials;
 use super::refusals::{Refusals, altered};
 use super::rooms::{Room, Rooms};
 use super::service::Service;
+use super::test_case::TagForm;
 use super::wait;
 use crate::cli::progress_bar::ProgressBar;
 
@@ -68,13 +69,13 @@ impl<'a> Run<'a> {
         self.version = Some(version);
         self.check(Check::Ready, wait::for_readiness(service, wait, self.progress)).await;
 
+        let tag_form = TagForm::new(self.command.tag_url.as_deref(), self.command.tag_host.as_deref());
         let (credentials, http) = (self.credentials, self.http.clone());
         let Some(token) = self.check(Check::EntraToken, credentials.token(&http)).await else {
-            return self.check_refusals_without_token(&Refusals::new(service, None)).await;
+            return self.check_refusals_without_token(&Refusals::new(service, None, &tag_form)).await;
         };
-        let tag_start = self.command.tag_url.clone();
-        let rooms = self.rooms.get_or_init(|| Rooms::new(service.clone(), token.clone(), tag_start));
-        let refusals = Refusals::new(service, Some(rooms));
+        let rooms = self.rooms.get_or_init(|| Rooms::new(service.clone(), token.clone(), tag_form.clone()));
+        let refusals = Refusals::new(service, Some(rooms), &tag_form);
         self.check_refusals_without_token(&refusals).await;
         self.check_refusals_with_token(&refusals, &token).await;
         self.check_room_life(service, rooms).await;
