@@ -30,6 +30,9 @@ param addressSpace string
 @description('Pexip: the management node, its network, and what is made for each room.')
 param pexip object
 
+@description('Hosts that a citizen\'s case may name, comma-separated: those of this environment\'s own sites and no others.')
+param tagHosts string
+
 @description('Entra: tenant, accepted audiences and clients.')
 param entra object
 
@@ -137,6 +140,7 @@ module functionApp 'modules/function-app.bicep' = {
     applicationInsightsConnectionString: monitor.outputs.connectionString
     workspaceId: monitor.outputs.workspaceId
     pexip: pexip
+    tagHosts: tagHosts
     entra: entra
     genesys: genesys
   }

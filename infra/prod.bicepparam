@@ -47,6 +47,7 @@ param pexip = {
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
 }
+param tagHosts = readEnvironmentVariable('ROOM_TAG_HOSTS')
 param entra = {
   tenantId: readEnvironmentVariable('ENTRA_TENANT_ID')
   audiences: split(readEnvironmentVariable('ENTRA_AUDIENCE'), ',')

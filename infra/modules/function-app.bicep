@@ -45,6 +45,10 @@ param vaultUri string
 param applicationInsightsConnectionString string
 param workspaceId string
 param pexip object
+
+@description('Hosts that a citizen\'s case may name, comma-separated.')
+param tagHosts string
+
 param entra object
 param genesys object
 
@@ -98,8 +102,9 @@ var stickySettings = [for slot in slots: {
 
   // Rooms.
   ROOM_NAME_PREFIX: slot.prefix
-  ROOM_TAG_URL: 'https://id.gov.bc.ca/idcheck/'
-  UUI_DATA_FORMAT: 'bytes'
+  ROOM_TAG_URL: 'https://{host}.gov.bc.ca/idcheck/protected/video/'
+  ROOM_TAG_HOSTS: tagHosts
+  UUI_DATA_FORMAT: 'host-and-id'
   ROOM_PIN_LENGTH: '6'
   ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
   ROOM_AUTOMATIC_PARTICIPANTS: pexip.automaticParticipants

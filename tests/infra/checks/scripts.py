@@ -90,6 +90,7 @@ SWAPS = (
     ),
     Mistake("infra/swap", "rollback) swap ;;", "rollback) release ;;", "a rollback needs more than Azure"),
     Mistake("infra/swap", " --compare before.json", "", "does not compare"),
+    Mistake("infra/swap", ' --tag-host "$TAG_HOST" --json', " --json", "sends a case without a host"),
     Mistake("infra/swap", "Nothing was swapped\"\n        return 1", "\"", "smoke cannot be used before"),
 )
 def swap(tree):
@@ -100,6 +101,7 @@ def swap(tree):
             "RESOURCE_GROUP": "rg",
             "APP_NAME": "fa-maxconf-prod",
             "URL": "https://api.example.org",
+            "TAG_HOST": "id",
         }
         package = folder / "package"
         package.mkdir()
@@ -121,8 +123,11 @@ def swap(tree):
             yield f"infra/swap: {what}: {len(made)} swaps and exit code {code}: {output}"
         if any("--slot staging --target-slot production" not in one for one in made):
             yield f"infra/swap swaps something else: {made}"
-        if swaps and made and "--expect-version 9.9.9 --compare before.json" not in (folder / "calls").read_text():
+        calls = (folder / "calls").read_text()
+        if swaps and made and "--expect-version 9.9.9 --compare before.json" not in calls:
             yield "infra/swap does not compare with before, or does not expect the new version"
+        if any("--tag-host id" not in call for call in calls.splitlines() if call.startswith("smoke ")):
+            yield "infra/swap sends a case without a host"
 
     folder = tree.scratch()
     environment = fakes(folder, az=f"echo swapped >>{folder}/swaps") | {

@@ -2,7 +2,7 @@
 
 import re
 
-from harness import Mistake, check
+from harness import EXAMPLE_VALUES, Mistake, check
 
 # Settings of the code that no slot sets, and why.
 NOT_SET = {
@@ -31,7 +31,7 @@ OF_OTHERS = {
 # What must stay with its slot, whatever else does.
 MUST_STICK = (
     "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
-    "ROOM_AUTOMATIC_PARTICIPANTS MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
+    "ROOM_AUTOMATIC_PARTICIPANTS ROOM_TAG_URL ROOM_TAG_HOSTS UUI_DATA_FORMAT MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
     "PEXIP_REQUESTS_PER_MINUTE PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
     "ENTRA_ALLOWED_CLIENT_IDS GENESYS_API_URL GENESYS_ORGANIZATION_ID GENESYS_OAUTH_CLIENT_IDS AUDIT_HASH_KEY "
     "PoolStorage__queueServiceUri APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
@@ -142,6 +142,26 @@ def alike(tree):
 
 def without_name(site):
     return {key: value for key, value in site.body.items() if key != "name"}
+
+
+@check(
+    "a case names one of the hosts that were supplied, and URL and format fit",
+    Mistake(
+        "infra/modules/function-app.bicep", "ROOM_TAG_HOSTS: tagHosts", "ROOM_TAG_HOSTS: 'id'", "ROOM_TAG_HOSTS is 'id'"
+    ),
+    Mistake("infra/modules/function-app.bicep", "'host-and-id'", "'bytes'", "UUI_DATA_FORMAT is 'bytes'"),
+    Mistake("infra/modules/function-app.bicep", "https://{host}.gov", "https://id.gov", "ROOM_TAG_URL is 'https://id.gov"),
+)
+def tags(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, settings in settings_of(deployment).items():
+            for name, pattern in {
+                "ROOM_TAG_URL": r"https://\{host\}(\.[a-z0-9-]+)+/([^{}?#]*/)?",
+                "ROOM_TAG_HOSTS": re.escape(EXAMPLE_VALUES["ROOM_TAG_HOSTS"]),
+                "UUI_DATA_FORMAT": "host-and-id",
+            }.items():
+                if not re.fullmatch(pattern, settings[name]):
+                    yield f"{environment}/{slot}: {name} is {settings[name]!r}"
 
 
 @check(
