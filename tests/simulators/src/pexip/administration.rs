@@ -24,6 +24,7 @@ pub(super) const SYSTEM_LOCATION_PATH: &str = "/api/admin/configuration/v1/syste
 const EVENT_SINK_PATH: &str = "/api/admin/configuration/v1/event_sink/";
 const POLICY_SERVER_PATH: &str = "/api/admin/configuration/v1/policy_server/";
 const AUTHENTICATION_PATH: &str = "/api/admin/configuration/v1/authentication/";
+const OAUTH2_CLIENT_PATH: &str = "/api/admin/configuration/v1/oauth2_client/";
 const WORKER_VM_PATH: &str = "/api/admin/status/v1/worker_vm/";
 const ALARM_PATH: &str = "/api/admin/status/v1/alarm/";
 
@@ -36,13 +37,14 @@ type Answer = Result<Json<Value>, Refusal>;
 type Objects = fn(&platform::State) -> Vec<Value>;
 
 pub(super) fn router() -> Router<Arc<Platform>> {
-    let resources: [(&'static str, Objects); 8] = [
+    let resources: [(&'static str, Objects); 9] = [
         (AUTOMATIC_PARTICIPANT_PATH, automatic_participants),
         (EVENT_SINK_PATH, event_sinks),
         (SYSTEM_LOCATION_PATH, system_locations),
         (POLICY_SERVER_PATH, policy_servers),
         (IVR_THEME_PATH, ivr_themes),
         (AUTHENTICATION_PATH, authentication),
+        (OAUTH2_CLIENT_PATH, oauth2_clients),
         (WORKER_VM_PATH, worker_vms),
         (ALARM_PATH, alarms),
     ];
@@ -123,6 +125,17 @@ fn authentication(state: &platform::State) -> Vec<Value> {
     })]
 }
 
+/// The private key is returned only on creation, which has no route here: tests get it from the simulator.
+fn oauth2_clients(state: &platform::State) -> Vec<Value> {
+    let record = |(id, client_id): (usize, &str)| {
+        json!({
+            "client_id": client_id, "client_name": format!("Client {id}"), "id": id, "private_key_jwt": "",
+            "resource_uri": format!("{OAUTH2_CLIENT_PATH}{id}/"), "role": null,
+        })
+    };
+    (1..).zip(state.oauth2.client_ids()).map(record).collect()
+}
+
 fn worker_vms(state: &platform::State) -> Vec<Value> {
     let now = timestamp(state.clock.now());
     vec![json!({
@@ -150,13 +163,13 @@ fn page(path: &str, query: &listing::Query, rules: FilterRules, objects: &[Value
     Ok(Json(listing::page(path, query, rules, objects.iter(), Value::clone)?))
 }
 
-/// These lists have no filters and no order.
+/// Filters by the fields that the vendor's own clients look these objects up with.
 impl Listed for Value {
-    const FILTERABLE: &'static [&'static str] = &[];
+    const FILTERABLE: &'static [&'static str] = &["alias", "client_id", "client_name", "name", "url", "username"];
     const RELATED: &'static [&'static str] = &[];
-    const ORDERABLE: &'static [&'static str] = &[];
+    const ORDERABLE: &'static [&'static str] = &["name"];
 
-    fn values(&self, _field: &str) -> Vec<String> {
-        Vec::new()
+    fn values(&self, field: &str) -> Vec<String> {
+        self[field].as_str().map(str::to_owned).into_iter().collect()
     }
 }

@@ -68,6 +68,11 @@ impl OAuth2 {
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
     }
 
+    /// Ids of the registered clients.
+    pub(super) fn client_ids(&self) -> impl Iterator<Item = &str> {
+        self.clients.keys().map(String::as_str)
+    }
+
     /// Removes a client: its assertions are refused from now on. Its tokens stay valid until they expire.
     pub(super) fn remove_client(&mut self, client_id: &str) {
         self.clients.remove(client_id);

@@ -41,7 +41,7 @@ struct Resource {
     fields: &'static str,
 }
 
-const RESOURCES: [Resource; 15] = [
+const RESOURCES: [Resource; 16] = [
     Resource { root: "configuration/v1", name: "conference", methods: WRITE, fields: "" },
     Resource {
         root: "configuration/v1",
@@ -103,6 +103,12 @@ const RESOURCES: [Resource; 15] = [
         methods: READ,
         fields: "api_oauth2_allow_all_perms:boolean api_oauth2_disable_basic:boolean api_oauth2_expiration:integer \
                  client_certificate:string id:integer resource_uri:string source:string",
+    },
+    Resource {
+        root: "configuration/v1",
+        name: "oauth2_client",
+        methods: READ,
+        fields: "client_id:string client_name:string id:integer private_key_jwt:string resource_uri:string role:related",
     },
     Resource {
         root: "status/v1",

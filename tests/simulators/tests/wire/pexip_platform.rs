@@ -209,6 +209,7 @@ async fn roots_list_the_resources_and_each_has_a_schema() {
         "configuration/v1/event_sink",
         "configuration/v1/global",
         "configuration/v1/ivr_theme",
+        "configuration/v1/oauth2_client",
         "configuration/v1/policy_server",
         "configuration/v1/system_location",
         "status/v1/alarm",
@@ -238,6 +239,7 @@ async fn objects_have_exactly_the_fields_of_their_schema() {
     node.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
     node.pexip.add_event_sink("http://127.0.0.1:9/".parse().expect("a URL"), "pexip", "secret");
     node.pexip.add_policy_server("http://127.0.0.1:9/".parse().expect("a URL"), "pexip", "secret");
+    node.pexip.add_oauth2_client("room-service");
     node.pexip.join("a", maxconf_simulators::pexip::Role::Guest);
     for root in ["configuration/v1/", "status/v1/"] {
         for name in node.get(root).await.as_object().expect("an object").keys().filter(|name| *name != "alarm") {
@@ -321,6 +323,10 @@ async fn the_location_selects_event_sinks_and_a_policy_server() {
         (&json!("https://vbv.example.org/"), &json!("policy"), &json!(true))
     );
     assert_eq!(node.get("configuration/v1/event_sink/1/").await["username"], "pexip");
+    for (filter, total) in [("username=pexip", 1), ("username=other", 0), ("url__startswith=https:", 1)] {
+        let sinks = node.get(&format!("configuration/v1/event_sink/?{filter}")).await;
+        assert_eq!(sinks["meta"]["total_count"], total, "{filter}");
+    }
 
     node.pexip.select_services_in_location(false);
     assert_eq!(location().await, empty);
@@ -352,4 +358,12 @@ async fn the_authentication_resource_shows_the_switches() {
     let shown = node.get("configuration/v1/authentication/1/").await;
     assert_eq!((&shown["api_oauth2_disable_basic"], &shown["api_oauth2_expiration"]), (&json!(false), &json!(3600)));
     assert_eq!(shown["client_certificate"], "NO");
+
+    node.pexip.set_oauth2_token_lifetime(std::time::Duration::from_secs(600));
+    let key = node.pexip.add_oauth2_client("room-service");
+
+    assert_eq!(node.get("configuration/v1/authentication/1/").await["api_oauth2_expiration"], 600);
+    let client = node.get("configuration/v1/oauth2_client/?client_id=room-service").await["objects"][0].clone();
+    assert_eq!((&client["id"], &client["private_key_jwt"]), (&json!(1), &json!("")));
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"));
 }
