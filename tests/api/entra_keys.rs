@@ -44,7 +44,7 @@ fn changed(mut key: Value, member: &str, value: Value) -> Value {
 
 /// A token under a `kid` that nobody has published.
 fn of_a_stranger(entra: &EntraSimulator, number: usize) -> String {
-    entra.token().signed_by(&SigningKey::stranger()).header("kid", format!("made-up-{number}")).build()
+    entra.token().signed_by(&SigningKey::unpublished()).header("kid", format!("made-up-{number}")).build()
 }
 
 fn assert_unavailable(answer: &Answer) {
@@ -57,7 +57,7 @@ async fn a_new_key_is_looked_up_at_once_and_the_old_one_stays() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let old = app.entra.token().build();
-    app.entra.rotate();
+    app.entra.rotate_key();
 
     assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
     assert_eq!(v2_key_fetches(&app.entra), 2);
@@ -146,7 +146,7 @@ async fn after_a_failure_the_keys_are_read_without_a_restart() {
         eventually("the first keys are read", async || app.create_with(&first).await.status == 200).await;
 
         entra.traffic().inject(Matching::any(), Times::Always, fault);
-        entra.rotate();
+        entra.rotate_key();
         let second = entra.token().build();
         assert_token_invalid(&app.create_with(&second).await);
         entra.traffic().heal();
@@ -170,7 +170,7 @@ async fn a_withdrawn_key_is_refused_after_the_scheduled_refresh() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let old = app.entra.token().build();
-    app.entra.rotate();
+    app.entra.rotate_key();
     app.entra.remove_key(&app.entra.keys()[0].kid);
     assert_eq!(app.create_with(&old).await.status, 200);
 
@@ -256,7 +256,7 @@ async fn a_v2_issuer_on_another_host_is_refused() {
 #[tokio::test]
 async fn each_version_is_verified_by_its_own_keys() {
     let entra = EntraSimulator::start().await;
-    let (v1_key, v2_key) = (entra.keys()[0].clone(), entra.rotate());
+    let (v1_key, v2_key) = (entra.keys()[0].clone(), entra.rotate_key());
     let mut v1_jwk = entra.jwk_json(&v1_key);
     v1_jwk.as_object_mut().expect("an object").remove("issuer");
     entra.traffic().inject(Matching::any().path_contains(V1_KEYS), Times::Always, ok(key_set(&[v1_jwk])));

@@ -165,7 +165,7 @@ impl Watched {
 
     /// One request to every route, most of them concurrently.
     async fn ask_every_route(&mut self) -> Vec<Answer> {
-        let stranger = self.app.entra.token().signed_by(&SigningKey::stranger()).build();
+        let stranger = self.app.entra.token().signed_by(&SigningKey::unpublished()).build();
         self.plant_entra_token(&stranger);
         let by_a_stranger = self.app.request(Method::DELETE, "room/vbv-1").bearer_auth(stranger);
         let requests = [

@@ -53,7 +53,7 @@ async fn a_host_that_speaks_no_tls_is_a_failed_handshake() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_reported_by_its_fault() {
-    let authority = Authority::with_intermediate_ending_in(900);
+    let authority = Authority::with_intermediate_expiring_in(900);
     let usual = Order::default();
     let orders = [
         (Order { begins_in: -30, ends_in: -3, ..usual }, CertificateFault::Expired),
@@ -77,7 +77,7 @@ async fn a_certificate_that_is_not_trusted_is_reported_by_its_fault() {
 
 #[tokio::test]
 async fn the_step_is_in_the_log_and_not_in_the_answers() {
-    let authority = Authority::with_intermediate_ending_in(900);
+    let authority = Authority::with_intermediate_expiring_in(900);
     let expired = Order { begins_in: -30, ends_in: -3, ..Order::default() };
     let node = PexipSimulator::start_tls(&authority.issue(expired)).await;
     let file = PemFile::of(&authority.pem());

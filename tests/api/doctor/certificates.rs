@@ -76,7 +76,7 @@ async fn each_fault_of_a_certificate_has_its_own_text() {
             "{setting}",
         ),
     ] {
-        let authority = Authority::with_intermediate_ending_in(intermediate);
+        let authority = Authority::with_intermediate_expiring_in(intermediate);
         let world = World::start_tls(&authority.issue(order)).await;
         let trusted = if is_trusted { authority.pem() } else { SelfSigned::new().pem().to_owned() };
 
@@ -106,9 +106,9 @@ async fn a_self_signed_certificate_is_reported_as_such() {
 #[tokio::test]
 async fn a_self_signed_management_node_is_trusted_until_its_certificate_expires() {
     for (what, certificate, is_trusted, not_fine, warnings) in [
-        ("a valid one", SelfSigned::ending_in(31), true, &[][..], &[][..]),
-        ("expires soon", SelfSigned::ending_in(29), true, &[], &["pexip/certificate"]),
-        ("expired", SelfSigned::ending_in(-3), true, &["pexip/certificate"], &[]),
+        ("a valid one", SelfSigned::expiring_in(31), true, &[][..], &[][..]),
+        ("expires soon", SelfSigned::expiring_in(29), true, &[], &["pexip/certificate"]),
+        ("expired", SelfSigned::expiring_in(-3), true, &["pexip/certificate"], &[]),
         ("not trusted", SelfSigned::new(), false, &["pexip/certificate"], &[]),
     ] {
         let (_world, mut settings) = a_healthy_world().await;

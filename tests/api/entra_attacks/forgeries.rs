@@ -74,7 +74,7 @@ fn signatures(forge: &Forge<'_>) -> Vec<Forgery> {
         (
             7,
             "signed by a stranger under our kid".to_owned(),
-            forge.valid().build_with(|m| SigningKey::stranger().sign(m)),
+            forge.valid().build_with(|m| SigningKey::unpublished().sign(m)),
         ),
         (7, "signature of zeros".to_owned(), forge.valid().build_with(|_| vec![0; 256])),
     ];
@@ -93,7 +93,7 @@ fn signatures(forge: &Forge<'_>) -> Vec<Forgery> {
 /// Rows 8 and 10 to 14.
 fn header_members(forge: &Forge<'_>) -> Vec<Forgery> {
     let address = format!("{}jku-must-not-be-read", forge.entra.authority_url());
-    let stranger = SigningKey::stranger();
+    let stranger = SigningKey::unpublished();
     let mut forgeries = vec![(8, "no kid".to_owned(), forge.valid().without_header("kid").build())];
     for kid in [json!(""), json!("k".repeat(129)), json!("k".repeat(5000)), json!(7), json!(["a"]), Value::Null] {
         let name: String = format!("kid {kid}").chars().take(40).collect();

@@ -34,7 +34,7 @@ impl Browser {
     pub(crate) fn open(page: &Url) -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| runs(name))
         else {
-            machine::lacks("chromium is not installed", "NO BROWSER IS AVAILABLE, none was asked about CORS");
+            machine::report_missing("chromium is not installed", "NO BROWSER IS AVAILABLE, none was asked about CORS");
             return None;
         };
         let mut command = Command::new(program);

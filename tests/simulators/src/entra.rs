@@ -126,7 +126,7 @@ impl EntraSimulator {
     }
 
     /// Publishes another key beside the existing ones and signs with it from now on.
-    pub fn rotate(&self) -> SigningKey {
+    pub fn rotate_key(&self) -> SigningKey {
         let mut directory = self.system.directory();
         let key = SigningKey::published(directory.keys_made);
         directory.keys_made += 1;
@@ -191,7 +191,7 @@ impl Tenant {
     /// If every key was removed, tokens are signed with an unpublished key.
     fn newest_key(&self) -> SigningKey {
         let newest = self.directory().keys.last().cloned();
-        newest.unwrap_or_else(SigningKey::stranger)
+        newest.unwrap_or_else(SigningKey::unpublished)
     }
 }
 

@@ -2,10 +2,10 @@
 //! requests to it, runs its timer, and kills it.
 
 mod console;
+mod forwarding;
 mod function;
 mod handler;
 mod package;
-mod passing_on;
 mod timer;
 mod wire;
 
@@ -33,7 +33,7 @@ pub use timer::Invocation;
 /// The key of functions that require one.
 pub const FUNCTION_KEY: &str = "key-of-the-functions-host";
 
-/// The host's `User-Agent`.
+/// The host's version.
 const HOST_VERSION: &str = "4.1052.200.0";
 
 /// How HTTP requests are forwarded to the handler.
@@ -100,7 +100,7 @@ impl FunctionsHost {
         let last = self.last_runs().insert(name.to_owned(), now);
         let envelope = timer::envelope(name, binding, last, now);
         let invocation = timer::invoke(process.address, name, &envelope);
-        self.host.within_its_time(&process, invocation).await.unwrap_or(Invocation::TimedOut)
+        self.host.within_timeout(&process, invocation).await.unwrap_or(Invocation::TimedOut)
     }
 
     /// Waits until the handler has answered the probe. False if the host has stopped.
@@ -165,8 +165,8 @@ async fn answer(State(host): State<Arc<Host>>, request: Request) -> Response {
 impl Host {
     async fn invoke(&self, request: Request) -> Response {
         let Some(process) = self.handler.process().await else { return not_running() };
-        let passed_on = passing_on::pass_on(self.mode, process.address, request);
-        match self.within_its_time(&process, passed_on).await {
+        let forwarded = forwarding::send_to_handler(self.mode, process.address, request);
+        match self.within_timeout(&process, forwarded).await {
             Some(Ok(response)) => response,
             // The real host gives no reason.
             Some(Err(_)) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -175,7 +175,7 @@ impl Host {
 
     /// The result, unless `functionTimeout` passes first: then the process is killed, which ends every other invocation
     /// of this instance too.
-    async fn within_its_time<T>(&self, process: &Process, invocation: impl Future<Output = T>) -> Option<T> {
+    async fn within_timeout<T>(&self, process: &Process, invocation: impl Future<Output = T>) -> Option<T> {
         let Some(limit) = self.package.function_timeout else { return Some(invocation.await) };
         let result = tokio::time::timeout(limit, invocation).await.ok();
         if result.is_none() {

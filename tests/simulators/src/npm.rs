@@ -12,7 +12,7 @@ pub fn program(folder: &str, path: &str, missed: &str) -> Option<PathBuf> {
     match find(folder, path) {
         Ok(program) => Some(program),
         Err(reason) => {
-            machine::lacks(&reason, missed);
+            machine::report_missing(&reason, missed);
             None
         }
     }

@@ -96,7 +96,7 @@ impl Server {
             running.stop.cancel();
             // An accept loop that panicked has closed its listener as well.
             let _ended = running.accepting.await;
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.take_port().await);
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.reclaim_port().await);
         }
     }
 
@@ -109,7 +109,7 @@ impl Server {
     }
 
     /// The system may have given the port to another process since it was free.
-    async fn take_port(&self) -> TcpSocket {
+    async fn reclaim_port(&self) -> TcpSocket {
         for _ in 0..100 {
             let socket = TcpSocket::new_v4().expect("a socket");
             // Allows binding while ended connections are in TIME_WAIT.

@@ -30,7 +30,7 @@ impl SelfSigned {
     }
 
     /// Generates a certificate that expires in this many days; negative for an expired one.
-    pub fn ending_in(days: i64) -> Self {
+    pub fn expiring_in(days: i64) -> Self {
         Self::of(IsCa::NoCa, Some(days))
     }
 
@@ -112,7 +112,7 @@ pub struct Issued(TlsAcceptor);
 
 impl Authority {
     /// Generates an authority whose intermediate certificate expires in this many days.
-    pub fn with_intermediate_ending_in(days: i64) -> Self {
+    pub fn with_intermediate_expiring_in(days: i64) -> Self {
         let root_key = KeyPair::generate().expect("a key of the default kind");
         let root_params = authority("MaxConf test root", 3650);
         let root = root_params.self_signed(&root_key).expect("the key signs its own certificate");

@@ -15,7 +15,7 @@ pub(super) struct Tenant {
 impl Tenant {
     pub(super) async fn start(version: Version) -> Self {
         let entra = EntraSimulator::start().await;
-        let (good, other) = (entra.keys()[0].clone(), entra.rotate());
+        let (good, other) = (entra.keys()[0].clone(), entra.rotate_key());
         entra.remove_key(&other.kid);
         Self { entra, version, good, other }
     }

@@ -12,7 +12,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 static PUBLISHED: Mutex<Vec<SigningKey>> = Mutex::new(Vec::new());
-static STRANGER: OnceLock<SigningKey> = OnceLock::new();
+static UNPUBLISHED: OnceLock<SigningKey> = OnceLock::new();
 static GITHUB: OnceLock<SigningKey> = OnceLock::new();
 
 /// `RSAPublicKey` of 2048 bits in DER (RFC 8017, A.1.1): two headers and a zero, the modulus, the exponent 65537.
@@ -28,8 +28,8 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// A key that no simulator ever publishes.
-    pub fn stranger() -> Self {
-        STRANGER.get_or_init(Self::generate).clone()
+    pub fn unpublished() -> Self {
+        UNPUBLISHED.get_or_init(Self::generate).clone()
     }
 
     /// The key that signs GitHub's ID tokens for jobs.

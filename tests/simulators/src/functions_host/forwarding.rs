@@ -63,7 +63,11 @@ impl Display for NoAnswer {
 }
 
 /// Forwards the request to the handler at `address`.
-pub(super) async fn pass_on(mode: Mode, address: SocketAddr, mut request: Request) -> Result<Response, NoAnswer> {
+pub(super) async fn send_to_handler(
+    mode: Mode,
+    address: SocketAddr,
+    mut request: Request,
+) -> Result<Response, NoAnswer> {
     restore_host(request.headers_mut());
     match mode {
         Mode::Forwarding => forward(address, request).await,

@@ -23,12 +23,12 @@ use crate::identifier::guid;
 /// Interval of the host's probes during a start.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
-/// The host stops after this many errors within its window.
-const MOST_ERRORS: usize = 3;
-const FAR_BETWEEN: Duration = Duration::from_secs(30 * 60);
+/// The host stops after this many errors; an interval of [`ERROR_WINDOW`] between two errors resets the count.
+const MAX_ERRORS: usize = 3;
+const ERROR_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 /// Exit code that requests a restart and is not counted as an error.
-const RESTART_PLEASE: i32 = 200;
+const RESTART_EXIT_CODE: i32 = 200;
 
 /// The handler, across restarts of its process. Dropping it kills the process.
 #[derive(Debug)]
@@ -167,17 +167,17 @@ impl Supervisor {
             self.status.send_replace(Status::Starting);
             let error = match self.run_one().await {
                 Ending::Stopped => break,
-                Ending::Killed | Ending::Exit(Some(RESTART_PLEASE)) => continue,
+                Ending::Killed | Ending::Exit(Some(RESTART_EXIT_CODE)) => continue,
                 Ending::Exit(code) => format!("the handler has exited with {code:?}"),
                 Ending::NotReady => "the handler did not answer the probe in time".to_owned(),
                 Ending::CannotStart(error) => format!("the handler could not be started: {error}"),
             };
             self.console.write(Level::Error, error);
-            if last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > FAR_BETWEEN) {
+            if last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > ERROR_WINDOW) {
                 errors = 0;
             }
             errors += 1;
-            if errors == MOST_ERRORS {
+            if errors == MAX_ERRORS {
                 self.console
                     .write(Level::Error, "Exceeded http worker restart retry count. Shutting down Functions Host");
                 break;

@@ -10,7 +10,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
 
-use super::passing_on::add_host_headers;
+use super::forwarding::add_host_headers;
 use super::wire;
 use crate::identifier::guid;
 

@@ -26,7 +26,7 @@ async fn ask(entra: &EntraSimulator, secret: &str, scope: &str) -> (u16, Value) 
 #[tokio::test]
 async fn discovery_leads_to_the_signing_key() {
     let entra = EntraSimulator::start().await;
-    let rotated = entra.rotate();
+    let rotated = entra.rotate_key();
     let authority = entra.authority_url();
 
     let metadata = get(&format!("{authority}{}/v2.0/.well-known/openid-configuration", entra.tenant_id())).await;
@@ -40,7 +40,7 @@ async fn discovery_leads_to_the_signing_key() {
     assert_eq!(keys["keys"][1]["issuer"], format!("{authority}{{tenantid}}/v2.0"));
     let modulus = keys["keys"][1]["n"].as_str().expect("a modulus");
     assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(modulus).expect("base64url").len(), 256);
-    assert_ne!(SigningKey::stranger().kid, rotated.kid);
+    assert_ne!(SigningKey::unpublished().kid, rotated.kid);
 
     let v1 = get(&format!("{authority}{}/.well-known/openid-configuration", entra.tenant_id())).await;
     let v1_keys = get(v1["jwks_uri"].as_str().expect("an address")).await;
@@ -112,7 +112,7 @@ async fn keys_can_be_removed_or_replaced_by_any_text() {
     let entra = EntraSimulator::start().await;
     let url = format!("{}{}/discovery/v2.0/keys", entra.authority_url(), entra.tenant_id());
 
-    entra.rotate();
+    entra.rotate_key();
     entra.remove_key(&entra.keys()[0].kid);
     assert_eq!(get(&url).await["keys"].as_array().map(Vec::len), Some(1));
     entra.publish_raw_jwks(Some(r#"{"keys":[{"kty":"oct"}]}"#.to_owned()));
