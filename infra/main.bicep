@@ -33,10 +33,10 @@ param pexip object
 @description('Hosts that a citizen\'s case may name, comma-separated: those of this environment\'s own sites and no others.')
 param tagHosts string
 
-@description('Entra: tenant, accepted audiences and clients.')
+@description('Entra: tenant, accepted audiences and clients, and the roles that routes require (or none).')
 param entra object
 
-@description('Genesys Cloud: region, organisation, accepted OAuth clients.')
+@description('Genesys Cloud: region, organisation, accepted OAuth clients and divisions.')
 param genesys object
 
 @description('The API Management service that is there already: name, resource group, public host name.')

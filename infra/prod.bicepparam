@@ -52,11 +52,14 @@ param entra = {
   tenantId: readEnvironmentVariable('ENTRA_TENANT_ID')
   audiences: split(readEnvironmentVariable('ENTRA_AUDIENCE'), ',')
   clientIds: split(readEnvironmentVariable('ENTRA_ALLOWED_CLIENT_IDS'), ',')
+  createRole: readEnvironmentVariable('ENTRA_CREATE_ROLE')
+  deleteRole: readEnvironmentVariable('ENTRA_DELETE_ROLE')
 }
 param genesys = {
   apiUrl: 'https://api.cac1.pure.cloud'
   organizationId: readEnvironmentVariable('GENESYS_ORGANIZATION_ID')
   oauthClientIds: split(readEnvironmentVariable('GENESYS_OAUTH_CLIENT_IDS'), ',')
+  divisionIds: split(readEnvironmentVariable('GENESYS_DIVISION_IDS'), ',')
 }
 param gateway = {
   name: readEnvironmentVariable('GATEWAY_NAME')

@@ -1,6 +1,7 @@
 //! Settings: read once from the environment, checked together, passed on in sections.
 
-mod allowed_clients;
+mod allowed_ids;
+mod audiences;
 mod entra;
 mod genesys;
 mod parser;
@@ -28,7 +29,8 @@ use server::ServerDraft;
 use setting::Reader;
 use telemetry::TelemetryDraft;
 
-pub use allowed_clients::AllowedClients;
+pub use allowed_ids::AllowedIds;
+pub use audiences::Audiences;
 pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
 pub(crate) use parser::{base_url, secure_url};
@@ -148,6 +150,7 @@ impl ConfigParts {
         let entra = EntraDraft::read(&mut reader);
         let genesys = GenesysDraft::read(&mut reader);
         rules::check(&mut reader, &server, &telemetry, &pool, &room, &pexip);
+        rules::check_clients(&mut reader, &entra);
         Self {
             server: server.complete(),
             telemetry: telemetry.complete(),

@@ -30,7 +30,11 @@ var operationPolicies = {
 var origins = join(map(widgetOrigins, origin => '<origin>${origin}</origin>'), '')
 var nodes = join(map(conferencingNodes, address => '<address>${address}</address>'), '')
 var clients = join(map(entra.clientIds, id => '<application-id>${id}</application-id>'), '')
-var audiences = join(map(entra.audiences, audience => '<audience>${audience}</audience>'), '')
+// The gateway has no word for a client's own id, so it admits the id and the URI of each client. The service compares each
+// token's audience with its own client.
+var ownAudiences = flatten(map(entra.clientIds, id => [id, 'api://${id}']))
+var accepted = flatten(map(entra.audiences, audience => audience == 'own' ? ownAudiences : [audience]))
+var audiences = join(map(accepted, audience => '<audience>${audience}</audience>'), '')
 var smokers = join(map(smokeAddresses, address => '<address>${address}</address>'), '')
 
 // The release candidate on Production is nobody's business but the smoke test's.

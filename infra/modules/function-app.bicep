@@ -126,14 +126,15 @@ var stickySettings = [for slot in slots: {
   // Callers.
   ENTRA_TENANT_ID: entra.tenantId
   ENTRA_AUDIENCE: join(entra.audiences, ',')
-  ENTRA_CREATE_ROLE: 'Room.Create'
-  ENTRA_DELETE_ROLE: 'Room.Delete'
+  ENTRA_CREATE_ROLE: entra.createRole
+  ENTRA_DELETE_ROLE: entra.deleteRole
   ENTRA_ALLOWED_CLIENT_IDS: join(entra.clientIds, ',')
   ENTRA_AUTHORITY_URL: 'https://login.microsoftonline.com'
   ENTRA_KEYS_MIN_REFRESH_SECONDS: '300'
   GENESYS_API_URL: genesys.apiUrl
   GENESYS_ORGANIZATION_ID: genesys.organizationId
   GENESYS_OAUTH_CLIENT_IDS: join(genesys.oauthClientIds, ',')
+  GENESYS_DIVISION_IDS: join(genesys.divisionIds, ',')
   GENESYS_CACHE_SECONDS: '60'
   // Empty: CORS is the gateway's (gateway/api.xml).
   CORS_ALLOWED_ORIGINS: ''

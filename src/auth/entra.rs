@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::claims::Claims;
 use self::keys::{EntraKeys, NoKey};
-use crate::config::EntraConfig;
+use crate::config::{AllowedIds, EntraConfig};
 use crate::domain::Clock;
 use crate::telemetry::audit;
 
@@ -80,14 +80,14 @@ impl EntraVerifier {
         Self(Arc::new(Inner { config, keys, clock }))
     }
 
-    /// The role that permits to create rooms.
-    pub fn create_role(&self) -> &str {
-        &self.0.config.create_role
+    /// The role that creating a room requires, if any.
+    pub fn create_role(&self) -> Option<&str> {
+        self.0.config.create_role.as_deref()
     }
 
-    /// The role that permits to delete rooms.
-    pub fn delete_role(&self) -> &str {
-        &self.0.config.delete_role
+    /// The role that deleting a room requires, if any.
+    pub fn delete_role(&self) -> Option<&str> {
+        self.0.config.delete_role.as_deref()
     }
 
     /// Whether at least one key can verify tokens now.
@@ -105,8 +105,8 @@ impl EntraVerifier {
         self.0.keys.any_failing()
     }
 
-    /// The client of a valid token that has the role. Checks authentication first, then authorisation.
-    pub async fn verify(&self, token: &SecretString, role: &str) -> Result<EntraClient, EntraRefusal> {
+    /// The client of a valid token that has the role, if one is required. Checks authentication first, then authorisation.
+    pub async fn verify(&self, token: &SecretString, role: Option<&str>) -> Result<EntraClient, EntraRefusal> {
         let token = UnverifiedJws::read(token.expose_secret())?;
         let version = TokenVersion::of(token.unverified_payload())?;
         let key = self.0.keys.key(version, token.kid()).await.map_err(|error| match error {
@@ -114,7 +114,7 @@ impl EntraVerifier {
             NoKey::Unavailable => EntraRefusal::NoKeys,
         })?;
         let claims = Claims::read(&token.verified_payload(&key)?)?;
-        self.check_issue(&claims, key.issuer())?;
+        self.check_issue(&claims, version, key.issuer())?;
         self.check_times(&claims)?;
         let fault = self.permission_fault(&claims, version, role);
         match (EntraClient::of(claims, version), fault) {
@@ -124,17 +124,30 @@ impl EntraVerifier {
     }
 
     /// Whether our tenant issued the token for this API.
-    fn check_issue(&self, claims: &Claims, issuer: &str) -> Result<(), TokenFault> {
+    fn check_issue(&self, claims: &Claims, version: TokenVersion, issuer: &str) -> Result<(), TokenFault> {
         if claims.iss != issuer {
             return Err(TokenFault::Issuer);
         }
         if !claims.tid.eq_ignore_ascii_case(&self.0.config.tenant_id) {
             return Err(TokenFault::Tenant);
         }
-        if !self.0.config.audiences.contains(&claims.aud) {
+        if !self.has_our_audience(claims, version) {
             return Err(TokenFault::Audience);
         }
         Ok(())
+    }
+
+    /// An ID token has its client's id as audience and names no client: with `own`, that of an allowed client passes here
+    /// and is refused as not permitted.
+    fn has_our_audience(&self, claims: &Claims, version: TokenVersion) -> bool {
+        let EntraConfig { audiences, allowed_clients, .. } = &self.0.config;
+        let is_own = |client: &str| audiences.is_own(&claims.aud, client);
+        audiences.lists(&claims.aud)
+            || match (claims.client(version), allowed_clients) {
+                (Some(client), _) => is_own(client),
+                (None, AllowedIds::Only(clients)) => clients.iter().any(|client| is_own(client)),
+                (None, AllowedIds::Any) => false,
+            }
     }
 
     fn check_times(&self, claims: &Claims) -> Result<(), TokenFault> {
@@ -157,17 +170,24 @@ impl EntraVerifier {
     }
 
     /// Why a valid token does not permit what `role` permits.
-    fn permission_fault(&self, claims: &Claims, version: TokenVersion, role: &str) -> Option<PermissionFault> {
+    ///
+    /// Elsewhere an audience and a role of this API keep users' tokens out. With `own` or without a role, the token itself
+    /// must prove that it is an application's.
+    fn permission_fault(&self, claims: &Claims, version: TokenVersion, role: Option<&str>) -> Option<PermissionFault> {
         if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
             return Some(PermissionFault::DelegatedToken);
         }
         if claims.client_is_public(version) {
             return Some(PermissionFault::PublicClient);
         }
+        let needs_proof = self.0.config.audiences.own || role.is_none();
+        if needs_proof && !claims.is_proven_to_be_an_applications(version) {
+            return Some(PermissionFault::NotAnApplication);
+        }
         if claims.client(version).is_some_and(|client| !self.0.config.allowed_clients.allows(client)) {
             return Some(PermissionFault::ClientNotAllowed);
         }
-        if !claims.roles.iter().any(|held| held == role) {
+        if role.is_some_and(|role| !claims.roles.iter().any(|held| held == role)) {
             return Some(PermissionFault::RoleMissing);
         }
         None

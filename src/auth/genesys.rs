@@ -20,7 +20,7 @@ use self::api::{GenesysApi, TokenInfo, UserMe};
 use self::verdict::Verdict;
 use self::verdict_cache::{TokenHash, VerdictCache};
 use super::rate::KeyedRateLimiter;
-use crate::config::{AllowedClients, GenesysConfig};
+use crate::config::{AllowedIds, GenesysConfig};
 use crate::domain::Clock;
 use crate::outbound::breaker::Breaker;
 use crate::tasks::SingleFlight;
@@ -135,7 +135,10 @@ impl GenesysVerifier {
                 Ok(caller)
             }
             Err(
-                refusal @ (GenesysRefusal::Invalid | GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_)),
+                refusal @ (GenesysRefusal::Invalid
+                | GenesysRefusal::NotPermitted(_)
+                | GenesysRefusal::Inactive(_)
+                | GenesysRefusal::OtherDivision(_)),
             ) => {
                 self.0.verdicts.refuse(hash, refusal.clone()).await;
                 Err(refusal)
@@ -148,21 +151,20 @@ impl GenesysVerifier {
         let info = self.0.api.token_info(token).await?;
         self.check_token(&info)?;
         let user = self.0.api.user(token).await?;
-        let user_id = check_user(user)?;
+        let user_id = self.check_user(user)?;
         Ok(Accepted { caller: GenesysCaller { user_id }, idles_in: self.idles_in(&info) })
     }
 
     /// Checks the organisation first: the development and the production organisation share one API host, where a token
     /// of either is valid.
     fn check_token(&self, info: &TokenInfo) -> Result<(), GenesysRefusal> {
-        let missing = |member: &str| GenesysRefusal::Unreadable(format!("{member} is missing"));
         let organization = info.organization.as_ref().and_then(|organization| organization.id.as_deref());
         let organization = organization.ok_or_else(|| missing("organization.id"))?;
         if !organization.eq_ignore_ascii_case(&self.0.config.organization_id) {
             return Err(GenesysRefusal::NotPermitted(UserFault::OtherOrganization));
         }
         // An opaque token has no audience. The client that it was issued to takes its place.
-        if self.0.config.oauth_clients != AllowedClients::Any {
+        if self.0.config.oauth_clients != AllowedIds::Any {
             let client = info.oauth_client.as_ref().and_then(|client| client.id.as_deref());
             if !self.0.config.oauth_clients.allows(client.ok_or_else(|| missing("OAuthClient.id"))?) {
                 return Err(GenesysRefusal::NotPermitted(UserFault::ClientNotAllowed));
@@ -176,18 +178,30 @@ impl GenesysVerifier {
         Ok(())
     }
 
+    /// The id of an active user of an accepted division.
+    fn check_user(&self, user: UserMe) -> Result<String, GenesysRefusal> {
+        let id = user.id.ok_or_else(|| missing("the user's id"))?;
+        let state = user.state.ok_or_else(|| missing("the user's state"))?;
+        if state != "active" {
+            return Err(GenesysRefusal::Inactive(id));
+        }
+        if self.0.config.divisions != AllowedIds::Any {
+            let division = user.division.and_then(|division| division.id).ok_or_else(|| missing("division.id"))?;
+            if !self.0.config.divisions.allows(&division) {
+                return Err(GenesysRefusal::OtherDivision(id));
+            }
+        }
+        Ok(id)
+    }
+
     fn idles_in(&self, info: &TokenInfo) -> Option<Duration> {
         let idles_at = OffsetDateTime::parse(info.date_token_idles.as_deref()?, &Rfc3339).ok()?;
         Some(Duration::try_from(idles_at - self.0.clock.now_utc()).unwrap_or_default())
     }
 }
 
-fn check_user(user: UserMe) -> Result<String, GenesysRefusal> {
-    match (user.id, user.state.as_deref()) {
-        (Some(id), Some("active")) => Ok(id),
-        (Some(id), Some(_)) => Err(GenesysRefusal::Inactive(id)),
-        _ => Err(GenesysRefusal::Unreadable("id or state of the user is missing".to_owned())),
-    }
+fn missing(member: &str) -> GenesysRefusal {
+    GenesysRefusal::Unreadable(format!("{member} is missing"))
 }
 
 impl std::fmt::Debug for GenesysVerifier {

@@ -50,6 +50,7 @@ mod tests {
         let refusals = [
             GenesysRefusal::Invalid,
             GenesysRefusal::Inactive(String::new()),
+            GenesysRefusal::OtherDivision(String::new()),
             GenesysRefusal::Unavailable(String::new(), Duration::ZERO),
             GenesysRefusal::Busy(Duration::ZERO),
             GenesysRefusal::Unreadable(String::new()),

@@ -1,12 +1,13 @@
 //! Rules between settings.
 
+use super::entra::EntraDraft;
 use super::pexip::PexipDraft;
 use super::pool::PoolDraft;
 use super::room::RoomDraft;
 use super::server::ServerDraft;
 use super::setting::{Faulty, Reader, WhenUnset};
 use super::telemetry::TelemetryDraft;
-use super::{Config, Environment};
+use super::{AllowedIds, Config, Environment};
 use crate::domain::UuiDataFormat;
 
 /// Records a fault for each rule that the settings break. A rule applies if its settings can be read; a fault in
@@ -77,5 +78,18 @@ fn check_tag_rule(reader: &mut Reader<'_>, room: &RoomDraft) {
         && let Some(error) = hosts.iter().find_map(|host| url.check_with(host).err())
     {
         reader.fault("ROOM_TAG_URL", format!("{error}, with each of ROOM_TAG_HOSTS in the place of {{host}}"));
+    }
+}
+
+/// Without an audience or a role of this API, the list of clients is all that keeps other applications of the tenant out.
+pub(super) fn check_clients(reader: &mut Reader<'_>, entra: &EntraDraft) {
+    if entra.allowed_clients != Ok(AllowedIds::Any) {
+        return;
+    }
+    let roles = [("ENTRA_CREATE_ROLE", &entra.create_role), ("ENTRA_DELETE_ROLE", &entra.delete_role)];
+    let without_role = roles.into_iter().filter(|(_, role)| **role == Ok(None)).map(|(setting, _)| (setting, "none"));
+    let own = entra.audiences.as_ref().is_ok_and(|audiences| audiences.own).then_some(("ENTRA_AUDIENCE", "own"));
+    for (setting, word) in own.into_iter().chain(without_role) {
+        reader.fault(setting, format!("must not be {word} with ENTRA_ALLOWED_CLIENT_IDS=*; list the clients there"));
     }
 }

@@ -54,7 +54,7 @@ impl Action for SendEvents {
 /// How a caller authenticates, and what it must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// An Entra access token with this app role.
+    /// An Entra access token with this app role, if the settings ask for one.
     Entra(EntraRole),
     /// The Genesys token of an active user in our organisation.
     Genesys,

@@ -35,7 +35,7 @@ pub(crate) fn retry_after_header() -> Header {
 pub(crate) fn challenge_header() -> Header {
     let description = "The challenge (RFC 6750 §3, RFC 7617): `Bearer` with the realm `maxconf` or `genesys`, or \
         `Basic`. With `error` only if a token was sent; `error_description` says no more than whether it has expired, \
-        `scope` names the app role that is needed.";
+        `scope` names the app role that is needed, if one is.";
     Header::required("WWW-Authenticate", description, Schema::text()).example(invalid_token("maxconf"))
 }
 
@@ -207,7 +207,7 @@ impl ApiError {
 
     /// A token that is refused for this role. All causes but expiry have one description, so that the answer to a forged
     /// token does not say which check it failed.
-    pub(crate) fn entra(refusal: &EntraRefusal, role: &str) -> Self {
+    pub(crate) fn entra(refusal: &EntraRefusal, role: Option<&str>) -> Self {
         match refusal {
             EntraRefusal::Invalid(TokenFault::Expired) => {
                 Self::new(Code::TokenInvalid).detail("the token has expired").challenge(
@@ -215,8 +215,11 @@ impl ApiError {
                 )
             }
             EntraRefusal::Invalid(_) => Self::new(Code::TokenInvalid).challenge(invalid_token("maxconf")),
-            EntraRefusal::NotPermitted(..) => Self::new(Code::NotPermitted)
-                .challenge(format!("Bearer realm=\"maxconf\", error=\"insufficient_scope\", scope=\"{role}\"")),
+            EntraRefusal::NotPermitted(..) => {
+                let scope = role.map(|role| format!(", scope=\"{role}\"")).unwrap_or_default();
+                let challenge = format!("Bearer realm=\"maxconf\", error=\"insufficient_scope\"{scope}");
+                Self::new(Code::NotPermitted).challenge(challenge)
+            }
             EntraRefusal::NoKeys => Self::new(Code::EntraUnavailable),
         }
         .cause_of(refusal)
@@ -295,7 +298,9 @@ impl From<GenesysRefusal> for ApiError {
     fn from(refusal: GenesysRefusal) -> Self {
         match &refusal {
             GenesysRefusal::Invalid => Self::new(Code::TokenInvalid).challenge(invalid_token("genesys")),
-            GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_) => Self::new(Code::NotPermitted),
+            GenesysRefusal::NotPermitted(_) | GenesysRefusal::Inactive(_) | GenesysRefusal::OtherDivision(_) => {
+                Self::new(Code::NotPermitted)
+            }
             GenesysRefusal::Unavailable(_, wait) | GenesysRefusal::Busy(wait) => {
                 Self::new(Code::GenesysUnavailable).retry_after(Some(*wait))
             }

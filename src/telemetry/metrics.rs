@@ -103,6 +103,7 @@ const AUTH_REASON: Label = Label {
         "public_client",
         "client_not_allowed",
         "role_missing",
+        "not_an_application",
         "no_client_id",
         // Entra, 503.
         "keys_unavailable",
@@ -112,6 +113,7 @@ const AUTH_REASON: Label = Label {
         "partner_user",
         "call_forbidden",
         "user_inactive",
+        "other_division",
         "unavailable",
         "unreadable_answer",
         "too_many_lookups",

@@ -205,6 +205,7 @@ async fn a_key_vault_reference_that_did_not_resolve_is_a_faulty_setting() {
 async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_default() {
     let explicit = [
         "ENTRA_ALLOWED_CLIENT_IDS",
+        "GENESYS_DIVISION_IDS",
         "GENESYS_OAUTH_CLIENT_IDS",
         "ROOM_AUTOMATIC_PARTICIPANTS",
         "ROOM_HOST_PIN",
@@ -214,6 +215,7 @@ async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_defa
         let mut settings = World::start().await.settings();
         settings.insert("MAXCONF_ENVIRONMENT", environment.to_owned());
         settings.remove("GENESYS_OAUTH_CLIENT_IDS");
+        settings.remove("GENESYS_DIVISION_IDS");
 
         let ended = Program::run(&["check-config"], settings.clone()).await;
         assert_eq!((ended.code, reported(&ended)), (Some(FAULTY_CONFIG), BTreeSet::from(explicit)), "{environment}");
@@ -221,6 +223,7 @@ async fn outside_local_nothing_that_decides_on_access_or_calls_is_left_to_a_defa
         settings.extend([
             ("ENTRA_ALLOWED_CLIENT_IDS", "*".to_owned()),
             ("GENESYS_OAUTH_CLIENT_IDS", "*".to_owned()),
+            ("GENESYS_DIVISION_IDS", "*".to_owned()),
             ("ROOM_AUTOMATIC_PARTICIPANTS", "none".to_owned()),
             ("ROOM_HOST_PIN", "per-room".to_owned()),
             ("UUI_DATA_FORMAT", "bytes".to_owned()),
@@ -236,6 +239,7 @@ fn outside_local_the_sweep_waits_at_least_as_long_as_a_request_may_last() {
     let explicit = HashMap::from([
         ("ENTRA_ALLOWED_CLIENT_IDS", "*"),
         ("GENESYS_OAUTH_CLIENT_IDS", "*"),
+        ("GENESYS_DIVISION_IDS", "*"),
         ("ROOM_AUTOMATIC_PARTICIPANTS", "none"),
         ("ROOM_HOST_PIN", "per-room"),
     ]);

@@ -31,7 +31,7 @@ const DIAL_OUT: u64 = 7;
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 31] = [
+const CHECKS: [&str; 33] = [
     "settings/all",
     "pexip/name",
     "pexip/connection",
@@ -57,6 +57,8 @@ const CHECKS: [&str; 31] = [
     "entra/clock",
     "entra/keys_v1",
     "entra/keys_v2",
+    "entra/audience",
+    "entra/roles",
     "genesys/name",
     "genesys/connection",
     "genesys/certificate",
@@ -203,7 +205,7 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 29 fine");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 31 fine");
 }
 
 #[tokio::test]

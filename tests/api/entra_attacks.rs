@@ -15,6 +15,7 @@ use maxconf_simulators::entra::{CLIENT_ID, TokenBuilder, Version};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use self::Verdict::{Accepted, AcceptedWith, Invalid, NotPermitted, NotPermittedWithAnyRole};
 use crate::support::{
     Answer, CapturedLog, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, TestApp, v1_key_fetches, v2_key_fetches,
 };
@@ -42,6 +43,8 @@ enum Verdict {
     Invalid,
     Expired,
     NotPermitted,
+    /// The route asks for no role.
+    NotPermittedWithAnyRole,
     Unavailable,
     Accepted,
     /// On the route that asks for this role; on the other it is not permitted.
@@ -57,6 +60,9 @@ impl Verdict {
             Self::Invalid => (401, "token_invalid", INVALID_ENTRA_TOKEN.to_owned()),
             Self::Expired => {
                 (401, "token_invalid", INVALID_ENTRA_TOKEN.replace("token validation failed", "the token has expired"))
+            }
+            Self::NotPermittedWithAnyRole => {
+                (403, "not_permitted", r#"Bearer realm="maxconf", error="insufficient_scope""#.to_owned())
             }
             Self::Unavailable => (503, "entra_unavailable", String::new()),
             _ if self.lets_in(route) && route.role == "Room.Create" => (200, "ok", String::new()),
@@ -74,7 +80,7 @@ impl Verdict {
     }
 
     fn proves_the_caller(self) -> bool {
-        matches!(self, Self::Accepted | Self::AcceptedWith(_) | Self::NotPermitted)
+        matches!(self, Self::Accepted | Self::AcceptedWith(_) | Self::NotPermitted | Self::NotPermittedWithAnyRole)
     }
 }
 
@@ -278,4 +284,43 @@ async fn every_attack_by_token_is_answered_as_its_row_says() {
     trial.end();
     rows.remove(&BEYOND_THE_TABLE);
     assert_eq!(rows, (1..=50).collect(), "a row of the table has no attack");
+}
+
+/// Where client and API are one registration and no role is asked for, what is no valid token is refused all the same.
+#[tokio::test]
+async fn every_attack_by_token_is_refused_with_own_and_without_roles_too() {
+    let now = UNIX_EPOCH.elapsed().expect("a time after 1970").as_secs();
+    let mut trial = Trial::start();
+    for version in [Version::V1, Version::V2] {
+        let settings = [
+            ("POOL_TARGET_SIZE", "0"),
+            ("ENTRA_AUDIENCE", "own"),
+            ("ENTRA_CREATE_ROLE", "none"),
+            ("ENTRA_DELETE_ROLE", "none"),
+            ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID),
+        ];
+        let service = settings.into_iter().fold(TestApp::with(), |service, (name, value)| service.set(name, value));
+        let app = service.clock(move || UNIX_EPOCH + Duration::from_secs(now)).start().await;
+        app.entra_keys_are_read().await;
+        let forge = Forge::new(&app.entra, version, now);
+        let own = match version {
+            Version::V1 => format!("api://{CLIENT_ID}"),
+            Version::V2 => CLIENT_ID.to_owned(),
+        };
+        let forge = Forge { valid: forge.valid().audience(&own), ..forge };
+
+        // `entra_own` has the audiences.
+        let forgeries = forgeries::all(&forge).into_iter().filter(|attack| ![15, 50].contains(&attack.row));
+        for mut attack in credentials::all(&forge).into_iter().chain(forgeries) {
+            attack.verdict = match attack.verdict {
+                NotPermitted | AcceptedWith(_) if attack.row == 31 => Accepted,
+                // Then the audience is another client's.
+                NotPermitted if attack.row == 33 && attack.name != "no client" => Invalid,
+                NotPermitted => NotPermittedWithAnyRole,
+                other => other,
+            };
+            trial.face(&app, &attack).await;
+        }
+    }
+    trial.end();
 }

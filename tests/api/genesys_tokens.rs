@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use maxconf_simulators::genesys::DIVISION_ID;
 use maxconf_simulators::{Fault, GenesysSimulator, GenesysToken, Matching, SelfSigned, Server, Times, Traffic};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -94,6 +95,22 @@ fn rows_of_tokens() -> Vec<Row> {
         token("inactive", agent().state("inactive"), NOT_PERMITTED, (1, 1), "not active"),
         token("deleted", agent().state("deleted"), NOT_PERMITTED, (1, 1), "not active"),
         token("ACTIVE", agent().state("ACTIVE"), NOT_PERMITTED, (1, 1), "not active"),
+        token(
+            "other division",
+            agent().division_id(STRANGER),
+            NOT_PERMITTED,
+            (1, 1),
+            "division is not in GENESYS_DIVISION_IDS",
+        ),
+        token("division without an id", agent().division_id(""), NOT_PERMITTED, (1, 1), "division is not"),
+        token(
+            "other division, inactive",
+            agent().division_id(STRANGER).state("inactive"),
+            NOT_PERMITTED,
+            (1, 1),
+            "not active",
+        ),
+        token("division in capitals", agent().division_id(DIVISION_ID.to_uppercase()), SEEN, (1, 1), ""),
         token("ended", agent().idles_in(Duration::ZERO), INVALID, (1, 0), "does not know"),
     ];
     for (member, calls) in [
@@ -105,6 +122,8 @@ fn rows_of_tokens() -> Vec<Row> {
         ("OAuthClient.id", (1, 0)),
         ("id", (1, 1)),
         ("state", (1, 1)),
+        ("division", (1, 1)),
+        ("division.id", (1, 1)),
     ] {
         rows.push(token(member, agent().omit(member), UNREADABLE, calls, "missing"));
     }
@@ -117,7 +136,8 @@ fn good_bodies() -> [(&'static str, Value); 2] {
     let organization = json!({ "id": token.organization_id, "name": PLANTED });
     let info = json!({ "organization": organization, "homeOrganization": organization,
                        "OAuthClient": { "id": token.oauth_client_id } });
-    [(TOKENS_ME, info), (USERS_ME, json!({ "id": STRANGER, "state": "active", "name": PLANTED }))]
+    let division = json!({ "id": token.division_id, "name": PLANTED });
+    [(TOKENS_ME, info), (USERS_ME, json!({ "id": STRANGER, "state": "active", "division": division, "name": PLANTED }))]
 }
 
 fn json_answer(status: u16, body: &str) -> Fault {
@@ -380,4 +400,27 @@ async fn with_any_client_allowed_the_organisation_is_still_checked() {
     app.look(&ours).await.assert_problem(404, "room_not_found");
     let theirs = app.genesys.issue(GenesysToken::default().organization_id(STRANGER));
     assert_agent_refused(&app.look(&theirs).await, NOT_PERMITTED, "another organisation");
+}
+
+#[tokio::test]
+async fn users_of_each_listed_division_are_accepted() {
+    let divisions = format!(" {STRANGER} , {}", DIVISION_ID.to_uppercase());
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_DIVISION_IDS", divisions).start().await;
+    app.has_handed_out_a_room();
+    for division in [STRANGER, DIVISION_ID] {
+        let token = app.genesys.issue(GenesysToken::default().division_id(division));
+        assert_eq!(app.look(&token).await.room(), HANDED_OUT, "{division}");
+    }
+    let token = app.genesys.issue(GenesysToken::default().division_id("99999999-0000-469f-a165-70867728950e"));
+    assert_agent_refused(&app.look(&token).await, NOT_PERMITTED, "a third division");
+}
+
+#[tokio::test]
+async fn without_a_list_of_divisions_the_division_is_not_looked_at() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_DIVISION_IDS", "*").start().await;
+    app.has_handed_out_a_room();
+    for token in [GenesysToken::default().division_id(STRANGER), GenesysToken::default().omit("division")] {
+        let token = app.genesys.issue(token);
+        assert_eq!(app.look(&token).await.room(), HANDED_OUT);
+    }
 }

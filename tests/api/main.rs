@@ -17,6 +17,7 @@ mod documents;
 mod end_to_end;
 mod entra_attacks;
 mod entra_keys;
+mod entra_own;
 mod entra_properties;
 mod entra_tokens;
 mod fault_table;

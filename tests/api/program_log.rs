@@ -80,6 +80,7 @@ async fn every_line_says_once_which_build_wrote_it_and_where() {
         ("ROOM_AUTOMATIC_PARTICIPANTS", "none"),
         ("ENTRA_ALLOWED_CLIENT_IDS", "*"),
         ("GENESYS_OAUTH_CLIENT_IDS", "*"),
+        ("GENESYS_DIVISION_IDS", "*"),
     ];
     let app = test.into_iter().fold(TestApp::with(), |app, (setting, value)| app.set(setting, value));
     let (app, program) = app.start_program().await;

@@ -48,9 +48,7 @@ pub(super) struct Claims {
     pub(super) iat: u64,
     pub(super) nbf: u64,
     pub(super) exp: u64,
-    // Not used, but every token of Entra has it.
-    #[serde(rename = "sub")]
-    _sub: String,
+    sub: String,
     #[serde(default)]
     azp: Option<String>,
     #[serde(default)]
@@ -87,10 +85,27 @@ impl Claims {
 
     /// Whether the client authenticated itself at Entra with neither a secret nor a certificate.
     pub(super) fn client_is_public(&self, version: TokenVersion) -> bool {
-        let method = match version {
-            TokenVersion::V1 => &self.appidacr,
-            TokenVersion::V2 => &self.azpacr,
-        };
-        method.as_deref() == Some("0")
+        self.client_authentication(version) == Some("0")
+    }
+
+    /// Whether the token proves that it was issued to an application and not for a user. `idtyp` says so; a registration
+    /// that does not ask for this claim gets tokens without it. Then the client must have authenticated itself, and be
+    /// the subject: an ID token has no client authentication, and a user's token has the user as its object.
+    pub(super) fn is_proven_to_be_an_applications(&self, version: TokenVersion) -> bool {
+        match self.idtyp.as_deref() {
+            Some(kind) => kind == "app",
+            None => {
+                matches!(self.client_authentication(version), Some("1" | "2"))
+                    && self.oid.as_deref() == Some(self.sub.as_str())
+            }
+        }
+    }
+
+    /// How the client authenticated itself at Entra: "0" not at all, "1" by a secret, "2" by a certificate.
+    fn client_authentication(&self, version: TokenVersion) -> Option<&str> {
+        match version {
+            TokenVersion::V1 => self.appidacr.as_deref(),
+            TokenVersion::V2 => self.azpacr.as_deref(),
+        }
     }
 }

@@ -34,6 +34,7 @@ reasons! {
         PublicClient = "public_client", "the client did not authenticate itself at Entra";
         ClientNotAllowed = "client_not_allowed", "the client is not in ENTRA_ALLOWED_CLIENT_IDS";
         RoleMissing = "role_missing", "the token does not have the role";
+        NotAnApplication = "not_an_application", "the token does not prove that it was issued to an application";
         NoClientId = "no_client_id", "the token names no client";
     }
 }

@@ -115,6 +115,7 @@ pub(super) struct Reference {
 pub(super) struct UserMe {
     pub(super) id: Option<String>,
     pub(super) state: Option<String>,
+    pub(super) division: Option<Reference>,
 }
 
 impl GenesysApi {

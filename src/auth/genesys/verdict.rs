@@ -10,7 +10,7 @@ use crate::telemetry::audit;
 /// The result of a verification.
 pub(super) type Verdict = Result<GenesysCaller, GenesysRefusal>;
 
-/// An active user of our Genesys organisation who uses our widget.
+/// An active user of an accepted division of our Genesys organisation who uses our widget.
 #[derive(Clone, Debug)]
 pub struct GenesysCaller {
     pub(super) user_id: String,
@@ -51,6 +51,9 @@ pub enum GenesysRefusal {
     /// A user of our organisation, with this id, who is not active: 403.
     #[error("the user is not active")]
     Inactive(String),
+    /// An active user of our organisation, with this id, whose division is not accepted: 403.
+    #[error("the user's division is not in GENESYS_DIVISION_IDS")]
+    OtherDivision(String),
     /// Genesys gave no answer: 503, with the time after which to try again.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
@@ -69,7 +72,7 @@ impl GenesysRefusal {
     /// The user who is refused, if Genesys named one.
     pub fn user_id(&self) -> Option<&str> {
         match self {
-            Self::Inactive(user_id) => Some(user_id),
+            Self::Inactive(user_id) | Self::OtherDivision(user_id) => Some(user_id),
             _ => None,
         }
     }
@@ -81,6 +84,7 @@ impl Reason for GenesysRefusal {
             Self::Invalid => "unknown_token",
             Self::NotPermitted(fault) => fault.as_str(),
             Self::Inactive(_) => "user_inactive",
+            Self::OtherDivision(_) => "other_division",
             Self::Unavailable(..) | Self::Busy(_) => "unavailable",
             Self::Unreadable(_) => "unreadable_answer",
             Self::TooManyLookups(_) => "too_many_lookups",

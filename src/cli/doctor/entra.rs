@@ -8,9 +8,11 @@ use crate::auth::{EntraKeysError, TokenVersion, published_keys};
 use crate::config::EntraConfig;
 use crate::domain::Clock;
 
-pub(super) const CHECKS: [&str; 6] = ["name", "connection", "certificate", "clock", "keys_v1", "keys_v2"];
+pub(super) const CHECKS: [&str; 8] =
+    ["name", "connection", "certificate", "clock", "keys_v1", "keys_v2", "audience", "roles"];
 
 pub(super) async fn examine(config: &EntraConfig, clock: &Clock, findings: &mut Findings) -> Result<(), Finding> {
+    findings.extend([check_audience(config), check_roles(config)]);
     host::examine(&config.authority_url, Trust::MACHINE, clock, findings).await?;
     let http = app::entra_http().map_err(no_client("keys_v1"))?;
     let (clock, v1, v2) = tokio::join!(
@@ -20,6 +22,36 @@ pub(super) async fn examine(config: &EntraConfig, clock: &Clock, findings: &mut 
     );
     findings.extend([clock, Finding::of(v1), Finding::of(v2)]);
     Ok(())
+}
+
+/// What `own` gives up.
+fn check_audience(config: &EntraConfig) -> Finding {
+    if !config.audiences.own {
+        return Finding::fine("audience", "tokens must be issued for a listed audience");
+    }
+    Finding::warning(
+        "audience",
+        "ENTRA_AUDIENCE holds own: roles are the caller's own word, and a token that a listed client got by the same \
+         registration for something else is accepted",
+        "give the API a registration of its own, and list its client id and App ID URI",
+    )
+}
+
+/// What role `none` gives up.
+fn check_roles(config: &EntraConfig) -> Finding {
+    let routes = [("create", &config.create_role), ("delete", &config.delete_role)];
+    let without: Vec<_> = routes.iter().filter(|(_, role)| role.is_none()).map(|(action, _)| *action).collect();
+    if without.is_empty() {
+        return Finding::fine("roles", "each route requires an app role");
+    }
+    Finding::warning(
+        "roles",
+        format!(
+            "no role is required: every client in ENTRA_ALLOWED_CLIENT_IDS may {} every room",
+            without.join(" and ")
+        ),
+        "give IDIM's client app roles, and set ENTRA_CREATE_ROLE and ENTRA_DELETE_ROLE to them",
+    )
 }
 
 async fn keys(

@@ -1,5 +1,6 @@
 //! The faults, one at a time.
 
+use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 
 use super::{EVENTS_URL, Settings};
@@ -25,7 +26,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 38] = [
+pub(super) const FAULTS: [OneFault; 40] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -127,6 +128,13 @@ pub(super) const FAULTS: [OneFault; 38] = [
     fails("Entra has another issuer for one token version", &["entra/keys_v2"], |world, _| {
         let body = r#"{"issuer": "https://login.example.org/x/v2.0", "jwks_uri": "https://login.example.org/keys"}"#;
         answer(world.entra.traffic(), "v2.0/.well-known", json(body));
+    }),
+    warns("the audience is the client's own", &["entra/audience"], |_, settings| {
+        settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
+    }),
+    warns("a route requires no role", &["entra/roles"], |_, settings| {
+        let list = ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned());
+        settings.extend([("ENTRA_DELETE_ROLE", "none".to_owned()), list]);
     }),
     fails("a server other than Genesys answers", &["genesys/api"], |world, _| {
         answer(world.genesys.traffic(), "tokens/me", Fault::Rubbish);

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 use maxconf::config::Config;
+use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::{Fault, Matching, Times, World};
 
 use super::{CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
@@ -10,7 +11,26 @@ use crate::support::{Program, Secrets};
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
+    (
+        |_, settings| {
+            settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
+        },
+        "entra/audience",
+        "roles are the caller's own word, and a token that a listed client got by the same registration for something \
+         else is accepted",
+        "registration of its own",
+    ),
+    (
+        |_, settings| {
+            let none = |role| (role, "none".to_owned());
+            settings.extend([none("ENTRA_CREATE_ROLE"), none("ENTRA_DELETE_ROLE")]);
+            settings.insert("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned());
+        },
+        "entra/roles",
+        "every client in ENTRA_ALLOWED_CLIENT_IDS may create and delete every room",
+        "app roles",
+    ),
     (
         |_, settings| set_url(settings, "https://pexip.invalid/"),
         "pexip/name",

@@ -6,11 +6,12 @@ use libfuzzer_sys::fuzz_target;
 use maxconf::auth::GenesysVerifier;
 use maxconf::domain::Clock;
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
-use maxconf_simulators::genesys::{OAUTH_CLIENT_ID, ORGANIZATION_ID};
+use maxconf_simulators::genesys::{DIVISION_ID, OAUTH_CLIENT_ID, ORGANIZATION_ID};
 
 fuzz_target!(|input: &[u8]| {
     let Some(outside) = Outside::read(input) else { return };
-    let config = config(&[("GENESYS_OAUTH_CLIENT_IDS", OAUTH_CLIENT_ID)]).genesys;
+    let lists = [("GENESYS_OAUTH_CLIENT_IDS", OAUTH_CLIENT_ID), ("GENESYS_DIVISION_IDS", DIVISION_ID)];
+    let config = config(&lists).genesys;
     // A new one for each input: its caches and its breaker remember.
     let verifier = GenesysVerifier::new(config, http().clone(), Clock::system());
     outside.answers_with("retry-after");
@@ -23,6 +24,7 @@ fuzz_target!(|input: &[u8]| {
                 (ORGANIZATION_ID, ORGANIZATION_ID)
             );
             assert_eq!((id("OAuthClient").as_str(), &said["state"]), (OAUTH_CLIENT_ID, &"active".into()));
+            assert_eq!(id("division").as_str(), DIVISION_ID);
             assert!(said["clonedUser"].is_null() && said["id"] == caller.user_id(), "{said}");
         }
         Err(refusal) => assert_harmless(&refusal),

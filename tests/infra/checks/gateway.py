@@ -137,7 +137,7 @@ def proof(tree):
             for token in root.findall("inbound/validate-azure-ad-token"):
                 if token.get("tenant-id") != settings[slot]["ENTRA_TENANT_ID"]:
                     yield f"{where}: {entry['path']} takes tokens of the tenant {token.get('tenant-id')}"
-                if texts(token, "audiences/audience") != settings[slot]["ENTRA_AUDIENCE"].split(","):
+                if texts(token, "audiences/audience") != audiences_of(settings[slot]):
                     yield f"{where}: {entry['path']} takes tokens for others"
                 if texts(token, "client-application-ids/application-id") != settings[slot]["ENTRA_ALLOWED_CLIENT_IDS"].split(
                     ","
@@ -149,6 +149,16 @@ def proof(tree):
         for api in deployment.of_type("Microsoft.ApiManagement/service/apis"):
             if api.properties["subscriptionRequired"]:
                 yield f"{environment}: {api.name} wants a subscription key, which no caller has"
+
+
+def audiences_of(settings):
+    clients = settings["ENTRA_ALLOWED_CLIENT_IDS"].split(",")
+    own = [audience for client in clients for audience in (client, f"api://{client}")]
+    return [
+        accepted
+        for audience in settings["ENTRA_AUDIENCE"].split(",")
+        for accepted in (own if audience == "own" else [audience])
+    ]
 
 
 def asked_for(root):

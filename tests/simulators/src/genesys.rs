@@ -23,6 +23,9 @@ pub const ORGANIZATION_ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 /// Default OAuth client of tokens: the agents' widget.
 pub const OAUTH_CLIENT_ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
+/// Default division of users.
+pub const DIVISION_ID: &str = "d3f2a1b0-1111-4a2b-8c3d-4e5f6a7b8c9d";
+
 /// The platform API of a Genesys Cloud region on loopback. It starts without tokens.
 pub type GenesysSimulator = Simulator<Region>;
 
@@ -43,6 +46,11 @@ impl GenesysSimulator {
     /// Address of the platform API: the value of `GENESYS_API_URL`.
     pub fn api_url(&self) -> Url {
         self.server.url()
+    }
+
+    /// Default division of users.
+    pub fn division_id(&self) -> &'static str {
+        DIVISION_ID
     }
 
     /// Default organisation of tokens.

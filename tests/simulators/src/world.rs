@@ -64,6 +64,7 @@ impl World {
             ("GENESYS_API_URL", self.genesys.api_url().to_string()),
             ("GENESYS_ORGANIZATION_ID", self.genesys.organization_id().to_owned()),
             ("GENESYS_OAUTH_CLIENT_IDS", self.genesys.oauth_client_id().to_owned()),
+            ("GENESYS_DIVISION_IDS", self.genesys.division_id().to_owned()),
             ("CORS_ALLOWED_ORIGINS", "https://agent.example.org".to_owned()),
         ])
     }

@@ -60,12 +60,16 @@ async fn token(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>, body: 
         _ => return Err(Refusal::WRONG_ASSERTION_TYPE),
     };
     let resource = field("scope").strip_suffix("/.default").ok_or(Refusal::INVALID_SCOPE)?;
-    if ![API_CLIENT_ID, APP_ID_URI, RESOURCE_MANAGER].contains(&resource) {
+    // A client can ask for a token for its own registration.
+    let is_own = resource == client.id || resource.strip_prefix("api://") == Some(&client.id);
+    if !is_own && ![API_CLIENT_ID, APP_ID_URI, RESOURCE_MANAGER].contains(&resource) {
         return Err(Refusal::INVALID_RESOURCE);
     }
 
     let version = tenant.directory().version;
     let token = TokenBuilder::new(tenant.authority(), &client, tenant.newest_key());
+    // Its app roles are those of the room API.
+    let token = if is_own { token.without("roles").audience(&client.id) } else { token };
     let token = match version {
         Version::V2 if resource != RESOURCE_MANAGER => token,
         Version::V1 | Version::V2 => token.v1().audience(resource),

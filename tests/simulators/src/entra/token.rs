@@ -132,6 +132,12 @@ impl TokenBuilder {
         self
     }
 
+    /// The claims, without a signature.
+    #[must_use]
+    pub fn build_claims(self) -> Value {
+        Value::Object(self.claims)
+    }
+
     /// The signed token.
     #[must_use]
     pub fn build(self) -> String {

@@ -91,7 +91,11 @@ impl GenesysToken {
         let mut user = json!({
             "id": self.user_id,
             "name": "Agent Example",
-            "division": {"id": "", "name": "Home", "selfUri": "/api/v2/authorization/divisions/home"},
+            "division": {
+                "id": self.division_id,
+                "name": "Home",
+                "selfUri": format!("/api/v2/authorization/divisions/{}", self.division_id),
+            },
             "email": "agent@example.org",
             "username": "agent@example.org",
             "state": self.state,

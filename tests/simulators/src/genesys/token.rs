@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{OAUTH_CLIENT_ID, ORGANIZATION_ID};
+use super::{DIVISION_ID, OAUTH_CLIENT_ID, ORGANIZATION_ID};
 use crate::identifier::guid;
 
 /// Properties of a token; the default is an active agent's.
@@ -16,6 +16,8 @@ pub struct GenesysToken {
     pub oauth_client_id: Option<String>,
     /// The user.
     pub user_id: String,
+    /// Division of the user.
+    pub division_id: String,
     /// State of the user: `active`, `inactive` or `deleted`.
     pub state: String,
     /// Whether the user is a partner's, cloned into this organisation.
@@ -33,6 +35,7 @@ impl Default for GenesysToken {
             home_organization_id: None,
             oauth_client_id: Some(OAUTH_CLIENT_ID.to_owned()),
             user_id: guid(),
+            division_id: DIVISION_ID.to_owned(),
             state: "active".to_owned(),
             cloned_user: false,
             idles_in: None,
@@ -67,6 +70,13 @@ impl GenesysToken {
     #[must_use]
     pub fn user_id(mut self, id: impl Into<String>) -> Self {
         self.user_id = id.into();
+        self
+    }
+
+    /// Moves the user to another division.
+    #[must_use]
+    pub fn division_id(mut self, id: impl Into<String>) -> Self {
+        self.division_id = id.into();
         self
     }
 
