@@ -1,4 +1,4 @@
-//! What every answer has in common, and what is answered to requests that no caller of ours should send.
+//! What all answers have in common, and the answers to malformed and unknown requests.
 
 use std::collections::HashSet;
 
@@ -59,7 +59,7 @@ fn assert_agreed_headers(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn answers_under_pressure_carry_the_agreed_headers_too() {
+async fn answers_under_load_carry_the_agreed_headers() {
     let app = TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
         .set("MAX_CONCURRENT_REQUESTS", 1)
@@ -79,11 +79,11 @@ async fn answers_under_pressure_carry_the_agreed_headers_too() {
     app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
     let create = || app.create_room();
     let (slow, refused) = tokio::join!(create(), async {
-        eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+        eventually("Pexip is called", async || !app.pexip.traffic().log().is_empty()).await;
         create().await
     });
     app.pexip.traffic().heal();
-    // The refused one was none of its caller's requests yet.
+    // A request refused as `overloaded` does not count against its caller's rate.
     let second = create().await;
     let third = create().await;
     assert_eq!(second.status, 200, "{second:?}");
@@ -95,7 +95,7 @@ async fn answers_under_pressure_carry_the_agreed_headers_too() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_if_it_can_stand_in_a_log_and_replaced_if_not() {
+async fn a_valid_request_id_is_echoed_and_an_invalid_one_replaced() {
     let app = TestApp::without_pool().await;
     let ask = async |id: &[u8]| app.send(app.request(Method::GET, "nothing").header("x-request-id", id)).await;
     for id in ["a", "0", "_-_", "019351d1-a2b3-7c4d-8e5f-0123456789ab", &"Z".repeat(64)] {
@@ -118,14 +118,14 @@ async fn a_request_id_is_echoed_if_it_can_stand_in_a_log_and_replaced_if_not() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_told_apart_and_need_no_token() {
+async fn unknown_paths_are_404_and_unknown_methods_405_without_a_token() {
     let app = TestApp::without_pool().await;
     let own = |name: &str| Method::from_bytes(name.as_bytes()).expect("a method");
     for path in
         ["nothing", "room", "room/", "room/a/b", "Room/Create", "room/create/", "room/create/x", "public/room", "admin"]
     {
         for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS, own("BREW")] {
-            // What CORS answers by itself.
+            // The CORS middleware answers these itself.
             if method == Method::OPTIONS && path.starts_with("public/") {
                 continue;
             }
@@ -144,9 +144,9 @@ async fn unknown_paths_and_methods_are_told_apart_and_need_no_token() {
         for method in methods.into_iter().filter(|method| !allowed.split(',').any(|one| one == *method)) {
             let answer = app.send(app.request(own(method), path)).await;
             answer.assert_problem(405, "method_not_allowed");
-            let mut told: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
-            told.sort_unstable();
-            assert_eq!(told.join(","), allowed, "{method} {path}: {answer:?}");
+            let mut methods: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+            methods.sort_unstable();
+            assert_eq!(methods.join(","), allowed, "{method} {path}: {answer:?}");
         }
     }
     app.assert_nobody_was_asked("unknown paths and methods");
@@ -166,7 +166,7 @@ async fn a_head_is_answered_like_a_get_without_its_body() {
 }
 
 #[tokio::test]
-async fn odd_targets_are_problems_and_reach_nobody() {
+async fn malformed_targets_are_problems_and_cause_no_upstream_call() {
     let app = TestApp::without_pool().await;
     let token = app.entra.token().build();
     let long = format!("/room/{}", "a".repeat(25_000));
@@ -223,7 +223,7 @@ async fn odd_targets_are_problems_and_reach_nobody() {
     targets.push(long);
     for target in targets {
         for method in ["GET", "POST", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT"] {
-            // The host's probe, and what CORS answers by itself, are no problems.
+            // The host's probe and preflights are not answered with problems.
             let is_probe = target == "http://elsewhere.example" && ["GET", "HEAD"].contains(&method);
             if is_probe || (method == "OPTIONS" && target.starts_with("/public/")) {
                 continue;
@@ -251,7 +251,7 @@ async fn odd_targets_are_problems_and_reach_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_at_all_is_refused_before_it_reaches_the_service() {
+async fn invalid_http_is_refused_before_it_reaches_the_service() {
     let app = TestApp::without_pool().await;
     for (request, status) in [
         ("GET /a b HTTP/1.1\r\n\r\n".to_owned(), 400),
@@ -267,7 +267,7 @@ async fn what_is_no_request_at_all_is_refused_before_it_reaches_the_service() {
 }
 
 #[tokio::test]
-async fn a_room_called_create_can_be_asked_for_but_is_never_there() {
+async fn delete_of_a_room_named_create_is_guarded_and_always_404() {
     let app = TestApp::without_pool().await;
     for path in ["room/create", "room/%63reate", "room/create?uuiData=31"] {
         let ask = || app.request(Method::DELETE, path);
@@ -327,14 +327,14 @@ async fn a_body_over_its_bound_is_refused_on_every_route() {
             }
         }
     }
-    // Whoever only announces it has it in writing before the first byte.
+    // A body announced with `expect: 100-continue` is refused before its first byte.
     let announced = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 999999\r\n\r\n";
     app.send_raw(announced).await.assert_problem(413, "body_too_large");
     app.assert_nobody_was_asked("large bodies");
 }
 
 #[tokio::test]
-async fn a_body_whose_chunks_are_none_is_no_request() {
+async fn a_body_with_malformed_chunks_is_request_invalid() {
     let app = TestApp::without_pool().await;
     for path in ["/room/create", "/health/live", "/function_pool_maintenance", "/nothing"] {
         for chunks in ["x\r\n", "5\r\nabcdef\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\n"] {
@@ -348,7 +348,7 @@ async fn a_body_whose_chunks_are_none_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_is_not_waited_for_longer_than_a_request_may_take() {
+async fn an_unfinished_body_ends_in_504_at_the_deadline() {
     let app = TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
@@ -364,15 +364,15 @@ async fn a_body_that_does_not_end_is_not_waited_for_longer_than_a_request_may_ta
 }
 
 #[tokio::test]
-async fn requests_beyond_what_an_instance_works_on_are_told_to_come_back() {
+async fn requests_above_the_concurrency_limit_are_overloaded() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("MAX_CONCURRENT_REQUESTS", 1).start().await;
     app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
     let token = app.entra.token().build();
     let ask = || app.request(Method::POST, IDIM_CREATE.path).bearer_auth(&token);
     let stalled = tokio::spawn(ask().send());
-    eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
-    let looks = (0..5).map(|_| app.send(app.request(Method::GET, "public/room/x").header("x-auth-token", "x")));
-    for answer in join_all((0..5).map(|_| app.send(ask()))).await.into_iter().chain(join_all(looks).await) {
+    eventually("Pexip is called", async || !app.pexip.traffic().log().is_empty()).await;
+    let reads = (0..5).map(|_| app.send(app.request(Method::GET, "public/room/x").header("x-auth-token", "x")));
+    for answer in join_all((0..5).map(|_| app.send(ask()))).await.into_iter().chain(join_all(reads).await) {
         answer.assert_problem(503, "overloaded");
     }
     app.pexip.traffic().heal();

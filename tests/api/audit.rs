@@ -11,7 +11,7 @@ use crate::support::{Program, TAG, TestApp, UUI_DATA, eventually};
 const KEY: &str = "key-of-the-audit-hash";
 const ROOM: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
-/// The events of the trail so far, without what every line of the log has.
+/// The audit events so far, without the fields that every log line has.
 fn trail(program: &Program) -> Vec<Value> {
     let mut events = program.events();
     events.retain(|event| event["target"] == TARGET);
@@ -24,10 +24,10 @@ fn trail(program: &Program) -> Vec<Value> {
     events
 }
 
-/// Waits until the program has written what it had to say so far: a request's line comes after its events.
+/// Waits until the program has logged this request. A request's line follows its audit events.
 async fn trail_up_to(program: &Program, request_id: &str) -> Vec<Value> {
     let line = |event: &Value| event["message"] == "request" && event["request_id"] == request_id;
-    eventually("the line of the request", async || program.events().iter().any(line)).await;
+    eventually("the request is logged", async || program.events().iter().any(line)).await;
     trail(program)
 }
 
@@ -59,7 +59,7 @@ fn by_idim(mut event: Value) -> Value {
 fn assert_fields_are_as_described(events: &[Value]) {
     for event in events {
         let kind = |decision: &Decision| event["event"] == decision.as_str();
-        let decision = Decision::ALL.into_iter().find(kind).unwrap_or_else(|| panic!("a kind of its own: {event}"));
+        let decision = Decision::ALL.into_iter().find(kind).unwrap_or_else(|| panic!("an unknown kind: {event}"));
         let mut fields: Vec<_> = event.as_object().expect("an object").keys().map(String::as_str).collect();
         fields.retain(|field| *field != "event");
         assert!(fields.iter().all(|field| decision.fields().contains(field)), "{event}");
@@ -78,8 +78,8 @@ async fn each_decision_about_a_room_is_one_event() {
         let agent = GenesysToken::default();
 
         let room = app.send(create(&app, UUI_DATA, "create-1")).await.room();
-        let look = app.request(Method::GET, &format!("public/room/{room}")).header("x-request-id", "read-2");
-        app.send(look.header("x-auth-token", app.genesys.issue(agent.clone()))).await.room();
+        let read = app.request(Method::GET, &format!("public/room/{room}")).header("x-request-id", "read-2");
+        app.send(read.header("x-auth-token", app.genesys.issue(agent.clone()))).await.room();
         let delete = app.request(Method::DELETE, &format!("room/{room}")).header("x-request-id", "delete-3");
         assert_eq!(app.send(idim(&app, delete)).await.status, 204);
 
@@ -97,13 +97,13 @@ async fn each_decision_about_a_room_is_one_event() {
 }
 
 #[tokio::test]
-async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
+async fn a_refused_request_is_one_event_with_the_facts_known_so_far() {
     let settings = TestApp::with().set("POOL_TARGET_SIZE", 0).set("POOL_EMPTY", "refuse").set("AUDIT_HASH_KEY", KEY);
     let (app, program) = settings.start_program().await;
     let agent = GenesysToken::default();
-    let stranger = GenesysToken::default().organization_id("somebody-elses");
+    let stranger = GenesysToken::default().organization_id("another-organization");
     let ask = |method: Method, path: &str| app.request(method, path);
-    let look = |token: GenesysToken, name: &str| {
+    let read = |token: GenesysToken, name: &str| {
         ask(Method::GET, &format!("public/room/{name}")).header("x-auth-token", app.genesys.issue(token))
     };
     let inactive = agent.clone().state("inactive");
@@ -116,8 +116,8 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
         (ask(Method::POST, "room/create"), 401, json!({ "reason": "token_missing" })),
         (ask(Method::POST, "room/create").bearer_auth("a.b.c"), 401, json!({ "reason": "token_invalid" })),
         (ask(Method::GET, "public/room/x"), 401, json!({ "reason": "token_missing" })),
-        (look(stranger, ROOM), 403, json!({ "reason": "not_permitted" })),
-        (look(inactive, ROOM), 403, json!({ "reason": "not_permitted", "genesys_user": user })),
+        (read(stranger, ROOM), 403, json!({ "reason": "not_permitted" })),
+        (read(inactive, ROOM), 403, json!({ "reason": "not_permitted", "genesys_user": user })),
         (
             ask(Method::POST, "room/create").bearer_auth(guest.build()),
             403,
@@ -128,9 +128,9 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
         (create("7e1"), 400, by_idim(json!({ "reason": "uui_data_invalid" }))),
         (create(UUI_DATA), 503, by_idim(json!({ "reason": "no_room", "uui_data_hash": hash(KEY, UUI_DATA) }))),
         (delete(ROOM), 404, by_idim(json!({ "reason": "room_not_found", "room": ROOM }))),
-        (delete("somebody-elses"), 404, by_idim(json!({ "reason": "room_not_found" }))),
-        (look(agent.clone(), ROOM), 404, json!({ "reason": "room_not_found", "room": ROOM, "genesys_user": user })),
-        (look(agent.clone(), "x"), 404, json!({ "reason": "room_not_found", "genesys_user": user })),
+        (delete("boardroom"), 404, by_idim(json!({ "reason": "room_not_found" }))),
+        (read(agent.clone(), ROOM), 404, json!({ "reason": "room_not_found", "room": ROOM, "genesys_user": user })),
+        (read(agent.clone(), "x"), 404, json!({ "reason": "room_not_found", "genesys_user": user })),
     ]
     .into_iter()
     .enumerate()
@@ -149,7 +149,7 @@ async fn a_refused_request_is_one_event_with_what_was_known_by_then() {
         assert_eq!(events, [expected]);
         assert_fields_are_as_described(&events);
     }
-    // What asks for no room, and what is no refusal.
+    // Requests without a room, and requests that are not refused, cause no event.
     let before = trail(&program).len();
     for (method, path) in
         [("GET", "nothing"), ("GET", "health/live"), ("POST", "function_pool_maintenance"), ("GET", "")]
@@ -189,10 +189,12 @@ async fn a_room_is_recorded_as_deleted_even_if_its_caller_hangs_up() {
     let delete = Matching::method(Method::DELETE);
     app.pexip.traffic().inject(delete.clone(), Times::Once, Fault::Stall);
     let ask = tokio::spawn(idim(&app, app.request(Method::DELETE, &format!("room/{room}"))).send());
-    eventually("Pexip is asked", async || app.pexip.traffic().count(&delete) > 0).await;
+    eventually("Pexip is called", async || app.pexip.traffic().count(&delete) > 0).await;
     ask.abort();
-    eventually("the request is given up", async || program.events().iter().any(|event| event["code"] == "caller_gone"))
-        .await;
+    eventually("the request is abandoned", async || {
+        program.events().iter().any(|event| event["code"] == "caller_gone")
+    })
+    .await;
     assert!(!trail(&program).iter().any(|event| event["event"] == "room_deleted"));
 
     app.pexip.traffic().heal();
@@ -208,7 +210,7 @@ async fn a_room_whose_caller_disconnected_is_destroyed_and_not_recorded_as_hande
     let making = Matching::method(Method::POST);
     app.pexip.traffic().inject(making.clone(), Times::Once, Fault::Stall);
     let ask = tokio::spawn(create(&app, UUI_DATA, "create-1").send());
-    eventually("Pexip is asked", async || app.pexip.traffic().count(&making) > 0).await;
+    eventually("Pexip is called", async || app.pexip.traffic().count(&making) > 0).await;
     ask.abort();
     trail_up_to(&program, "create-1").await;
 
@@ -233,7 +235,7 @@ async fn the_hash_links_a_case_under_one_key_and_under_no_other() {
     assert_eq!(lower, hash(KEY, "7e1afbff"));
     assert_ne!(lower, of(KEY, "7e1afbfe").await);
     assert_ne!(lower, of("another-key-of-the-audit", "7e1afbff").await);
-    // Without a key each process has its own.
+    // Without the setting each process makes a random key.
     assert_ne!(of("", "7e1afbff").await, of("", "7e1afbff").await);
 }
 

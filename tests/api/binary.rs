@@ -38,12 +38,12 @@ async fn the_help_explains_every_setting() {
     }
 }
 
-/// What the smoke test after a swap compares, word by word.
+/// The smoke test after a swap compares this text.
 #[tokio::test]
-async fn the_version_tells_two_commits_of_one_version_apart() {
-    let told = Program::run(&["--version"], []).await;
+async fn the_version_differs_between_two_commits() {
+    let ended = Program::run(&["--version"], []).await;
 
-    assert_eq!((told.code, told.stdout), (Some(0), vec![format!("maxconf {VERSION}")]));
+    assert_eq!((ended.code, ended.stdout), (Some(0), vec![format!("maxconf {VERSION}")]));
     let cargo = env!("CARGO_PKG_VERSION");
     let known = COMMIT.get(..12).filter(|start| start.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let expected = known.map_or(cargo.to_owned(), |start| format!("{cargo}+{start}"));
@@ -61,7 +61,7 @@ async fn settings_that_can_be_used_are_said_to_be_complete() {
 }
 
 #[tokio::test]
-async fn a_variable_that_looks_like_a_misspelt_setting_is_named_and_keeps_nothing_from_starting() {
+async fn a_variable_like_a_misspelt_setting_is_reported_and_the_service_starts() {
     let misspelt = [("POOL_TARGET_SIZ", "a-value"), ("PEXIP_VERIFY_TLS", "a-value"), ("PATH", "a-value")];
     let mut settings = World::start().await.settings();
     settings.extend(misspelt.map(|(name, value)| (name, value.to_owned())));

@@ -1,5 +1,5 @@
-//! One call from end to end: IDIM's create, the citizen and the agent on Conferencing Nodes, the events that tell of its
-//! end, and the pool as it was before.
+//! One call from end to end: IDIM's create, citizen and agent on Conferencing Nodes, the events at the end of the
+//! conference, and a full pool again.
 //!
 //! At a host half a minute of it is a real one. Tests start by their names; under a late one these would be waited for
 //! when all others are done.
@@ -18,7 +18,7 @@ use crate::support::{
 
 const POOL: usize = 2;
 
-/// From a write on the management node to the Conferencing Nodes' knowing of it.
+/// Time until the Conferencing Nodes have a write on the management node.
 const REPLICATION: Duration = Duration::from_secs(60);
 
 /// From the first participant to the automatic dial-out.
@@ -71,14 +71,14 @@ impl<'a> Call<'a> {
         participants.map(|it| it["call_direction"].as_str().expect("text").to_owned()).collect()
     }
 
-    /// Both nodes have told of the end, and the room is looked at twice.
+    /// After both nodes have reported the end and two presence snapshots have shown the room empty.
     async fn room_is_gone(&self, room: &Room) {
         let gone = async || self.app.pexip.room(&room.name).is_none();
         time_passes_until("the room is gone", self.app, gone).await;
     }
 
     async fn pool_is_full_again(&self) {
-        eventually("the pool is full again, and nothing else is left", async || {
+        eventually("the pool is full again, and no other room is left", async || {
             self.app.maintain().await;
             let rooms = self.app.pexip.rooms();
             rooms.len() == POOL && rooms.iter().all(|room| room.tag.is_empty())
@@ -115,7 +115,7 @@ async fn a_call_from_the_first_token_to_a_full_pool() {
 
 #[tokio::test]
 async fn a_call_from_the_first_token_to_a_full_pool_with_the_emulator_as_the_queue() {
-    // Without the emulator there is nothing to run; that has been said.
+    // Without the emulator there is nothing to run; `Azurite::get` has reported that.
     if Azurite::get().is_none() {
         return;
     }
@@ -142,19 +142,23 @@ async fn a_whole_call(app: &TestApp) {
     call.agents_node.leave(&agent);
     call.citizens_node.leave(&citizen);
     let ended = app.room_queue().of_ended_rooms();
-    eventually("both nodes have told", async || ended.approximate_count().await == Ok(2)).await;
-    assert!(app.pexip.room(&room.name).is_some(), "the room outlives its call by the grace");
+    eventually("both nodes have reported the end", async || ended.approximate_count().await == Ok(2)).await;
+    assert!(app.pexip.room(&room.name).is_some(), "the room is kept for the grace period");
 
     call.room_is_gone(&room).await;
     app.public_room(&room.name).await.assert_problem(404, "room_not_found");
-    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin).map(drop), Ok(()), "not told to the nodes yet");
+    assert_eq!(
+        call.citizens_node.join(&room.alias, &room.guest_pin).map(drop),
+        Ok(()),
+        "not replicated to the nodes yet"
+    );
     app.pexip.advance(REPLICATION);
     assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
     call.pool_is_full_again().await;
 }
 
 #[tokio::test]
-async fn idims_delete_ends_a_call_that_is_going_on() {
+async fn idims_delete_ends_a_running_call() {
     on_every_host(service, async |app| {
         let call = Call::prepare(app).await;
         let room = call.room().await;
@@ -163,12 +167,15 @@ async fn idims_delete_ends_a_call_that_is_going_on() {
 
         assert_eq!(app.delete_room(&room.name).await.status, 204);
 
-        assert!(!app.pexip.is_running(&room.name), "nobody is left in it");
+        assert!(!app.pexip.is_running(&room.name), "the conference has ended");
         assert_eq!(app.delete_room(&room.name).await.status, 404);
-        // The events of its end find nothing to do.
+        // The events of its end find the room gone.
         let hints = app.room_queue().of_ended_rooms();
-        eventually("the nodes have told", async || hints.approximate_count().await.is_ok_and(|count| count > 0)).await;
-        time_passes_until("they are dealt with", app, async || hints.approximate_count().await == Ok(0)).await;
+        eventually("the nodes have reported the end", async || {
+            hints.approximate_count().await.is_ok_and(|count| count > 0)
+        })
+        .await;
+        time_passes_until("the events are processed", app, async || hints.approximate_count().await == Ok(0)).await;
         call.pool_is_full_again().await;
     })
     .await;
@@ -185,11 +192,11 @@ async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_
 
             call.citizens_node.lose(&citizen);
             let hints = app.room_queue().of_ended_rooms();
-            eventually("the node has told", async || hints.approximate_count().await == Ok(1)).await;
+            eventually("the node has reported the end", async || hints.approximate_count().await == Ok(1)).await;
             call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
             app.queue.advance(Duration::from_secs(301));
 
-            time_passes_until("the room is looked at", app, async || hints.approximate_count().await == Ok(0)).await;
+            time_passes_until("the room is checked", app, async || hints.approximate_count().await == Ok(0)).await;
             assert!(app.pexip.is_running(&room.name) && app.pexip.room(&room.name).is_some());
             assert_eq!(app.public_room(&room.name).await.status, 200);
         },
@@ -198,7 +205,7 @@ async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_ever_joins_is_swept_when_its_lifetime_is_over() {
+async fn a_room_that_is_never_joined_is_swept_after_its_lifetime() {
     let ahead = Arc::new(AtomicU64::new(0));
     let offset = Arc::clone(&ahead);
     let now = move || SystemTime::now() + Duration::from_secs(offset.load(Ordering::Relaxed));
@@ -218,7 +225,7 @@ async fn a_room_that_nobody_ever_joins_is_swept_when_its_lifetime_is_over() {
 }
 
 #[tokio::test]
-async fn a_room_made_directly_can_be_joined_once_the_nodes_know_it() {
+async fn a_direct_room_can_be_joined_after_replication() {
     on_every_host(
         || service().set("POOL_TARGET_SIZE", 0).set("POOL_READY_DELAY_SECONDS", 60),
         async |app| {
@@ -237,7 +244,7 @@ async fn a_room_made_directly_can_be_joined_once_the_nodes_know_it() {
 }
 
 #[tokio::test]
-async fn pexips_own_client_joins_with_what_the_answers_say() {
+async fn pexips_own_client_joins_with_alias_and_pins_of_the_answers() {
     let (Some(mut citizen), Some(mut agent)) = (InfinityApp::start(), InfinityApp::start()) else { return };
     let app = service().start().await;
     let call = Call::prepare(&app).await;

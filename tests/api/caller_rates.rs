@@ -44,19 +44,19 @@ async fn an_agent_has_a_rate_of_its_own() {
     let room = app.create_room().await.room();
     let path = format!("public/room/{room}");
     let agent = GenesysToken::default();
-    let look = async |agent: &GenesysToken| {
+    let read = async |agent: &GenesysToken| {
         let request = app.request(Method::GET, &path).header("x-auth-token", app.genesys.issue(agent.clone()));
         app.send(request.header("origin", "https://agent.example.org")).await
     };
     for _ in 0..3 {
-        assert_eq!(look(&agent).await.status, 200);
+        assert_eq!(read(&agent).await.status, 200);
     }
     app.pexip.traffic().clear();
-    let answer = look(&agent).await;
+    let answer = read(&agent).await;
     assert_limited(&answer);
     assert_eq!(answer.header("access-control-allow-origin"), "https://agent.example.org", "the widget can read it");
     assert_eq!(app.pexip.traffic().count(&Matching::any()), 0);
-    assert_eq!(look(&GenesysToken::default()).await.status, 200);
+    assert_eq!(read(&GenesysToken::default()).await.status, 200);
     assert_eq!(app.create_room().await.status, 200, "the agents' rates are not IDIM's");
 }
 

@@ -1,5 +1,4 @@
-//! What may come over a connection before it is a request, how many connections there may be, and that whoever holds
-//! them does not stop anybody else.
+//! Limits of connections and of unfinished requests: clients that hold connections do not keep others from being served.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{Program, TestApp, UUI_DATA, eventually, time_passes, within};
 
-/// What an attack may cost in memory, in MiB: places × the buffers of each, and room for the allocator.
+/// Memory that an attack may cost, in MiB: connection slots × buffers of each, plus the allocator's overhead.
 const MOST_MEMORY: u64 = 96;
 
 fn address(app: &TestApp) -> SocketAddr {
@@ -73,7 +72,7 @@ async fn headers_are_bounded_in_bytes_and_number() {
         ("x-many: 1\r\n".repeat(101), "/health/live", 431),
         (String::new(), &format!("/{}", "a".repeat(33_000)), 431),
         (String::new(), &format!("/{}", "a".repeat(100_000)), 431),
-        // The longest token that is looked at, and what a gateway and the Functions host put beside it.
+        // The longest token that is accepted, plus the headers that a gateway and the Functions host add.
         (format!("authorization: Bearer {}\r\n{}", "a".repeat(8192), padding(16_000)), "/room/vbv-x", 405),
         (format!("authorization: Bearer {token}\r\n{}", padding(16_000)), "/room/vbv-x", 405),
     ] {
@@ -156,7 +155,7 @@ async fn a_request_under_way_is_never_closed_for_others() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("MAX_CONCURRENT_REQUESTS", 1).start().await;
     app.pexip.traffic().inject(Matching::method(Method::POST), Times::Once, Fault::Stall);
     let others = async {
-        eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+        eventually("Pexip is called", async || !app.pexip.traffic().log().is_empty()).await;
         let mut idle = Vec::new();
         for _ in 0..400 {
             idle.push(connect(&app).await);
@@ -315,7 +314,7 @@ async fn attacked(app: &TestApp, program: &Program, attack: Attack) {
 }
 
 #[tokio::test]
-async fn two_thousand_connections_that_ask_nothing_or_slowly_stop_nobody_and_cost_little_memory() {
+async fn two_thousand_idle_or_slow_connections_neither_block_callers_nor_exhaust_memory() {
     for attack in ATTACKS {
         let settings =
             TestApp::with().set("POOL_TARGET_SIZE", 0).set("LOG_LEVEL", "maxconf=warn,maxconf::http::server=info");
@@ -325,7 +324,7 @@ async fn two_thousand_connections_that_ask_nothing_or_slowly_stop_nobody_and_cos
 }
 
 #[tokio::test]
-async fn without_file_descriptors_the_service_closes_idle_connections_and_goes_on() {
+async fn without_file_descriptors_the_service_closes_idle_connections_and_serves_others() {
     let (app, program) = TestApp::with().set("POOL_TARGET_SIZE", 0).files(192).start_program().await;
     let mut idle = Vec::new();
     for _ in 0..400 {
@@ -338,5 +337,5 @@ async fn without_file_descriptors_the_service_closes_idle_connections_and_goes_o
         event["message"].as_str().is_some_and(|text| text.contains("cannot accept connections"))
     };
     let times = program.events().iter().filter(|event| said(event)).count();
-    assert!((1..20).contains(&times), "said {times} times");
+    assert!((1..20).contains(&times), "logged {times} times");
 }

@@ -1,4 +1,4 @@
-//! What a browser lets the agent's widget read, and what it lets nobody else read.
+//! CORS: a browser lets the agent's widget read every answer, and no other page any.
 
 use maxconf_simulators::{Fault, GenesysToken, Matching, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};
@@ -8,7 +8,7 @@ use crate::support::{Answer, IDIM_ROUTES, TAG, TestApp, eventually};
 const ROOM: &str = "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const WIDGET: &str = "https://agent.example.org";
 
-/// Origins that only resemble the one on the list, and those that stand for no page in particular.
+/// Origins that only resemble a listed one, and values that are not the origin of one page.
 const FOREIGN: [&str; 14] = [
     "null",
     "*",
@@ -44,7 +44,7 @@ fn preflight(app: &TestApp, path: &str, origin: &str) -> RequestBuilder {
         .header("access-control-request-headers", "x-auth-token")
 }
 
-fn look(app: &TestApp, origin: &str) -> RequestBuilder {
+fn read(app: &TestApp, origin: &str) -> RequestBuilder {
     app.request(Method::GET, ROOM).header("origin", origin)
 }
 
@@ -55,7 +55,7 @@ fn cors_headers(answer: &Answer) -> Vec<String> {
     names
 }
 
-/// Asserts what a page of this origin needs to read an answer that is no preflight's.
+/// Asserts that a page of this origin can read the answer (not for preflights).
 #[track_caller]
 fn assert_readable(answer: &Answer, origin: &str) {
     assert_eq!(cors_headers(answer), ["access-control-allow-origin", "access-control-expose-headers"], "{answer:?}");
@@ -65,7 +65,7 @@ fn assert_readable(answer: &Answer, origin: &str) {
     assert_varies(answer);
 }
 
-/// A cache that did not know it would give one origin's answer to another.
+/// Without `Vary`, a cache could serve one origin's answer to another.
 #[track_caller]
 fn assert_varies(answer: &Answer) {
     let vary = answer.headers.get_all("vary").iter().map(|value| value.to_str().expect("text")).collect::<Vec<_>>();
@@ -96,7 +96,7 @@ async fn a_preflight_of_the_widget_is_answered_without_a_token() {
 async fn the_widget_can_read_the_room() {
     let app = start().await;
     for origin in [WIDGET, "https://second.example.org:8443"] {
-        let answer = app.send(look(&app, origin).header("x-auth-token", app.genesys.issue_token())).await;
+        let answer = app.send(read(&app, origin).header("x-auth-token", app.genesys.issue_token())).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_readable(&answer, origin);
     }
@@ -111,10 +111,10 @@ async fn the_widget_can_read_every_error() {
         |method: Method, path: &str| app.request(method, path).header("origin", WIDGET).header("x-auth-token", &token);
     let pexip = Matching::any().path_contains("/conference");
     for (request, status, code) in [
-        (look(&app, WIDGET), 401, "token_missing"),
-        (look(&app, WIDGET).header("x-auth-token", "too-short"), 401, "token_invalid"),
+        (read(&app, WIDGET), 401, "token_missing"),
+        (read(&app, WIDGET).header("x-auth-token", "too-short"), 401, "token_invalid"),
         (ask(Method::GET, ROOM).header("x-auth-token", &token), 400, "request_invalid"),
-        (look(&app, WIDGET).header("x-auth-token", stranger), 403, "not_permitted"),
+        (read(&app, WIDGET).header("x-auth-token", stranger), 403, "not_permitted"),
         (ask(Method::GET, "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqr"), 404, "room_not_found"),
         (ask(Method::GET, "public/room/foreign"), 404, "room_not_found"),
         (ask(Method::GET, "public/room/%ff"), 404, "room_not_found"),
@@ -143,13 +143,13 @@ async fn the_widget_can_read_every_error() {
         assert_readable(&answer, WIDGET);
     }
     app.genesys.traffic().inject(Matching::any(), Times::Always, Fault::Status(429));
-    let answer = app.send(look(&app, WIDGET).header("x-auth-token", app.genesys.issue_token())).await;
+    let answer = app.send(read(&app, WIDGET).header("x-auth-token", app.genesys.issue_token())).await;
     answer.assert_problem(503, "genesys_unavailable");
     assert_readable(&answer, WIDGET);
 }
 
 #[tokio::test]
-async fn the_widget_can_read_that_it_has_to_wait_or_took_too_long() {
+async fn the_widget_can_read_overloaded_and_deadline_exceeded() {
     let app = TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
         .set("MAX_CONCURRENT_REQUESTS", 1)
@@ -163,25 +163,25 @@ async fn the_widget_can_read_that_it_has_to_wait_or_took_too_long() {
     assert_readable(&answer, WIDGET);
 
     app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
-    let stalled = tokio::spawn(look(&app, WIDGET).header("x-auth-token", app.genesys.issue_token()).send());
-    eventually("Genesys is asked", async || !app.genesys.traffic().log().is_empty()).await;
-    let answer = app.send(look(&app, WIDGET)).await;
+    let stalled = tokio::spawn(read(&app, WIDGET).header("x-auth-token", app.genesys.issue_token()).send());
+    eventually("Genesys is called", async || !app.genesys.traffic().log().is_empty()).await;
+    let answer = app.send(read(&app, WIDGET)).await;
     answer.assert_problem(503, "overloaded");
     assert_readable(&answer, WIDGET);
     stalled.abort();
 }
 
 #[tokio::test]
-async fn a_foreign_page_is_told_nothing() {
+async fn a_foreign_page_can_read_nothing() {
     let app = start().await;
     let token = app.genesys.issue_token();
     for origin in FOREIGN {
         let preflight = app.send(preflight(&app, ROOM, origin)).await;
-        let with_token = app.send(look(&app, origin).header("x-auth-token", &token)).await;
-        let without_token = app.send(look(&app, origin)).await;
+        let with_token = app.send(read(&app, origin).header("x-auth-token", &token)).await;
+        let without_token = app.send(read(&app, origin)).await;
         let wrong_method = app.send(app.request(Method::PUT, ROOM).header("origin", origin)).await;
         let wrong_path = app.send(app.request(Method::GET, "public/nothing").header("origin", origin)).await;
-        // CORS keeps pages from reading, not callers from asking.
+        // CORS restricts what pages can read, not who can send requests.
         assert_eq!(with_token.status, 200, "{origin}: {with_token:?}");
         without_token.assert_problem(401, "token_missing");
         wrong_method.assert_problem(405, "method_not_allowed");
@@ -197,10 +197,10 @@ async fn a_foreign_page_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_list_no_page_is_told_anything() {
+async fn without_allowed_origins_no_page_can_read_anything() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("CORS_ALLOWED_ORIGINS", "").start().await;
     for origin in [WIDGET, "null", "*"] {
-        for request in [preflight(&app, ROOM, origin), look(&app, origin)] {
+        for request in [preflight(&app, ROOM, origin), read(&app, origin)] {
             let answer = app.send(request).await;
             assert_eq!(cors_headers(&answer), [""; 0], "{answer:?}");
         }
@@ -208,7 +208,7 @@ async fn without_a_list_no_page_is_told_anything() {
 }
 
 #[tokio::test]
-async fn routes_that_no_page_calls_have_no_cors() {
+async fn routes_outside_public_have_no_cors() {
     let app = start().await;
     for route in &IDIM_ROUTES {
         let request = app.request(route.method.clone(), route.path).header("origin", WIDGET);

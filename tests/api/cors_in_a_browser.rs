@@ -17,16 +17,16 @@ use url::Url;
 
 use crate::support::{Browser, HANDED_OUT, IDIM_CREATE, TAG, TestApp};
 
-/// A browser takes its time to start, the more so beside other tests.
+/// A browser starts slowly, especially beside other tests.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A room of ours that Pexip cannot be asked about.
+/// A room whose look-up on Pexip fails.
 const UNAVAILABLE: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqr";
 
-/// All that a page learns of an answer that it may not read.
+/// What a page gets instead of an answer that it may not read.
 const UNREADABLE: &str = "TypeError: Failed to fetch";
 
-/// Asks what its address says, one after the other, and reports what came of it.
+/// Sends the requests that its address lists, one after the other, and reports the results.
 const PAGE: &str = r#"<!doctype html>
 <script>
 (async () => {
@@ -78,7 +78,7 @@ async fn desktop_server(frames: Vec<(&'static str, Url, Value)>) -> (Server, Rep
     (Server::start(Router::new().route("/", desktop).route("/report/{name}", take)).await, reports)
 }
 
-/// What a page asks, with tokens that no other page has.
+/// The requests of one page, with tokens that no other page has.
 fn asks(app: &TestApp) -> Value {
     let address = |path: &str| app.url.join(path).expect("a path");
     let room = address(&format!("public/room/{HANDED_OUT}"));
@@ -88,7 +88,7 @@ fn asks(app: &TestApp) -> Value {
     json!([
         { "name": "room", "url": room, "headers": token() },
         { "name": "no token", "url": room },
-        { "name": "refused", "url": room, "headers": { "x-auth-token": "a-token-of-nobody-at-all" } },
+        { "name": "refused", "url": room, "headers": { "x-auth-token": "an-unknown-token-of-a-page" } },
         { "name": "nowhere", "url": address("public/nowhere"), "headers": token() },
         { "name": "unavailable", "url": address(&format!("public/room/{UNAVAILABLE}")), "headers": token() },
         { "name": "another header", "url": room, "headers": with_another_header },
@@ -106,8 +106,8 @@ async fn a_browser_lets_the_widget_read_every_answer_and_no_other_page_any() {
     let origin = widget.url().origin().ascii_serialization();
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("CORS_ALLOWED_ORIGINS", &origin).start().await;
     app.has_handed_out_a_room();
-    let trouble = Matching::any().query_contains(UNAVAILABLE);
-    app.pexip.traffic().inject(trouble, Times::Always, Fault::Status(503));
+    let look_up = Matching::any().query_contains(UNAVAILABLE);
+    app.pexip.traffic().inject(look_up, Times::Always, Fault::Status(503));
     let widgets_asks = asks(&app);
     let frames = vec![
         ("widget", widget.url(), widgets_asks.clone()),

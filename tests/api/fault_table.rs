@@ -1,4 +1,5 @@
-//! Every upstream call against every fault: what the caller is told, and that the books balance afterwards.
+//! The fault table: every upstream call with every fault, the answer that the caller gets, and that no room is lost
+//! afterwards.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,37 +11,37 @@ use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, time_between
 
 const TARGET: usize = 4;
 
-/// Rows that run at the same time: most of them wait for a time limit.
-const AT_A_TIME: usize = 10;
+/// Concurrent rows; most of them wait for a time limit.
+const CONCURRENT_ROWS: usize = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     CreateFromPool,
     CreateDirect,
     Delete,
-    Look,
+    Read,
     Maintain,
 }
 
-/// What the caller is told: a status, and a problem code or where the room came from.
-type Told = (u16, &'static str);
+/// The caller's answer: a status, and a problem code or the room's source.
+type Expected = (u16, &'static str);
 
-const POOL: Told = (200, "pool");
-const DIRECT: Told = (200, "direct");
-const GONE: Told = (204, "");
-const SEEN: Told = (200, "");
-const RUN: Told = (200, "");
-const NO_ROOM: Told = (503, "no_room");
-const REFUSED: Told = (502, "pexip_refused");
-const INVALID: Told = (502, "pexip_invalid");
-const UNAVAILABLE: Told = (503, "pexip_unavailable");
-const TIMEOUT: Told = (504, "pexip_timeout");
+const POOL: Expected = (200, "pool");
+const DIRECT: Expected = (200, "direct");
+const GONE: Expected = (204, "");
+const READ: Expected = (200, "");
+const RUN: Expected = (200, "");
+const NO_ROOM: Expected = (503, "no_room");
+const REFUSED: Expected = (502, "pexip_refused");
+const INVALID: Expected = (502, "pexip_invalid");
+const UNAVAILABLE: Expected = (503, "pexip_unavailable");
+const TIMEOUT: Expected = (504, "pexip_timeout");
 
-/// What becomes of a call.
+/// How a call fails.
 #[derive(Clone, Debug, PartialEq)]
-enum Trouble {
+enum Failure {
     Fault(Fault),
-    /// Nobody listens at its address, so no call to that system gets through.
+    /// The system's port is closed, so every call to it is refused.
     Refused,
 }
 
@@ -61,11 +62,11 @@ fn faults() -> [Fault; 12] {
     ]
 }
 
-/// What callers are told of trouble at Pexip with a call whose outcome the answer rests on.
+/// The answer after a failed call to Pexip on whose outcome the answer depends.
 #[expect(clippy::match_same_arms, reason = "each arm is a row of the table, for its own reason")]
-fn pexips_trouble(fault: &Fault, fine: Told) -> Told {
+fn pexip_failure(fault: &Fault, success: Expected) -> Expected {
     match fault {
-        Fault::Slow(_) => fine,
+        Fault::Slow(_) => success,
         Fault::Stall => TIMEOUT,
         Fault::HangUpBefore | Fault::HangUpAfter => UNAVAILABLE,
         Fault::Status(429 | 503) | Fault::StatusAfter(_) => UNAVAILABLE,
@@ -74,18 +75,18 @@ fn pexips_trouble(fault: &Fault, fine: Told) -> Told {
     }
 }
 
-/// The table: what each request is told when each call it makes fails always in this way.
+/// The table: the answer to each request when every call of one kind fails in this way.
 #[expect(clippy::match_same_arms, reason = "each arm is a row of the table, for its own reason")]
-fn told(request: Request, call: Call, fault: &Fault) -> Told {
+fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
     match (request, call, fault) {
-        // Without the queue, or without its clear word, rooms are made directly.
+        // Without the queue, or with an unclear answer to a claim, the request gets a direct room.
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, Fault::Slow(_)) => POOL,
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, _) => DIRECT,
-        (Request::CreateFromPool, Call::PexipLookUp, _) => pexips_trouble(fault, POOL),
-        // Each room that is gone costs a try; in the end one is made.
+        (Request::CreateFromPool, Call::PexipLookUp, _) => pexip_failure(fault, POOL),
+        // Each room found missing uses up one try; then a direct room is made.
         (Request::CreateFromPool, Call::PexipTag, Fault::Status(404)) => DIRECT,
-        (Request::CreateFromPool, Call::PexipTag, _) => pexips_trouble(fault, POOL),
-        // What follows a hand-out does not touch its answer.
+        (Request::CreateFromPool, Call::PexipTag, _) => pexip_failure(fault, POOL),
+        // Calls after the hand-out do not affect its answer.
         (Request::CreateFromPool, _, _) => POOL,
 
         (Request::CreateDirect, Call::PexipCreate, Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_)) => {
@@ -94,18 +95,18 @@ fn told(request: Request, call: Call, fault: &Fault) -> Told {
         (Request::CreateDirect, Call::PexipLookUp, Fault::Slow(_)) => DIRECT,
         (Request::CreateDirect, _, _) => NO_ROOM,
 
-        // Gone already, or found gone at the second look.
+        // Gone already, or found gone by the second look-up.
         (Request::Delete, Call::PexipDelete, Fault::Status(404) | Fault::HangUpAfter | Fault::StatusAfter(_)) => GONE,
-        (Request::Delete, Call::PexipDelete, _) => pexips_trouble(fault, GONE),
+        (Request::Delete, Call::PexipDelete, _) => pexip_failure(fault, GONE),
         (Request::Delete, Call::PexipRunning, _) => GONE,
-        (Request::Delete, _, _) => pexips_trouble(fault, GONE),
+        (Request::Delete, _, _) => pexip_failure(fault, GONE),
 
-        (Request::Look, _, _) => pexips_trouble(fault, SEEN),
+        (Request::Read, _, _) => pexip_failure(fault, READ),
         (Request::Maintain, _, _) => RUN,
     }
 }
 
-fn rows() -> Vec<(Request, Call, Trouble)> {
+fn rows() -> Vec<(Request, Call, Failure)> {
     let faulty = [
         (Request::CreateFromPool, Call::QueueReceive),
         (Request::CreateFromPool, Call::QueueClaim),
@@ -119,42 +120,42 @@ fn rows() -> Vec<(Request, Call, Trouble)> {
         (Request::Delete, Call::PexipLookUp),
         (Request::Delete, Call::PexipDelete),
         (Request::Delete, Call::PexipRunning),
-        (Request::Look, Call::PexipLookUp),
+        (Request::Read, Call::PexipLookUp),
         (Request::Maintain, Call::QueueCount),
         (Request::Maintain, Call::QueuePut),
         (Request::Maintain, Call::PexipLookUp),
         (Request::Maintain, Call::PexipCreate),
     ]
     .into_iter()
-    .flat_map(|(request, call)| faults().map(|fault| (request, call, Trouble::Fault(fault))));
-    // Each with the first call that it makes to the system.
+    .flat_map(|(request, call)| faults().map(|fault| (request, call, Failure::Fault(fault))));
+    // With refused connections, each request fails at its first call to the system.
     let refused = [
         (Request::CreateFromPool, Call::QueueReceive),
         (Request::CreateFromPool, Call::PexipLookUp),
         (Request::CreateDirect, Call::PexipCreate),
         (Request::Delete, Call::PexipLookUp),
-        (Request::Look, Call::PexipLookUp),
+        (Request::Read, Call::PexipLookUp),
         (Request::Maintain, Call::QueueCount),
         (Request::Maintain, Call::PexipLookUp),
     ]
-    .map(|(request, call)| (request, call, Trouble::Refused));
+    .map(|(request, call)| (request, call, Failure::Refused));
     faulty.chain(refused).collect()
 }
 
 #[test]
-fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_nothing_behind() {
+fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_no_room_behind() {
     let rows = Mutex::new(rows());
     let wrong = Mutex::new(Vec::new());
-    // A runtime for each row: they set their clocks each for itself.
+    // A runtime for each row, because each row has its own clock.
     std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
+        for _ in 0..CONCURRENT_ROWS {
             scope.spawn(|| {
-                // A statement of its own: in the loop's head the lock would be held while the row runs.
+                // A separate statement: in the loop's head the lock would be held while the row runs.
                 let next = || rows.lock().expect("no panic while locked").pop();
-                while let Some((request, call, trouble)) = next() {
+                while let Some((request, call, failure)) = next() {
                     let runtime =
                         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                    if let Err(row) = runtime.block_on(check_row(request, call, trouble)) {
+                    if let Err(row) = runtime.block_on(check_row(request, call, failure)) {
                         wrong.lock().expect("no panic while locked").push(row);
                     }
                 }
@@ -165,53 +166,55 @@ fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_nothing_behind() {
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-async fn check_row(request: Request, call: Call, trouble: Trouble) -> Result<(), String> {
-    let row = format!("{request:?} while {call:?} shows {trouble:?}");
+async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(), String> {
+    let row = format!("{request:?} while {call:?} shows {failure:?}");
     let seconds_ahead = Arc::new(AtomicU64::new(0));
     let app = start(request, &seconds_ahead).await;
     let room = match request {
-        Request::Delete | Request::Look => app.create_room().await.room(),
+        Request::Delete | Request::Read => app.create_room().await.room(),
         Request::CreateFromPool | Request::CreateDirect | Request::Maintain => String::new(),
     };
-    cause(&app, call, &trouble).await;
+    inject(&app, call, &failure).await;
 
     let answer = match request {
         Request::CreateFromPool | Request::CreateDirect => app.create_room().await,
         Request::Delete => app.delete_room(&room).await,
-        Request::Look => app.public_room(&room).await,
+        Request::Read => app.public_room(&room).await,
         Request::Maintain => app.run_maintenance().await,
     };
-    mend(&app, call, &trouble).await;
+    heal(&app, call, &failure).await;
 
-    let (status, word) = match &trouble {
-        Trouble::Fault(fault) => told(request, call, fault),
-        // Not done for certain, like a call whose connection is closed.
-        Trouble::Refused => told(request, call, &Fault::HangUpBefore),
+    let (status, detail) = match &failure {
+        Failure::Fault(fault) => expected(request, call, fault),
+        // Certainly not carried out, like a call whose connection is closed at once.
+        Failure::Refused => expected(request, call, &Fault::HangUpBefore),
     };
-    if (answer.status.as_u16(), said(&answer).as_str()) != (status, word) {
-        return Err(format!("{row}: told {} {:?} instead of {status} {word}", answer.status, said(&answer)));
+    if (answer.status.as_u16(), detail_of(&answer).as_str()) != (status, detail) {
+        return Err(format!("{row}: {} {:?} instead of {status} {detail}", answer.status, detail_of(&answer)));
     }
     if request == Request::Delete
-        && (status, word) == GONE
+        && (status, detail) == GONE
         && app.pexip.room(&room).is_some()
-        && trouble != Trouble::Fault(Fault::Status(404))
+        && failure != Failure::Fault(Fault::Status(404))
     {
         return Err(format!("{row}: the room is still there"));
     }
-    balance(&app, &seconds_ahead, &answer, target(request)).await.map_err(|unbalanced| format!("{row}: {unbalanced}"))
+    assert_no_room_is_lost(&app, &seconds_ahead, &answer, target(request))
+        .await
+        .map_err(|lost| format!("{row}: {lost}"))
 }
 
-async fn cause(app: &TestApp, call: Call, trouble: &Trouble) {
-    match trouble {
-        Trouble::Fault(fault) => call.traffic(app).inject(call.matching(), Times::Always, fault.clone()),
-        Trouble::Refused => call.refuse_connections(app).await,
+async fn inject(app: &TestApp, call: Call, failure: &Failure) {
+    match failure {
+        Failure::Fault(fault) => call.traffic(app).inject(call.matching(), Times::Always, fault.clone()),
+        Failure::Refused => call.refuse_connections(app).await,
     }
 }
 
-async fn mend(app: &TestApp, call: Call, trouble: &Trouble) {
-    match trouble {
-        Trouble::Fault(_) => call.traffic(app).heal(),
-        Trouble::Refused => call.accept_connections(app).await,
+async fn heal(app: &TestApp, call: Call, failure: &Failure) {
+    match failure {
+        Failure::Fault(_) => call.traffic(app).heal(),
+        Failure::Refused => call.accept_connections(app).await,
     }
 }
 
@@ -224,7 +227,7 @@ async fn start(request: Request, seconds_ahead: &Arc<AtomicU64>) -> TestApp {
     let app = TestApp::with()
         .clock(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed)))
         .set("POOL_TARGET_SIZE", target(request))
-        // Nothing is leased in advance, so that a create makes every call itself.
+        // Without a prefetch a create makes every call itself.
         .set("POOL_PREFETCH", 0)
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
         .start()
@@ -235,46 +238,51 @@ async fn start(request: Request, seconds_ahead: &Arc<AtomicU64>) -> TestApp {
     app
 }
 
-/// The code of a problem, the source of a room, or nothing.
-fn said(answer: &Answer) -> String {
+/// The problem's code, the room's source, or nothing.
+fn detail_of(answer: &Answer) -> String {
     match answer.header("content-type") {
         "application/problem+json" => answer.json()["code"].as_str().unwrap_or_default().to_owned(),
         _ => answer.header("room-source").to_owned(),
     }
 }
 
-/// Once its time is over, every room of ours is either in the pool with its ticket or gone; what a caller was
-/// given stays until then.
-async fn balance(app: &TestApp, seconds_ahead: &AtomicU64, answer: &Answer, target: usize) -> Result<(), String> {
+/// Asserts that a handed-out room exists, and that after all lifetimes every room is either in the pool with its message
+/// or deleted.
+async fn assert_no_room_is_lost(
+    app: &TestApp,
+    seconds_ahead: &AtomicU64,
+    answer: &Answer,
+    target: usize,
+) -> Result<(), String> {
     if answer.status == 200 && !answer.header("room-source").is_empty() && app.pexip.room(&answer.room()).is_none() {
-        return Err("the room that the caller was given is gone".into());
+        return Err("the room in the answer does not exist".into());
     }
-    // Two days: the lifetimes of rooms, tickets and hand-outs, with their margins, are over.
+    // After two days the lifetimes of rooms, messages and hand-outs have passed, with their margins.
     let days = Duration::from_secs(2 * 86_400);
     seconds_ahead.store(days.as_secs(), Ordering::Relaxed);
     app.pexip.traffic().set_clock_offset(i64::try_from(days.as_secs()).expect("a small number"));
     app.queue.advance(days);
-    eventually("a run makes what is missing", async || a_run(app).await.contains("failed 0, swept")).await;
+    eventually("a maintenance run fills the pool", async || a_run(app).await.contains("failed 0, swept")).await;
     time_between_readings_passes().await;
-    eventually("a run sweeps", async || !a_run(app).await.contains("swept failed")).await;
+    eventually("a maintenance run sweeps", async || !a_run(app).await.contains("swept failed")).await;
 
     let (rooms, messages) = (app.pexip.rooms(), app.queue.messages(POOL_QUEUE));
-    let with_ticket = rooms.iter().filter(|room| messages.iter().any(|message| message.text == room.name)).count();
+    let with_message = rooms.iter().filter(|room| messages.iter().any(|message| message.text == room.name)).count();
     let tagged = rooms.iter().filter(|room| !room.tag.is_empty()).count();
-    // A put that stalled is carried out when it is healed, for a room that is swept by then: such a ticket is dropped
+    // A stalled put is carried out after the fault ends, for a room that has been swept by then. That message is dropped
     // when it is received.
-    if tagged == 0 && with_ticket == rooms.len() && rooms.len() == target && messages.len() >= target {
+    if tagged == 0 && with_message == rooms.len() && rooms.len() == target && messages.len() >= target {
         Ok(())
     } else {
         Err(format!(
-            "{} rooms, {tagged} with a tag, {with_ticket} with a ticket, {} tickets",
+            "{} rooms, {tagged} with a tag, {with_message} with a message, {} messages",
             rooms.len(),
             messages.len()
         ))
     }
 }
 
-/// What a maintenance run reports; the one after a refill that is under way.
+/// The report of a maintenance run. Waits for a run that is already in progress.
 async fn a_run(app: &TestApp) -> String {
     let run = async {
         loop {
@@ -285,5 +293,5 @@ async fn a_run(app: &TestApp) -> String {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within("a run", run).await
+    within("a maintenance run", run).await
 }

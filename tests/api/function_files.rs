@@ -72,7 +72,7 @@ async fn with_every_route() -> TestApp {
     TestApp::with().set("PEXIP_EVENT_USERNAME", "nodes").set("PEXIP_EVENT_PASSWORD", "password").start().await
 }
 
-/// Whether the service has anything at this address for this method, be it a refusal.
+/// Whether the service has a route for this address and method; a refusal counts.
 async fn is_served(app: &TestApp, method: &Method, route: &str) -> bool {
     let answer = app.send(app.request(method.clone(), &example(route))).await;
     let code = || answer.json()["code"].clone();
@@ -259,7 +259,7 @@ fn the_local_settings_are_complete_and_known() {
     let values = local_values();
     for name in values.keys() {
         let known = hosts_own.contains(&name.as_str()) || Config::settings().any(|setting| setting.name == name);
-        assert!(known, "{name} is a setting of nobody");
+        assert!(known, "{name} is neither the host's nor the service's setting");
     }
     assert_eq!(values["FUNCTIONS_WORKER_RUNTIME"], "custom");
     let config = Config::read(|name| values.get(name).map(OsString::from));
@@ -272,7 +272,7 @@ fn the_local_settings_hold_no_secret_but_the_simulators_published_ones() {
     for (name, value) in local_values() {
         let upper = name.to_ascii_uppercase();
         let secret = ["PASSWORD", "SECRET", "KEY", "TOKEN", "STORAGE", "CONNECTION"];
-        let may_be_secret = secret.iter().any(|word| upper.contains(word));
+        let may_be_secret = secret.iter().any(|part| upper.contains(part));
         assert!(!may_be_secret || published.contains(&value.as_str()), "{name} looks like a secret");
         assert!(!value.contains("AccountKey") && !value.contains("SharedAccessSignature"), "{name} holds a credential");
     }

@@ -1,4 +1,4 @@
-//! What load balancer, slot swap and smoke test are told without a token.
+//! Health routes, which load balancer, slot swap and smoke test call without a token.
 
 use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{EntraSimulator, Fault, Matching, Times};
@@ -27,7 +27,7 @@ fn assert_not_ready(answer: &Answer, failing: &[&str]) {
 }
 
 #[tokio::test]
-async fn live_says_which_build_runs_where_and_asks_nobody() {
+async fn live_shows_version_and_slot_and_causes_no_upstream_call() {
     let app = TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
         .set("MAXCONF_ENVIRONMENT", "test")
@@ -51,7 +51,7 @@ async fn live_says_which_build_runs_where_and_asks_nobody() {
 }
 
 #[tokio::test]
-async fn live_stays_live_whoever_is_down() {
+async fn live_succeeds_while_every_dependency_is_down() {
     let app = TestApp::without_pool().await;
     tokio::join!(app.pexip.stop(), app.queue.stop(), app.entra.stop(), app.genesys.stop());
     let answer = app.send(app.request(Method::GET, "health/live")).await;
@@ -145,16 +145,16 @@ async fn many_probes_are_one_question() {
 }
 
 #[tokio::test]
-async fn probers_who_hang_up_make_no_more_questions() {
+async fn probes_that_hang_up_cause_no_additional_calls() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let _time = stop_time();
     app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
     for _ in 0..5 {
-        let hasty = tokio::spawn(app.request(Method::GET, "health/ready").send());
-        eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
-        hasty.abort();
-        // Whoever asks now finds that the first one has gone.
+        let probe = tokio::spawn(app.request(Method::GET, "health/ready").send());
+        eventually("Pexip is called", async || !app.pexip.traffic().log().is_empty()).await;
+        probe.abort();
+        // One round trip, so that the service has noticed the abort.
         assert_eq!(app.send(app.request(Method::GET, "health/live")).await.status, 200);
     }
 

@@ -341,11 +341,11 @@ async fn nothing_that_a_caller_sends_is_revealed() {
     }
 }
 
-/// Requests with secrets in the wrong places.
+/// Requests with secrets where none belongs.
 fn refused(watched: &mut Watched) -> Vec<RequestBuilder> {
     let (entra, genesys) = (watched.entra_token(), watched.genesys_token());
     let unknown = "a-token-that-genesys-does-not-know";
-    watched.secrets.plant("a token that nobody knows", unknown);
+    watched.secrets.plant("an unknown token", unknown);
     watched.secrets.plant("a key of the Functions host", "key-of-the-functions-host");
     let ask = |method: Method, path: &str| watched.app.request(method, path);
     let (case, tag) = (hex::encode(CASE), tag());

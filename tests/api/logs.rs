@@ -149,7 +149,7 @@ fn the_page_explains_every_field_once() {
     assert_eq!(times.into_keys().collect::<BTreeSet<_>>(), own.union(&reserved).cloned().collect());
 }
 
-/// One name for one thing: whoever searches for a failure or a room must find all of them.
+/// One field name for one thing: a search for a failure or a room must find all events.
 #[test]
 fn what_failed_is_error_and_cause_belongs_to_a_request_alone() {
     let events = events_of_the_sources();

@@ -73,12 +73,12 @@ async fn without_a_token_the_queue_is_not_ready_and_rooms_are_made_directly() {
     let answer = app.create_room().await;
 
     assert_eq!((answer.status.as_u16(), answer.header("room-source")), (200, "direct"), "{answer:?}");
-    assert!(identity.queue.traffic().log().is_empty(), "nothing is asked without a token");
+    assert!(identity.queue.traffic().log().is_empty(), "no request is sent without a token");
     assert_nothing_leaked(program).await;
 }
 
 #[tokio::test]
-async fn a_storage_account_that_nobody_vouches_for_gets_no_token() {
+async fn a_storage_account_with_an_untrusted_certificate_gets_no_token() {
     let identity = Identity::start().await;
     // A trusted certificate, but another one.
     identity.trusted.replace(SelfSigned::new().pem());

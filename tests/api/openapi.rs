@@ -1,5 +1,5 @@
-//! The API's document, as it is served, kept for API Management, and held against what the service really answers. The
-//! last is done for every answer that any test gets: see `support/promises.rs`.
+//! The API's document: as it is served, as its copy for API Management, and compared with the service's real answers.
+//! Every answer in every test is compared: see `support/promises.rs`.
 
 mod kept;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Answer, Program, Promises, TestApp};
 
 #[tokio::test]
-async fn the_document_is_served_to_anybody_and_asks_nobody() {
+async fn the_document_is_served_without_a_token_and_causes_no_upstream_call() {
     let app = TestApp::without_pool().await;
     for request in [app.request(Method::GET, "openapi.json"), app.request(Method::GET, "openapi.json").bearer_auth("x")]
     {
@@ -56,7 +56,7 @@ fn every_operation_names_itself_and_says_who_may_call_it() {
     assert!(ids.len() >= 8, "the operations were found: {ids:?}");
 }
 
-/// What is told here about the headers of an answer is no promise of its own: the other tests look at them.
+/// Headers appear here only as examples; other tests check their values.
 #[test]
 fn answers_that_are_not_promised_are_noticed() {
     let promises = Promises::default();

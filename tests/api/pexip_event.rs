@@ -1,4 +1,4 @@
-//! What Conferencing Nodes report, and how it is taken.
+//! The event sink: what Conferencing Nodes report, and how it is answered.
 
 mod ended;
 
@@ -138,7 +138,7 @@ async fn a_bulk_may_be_larger_than_other_bodies_but_not_endless() {
 }
 
 #[tokio::test]
-async fn trouble_with_the_queue_fails_no_event_and_holds_up_no_node() {
+async fn a_failing_queue_neither_fails_nor_delays_an_event() {
     for fault in [Fault::Status(500), Fault::Status(403), Fault::HangUpBefore, Fault::Stall, Fault::Rubbish] {
         let app = receiver().start().await;
         let _time = stop_time();

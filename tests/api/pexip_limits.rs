@@ -43,7 +43,7 @@ async fn a_third_of_the_budget_is_kept_for_callers() {
 }
 
 #[tokio::test]
-async fn an_agent_who_looks_on_and_on_leaves_citizens_their_rooms() {
+async fn agents_reads_leave_request_budget_for_creates() {
     let app = TestApp::with().set("PEXIP_REQUESTS_PER_MINUTE", 60).start().await;
 
     for _ in 0..30 {

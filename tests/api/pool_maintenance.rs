@@ -1,4 +1,4 @@
-//! The timer's run: it tops up the pool, once at a time, and always answers the host.
+//! The timer's maintenance run: it tops up the pool, never overlaps another run, and always answers the host.
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;

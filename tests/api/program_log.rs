@@ -23,9 +23,9 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     let create = app.request(Method::POST, &format!("room/create?uuiData={UUI_DATA}"));
     let create = create.header("x-request-id", "create-1").header("x-azure-functions-invocationid", invocation);
     let room = app.send(create.bearer_auth(app.entra.token().build())).await.room();
-    let look = app.request(Method::GET, &format!("public/room/{room}"));
-    let look = look.header("x-request-id", "look-2").header("x-auth-token", app.genesys.issue(agent.clone()));
-    assert_eq!(app.send(look).await.room(), room);
+    let read = app.request(Method::GET, &format!("public/room/{room}"));
+    let read = read.header("x-request-id", "read-2").header("x-auth-token", app.genesys.issue(agent.clone()));
+    assert_eq!(app.send(read).await.room(), room);
     let unknown = app.request(Method::DELETE, "room/vbv-unknown").header("x-request-id", "delete-3");
     app.send(unknown.bearer_auth(app.entra.token().build())).await.assert_problem(404, "room_not_found");
     let without_token = app.request(Method::POST, "room/create").header("x-request-id", "create-4");
@@ -39,7 +39,7 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     let guest = app.entra.token().roles(["Room.Read"]).build();
     let not_permitted = app.request(Method::POST, "room/create").header("x-request-id", "create-8");
     app.send(not_permitted.bearer_auth(guest)).await.assert_problem(403, "not_permitted");
-    // The host asks this every 25 ms, so it has no line.
+    // The host sends this probe every 25 ms, so it is not logged.
     app.send(app.request(Method::GET, "")).await;
     app.send(app.request(Method::GET, "health/live").header("x-request-id", "health-9")).await;
 
@@ -47,7 +47,7 @@ async fn each_request_has_one_line_that_says_who_asked_what_and_how_it_ended() {
     let idim = entra::CLIENT_ID;
     let expected = [
         ("POST", "/room/create", 200, "create-1", json!(idim), "ok"),
-        ("GET", "/public/room/{name}", 200, "look-2", json!(agent.user_id), "ok"),
+        ("GET", "/public/room/{name}", 200, "read-2", json!(agent.user_id), "ok"),
         ("DELETE", "/room/{name}", 404, "delete-3", json!(idim), "room_not_found"),
         ("POST", "/room/create", 401, "create-4", Value::Null, "token_missing"),
         ("GET", "-", 404, "nowhere-5", Value::Null, "not_found"),
@@ -98,13 +98,13 @@ async fn every_line_says_once_which_build_wrote_it_and_where() {
     }
 }
 
-/// A text that looks like a number cannot be compared with one.
+/// A query can compare a number, but not a text that contains one.
 #[tokio::test]
 async fn the_time_until_the_next_try_is_a_number() {
     let world = World::start().await;
-    let nobody = ("ENTRA_AUTHORITY_URL", "http://127.0.0.1:1/".to_owned());
-    let settings = world.settings().into_iter().chain([nobody, ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned())]);
-    // What comes later replaces what came before.
+    let unreachable = ("ENTRA_AUTHORITY_URL", "http://127.0.0.1:1/".to_owned());
+    let settings = world.settings().into_iter().chain([unreachable, ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned())]);
+    // Later entries replace earlier ones.
     let program = Program::start(&["serve"], settings);
     let tries = || program.events().into_iter().filter(|event| !event["retry_in_ms"].is_null()).collect::<Vec<_>>();
 

@@ -17,7 +17,7 @@ async fn the_agent_sees_the_room_that_idim_got() {
 }
 
 #[tokio::test]
-async fn every_look_reads_the_tag_from_pexip_anew() {
+async fn every_read_fetches_the_tag_from_pexip() {
     let app = TestApp::start().await;
     let name = app.create_room().await.room();
     app.public_room(&name).await;
@@ -29,7 +29,7 @@ async fn every_look_reads_the_tag_from_pexip_anew() {
 }
 
 #[tokio::test]
-async fn a_room_still_in_the_pool_belongs_to_nobody() {
+async fn a_room_still_in_the_pool_is_not_found() {
     let app = TestApp::start().await;
     app.fill_pool().await;
     let pooled = app.pexip.rooms().remove(0);
@@ -51,7 +51,7 @@ async fn unknown_foreign_and_malformed_names_are_the_same_answer() {
 
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:?}");
     let asked = app.pexip.traffic().count(&Matching::method(Method::GET));
-    assert_eq!(asked, 1, "Pexip is asked about names of ours only");
+    assert_eq!(asked, 1, "Pexip is asked only for names with the prefix");
 }
 
 #[tokio::test]

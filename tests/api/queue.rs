@@ -54,8 +54,8 @@ on_both_services! {
     after_its_lease_a_message_is_received_again_and_only_the_new_receipt_counts,
     of_two_claims_exactly_one_is_ours,
     of_claims_by_two_instances_at_once_exactly_one_is_ours,
-    a_claim_after_the_lease_is_ours_if_nobody_has_received_the_message,
-    a_missing_queue_is_told_apart_from_a_lost_message,
+    a_claim_after_the_lease_succeeds_if_the_message_was_not_received_again,
+    a_missing_queue_is_distinguished_from_a_lost_message,
     the_count_includes_leased_and_hidden_messages,
     a_wrong_key_is_refused_as_credentials,
     a_shared_access_signature_is_enough_for_everything,
@@ -159,7 +159,7 @@ async fn one_receive_gives_no_more_than_a_batch(queue: &TestQueue) {
         put.insert(name);
     }
 
-    // More than the service allows is asked for no more than it allows.
+    // The client lowers the number to 32, the most that the service allows.
     let batch = client.receive(100, LONG_LEASE).await.expect("a batch");
     let rest = client.receive(32, LONG_LEASE).await.expect("the rest");
 
@@ -221,7 +221,7 @@ async fn of_claims_by_two_instances_at_once_exactly_one_is_ours(queue: &TestQueu
     assert_eq!(one.approximate_count().await, Ok(0));
 }
 
-async fn a_claim_after_the_lease_is_ours_if_nobody_has_received_the_message(queue: &TestQueue) {
+async fn a_claim_after_the_lease_succeeds_if_the_message_was_not_received_again(queue: &TestQueue) {
     let client = instance(queue).await;
     client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect("a put");
     let message = only_message(&client, SHORT_LEASE).await;
@@ -231,7 +231,7 @@ async fn a_claim_after_the_lease_is_ours_if_nobody_has_received_the_message(queu
     assert_eq!(client.approximate_count().await, Ok(0));
 }
 
-async fn a_missing_queue_is_told_apart_from_a_lost_message(queue: &TestQueue) {
+async fn a_missing_queue_is_distinguished_from_a_lost_message(queue: &TestQueue) {
     let client = instance(queue).await;
     client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect("a put");
     let message = only_message(&client, LONG_LEASE).await;

@@ -1,5 +1,5 @@
-//! What the service's queue client makes of a queue service in trouble. On the simulator: the emulator has no faults
-//! to order.
+//! How the queue client handles a failing queue service. Runs on the simulator, because the emulator cannot inject
+//! faults.
 
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ async fn no_call_outlasts_its_time_limit_on_a_stalled_service() {
     assert_eq!(claim, Err(QueueError::Timeout));
     assert_eq!(queue.requests(Method::POST), 1);
     assert_eq!(queue.requests(Method::DELETE), 2);
-    // What nobody waits for any more may still happen: so a put is never repeated, and a claim is not assumed.
+    // A call that timed out may still be carried out: so a put is never retried, and the claim's outcome is unknown.
     queue.simulator().traffic().heal();
     eventually("the late delete and the late put are done", async || {
         let messages = queue.simulator().messages(&queue.name);
@@ -197,7 +197,7 @@ async fn a_refused_connection_is_unreachable_and_no_claim_is_asked_twice() {
         Err(QueueError::Unreachable(ConnectStep::TcpRefused))
     );
     assert_eq!(
-        client().receive(1, LEASE).await.expect_err("nobody there"),
+        client().receive(1, LEASE).await.expect_err("a closed port"),
         QueueError::Unreachable(ConnectStep::TcpRefused)
     );
     assert_eq!(client().claim(&message).await, Err(QueueError::Unreachable(ConnectStep::TcpRefused)));

@@ -7,7 +7,7 @@ use crate::support::{TAG, TestApp};
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
 #[tokio::test]
-async fn a_deleted_room_is_gone_and_nobody_is_left_in_it() {
+async fn a_deleted_room_is_gone_and_its_conference_ended() {
     for command_status in [200, 202] {
         let app = TestApp::start().await;
         let name = app.create_room().await.room();
@@ -33,7 +33,7 @@ async fn the_room_is_removed_before_its_call_is_disconnected() {
     let log = app.pexip.traffic().log();
     let removed = log.iter().position(|exchange| exchange.method == Method::DELETE).expect("a delete");
     let disconnected = log.iter().position(|exchange| exchange.path.contains("disconnect")).expect("a disconnect");
-    assert!(removed < disconnected, "somebody could have joined again in between");
+    assert!(removed < disconnected, "otherwise a participant could join again in between");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_call_that_cannot_be_disconnected_does_not_fail_the_delete() {
 }
 
 #[tokio::test]
-async fn each_trouble_at_pexip_has_its_answer() {
+async fn each_failure_of_pexip_has_its_answer() {
     for (fault, status, code) in [
         (Fault::Status(401), 502, "pexip_refused"),
         (Fault::Status(403), 502, "pexip_refused"),

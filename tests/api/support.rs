@@ -1,4 +1,4 @@
-//! What every test needs: the running service, its outside world, and answers to look at.
+//! What every test needs: the running service, its simulated dependencies, and its answers.
 
 mod agent;
 mod answer;

@@ -1,4 +1,4 @@
-//! A file that no module names is compiled by nobody, and its tests pass by not being there.
+//! A test file that no module declares is not compiled, so its tests would be missing unnoticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The faults, one at a time.
+//! Each fault that `doctor` detects, alone.
 
 use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};

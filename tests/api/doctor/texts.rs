@@ -167,7 +167,7 @@ async fn the_json_is_one_object_with_fixed_names() {
     assert_eq!(members, ["could_not_tell", "findings", "fine", "not_fine", "warning"]);
     for finding in report["findings"].as_array().expect("findings") {
         let members: Vec<_> = finding.as_object().expect("an object").keys().map(String::as_str).collect();
-        match finding["verdict"].as_str().expect("a word") {
+        match finding["verdict"].as_str().expect("a text") {
             "fine" | "could_not_tell" => assert_eq!(members, ["check", "says", "system", "verdict"]),
             "not_fine" | "warning" => assert_eq!(members, ["check", "says", "system", "to_do", "verdict"]),
             other => panic!("{other}"),

@@ -1,5 +1,5 @@
-//! Each promise of the API's document, got over the wire. That nothing else is answered is seen to by all tests: see
-//! `support/promises.rs`.
+//! Every answer that the API's document promises can be obtained over the wire. That no other answer occurs is asserted
+//! in all tests: see `support/promises.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,25 +12,26 @@ use reqwest::{Method, RequestBuilder};
 
 use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually};
 
-/// Services that run at the same time.
-const AT_A_TIME: usize = 8;
+/// Concurrent services.
+const CONCURRENT_SERVICES: usize = 8;
 
 const NODES: (&str, &str) = ("conferencing-nodes", "password-of-the-nodes");
 const NOWHERE: &str = "http://127.0.0.1:1/";
 const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 
-/// What no request gets. A panic is what is told as `internal`, and the first four come upon nothing that could panic;
-/// a unit test of `src/http/middleware/panics.rs` has a route that does. The last one says that there is nothing more.
-const NEVER_GOT: [&str; 5] =
+/// Promised answers that no request gets. `internal` is the answer after a panic, and the first four routes call nothing
+/// that can panic; a unit test of `src/http/middleware/panics.rs` has a route that panics. The `default` answer of the
+/// last one only states that there are no others.
+const NEVER_GIVEN: [&str; 5] =
     ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500", "room_delete_create default"];
 
-/// One operation, as its caller uses it.
+/// An operation of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Create,
     Delete,
     DeleteCreate,
-    Look,
+    Read,
     Preflight,
     Event,
     Live,
@@ -38,81 +39,81 @@ enum Operation {
     Document,
 }
 
-use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Look, Preflight, Ready};
+use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, Ready};
 
-const ALL: &[Operation] = &[Create, Delete, DeleteCreate, Look, Preflight, Event, Live, Ready, Document];
-/// A preflight is answered before anything else of it is looked at.
-const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, Look, Event, Live, Ready, Document];
-const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, Look, Event];
+const ALL: &[Operation] = &[Create, Delete, DeleteCreate, Read, Preflight, Event, Live, Ready, Document];
+/// All but the preflight, which is answered before its body is read.
+const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, Read, Event, Live, Ready, Document];
+const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, Read, Event];
 const GUARDED: &[Operation] = BOUNDED;
-const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, Look];
-const RATED: &[Operation] = &[Create, Delete, DeleteCreate, Look];
+const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, Read];
+const RATED: &[Operation] = &[Create, Delete, DeleteCreate, Read];
 const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate];
-const OF_PEXIP: &[Operation] = &[Create, Delete, Look];
-const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, Look];
+const OF_PEXIP: &[Operation] = &[Create, Delete, Read];
+const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, Read];
 
-/// One place, and what has it keeps it for as long as a slow machine needs to send another request.
+/// One request slot, and time limits long enough for a slow machine to send a second request while the first holds it.
 const BUSY: &[(&str, &str)] =
     &[("MAX_CONCURRENT_REQUESTS", "1"), ("PEXIP_REQUEST_TIMEOUT_SECONDS", "20"), ("REQUEST_DEADLINE_SECONDS", "25")];
 
-/// Times that are waited for. Elsewhere a slow machine may take its own.
-const HASTY: &[(&str, &str)] = &[("PEXIP_REQUEST_TIMEOUT_SECONDS", "1"), ("REQUEST_DEADLINE_SECONDS", "3")];
+/// Short time limits, for rows that wait for them. All others have long ones, for slow machines.
+const SHORT_LIMITS: &[(&str, &str)] = &[("PEXIP_REQUEST_TIMEOUT_SECONDS", "1"), ("REQUEST_DEADLINE_SECONDS", "3")];
 
-/// How a request comes to its answer.
+/// How a row gets its answer.
 #[derive(Clone, Copy)]
 enum Way {
-    /// There is a room, and nothing is wrong.
+    /// By its caller, with a room and no fault.
     Properly,
     /// Without its credentials.
     Anonymously,
-    /// With credentials that are none.
-    WithRubbish,
-    /// By somebody who may do something else.
-    ByAStranger,
+    /// With malformed or unknown credentials.
+    WithInvalidCredentials,
+    /// By a caller without permission for this operation.
+    NotPermitted,
     /// With this query instead.
     WithQuery(fn() -> String),
-    /// With this behind its headers.
+    /// With this text after its headers.
     Ending(fn() -> String),
-    /// The second time within a moment.
+    /// Sent twice at once.
     Again,
-    /// While all places are taken.
+    /// While all request slots are taken.
     WhileBusy,
-    /// While the service cannot tell the time.
+    /// While the clock panics.
     WithoutAClock,
-    /// After this has happened.
+    /// After this change.
     After(fn(&TestApp)),
 }
 
-/// Operations, what each of them answers, and how that is got.
+/// An answer, the operations that can give it, and how to get it.
 struct Row {
-    /// A code, the type of another body, or nothing.
-    told: &'static str,
+    /// A problem's code, the type of another body, or nothing.
+    answer: &'static str,
     operations: &'static [Operation],
     settings: &'static [(&'static str, &'static str)],
     way: Way,
 }
 
 const fn row(
-    told: &'static str,
+    answer: &'static str,
     operations: &'static [Operation],
     settings: &'static [(&'static str, &'static str)],
     way: Way,
 ) -> Row {
-    Row { told, operations, settings, way }
+    Row { answer, operations, settings, way }
 }
 
 const ROWS: &[Row] = &[
-    row("application/json", &[Create, Look, Live, Ready, Document], &[], Way::Properly),
+    row("application/json", &[Create, Read, Live, Ready, Document], &[], Way::Properly),
     row("", &[Delete, Event, Preflight], &[], Way::Properly),
-    // Only such a room has to be waited for.
+    // Only a direct room has `Retry-After`.
     row("application/json", &[Create], &[("POOL_TARGET_SIZE", "0")], Way::Properly),
     row("application/json", &[Ready], &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
     row("uui_data_missing", &[Create], &[], Way::WithQuery(String::new)),
     row("uui_data_invalid", &[Create], &[], Way::WithQuery(|| "uuiData=3".into())),
     row("uui_data_too_long", &[Create], &[], Way::WithQuery(|| format!("uuiData={}", "31".repeat(129)))),
     row("token_missing", GUARDED, &[], Way::Anonymously),
-    row("token_invalid", GUARDED, &[], Way::WithRubbish),
-    row("not_permitted", RATED, &[], Way::ByAStranger),
+    row("token_invalid", GUARDED, &[], Way::WithInvalidCredentials),
+    row("not_permitted", RATED, &[], Way::NotPermitted),
     row("rate_limited", RATED, &[("RATE_LIMIT_PER_MINUTE", "1")], Way::Again),
     row("room_not_found", OF_A_ROOM, &[], Way::After(|app| drop(app.pexip.remove(HANDED_OUT)))),
     row("not_found", &[Event], &[("PEXIP_EVENT_USERNAME", ""), ("PEXIP_EVENT_PASSWORD", "")], Way::Properly),
@@ -120,15 +121,15 @@ const ROWS: &[Row] = &[
     row("pexip_refused", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(401)))),
     row("pexip_invalid", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Rubbish))),
     row("pexip_unavailable", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
-    row("pexip_timeout", OF_PEXIP, HASTY, Way::After(|app| pexip_shows(app, Fault::Stall))),
+    row("pexip_timeout", OF_PEXIP, SHORT_LIMITS, Way::After(|app| pexip_shows(app, Fault::Stall))),
     row("entra_unavailable", OF_IDIM, &[("ENTRA_AUTHORITY_URL", NOWHERE)], Way::Properly),
-    row("genesys_unavailable", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
-    row("genesys_invalid", &[Look], &[], Way::After(|app| genesys_shows(app, Fault::Rubbish))),
+    row("genesys_unavailable", &[Read], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
+    row("genesys_invalid", &[Read], &[], Way::After(|app| genesys_shows(app, Fault::Rubbish))),
     row("overloaded", BOUNDED, BUSY, Way::WhileBusy),
     row("internal", WITH_A_CLOCK, &[], Way::WithoutAClock),
     row("request_invalid", WITH_A_BODY, &[], Way::Ending(|| "transfer-encoding: chunked\r\n\r\nx\r\n".into())),
     row("body_too_large", WITH_A_BODY, &[], Way::Ending(|| "content-length: 9999999\r\n\r\n".into())),
-    row("deadline_exceeded", WITH_A_BODY, HASTY, Way::Ending(|| "content-length: 5\r\n\r\nabc".into())),
+    row("deadline_exceeded", WITH_A_BODY, SHORT_LIMITS, Way::Ending(|| "content-length: 5\r\n\r\nabc".into())),
     row("", ALL, &[], Way::Ending(|| "x-one-of-many: 1\r\n".repeat(101) + "\r\n")),
 ];
 
@@ -146,7 +147,7 @@ impl Operation {
             Create => (Method::POST, "/room/create".to_owned()),
             Delete => (Method::DELETE, format!("/room/{HANDED_OUT}")),
             DeleteCreate => (Method::DELETE, "/room/create".to_owned()),
-            Look => (Method::GET, format!("/public/room/{HANDED_OUT}")),
+            Read => (Method::GET, format!("/public/room/{HANDED_OUT}")),
             Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
             Event => (Method::POST, "/pexip/events".to_owned()),
             Live => (Method::GET, "/health/live".to_owned()),
@@ -170,7 +171,7 @@ impl Operation {
         let request = self.request(app);
         match self {
             Create | Delete | DeleteCreate => request.bearer_auth(app.entra.token().build()),
-            Look => {
+            Read => {
                 let token = GenesysToken::default().idles_in(Duration::from_secs(3600));
                 request.header("x-auth-token", app.genesys.issue(token))
             }
@@ -179,10 +180,10 @@ impl Operation {
         }
     }
 
-    fn by_a_stranger(self, app: &TestApp) -> RequestBuilder {
+    fn without_permission(self, app: &TestApp) -> RequestBuilder {
         let request = self.request(app);
         match self {
-            Look => {
+            Read => {
                 let token = GenesysToken::default().organization_id(STRANGER);
                 request.header("x-auth-token", app.genesys.issue(token))
             }
@@ -190,23 +191,23 @@ impl Operation {
         }
     }
 
-    fn with_rubbish(self, app: &TestApp) -> RequestBuilder {
+    fn with_invalid_credentials(self, app: &TestApp) -> RequestBuilder {
         let request = self.request(app);
         match self {
-            Look => request.header("x-auth-token", "nobody's"),
+            Read => request.header("x-auth-token", "unknown"),
             Event => request.basic_auth(NODES.0, Some("another")),
             _ => request.bearer_auth("a.b.c"),
         }
     }
 }
 
-/// A service with a pool and a room of a citizen, and whether it cannot tell the time.
+/// A service with a pool and a handed-out room, and a switch that makes its clock panic.
 async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<AtomicBool>) {
     let clock_is_broken = Arc::new(AtomicBool::new(false));
     let is_broken = Arc::clone(&clock_is_broken);
     let mut service = TestApp::with()
         .clock(move || if is_broken.load(Ordering::Relaxed) { panic!("no clock") } else { SystemTime::now() })
-        // Each request makes its calls itself.
+        // Without a prefetch each request makes its calls itself.
         .set("POOL_PREFETCH", 0)
         .set("PEXIP_EVENT_USERNAME", NODES.0)
         .set("PEXIP_EVENT_PASSWORD", NODES.1);
@@ -219,15 +220,15 @@ async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<Atomi
     (app, clock_is_broken)
 }
 
-/// The answer to an operation that is used in this way.
+/// The answer of an operation to a request of this row.
 async fn answer(operation: Operation, row: &Row) -> Answer {
     let (app, clock_is_broken) = start(row.settings).await;
     let properly = || operation.by_its_caller(&app);
     let request = match row.way {
         Way::Properly => properly(),
         Way::Anonymously => operation.request(&app),
-        Way::WithRubbish => operation.with_rubbish(&app),
-        Way::ByAStranger => operation.by_a_stranger(&app),
+        Way::WithInvalidCredentials => operation.with_invalid_credentials(&app),
+        Way::NotPermitted => operation.without_permission(&app),
         Way::WithQuery(query) => {
             let request = properly().build().expect("a request");
             let mut url = request.url().clone();
@@ -244,7 +245,7 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
             app.pexip.traffic().clear();
             pexip_shows(&app, Fault::Stall);
             tokio::spawn(Create.by_its_caller(&app).send());
-            eventually("Pexip is asked", async || !app.pexip.traffic().log().is_empty()).await;
+            eventually("Pexip is called", async || !app.pexip.traffic().log().is_empty()).await;
             properly()
         }
         Way::WithoutAClock => {
@@ -259,7 +260,7 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
     app.send(request).await
 }
 
-/// The request as it goes over the wire, with this behind its headers.
+/// The request as bytes on the wire, with `ending` after its headers.
 fn written(request: RequestBuilder, ending: &str) -> String {
     let request = request.build().expect("a request");
     let url = request.url();
@@ -272,7 +273,7 @@ fn written(request: RequestBuilder, ending: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_answer_that_is_promised_can_be_got() {
+async fn every_promised_answer_occurs() {
     let promises = Promises::default();
     let rows = ROWS.iter().flat_map(|row| row.operations.iter().map(move |operation| (*operation, row)));
     let kept: Vec<_> = stream::iter(rows)
@@ -281,20 +282,20 @@ async fn each_answer_that_is_promised_can_be_got() {
             let (method, path) = operation.address();
             assert_eq!(promises.broken_by(&method, &path, &answer), None, "{operation:?}");
             let kept = promises.kept_by(&method, &path, &answer);
-            let told = kept.iter().any(|one| one.split(' ').nth(2) == Some(row.told));
-            assert!(told, "{operation:?} did not tell {:?}: {answer:?}", row.told);
+            let given = kept.iter().any(|one| one.split(' ').nth(2) == Some(row.answer));
+            assert!(given, "{operation:?} did not answer {:?}: {answer:?}", row.answer);
             kept
         })
-        .buffer_unordered(AT_A_TIME)
+        .buffer_unordered(CONCURRENT_SERVICES)
         .collect()
         .await;
     let kept: BTreeSet<_> = kept.into_iter().flatten().collect();
 
-    let is_never_got = |one: &&String| NEVER_GOT.iter().any(|answer| one.starts_with(answer));
+    let is_never_given = |one: &&String| NEVER_GIVEN.iter().any(|answer| one.starts_with(answer));
     let all = promises.all();
-    let missing: Vec<_> = all.difference(&kept).filter(|one| !is_never_got(one)).collect();
-    assert!(missing.is_empty(), "the document promises what no request gets:\n{missing:#?}");
-    let got: Vec<_> = all.intersection(&kept).filter(is_never_got).collect();
-    assert!(got.is_empty(), "these can be got after all: {got:?}");
+    let missing: Vec<_> = all.difference(&kept).filter(|one| !is_never_given(one)).collect();
+    assert!(missing.is_empty(), "the document promises answers that no request gets:\n{missing:#?}");
+    let given: Vec<_> = all.intersection(&kept).filter(is_never_given).collect();
+    assert!(given.is_empty(), "these do occur; remove them from NEVER_GIVEN: {given:?}");
     assert!(all.len() > 500, "the promises were found: {}", all.len());
 }

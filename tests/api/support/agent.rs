@@ -13,13 +13,13 @@ const INVALID_GENESYS_TOKEN: &str =
     r#"Bearer realm="genesys", error="invalid_token", error_description="token validation failed""#;
 
 impl TestApp {
-    /// Puts a room onto Pexip that some citizen has.
+    /// Puts a handed-out room onto Pexip.
     pub(crate) fn has_handed_out_a_room(&self) {
         let room = StoredRoom::named(HANDED_OUT).tagged(TAG).with_pins("193604", "852117");
         self.pexip.insert(room.with_alias(HANDED_OUT));
     }
 
-    /// The look of an agent's widget at that room.
+    /// The read of that room by an agent's widget.
     pub(crate) async fn look(&self, token: &str) -> Answer {
         self.send(self.look_request(token)).await
     }
@@ -35,7 +35,7 @@ impl TestApp {
     }
 }
 
-/// Asserts everything that an agent is told of a refusal but how long to wait.
+/// Asserts the whole refusal of an agent, except for `Retry-After`.
 #[track_caller]
 pub(crate) fn assert_agent_refused(answer: &Answer, (status, code): (u16, &str), context: &str) {
     assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (status, Some(code)), "{context}: {answer:?}");

@@ -211,7 +211,7 @@ impl TestApp {
         self.send(self.request(Method::DELETE, &path).bearer_auth(self.entra.token().build())).await
     }
 
-    /// The look of the agent's widget.
+    /// The read of the agent's widget.
     pub(crate) async fn public_room(&self, name: &str) -> Answer {
         let path = format!("public/room/{name}");
         self.send(self.request(Method::GET, &path).header("x-auth-token", self.genesys.issue_token())).await
@@ -252,17 +252,17 @@ impl TestApp {
         let Self { queue, emulated, runs, .. } = self;
         drop(runs);
         if let Some(emulated) = emulated {
-            assert_eq!(queue.traffic().log().len(), 0, "the simulator of the queue was not asked");
+            assert_eq!(queue.traffic().log().len(), 0, "the queue simulator is unused beside the emulator");
             emulated.remove().await;
         }
     }
 
-    /// The Functions host, if it was started on one, has had no trouble with it.
+    /// Asserts that the Functions host, if there is one, has reported no problem.
     fn assert_no_complaint_of_a_host(&self) {
         let Runs::OnHost { host, .. } = &self.runs else { return };
         let complaints: Vec<_> = host.log().into_iter().filter(|line| line.level != Level::Information).collect();
         assert!(complaints.is_empty(), "{complaints:?}");
-        assert_eq!(host.starts(), 1, "the handler was started once and for all");
+        assert_eq!(host.starts(), 1, "the handler was started once");
     }
 
     /// Fills the pool and waits until this instance keeps one room ready to hand out.

@@ -21,7 +21,7 @@ pub(crate) struct Azurite {
 }
 
 impl Azurite {
-    /// The emulator, started by whoever comes first. `None` if this machine has none, which is said out loud; on CI
+    /// The emulator, started by the first test that needs it. `None`, with a message, if this machine has none; on CI
     /// that is a failure.
     pub(crate) fn get() -> Option<&'static Self> {
         static AZURITE: OnceLock<Option<Azurite>> = OnceLock::new();

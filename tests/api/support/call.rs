@@ -40,7 +40,7 @@ impl Call {
         }
     }
 
-    /// The traffic of whom it asks.
+    /// The traffic of the called system.
     pub(crate) fn traffic(self, app: &TestApp) -> &Traffic {
         match self.asked() {
             Asked::Queue => app.queue.traffic(),

@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::{PemFile, Secrets};
 
-/// What App Service gives to an app beside its endpoint, lest a request of the app's that others can steer gets a token.
+/// Secret that App Service gives to the app with the endpoint, so that a forged server-side request gets no token.
 const HEADER: &str = "header-of-this-instance";
 
-/// A storage account that takes tokens, and the endpoint that gives them out, as App Service has it.
+/// A storage account that accepts tokens, and App Service's endpoint that issues them.
 /// Source: App Service, "REST endpoint reference" of managed identities.
 pub(crate) struct Identity {
     pub(crate) queue: QueueSimulator,
-    /// What the endpoint was asked.
+    /// The requests to the endpoint.
     pub(crate) traffic: Traffic,
-    /// Whose word for the storage account is taken.
+    /// The trust anchors for the storage account.
     pub(crate) trusted: PemFile,
     endpoint: Server,
 }

@@ -14,7 +14,7 @@ pub(crate) struct IdimRoute {
 pub(crate) const IDIM_CREATE: IdimRoute =
     IdimRoute { method: Method::POST, path: "room/create?uuiData=3132333435362c373635343332", role: "Room.Create" };
 
-/// The name is one of ours; no room has it.
+/// The name has the prefix, but no room has it.
 pub(crate) const IDIM_DELETE: IdimRoute =
     IdimRoute { method: Method::DELETE, path: "room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", role: "Room.Delete" };
 
@@ -24,12 +24,12 @@ pub(crate) const INVALID_ENTRA_TOKEN: &str =
     r#"Bearer realm="maxconf", error="invalid_token", error_description="token validation failed""#;
 
 impl TestApp {
-    /// A service without a pool: what Pexip and the queue are asked, they are asked because of a request.
+    /// A service without a pool: every call to Pexip and the queue is caused by a request.
     pub(crate) async fn without_pool() -> Self {
         Self::with().set("POOL_TARGET_SIZE", 0).start().await
     }
 
-    /// Asks one of IDIM's routes with this `Authorization` header.
+    /// Sends a request to one of IDIM's routes with this `Authorization` header.
     pub(crate) async fn ask_idim(&self, route: &IdimRoute, authorization: impl AsRef<[u8]>) -> Answer {
         let request = self.request(route.method.clone(), route.path).header(AUTHORIZATION, authorization.as_ref());
         self.send(request).await
@@ -39,7 +39,7 @@ impl TestApp {
         self.ask_idim(&IDIM_CREATE, format!("Bearer {token}")).await
     }
 
-    /// Asserts that no request has got as far as the queue, Pexip or Genesys.
+    /// Asserts that the service has called neither the queue nor Pexip nor Genesys.
     #[track_caller]
     pub(crate) fn assert_nobody_was_asked(&self, why: &str) {
         for traffic in [self.queue.traffic(), self.pexip.traffic(), self.genesys.traffic()] {

@@ -30,13 +30,13 @@ pub(crate) struct CapturedLog {
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
-/// Kept beside every captured log: while there is only one subscriber in the process, an event that is met first on a
-/// thread without any counts as wanted by nobody, on all threads.
-static NOBODY: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+/// A second subscriber beside every captured log. With only one in the process, `tracing` caches an event that first
+/// occurs on a thread without subscriber as disabled for all threads.
+static SECOND_SUBSCRIBER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 impl CapturedLog {
     pub(crate) fn start() -> Self {
-        LazyLock::force(&NOBODY);
+        LazyLock::force(&SECOND_SUBSCRIBER);
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()

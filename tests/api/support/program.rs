@@ -96,7 +96,7 @@ impl Program {
     /// Waits until the program ends.
     pub(crate) async fn ended(mut self) -> Ended {
         let child = Mutex::new(&mut self.child);
-        let status = || child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("a child of ours");
+        let status = || child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("the child's status");
         eventually("the program ends", async || status().is_some()).await;
         let code = status().and_then(|status| status.code());
         Ended { code, stdout: self.stdout.complete(), stderr: self.stderr.complete() }

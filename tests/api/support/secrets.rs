@@ -22,7 +22,7 @@ impl Secrets {
     /// Adds a secret, with a name for the failure message.
     pub(crate) fn plant(&mut self, what: impl Into<String>, secret: &str) {
         let what = what.into();
-        assert!(secret.len() >= SHORTEST, "{what} is too short to be told from other texts: {secret}");
+        assert!(secret.len() >= SHORTEST, "{what} is too short to be unique: {secret}");
         let bytes = secret.as_bytes();
         // As `Debug` writes bytes.
         let listed = bytes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -54,7 +54,7 @@ impl Secrets {
     /// Fails if a secret is in the text that `whose` wrote.
     #[track_caller]
     pub(crate) fn assert_not_in(&self, whose: &str, text: &str) {
-        assert!(!self.0.is_empty(), "there is something to look for");
+        assert!(!self.0.is_empty(), "there are secrets to search for");
         let found = self.found_in(text);
         assert!(found.is_empty(), "{whose} tells {found:?}: {text}");
     }

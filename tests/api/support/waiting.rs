@@ -70,15 +70,14 @@ pub(crate) async fn time_passes(duration: Duration) {
     tokio::time::resume();
 }
 
-/// Advances the runtime's time by what lies between the two presence readings of a room.
+/// Advances the runtime's time past the interval between two presence snapshots.
 pub(crate) async fn time_between_readings_passes() {
     time_passes(Duration::from_secs(31)).await;
 }
 
-/// Lets time pass until `done`, half a minute at a time, with two seconds of real time in between for what is done
-/// meanwhile. Where time passes during a call, its time limit passes as well; then the lease expires in the end, and all
-/// is done again. Another process has its own time, which is waited for; its timer, which comes more often than each
-/// minute there, makes it check what is due.
+/// Lets time pass in steps of half a minute until `done`, with two seconds of real time after each step for the work of
+/// the service. A step during a call makes the call time out; then the lease expires and the work is repeated. A service
+/// in another process has real time only: there each round runs the maintenance, which checks what is due.
 pub(crate) async fn time_passes_until(what: &str, app: &TestApp, done: impl AsyncFn() -> bool) {
     let (rounds, seconds) = if app.is_in_this_process() { (60, 2) } else { (120, 1) };
     for _ in 0..rounds {
