@@ -63,8 +63,8 @@ pub struct SmokeCommand {
     /// Fail unless every tag starts with this URL. With --tag-host, {host} in it stands for that host.
     #[arg(long, value_name = "URL")]
     tag_url: Option<String>,
-    /// Send this host with each case, for deployments whose cases are a host and an id. It must be one of the hosts that
-    /// the deployment lists.
+    /// Send this host with each case, for deployments whose cases are a host and an id. It must be one of the hosts
+    /// that the deployment lists.
     #[arg(long, value_name = "HOST")]
     tag_host: Option<String>,
     /// The address is a gateway's, which may refuse requests itself and publishes no health routes.

@@ -36,11 +36,11 @@ pub(super) fn route() -> Route {
         )
         .parameter(Parameter::query(
             "uuiData",
-            "The citizen's case, in hexadecimal digits of either case, with or without `;encoding=hex` after them: 1-128 \
-            bytes once decoded. With `UUI_DATA_FORMAT=host-and-id` it is `host&id`: a host on the deployment's list, which \
-            becomes part of the tag's host name, and an id of `A-Z a-z 0-9 - _`, which ends the tag. With `bytes`, its \
-            bytes in base64url end the tag. With `segment` it is the text of that end, of the characters of an id. Given \
-            once.",
+            "The citizen's case, in hexadecimal digits of either case, with or without `;encoding=hex` after them: \
+            1-128 bytes once decoded. With `UUI_DATA_FORMAT=host-and-id` it is `host&id`: a host on the deployment's \
+            list, which becomes part of the tag's host name, and an id of `A-Z a-z 0-9 - _`, which ends the tag. With \
+            `bytes`, its bytes in base64url end the tag. With `segment` it is the text of that end, of the characters \
+            of an id. Given once.",
             Schema::pattern("^([0-9A-Fa-f]{2}){1,128}(;[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]=[Hh][Ee][Xx])?$"),
             "3132333435362c373635343332",
         ))
@@ -67,8 +67,8 @@ async fn handler(
 }
 
 /// Read by hand: a repeated parameter is an error. If the Functions host has joined two with a comma, the value is not
-/// hexadecimal. Only `&` separates parameters: `;encoding=hex` is part of the value. An intermediary that splits there as
-/// well takes nothing away but the suffix.
+/// hexadecimal. Only `&` separates parameters: `;encoding=hex` is part of the value. An intermediary that splits there
+/// too takes nothing away but the suffix.
 fn uui_data(query: Option<&str>) -> Result<UuiData, InvalidUuiData> {
     let mut values = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .filter(|(name, _)| name == "uuiData")

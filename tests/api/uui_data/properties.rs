@@ -1,5 +1,5 @@
-//! Properties of every `uuiData` and of every accepted setting of the tag: the documented tag or an error, and never a tag
-//! whose host, path or query is another's.
+//! Properties of every `uuiData` and of every accepted setting of the tag: the documented tag or an error, and never a
+//! tag whose host, path or query is another's.
 
 use std::ffi::OsString;
 
