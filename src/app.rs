@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use axum::Router;
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
-use crate::domain::Clock;
-use crate::domain::RoomNamePrefix;
+use crate::domain::{Clock, RoomNamePrefix};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
 use crate::http::room_actions::RoomActions;
 use crate::http::routes;
+use crate::http::server::{self, ServeError};
 use crate::http::state::{AppState, Shared};
 use crate::outbound::calls::System;
 use crate::outbound::client_builder;
@@ -43,9 +44,11 @@ pub enum BuildError {
 }
 
 impl App {
-    /// Makes each client once and starts the background work; makes no call that would have to be waited for.
+    /// Makes each client once and starts the background tasks. Waits for no call.
     pub fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let stop = CancellationToken::new();
+        // Also stops the tasks that have started if a later step fails.
+        let background = stop.clone().drop_guard();
         let prefix = config.room.prefix.clone();
 
         let queue = queue_client(&config.queue, &prefix)?;
@@ -81,15 +84,16 @@ impl App {
         });
         let router = routes::router(state, &config.server.cors_allowed_origins);
         let max_concurrent_requests = config.server.max_concurrent_requests;
-        Ok(Self { router, max_concurrent_requests, background: stop.drop_guard() })
+        Ok(Self { router, max_concurrent_requests, background })
     }
 
-    /// How many requests are worked on at a time.
-    pub fn max_concurrent_requests(&self) -> usize {
-        self.max_concurrent_requests
+    /// Serves until `stop`, then lets requests in progress finish. Returns the exit code that `stop` gave.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = u8>) -> Result<u8, ServeError> {
+        let _background = self.background;
+        server::serve(listener, self.router, self.max_concurrent_requests, stop).await
     }
 
-    /// The router, and what keeps the background work going until it is dropped.
+    /// The router, for requests without a listener.
     pub fn into_parts(self) -> (Router, DropGuard) {
         (self.router, self.background)
     }
@@ -115,7 +119,7 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
     });
 }
 
-/// The pool by itself, for an operator's command. Nothing runs in the background.
+/// The pool alone, for an operator's command. Starts no task.
 pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
     let pexip = pexip_client(&config.pexip, &config.room.prefix)?;
@@ -133,12 +137,12 @@ pub fn pexip_client(config: &PexipConfig, prefix: &RoomNamePrefix) -> Result<Pex
     Ok(PexipClient::new(config, prefix.clone(), pexip_http(config)?))
 }
 
-/// What the queue is called with.
+/// HTTP client for the queue.
 pub fn queue_http(config: &QueueConfig) -> Result<reqwest::Client, BuildError> {
     Ok(client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.access)).build()?)
 }
 
-/// What the management node is called with.
+/// HTTP client for the management node.
 pub fn pexip_http(config: &PexipConfig) -> Result<reqwest::Client, BuildError> {
     let mut http = client_builder(Duration::from_secs(3));
     if !config.trusted_certificates.is_empty() {
@@ -147,12 +151,12 @@ pub fn pexip_http(config: &PexipConfig) -> Result<reqwest::Client, BuildError> {
     Ok(http.build()?)
 }
 
-/// What Entra's keys are read with.
+/// HTTP client for Entra's keys.
 pub fn entra_http() -> Result<reqwest::Client, BuildError> {
     Ok(client_builder(Duration::from_secs(2)).build()?)
 }
 
-/// What Genesys is asked with.
+/// HTTP client for Genesys.
 pub fn genesys_http() -> Result<reqwest::Client, BuildError> {
     Ok(client_builder(Duration::from_secs(1)).build()?)
 }
@@ -162,8 +166,8 @@ pub fn export_http() -> reqwest::ClientBuilder {
     client_builder(Duration::from_secs(2))
 }
 
-/// How long an idle connection to the queue is kept. The emulator closes its own after 5 s, and a request that meets
-/// the closing fails, for nothing is retried; Azure keeps them for minutes, and a warm create wants them.
+/// How long an idle connection to the queue is kept. Azurite closes idle connections after 5 s; a request on a closing
+/// connection fails, because nothing is retried. Azure keeps them for minutes, which saves a create the TLS handshake.
 fn idle_time(access: &StorageAccess) -> Duration {
     if access.service().scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
 }

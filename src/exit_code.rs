@@ -14,7 +14,7 @@ pub const TERMINATED: u8 = 143;
 pub const MEANINGS: [(u8, &str); 6] = [
     (DONE, "done; doctor: no check is not fine"),
     (FAILED, "failed; doctor: a check is not fine; smoke: the service is broken"),
-    (NOT_RUN, "not run: the arguments are invalid"),
+    (NOT_RUN, "not run: the arguments are invalid; smoke: there is no result or it could not be written"),
     (INVALID_SETTINGS, "settings are missing or faulty"),
     (INTERRUPTED, "stopped by SIGINT"),
     (TERMINATED, "stopped by SIGTERM"),

@@ -3,10 +3,10 @@
 pub(crate) mod context;
 pub(crate) mod middleware;
 pub mod openapi;
-mod permit;
-pub(crate) mod problem;
+pub mod permit;
+pub mod problem;
 pub(crate) mod readiness;
-pub(crate) mod room_actions;
+pub mod room_actions;
 mod route;
 pub mod routes;
 pub mod server;

@@ -106,17 +106,17 @@ fn run<T>(command: impl Future<Output = T>) -> T {
     output
 }
 
-async fn serve(config: Config) -> Result<u8, server::ServeError> {
+async fn serve(config: Config) -> Result<u8, Box<dyn std::error::Error>> {
     let export = telemetry::start(&config.telemetry, telemetry::Format::Json, app::export_http);
     // First, since the Functions host polls the port every 25 ms and gives up after some seconds.
     let listener = server::bind(&config.server).await?;
     config::log_unknown_variables();
     let app = App::build(config, Clock::system())?;
-    let stopped = server::serve(listener, app, server::stop_signal()).await;
+    let stopped = app.serve(listener, server::stop_signal()).await;
     if let Some(export) = export {
         export.finish().await;
     }
-    stopped
+    Ok(stopped?)
 }
 
 async fn operate_pool(command: PoolCommand, config: Config) -> Result<u8, Box<dyn std::error::Error>> {

@@ -96,8 +96,8 @@ mod tests {
             "error",
             "trace",
             "maxconf=off",
-            "maxconf::telemetry::audit=off",
-            "off,maxconf::telemetry::audit=error",
+            "maxconf::audit=off",
+            "off,maxconf::audit=error",
             "maxconf::traces=trace",
         ] {
             let levels = with_fixed_levels(configured.parse().expect("directives"));

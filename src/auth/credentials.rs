@@ -17,7 +17,7 @@ reasons! {
     InvalidCredentials {
         Missing = "missing", "no token was sent";
         Repeated = "repeated", "more than one token was sent";
-        /// For a Basic account: wrong as well.
+        /// For a Basic account also: wrong user name or password.
         Malformed = "malformed", "the credentials do not have the form of valid ones";
     }
 }

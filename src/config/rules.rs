@@ -49,7 +49,8 @@ pub(super) fn check(
         "must not be greater than ROOM_ABSOLUTE_LIFETIME_SECONDS",
     );
     // A request may claim a room just before the room is past its age, and tag it until the request's deadline. With a
-    // shorter margin, the sweep could delete a room that this request hands out. Tests wait for no margin.
+    // shorter margin, the sweep could delete a room that this request hands out. Local is exempt, so that tests need no
+    // margin.
     require(
         "SWEEP_MARGIN_SECONDS",
         &|| Ok(is_local || pool.sweep_margin? >= server.request_deadline?),

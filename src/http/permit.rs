@@ -21,11 +21,11 @@ pub(crate) trait Action: Send + Sync + 'static {
 
 /// IDIM's server creates a room.
 #[derive(Debug)]
-pub(crate) enum CreateRoom {}
+pub enum CreateRoom {}
 
 /// IDIM's server deletes a room.
 #[derive(Debug)]
-pub(crate) enum DeleteRoom {}
+pub enum DeleteRoom {}
 
 /// An agent's widget reads a room.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Guard {
 /// }
 /// ```
 #[derive(Debug)]
-pub(crate) struct Permit<A> {
+pub struct Permit<A> {
     context: RequestContext,
     action: PhantomData<A>,
 }

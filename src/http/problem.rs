@@ -41,7 +41,7 @@ pub(crate) fn challenge_header() -> Header {
 
 /// A failure as callers see it, and its cause for the log.
 #[derive(Clone, Debug)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     code: Code,
     detail: Option<String>,
     retry_after: Option<Duration>,

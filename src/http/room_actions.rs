@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{HANDED_OUT, REFUSALS};
 
 /// What handlers may do with rooms. The pool itself is out of their reach.
 #[derive(Debug)]
-pub(crate) struct RoomActions {
+pub struct RoomActions {
     pool: RoomPool,
     tag_rule: TagRule,
 }
@@ -45,7 +45,7 @@ impl RoomActions {
     }
 
     /// Deletes a room and disconnects its participants.
-    pub(crate) async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
+    pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
         let is_deleted = self.pool.end(name, move || permit.audit().room_deleted()).await?;
         if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
     }

@@ -57,7 +57,8 @@ impl Route {
         Self { audience, method, path, function, handler: on(filter, handler), operations: Vec::new() }
     }
 
-    /// Adds an operation that is answered before guard and limits.
+    /// Adds an operation to the document. [`Operation::behind`] has added what the guard and the limits answer, unless
+    /// middleware answers the operation.
     pub(crate) fn document(mut self, operation: Operation) -> Self {
         self.operations.push(operation);
         self

@@ -24,7 +24,6 @@ use tracing::{info, warn};
 
 use slots::ConnectionSlots;
 
-use crate::app::{App, BuildError};
 use crate::config::ServerConfig;
 use crate::exit_code;
 use crate::telemetry::COMMIT;
@@ -47,8 +46,6 @@ pub enum ServeError {
         "cannot listen on {address}: {source}; is another instance running, or FUNCTIONS_CUSTOMHANDLER_PORT taken?"
     )]
     Bind { address: SocketAddr, source: std::io::Error },
-    #[error(transparent)]
-    Build(#[from] BuildError),
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
 }
@@ -60,10 +57,14 @@ pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
 }
 
 /// Serves until `stop`, then lets requests in progress finish. Returns the exit code that `stop` gave.
-pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = u8>) -> Result<u8, ServeError> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    max_concurrent_requests: usize,
+    stop: impl Future<Output = u8>,
+) -> Result<u8, ServeError> {
     info!(address = %listener.local_addr()?, commit = COMMIT, "listening");
-    let slots = ConnectionSlots::new(app.max_concurrent_requests() + SPARE_CONNECTIONS);
-    let (router, _background) = app.into_parts();
+    let slots = ConnectionSlots::new(max_concurrent_requests + SPARE_CONNECTIONS);
     let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
     let reason = tokio::select! {
         reason = stop => reason,

@@ -1,8 +1,10 @@
 //! Name resolution by the operating system.
 
-use std::net::SocketAddr;
+use std::net::ToSocketAddrs;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Resolves names as reqwest's own resolver does, with an error type by which [`ConnectStep`](super::ConnectStep)
 /// recognises a DNS failure.
@@ -17,8 +19,10 @@ pub(super) struct NameNotResolved(std::io::Error);
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NameNotResolved)?;
-            Ok(Box::new(addresses.collect::<Vec<SocketAddr>>().into_iter()) as Addrs)
+            // Aborted on drop: a look-up whose connect has timed out must not stay in the queue of the blocking threads.
+            let look_up = AbortOnDropHandle::new(spawn_blocking(move || (name.as_str(), 0).to_socket_addrs()));
+            let addresses = look_up.await.map_err(std::io::Error::other).flatten().map_err(NameNotResolved)?;
+            Ok(Box::new(addresses) as Addrs)
         })
     }
 }

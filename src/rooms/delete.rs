@@ -58,8 +58,8 @@ pub(super) async fn delete_if_unchanged(pexip: &PexipClient, room: &Conference) 
     Ok(unchanged)
 }
 
-/// Ends a room whose time is over: deletes it, then disconnects its conference if one `is_running`. Even dialled legs
-/// alone would continue without the room. Returns whether the room was deleted.
+/// Ends an expired room: deletes it, then disconnects its conference if one `is_running`; otherwise dialled-out legs would
+/// continue without the room. Returns whether the room was deleted.
 pub(super) async fn end_if_unchanged(
     pexip: &PexipClient,
     room: &Conference,

@@ -19,7 +19,7 @@ use super::provision::Provisioner;
 use super::{NoRoom, TakeRoomError};
 use crate::domain::Tag;
 use crate::outbound::calls::timed_create;
-use source::{NothingGiven, choose_source};
+use source::{SourceError, choose_source};
 
 pub(super) use from_pool::PoolSource;
 pub(crate) use source::Source;
@@ -75,19 +75,19 @@ impl HandOut {
         let deadline = deadline - ANSWER_MARGIN;
         self.backend.pexip.check_can_tag()?;
         self.check_hard_cap().await?;
-        let mut nothing_given = None;
+        let mut source_error = None;
         loop {
-            let source = choose_source(&self.backend.config, nothing_given)?;
+            let source = choose_source(&self.backend.config, source_error)?;
             let (room, joinable_after) = match source {
                 Source::Pool => (self.pool.take(tag, deadline, &caller_is_gone).await, None),
                 Source::Direct => {
                     let created = self.provisioner.create_direct(tag, deadline).await;
-                    (created.map_err(NothingGiven::DirectFailed), Some(self.backend.config.ready_delay))
+                    (created.map_err(SourceError::DirectFailed), Some(self.backend.config.ready_delay))
                 }
             };
             match room {
                 Ok(conference) => return Ok(HandedOut { conference, source, joinable_after }),
-                Err(reason) => nothing_given = Some(reason),
+                Err(reason) => source_error = Some(reason),
             }
         }
     }

@@ -36,11 +36,11 @@ pub enum MaintenanceReport {
         made: usize,
         /// Rooms that are still missing.
         failed: usize,
-        /// Rooms ended because their time is over, or why the sweep stopped.
-        swept: Result<usize, String>,
+        /// Rooms ended because their time is over. `None` if the sweep stopped early.
+        swept: Option<usize>,
     },
     /// The pool could not be counted.
-    Failed(String),
+    Failed,
 }
 
 /// Runs maintenance, one run at a time.
@@ -81,7 +81,7 @@ impl Maintenance {
             Err(_) => "counting the pool took too long".to_owned(),
         };
         warn!(error, "maintenance run: the pool could not be counted");
-        MaintenanceReport::Failed(error)
+        MaintenanceReport::Failed
     }
 
     async fn top_up_and_sweep(&self, census: Census, listing: &Listing, until: Instant) -> MaintenanceReport {
@@ -98,22 +98,22 @@ impl Maintenance {
             unmarked = census.unmarked,
             made,
             failed,
-            swept = swept.as_ref().ok(),
+            swept,
             budget_left = self.backend.pexip.budget_left(),
             "maintenance run ended"
         );
         MaintenanceReport::Done { census, made, failed, swept }
     }
 
-    async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, String> {
-        let swept = match timeout_at(until, self.sweeper.sweep(listing, until)).await {
-            Ok(swept) => swept.map_err(|error| error.to_string()),
-            Err(_) => Err("out of time".to_owned()),
+    /// The number of rooms that were ended. `None` if the sweep stopped early.
+    async fn sweep(&self, listing: &Listing, until: Instant) -> Option<usize> {
+        let error = match timeout_at(until, self.sweeper.sweep(listing, until)).await {
+            Ok(Ok(swept)) => return Some(swept),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "out of time".to_owned(),
         };
-        if let Err(error) = &swept {
-            warn!(error, "sweep stopped early");
-        }
-        swept
+        warn!(error, "sweep stopped early");
+        None
     }
 
     /// For the metric only.

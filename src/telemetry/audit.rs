@@ -11,8 +11,8 @@ use tracing::info;
 
 use crate::domain::{HashKey, RoomName, UuiData};
 
-/// The target of the events.
-pub const TARGET: &str = "maxconf::telemetry::audit";
+/// The target of the events. A contract with whoever collects the log, so it does not follow the module's name.
+pub const TARGET: &str = "maxconf::audit";
 
 /// A decision about a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Label {
     pub name: &'static str,
-    /// All values; empty for routes, statuses and problem codes, which are too many to list and fixed as well.
+    /// All values; empty for routes, statuses and problem codes, whose values are fixed too, but too many to list.
     pub values: &'static [&'static str],
 }
 
@@ -293,7 +293,8 @@ pub struct Histogram {
     instrument: OnceLock<metrics::Histogram<f64>>,
 }
 
-/// Bounds of the buckets, in seconds: in the middle what a citizen notices, at the end the deadlines.
+/// Bounds of the buckets, in seconds. The middle buckets resolve delays that citizens notice; the last ones match the
+/// deadlines.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
 
 impl Histogram {

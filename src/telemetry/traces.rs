@@ -1,4 +1,4 @@
-//! What spans are traced by, and W3C Trace Context.
+//! The target of traced spans, and W3C Trace Context.
 
 use opentelemetry::trace::TraceContextExt;
 use reqwest::header::HeaderValue;

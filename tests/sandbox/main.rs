@@ -66,7 +66,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
     let app = App::build(config, Clock::system())?;
-    let serving = tokio::spawn(server::serve(listener, app, server::stop_signal()));
+    let serving = tokio::spawn(app.serve(listener, server::stop_signal()));
 
     let timer = tokio::spawn(drive_timer(url.clone()));
     if let Some((program, arguments)) = cli.command.split_first() {

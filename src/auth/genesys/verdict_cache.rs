@@ -20,8 +20,8 @@ const MAX_REFUSALS: u64 = 10_000;
 /// A token's hash under a key of this process. The cache holds hashes, so that a memory dump shows no token.
 pub(super) type TokenHash = [u8; 32];
 
-/// A verdict is fresh at first. A fresh one answers for Genesys. An acceptance is then stale, and answers while Genesys is
-/// unavailable. Thereafter it is expired.
+/// Verdicts by token. Fresh: used without a call. Stale (acceptances only): used while Genesys is unavailable. Expired: not
+/// used.
 pub(super) struct VerdictCache {
     key: HashKey,
     callers: Cache<TokenHash, Accepted>,

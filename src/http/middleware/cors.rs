@@ -23,7 +23,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(7200);
 
 /// The headers of every answer but a preflight's, as the document describes them.
 pub(crate) fn documented() -> [Header; 3] {
-    let exposed = "For an origin on the list: which headers the page may read besides the usual ones.";
+    let exposed = "For an origin on the list: which headers the page may read in addition to the CORS-safelisted ones.";
     [vary(), allow_origin(), Header::optional("Access-Control-Expose-Headers", exposed, list(&EXPOSED_HEADERS))]
 }
 

@@ -1,4 +1,4 @@
-//! A panic in a handler is answered with 500, and the process serves on.
+//! A panic in a handler is answered with 500, and the process continues.
 
 use std::any::Any;
 
@@ -7,7 +7,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::problem::{ApiError, Code};
 
-/// The panic's message may hold a secret of the caller and is not answered.
+/// The panic's message may hold a secret of the caller, so the answer does not contain it.
 pub(super) fn layer() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
     CatchPanicLayer::custom(|_| ApiError::new(Code::Internal).into_response())
 }

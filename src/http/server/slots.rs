@@ -22,7 +22,8 @@ const RECHECK: Duration = Duration::from_millis(10);
 /// The open connections and their maximum.
 ///
 /// The connection that has waited longest for its next request is closed first. A client that opens connections and
-/// sends nothing, or sends slowly, therefore evicts its own connections; a request in progress is never cut off.
+/// sends nothing, or sends slowly, therefore evicts its own connections. A request in progress is not cut off, unless its first byte arrives while its connection
+/// is being closed.
 pub(super) struct ConnectionSlots {
     /// Never locked across an await.
     state: Mutex<State>,

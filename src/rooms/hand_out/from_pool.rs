@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use super::source::NothingGiven;
+use super::source::SourceError;
 use super::tag::write_tag;
 use crate::domain::Tag;
 use crate::pexip::{Conference, PexipError, TagPermit};
@@ -78,15 +78,15 @@ impl PoolSource {
         tag: &Tag,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
-    ) -> Result<Conference, NothingGiven> {
+    ) -> Result<Conference, SourceError> {
         for _ in 0..MAX_TRIES {
             let room = match self.prefetch.take(deadline).await {
                 Ok(room) => room,
-                Err(NoReadyRoom::Empty) => return Err(NothingGiven::PoolEmpty),
+                Err(NoReadyRoom::Empty) => return Err(SourceError::PoolEmpty),
                 Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
                 Err(NoReadyRoom::Queue(error)) => {
                     warn!(%error, "queue unavailable, creating without the pool");
-                    return Err(NothingGiven::QueueFailed);
+                    return Err(SourceError::QueueFailed);
                 }
             };
             match self.claim_and_tag(room, tag, deadline, &caller_is_gone).await? {
@@ -95,10 +95,10 @@ impl PoolSource {
                     return Ok(conference);
                 }
                 Attempt::TryNext => {}
-                Attempt::QueueFailed => return Err(NothingGiven::QueueFailed),
+                Attempt::QueueFailed => return Err(SourceError::QueueFailed),
             }
         }
-        Err(NothingGiven::PoolEmpty)
+        Err(SourceError::PoolEmpty)
     }
 
     async fn claim_and_tag(
@@ -107,14 +107,14 @@ impl PoolSource {
         tag: &Tag,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
-    ) -> Result<Attempt, NothingGiven> {
-        let (_permit, slot) = match self.prepare_claim(&room, deadline, caller_is_gone).await {
+    ) -> Result<Attempt, SourceError> {
+        let (_permit, tag_permit) = match self.prepare_claim(&room, deadline, caller_is_gone).await {
             Ok(prepared) => prepared,
             Err(reason) => {
                 self.prefetch.give_back(room);
                 return match reason {
                     NotClaimed::RoomExpired => Ok(Attempt::TryNext),
-                    NotClaimed::Failed(error) => Err(NothingGiven::Final(error)),
+                    NotClaimed::Failed(error) => Err(SourceError::Final(error)),
                 };
             }
         };
@@ -131,7 +131,7 @@ impl PoolSource {
                 return Ok(Attempt::QueueFailed);
             }
         }
-        self.tag_or_destroy(slot, room.conference, room.observed, tag, deadline).await
+        self.tag_or_destroy(tag_permit, room.conference, room.observed, tag, deadline).await
     }
 
     /// Obtains everything that the tag needs before the room is claimed: a claim that no tag can follow would cost the
@@ -146,27 +146,27 @@ impl PoolSource {
         let permit = permit.map_err(|_| PexipError::Saturated)?.expect("the semaphore is never closed");
         // After the room, not before it: requests that wait for a room would hold the call permits that the check of
         // the prefetched rooms needs.
-        let slot = self.backend.pexip.reserve_tagging().await?;
+        let tag_permit = self.backend.pexip.reserve_tagging().await?;
         // Again: while this request waited, others may have found that the node accepts no tags.
         self.backend.pexip.check_can_tag()?;
         // No claim for a caller who is gone, nor without time for the tag.
         if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
             return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
         }
-        if self.prefetch.is_claimable(room) { Ok((permit, slot)) } else { Err(NotClaimed::RoomExpired) }
+        if self.prefetch.is_claimable(room) { Ok((permit, tag_permit)) } else { Err(NotClaimed::RoomExpired) }
     }
 
     /// A claimed room is handed out or destroyed, never put back.
     async fn tag_or_destroy(
         &self,
-        slot: TagPermit,
+        tag_permit: TagPermit,
         mut conference: Conference,
         observed: Observation,
         tag: &Tag,
         deadline: Instant,
-    ) -> Result<Attempt, NothingGiven> {
+    ) -> Result<Attempt, SourceError> {
         conference.marks.handed_out = Some(self.backend.clock.now_utc());
-        match write_tag(&self.backend.pexip, slot, &conference, observed, tag, deadline).await {
+        match write_tag(&self.backend.pexip, tag_permit, &conference, observed, tag, deadline).await {
             Ok(()) => {
                 conference.tag = Some(tag.clone());
                 Ok(Attempt::Tagged(conference))

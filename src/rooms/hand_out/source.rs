@@ -25,7 +25,7 @@ impl Source {
 
 /// Why a source gave no room.
 #[derive(Debug)]
-pub(super) enum NothingGiven {
+pub(super) enum SourceError {
     /// The pool had no ready room in time, or none that could be claimed.
     PoolEmpty,
     /// The queue fails: messages cannot be received or claimed.
@@ -35,22 +35,22 @@ pub(super) enum NothingGiven {
     Final(TakeRoomError),
 }
 
-impl From<PexipError> for NothingGiven {
+impl From<PexipError> for SourceError {
     fn from(error: PexipError) -> Self {
         Self::Final(error.into())
     }
 }
 
 /// The source to try next, given why the `previous` one gave no room.
-pub(super) fn choose_source(config: &PoolConfig, previous: Option<NothingGiven>) -> Result<Source, TakeRoomError> {
+pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) -> Result<Source, TakeRoomError> {
     match previous {
         None if config.target > 0 => Ok(Source::Pool),
-        None | Some(NothingGiven::PoolEmpty | NothingGiven::QueueFailed) => match config.when_empty {
+        None | Some(SourceError::PoolEmpty | SourceError::QueueFailed) => match config.when_empty {
             WhenEmpty::Direct => Ok(Source::Direct),
             WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
         },
-        Some(NothingGiven::DirectFailed(reason)) => Err(reason.into()),
-        Some(NothingGiven::Final(error)) => Err(error),
+        Some(SourceError::DirectFailed(reason)) => Err(reason.into()),
+        Some(SourceError::Final(error)) => Err(error),
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::rooms::backend::Backend;
 
-    fn choose(target: &str, when_empty: &str, previous: Option<NothingGiven>) -> Result<Source, TakeRoomError> {
+    fn choose(target: &str, when_empty: &str, previous: Option<SourceError>) -> Result<Source, TakeRoomError> {
         let backend = Backend::for_test(&[("POOL_TARGET_SIZE", target), ("POOL_EMPTY", when_empty)]);
         choose_source(&backend.config, previous)
     }
@@ -68,16 +68,16 @@ mod tests {
     fn a_direct_room_replaces_a_ready_one_if_that_is_allowed() {
         assert!(matches!(choose("4", "direct", None), Ok(Source::Pool)));
         assert!(matches!(choose("0", "direct", None), Ok(Source::Direct)));
-        for nothing_given in [|| NothingGiven::PoolEmpty, || NothingGiven::QueueFailed] {
-            assert!(matches!(choose("4", "direct", Some(nothing_given())), Ok(Source::Direct)));
-            let refused = choose("4", "refuse", Some(nothing_given()));
+        for source_error in [|| SourceError::PoolEmpty, || SourceError::QueueFailed] {
+            assert!(matches!(choose("4", "direct", Some(source_error())), Ok(Source::Direct)));
+            let refused = choose("4", "refuse", Some(source_error()));
             assert!(matches!(refused, Err(TakeRoomError::NoRoom(NoRoom::Refused))));
         }
     }
 
     #[test]
     fn no_source_is_tried_after_a_failed_direct_create_or_a_final_error() {
-        let too_many = choose("4", "direct", Some(NothingGiven::DirectFailed(NoRoom::TooManyDirect)));
+        let too_many = choose("4", "direct", Some(SourceError::DirectFailed(NoRoom::TooManyDirect)));
         assert!(matches!(too_many, Err(TakeRoomError::NoRoom(NoRoom::TooManyDirect))));
         let saturated = choose("4", "direct", Some(PexipError::Saturated.into()));
         assert!(matches!(saturated, Err(TakeRoomError::Pexip(PexipError::Saturated))));

@@ -95,7 +95,7 @@ impl TestAppBuilder {
         let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
         let app = App::build(config, self.clock).expect("a service that can be built");
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(server::serve(listener, app, async {
+        tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
             0
         }));
