@@ -125,6 +125,31 @@ async fn a_visits_events_arrive_in_order_numbered_from_one() {
 }
 
 #[tokio::test]
+async fn one_long_step_of_the_clock_carries_out_what_was_due_in_order() {
+    let call = Call::start().await;
+    call.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    let mut room = call.pexip.room("vbv-1").expect("the room");
+    room.automatic_participants.push(7);
+    call.pexip.insert(room);
+    call.nodes[0].join("vbv-1", GUEST).expect("the room");
+    call.arrivals().await;
+
+    // Dial-out after 10 s, the end of the guest's token after 120 s.
+    call.pexip.advance(Duration::from_secs(3600));
+
+    let events = call.arrivals().await;
+    let main = events.iter().filter(|event| event["event"] != "participant_media_streams_destroyed");
+    let main: Vec<_> = main.map(|it| (it["event"].as_str(), it["data"]["call_direction"].as_str())).collect();
+    let expected = [
+        (Some("participant_connected"), Some("out")),
+        (Some("participant_disconnected"), Some("in")),
+        (Some("participant_disconnected"), Some("out")),
+        (Some("conference_ended"), None),
+    ];
+    assert_eq!(main, expected);
+}
+
+#[tokio::test]
 async fn version_one_reports_media_streams_with_the_disconnection() {
     let call = Call::start().await;
     call.sink.set_version(1);
