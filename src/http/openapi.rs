@@ -7,117 +7,60 @@ mod answer;
 mod guard;
 mod header;
 mod operation;
-mod schema;
-
-use std::collections::BTreeMap;
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::http::middleware::limits::MAX_BODY_KIB;
 use crate::http::routes;
-use guard::SecurityScheme;
-use operation::OperationObject;
 
 pub(crate) use answer::Answer;
 pub(crate) use header::Header;
 pub(crate) use operation::{Audience, Operation, Parameter};
-pub(crate) use schema::Schema;
 
 /// The package's version: a build's commit is not in the document, because its copy in the repository cannot name it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-#[derive(Serialize)]
-struct Document {
-    openapi: &'static str,
-    info: Info,
-    servers: [Server; 1],
-    tags: [Tag; 4],
-    paths: BTreeMap<&'static str, BTreeMap<String, OperationObject>>,
-    components: ComponentsObject,
-}
-
-#[derive(Serialize)]
-struct Info {
-    title: &'static str,
-    version: &'static str,
-    summary: &'static str,
-    description: String,
-    license: License,
-}
-
-#[derive(Serialize)]
-struct License {
-    name: &'static str,
-    identifier: &'static str,
-}
-
-#[derive(Serialize)]
-struct Server {
-    url: &'static str,
-    description: &'static str,
-}
-
-#[derive(Serialize)]
-struct Tag {
-    name: &'static str,
-    description: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ComponentsObject {
-    headers: BTreeMap<String, Header>,
-    schemas: serde_json::Map<String, Value>,
-    security_schemes: BTreeMap<&'static str, SecurityScheme>,
-}
-
 /// What operations refer to; each operation adds what it uses.
 struct Components {
-    headers: BTreeMap<String, Header>,
+    headers: Map<String, Value>,
     schemas: SchemaGenerator,
-    security_schemes: BTreeMap<&'static str, SecurityScheme>,
+    security_schemes: Map<String, Value>,
 }
 
 /// The API as an OpenAPI 3.1 document. The same for every deployment of a build.
 pub fn document() -> Value {
-    let mut components = Components {
-        headers: BTreeMap::new(),
-        schemas: SchemaSettings::draft2020_12()
-            .with(|settings| {
-                settings.definitions_path = "/components/schemas".into();
-                settings.meta_schema = None;
-            })
-            .for_serialize()
-            .into_generator(),
-        security_schemes: BTreeMap::new(),
-    };
-    let mut paths = BTreeMap::<_, BTreeMap<_, _>>::new();
+    let schemas = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let schemas = schemas.for_serialize().into_generator();
+    let mut components = Components { headers: Map::new(), schemas, security_schemes: Map::new() };
+    let mut paths = json!({});
     for operation in operations() {
-        let method = operation.method.as_str().to_ascii_lowercase();
-        paths.entry(operation.path).or_default().insert(method, operation.object(&mut components));
+        let (path, method) = (operation.path, operation.method.as_str().to_ascii_lowercase());
+        paths[path][method] = operation.object(&mut components);
     }
-    let document = Document {
-        openapi: "3.1.1",
-        info: Info {
-            title: "MaxConf API",
-            version: VERSION,
-            summary: "Meeting rooms for identity checks by video",
-            description: description(),
-            license: License { name: "Proprietary", identifier: env!("CARGO_PKG_LICENSE") },
+    let tags = Audience::ALL.map(|tag| json!({ "name": tag.tag(), "description": tag.description() }));
+    json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "MaxConf API",
+            "version": VERSION,
+            "summary": "Meeting rooms for identity checks by video",
+            "description": description(),
+            "license": { "name": "Proprietary", "identifier": env!("CARGO_PKG_LICENSE") },
         },
-        servers: [Server { url: "/", description: "The service that this document was read from" }],
-        tags: Audience::ALL.map(|audience| Tag { name: audience.tag(), description: audience.description() }),
-        paths,
-        components: ComponentsObject {
-            headers: components.headers,
-            schemas: components.schemas.take_definitions(true),
-            security_schemes: components.security_schemes,
+        "servers": [{ "url": "/", "description": "The service that this document was read from" }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "headers": components.headers,
+            "schemas": components.schemas.take_definitions(true),
+            "securitySchemes": components.security_schemes,
         },
-    };
-    serde_json::to_value(document).expect("the document consists of text and numbers")
+    })
 }
 
 /// The operations that the gateway publishes and the policy of each: `infra/gateway/operations.json`, one per line.

@@ -8,10 +8,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
 use crate::domain::InvalidUuiData;
-use crate::http::openapi::{Header, Schema};
+use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
 use crate::pexip::PexipError;
 use crate::rooms::TakeRoomError;
@@ -26,9 +27,9 @@ pub(crate) const PEXIP: [Code; 4] =
 
 /// `Retry-After` of a problem, as the document describes it.
 pub(crate) fn retry_after_header() -> Header {
-    let schema = Schema::integer(MIN_WAIT.as_secs(), Some(MAX_WAIT.as_secs()));
-    let header = Header::required("Retry-After", "Seconds to wait before the next try.", schema);
-    header.example_number(DEFAULT_RETRY_AFTER.as_secs())
+    let schema = json!({ "type": "integer", "minimum": MIN_WAIT.as_secs(), "maximum": MAX_WAIT.as_secs() });
+    let header = Header::required("Retry-After", "Seconds to wait before the next try.", &schema);
+    header.example(DEFAULT_RETRY_AFTER.as_secs())
 }
 
 /// `WWW-Authenticate`, as the document describes it.
@@ -36,7 +37,7 @@ pub(crate) fn challenge_header() -> Header {
     let description = "The challenge (RFC 6750 §3, RFC 7617): `Bearer` with the realm `maxconf` or `genesys`, or \
         `Basic`. With `error` only if a token was sent; `error_description` says no more than whether it has expired, \
         `scope` names the app role that is needed, if one is.";
-    Header::required("WWW-Authenticate", description, Schema::text()).example(invalid_token("maxconf"))
+    Header::required("WWW-Authenticate", description, &json!({ "type": "string" })).example(invalid_token("maxconf"))
 }
 
 /// A failure as callers see it, and its cause for the log.
@@ -50,74 +51,54 @@ pub struct ApiError {
     cause: Option<String>,
 }
 
-/// The cause of a problem, for programs to branch on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "ProblemCode")]
-pub(crate) enum Code {
-    UuiDataMissing,
-    UuiDataInvalid,
-    UuiDataTooLong,
-    RequestInvalid,
-    TokenMissing,
-    TokenInvalid,
-    NotPermitted,
-    RoomNotFound,
-    NotFound,
-    MethodNotAllowed,
-    BodyTooLarge,
-    RateLimited,
-    Internal,
-    PexipRefused,
-    PexipInvalid,
-    PexipUnavailable,
-    PexipTimeout,
-    NoRoom,
-    EntraUnavailable,
-    GenesysUnavailable,
-    GenesysInvalid,
-    DeadlineExceeded,
-    Overloaded,
+/// The codes: name, status, code on the wire, title.
+macro_rules! codes {
+    ($($name:ident $status:ident $code:literal $title:literal;)+) => {
+        /// The cause of a problem, for programs to branch on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+        #[schemars(rename = "ProblemCode")]
+        pub(crate) enum Code {
+            $(#[serde(rename = $code)] $name,)+
+        }
+
+        impl Code {
+            /// Status, code and title.
+            fn definition(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$name => (StatusCode::$status, $code, $title),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    UuiDataMissing BAD_REQUEST "uui_data_missing" "uuiData is missing";
+    UuiDataInvalid BAD_REQUEST "uui_data_invalid" "uuiData cannot be used";
+    UuiDataTooLong BAD_REQUEST "uui_data_too_long" "uuiData is too long";
+    RequestInvalid BAD_REQUEST "request_invalid" "The request contradicts itself";
+    TokenMissing UNAUTHORIZED "token_missing" "A token is needed";
+    TokenInvalid UNAUTHORIZED "token_invalid" "The token is not valid";
+    NotPermitted FORBIDDEN "not_permitted" "The token does not permit this";
+    RoomNotFound NOT_FOUND "room_not_found" "There is no such room";
+    NotFound NOT_FOUND "not_found" "There is nothing here";
+    MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "This method is not served here";
+    BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
+    RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many requests";
+    Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong here";
+    PexipRefused BAD_GATEWAY "pexip_refused" "Pexip refuses the request";
+    PexipInvalid BAD_GATEWAY "pexip_invalid" "Pexip's answer cannot be read";
+    PexipUnavailable SERVICE_UNAVAILABLE "pexip_unavailable" "Pexip is unavailable for now";
+    PexipTimeout GATEWAY_TIMEOUT "pexip_timeout" "Pexip did not answer in time";
+    NoRoom SERVICE_UNAVAILABLE "no_room" "No room is free for now";
+    EntraUnavailable SERVICE_UNAVAILABLE "entra_unavailable" "Tokens cannot be checked for now";
+    GenesysUnavailable SERVICE_UNAVAILABLE "genesys_unavailable" "Genesys is unavailable for now";
+    GenesysInvalid BAD_GATEWAY "genesys_invalid" "Genesys's answer cannot be read";
+    DeadlineExceeded GATEWAY_TIMEOUT "deadline_exceeded" "The request took too long";
+    Overloaded SERVICE_UNAVAILABLE "overloaded" "Too many requests at a time";
 }
 
 impl Code {
-    /// Status, code and title.
-    fn definition(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::UuiDataMissing => (StatusCode::BAD_REQUEST, "uui_data_missing", "uuiData is missing"),
-            Self::UuiDataInvalid => (StatusCode::BAD_REQUEST, "uui_data_invalid", "uuiData cannot be used"),
-            Self::UuiDataTooLong => (StatusCode::BAD_REQUEST, "uui_data_too_long", "uuiData is too long"),
-            Self::RequestInvalid => (StatusCode::BAD_REQUEST, "request_invalid", "The request contradicts itself"),
-            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing", "A token is needed"),
-            Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid"),
-            Self::NotPermitted => (StatusCode::FORBIDDEN, "not_permitted", "The token does not permit this"),
-            Self::RoomNotFound => (StatusCode::NOT_FOUND, "room_not_found", "There is no such room"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here")
-            }
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
-            Self::PexipRefused => (StatusCode::BAD_GATEWAY, "pexip_refused", "Pexip refuses the request"),
-            Self::PexipInvalid => (StatusCode::BAD_GATEWAY, "pexip_invalid", "Pexip's answer cannot be read"),
-            Self::PexipUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "pexip_unavailable", "Pexip is unavailable for now")
-            }
-            Self::PexipTimeout => (StatusCode::GATEWAY_TIMEOUT, "pexip_timeout", "Pexip did not answer in time"),
-            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "no_room", "No room is free for now"),
-            Self::EntraUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "entra_unavailable", "Tokens cannot be checked for now")
-            }
-            Self::GenesysUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "genesys_unavailable", "Genesys is unavailable for now")
-            }
-            Self::GenesysInvalid => (StatusCode::BAD_GATEWAY, "genesys_invalid", "Genesys's answer cannot be read"),
-            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "The request took too long"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at a time"),
-        }
-    }
-
     pub(crate) fn as_str(self) -> &'static str {
         self.definition().1
     }

@@ -8,11 +8,12 @@ use axum::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method, Response};
+use serde_json::{Value, json};
 use tower_http::cors::CorsLayer;
 
 use super::request_id::REQUEST_ID;
 use crate::auth::GENESYS_TOKEN;
-use crate::http::openapi::{Header, Schema};
+use crate::http::openapi::Header;
 
 pub(crate) const ALLOWED_METHODS: [Method; 1] = [Method::GET];
 pub(crate) const ALLOWED_HEADERS: [HeaderName; 2] = [GENESYS_TOKEN, REQUEST_ID];
@@ -24,7 +25,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(7200);
 /// The headers of every answer but a preflight's, as the document describes them.
 pub(crate) fn documented() -> [Header; 3] {
     let exposed = "For an origin on the list: which headers the page may read in addition to the CORS-safelisted ones.";
-    [vary(), allow_origin(), Header::optional("Access-Control-Expose-Headers", exposed, list(&EXPOSED_HEADERS))]
+    [vary(), allow_origin(), Header::optional("Access-Control-Expose-Headers", exposed, &list(&EXPOSED_HEADERS))]
 }
 
 /// The headers of the answer to a preflight, as the document describes them.
@@ -33,27 +34,29 @@ pub(crate) fn documented_preflight() -> [Header; 6] {
     let headers = "For an origin on the list: which headers the page may send.";
     let max_age = "For an origin on the list: how long the browser may reuse the answer, in seconds.";
     [
-        Header::required("Allow", "The methods of this address.", Schema::text()).example("GET,HEAD"),
+        Header::required("Allow", "The methods of this address.", &json!({ "type": "string" })).example("GET,HEAD"),
         vary(),
         allow_origin(),
-        Header::optional("Access-Control-Allow-Methods", methods, list(&ALLOWED_METHODS)),
-        Header::optional("Access-Control-Allow-Headers", headers, list(&ALLOWED_HEADERS)),
-        Header::optional("Access-Control-Max-Age", max_age, Schema::fixed_number(MAX_AGE.as_secs())),
+        Header::optional("Access-Control-Allow-Methods", methods, &list(&ALLOWED_METHODS)),
+        Header::optional("Access-Control-Allow-Headers", headers, &list(&ALLOWED_HEADERS)),
+        Header::optional("Access-Control-Max-Age", max_age, &json!({ "type": "integer", "const": MAX_AGE.as_secs() })),
     ]
 }
 
 fn vary() -> Header {
-    Header::required("Vary", "What the CORS headers depend on.", Schema::text()).example(joined(&VARY, ", "))
+    Header::required("Vary", "What the CORS headers depend on.", &json!({ "type": "string" }))
+        .example(joined(&VARY, ", "))
 }
 
 fn allow_origin() -> Header {
     let description = "The page's origin, if it is on the list of the deployment. For any other origin, and for `null`, \
         there is no CORS header at all.";
-    Header::optional("Access-Control-Allow-Origin", description, Schema::text()).example("https://agent.example.org")
+    Header::optional("Access-Control-Allow-Origin", description, &json!({ "type": "string" }))
+        .example("https://agent.example.org")
 }
 
-fn list<T: AsRef<str>>(values: &[T]) -> Schema {
-    Schema::fixed(joined(values, ","))
+fn list<T: AsRef<str>>(values: &[T]) -> Value {
+    json!({ "type": "string", "const": joined(values, ",") })
 }
 
 fn joined<T: AsRef<str>>(values: &[T], separator: &str) -> String {

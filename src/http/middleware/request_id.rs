@@ -4,10 +4,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, HeaderValue};
+use serde_json::json;
 use ulid::Ulid;
 
 use crate::domain::Clock;
-use crate::http::openapi::{Header, Schema};
+use crate::http::openapi::Header;
 use crate::http::routes::EXAMPLE_NAME;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,7 +58,8 @@ fn accepted(headers: &HeaderMap, name: &HeaderName, others: &[u8]) -> Option<Str
 /// How the document describes it.
 pub(crate) fn documented() -> Header {
     let description = "The caller's own, if it can stand in a log, else a new one.";
-    Header::required(REQUEST_ID.as_str().to_owned(), description, Schema::pattern(ACCEPTED)).example(EXAMPLE_NAME)
+    let schema = json!({ "type": "string", "pattern": ACCEPTED });
+    Header::required(REQUEST_ID.as_str().to_owned(), description, &schema).example(EXAMPLE_NAME)
 }
 
 /// Sets the id on the answer.

@@ -5,8 +5,9 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue};
+use serde_json::json;
 
-use crate::http::openapi::{self, Header, Schema};
+use crate::http::openapi::{self, Header};
 use crate::telemetry::VERSION;
 
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
@@ -24,7 +25,7 @@ pub(crate) const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 /// How the document describes them.
 pub(crate) fn documented() -> impl Iterator<Item = Header> {
     let version = "The version of the service that answered.";
-    let version = Header::required(SERVICE_VERSION.as_str().to_owned(), version, Schema::text());
+    let version = Header::required(SERVICE_VERSION.as_str().to_owned(), version, &json!({ "type": "string" }));
     let fixed = SECURITY_HEADERS.iter().map(|(name, value)| Header::fixed(name, value));
     fixed.chain([version.example(openapi::VERSION)])
 }

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::Components;
-use super::answer::{Answer, MediaType, ResponseObject};
+use super::answer::{self, Answer};
 use super::header::Header;
-use super::schema::Schema;
 use crate::http::middleware::{limits, request_id, security_headers};
 use crate::http::permit::Guard;
 use crate::http::problem::Code;
@@ -76,7 +74,8 @@ pub(crate) struct Operation {
     summary: &'static str,
     description: Option<String>,
     parameters: Vec<Parameter>,
-    body: Option<RequestBody>,
+    /// A Request Body Object.
+    body: Option<Value>,
     answers: Vec<Answer>,
     no_success: Option<&'static str>,
     problems: Vec<Code>,
@@ -120,9 +119,9 @@ impl Operation {
     }
 
     /// A JSON body of any form.
-    pub(crate) fn body(self, description: String, example: Value) -> Self {
-        let content = BTreeMap::from([("application/json", MediaType::new(&Schema::any(), Some(example)))]);
-        Self { body: Some(RequestBody { description, required: false, content }), ..self }
+    pub(crate) fn body(self, description: &str, example: &Value) -> Self {
+        let content = json!({ "application/json": { "schema": {}, "example": example } });
+        Self { body: Some(json!({ "description": description, "required": false, "content": content })), ..self }
     }
 
     pub(crate) fn answer(mut self, answer: Answer) -> Self {
@@ -154,15 +153,16 @@ impl Operation {
         self.problems(limits)
     }
 
-    pub(super) fn object(self, components: &mut Components) -> OperationObject {
+    /// Its Operation Object.
+    pub(super) fn object(self, components: &mut Components) -> Value {
         if let Some(guard) = self.guard {
-            components.security_schemes.insert(guard.scheme_name(), guard.scheme());
+            components.security_schemes.insert(guard.scheme_name().to_owned(), guard.scheme());
         }
         let common = self.headers;
-        let too_large = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ResponseObject::headers_too_large());
-        let mut responses = BTreeMap::from([too_large]);
+        let mut responses = Map::new();
+        responses.insert(key(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), answer::headers_too_large());
         for answer in self.answers {
-            responses.insert(answer.status, answer.object_in(&common, components));
+            responses.insert(key(answer.status), answer.object_in(&common, components));
         }
         let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
         for code in self.problems {
@@ -170,84 +170,68 @@ impl Operation {
         }
         let names_role = matches!(self.guard, Some(Guard::Entra(_)));
         for (status, codes) in by_status {
-            let problems = ResponseObject::problems(status, &codes, &common, names_role, components);
-            match responses.get_mut(&status) {
-                Some(answer) => answer.merge(problems),
-                None => drop(responses.insert(status, problems)),
+            let problems = answer::problems(status, &codes, &common, names_role, components);
+            match responses.get_mut(status.as_str()) {
+                Some(answer) => answer::merge(answer, problems),
+                None => drop(responses.insert(key(status), problems)),
             }
         }
-        let mut responses: BTreeMap<_, _> =
-            responses.into_iter().map(|(status, response)| (status.as_str().to_owned(), response)).collect();
         if let Some(description) = self.no_success {
-            let response = ResponseObject::any_problem(description, &common, components);
-            responses.insert("default".to_owned(), response);
+            responses.insert("default".to_owned(), answer::any_problem(description, &common, components));
         }
-        OperationObject {
-            operation_id: self.id,
-            tags: [self.audience.tag()],
-            summary: self.summary,
-            description: self.description,
-            security: self.guard.map(|guard| BTreeMap::from([(guard.scheme_name(), Vec::new())])).into_iter().collect(),
-            parameters: self.parameters.into_iter().chain([Parameter::request_id()]).collect(),
-            request_body: self.body,
-            responses,
-        }
+        let security: Vec<_> = self.guard.iter().map(|guard| json!({ guard.scheme_name(): [] })).collect();
+        let parameters: Vec<_> =
+            self.parameters.into_iter().chain([Parameter::request_id()]).map(|parameter| parameter.0).collect();
+        answer::without_empty(json!({
+            "operationId": self.id,
+            "tags": [self.audience.tag()],
+            "summary": self.summary,
+            "description": self.description,
+            "security": security,
+            "parameters": parameters,
+            "requestBody": self.body,
+            "responses": responses,
+        }))
     }
 }
 
-/// An Operation Object.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OperationObject {
-    operation_id: &'static str,
-    tags: [&'static str; 1],
-    summary: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    security: Vec<BTreeMap<&'static str, Vec<&'static str>>>,
-    parameters: Vec<Parameter>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_body: Option<RequestBody>,
-    responses: BTreeMap<String, ResponseObject>,
+fn key(status: StatusCode) -> String {
+    status.as_str().to_owned()
 }
 
-#[derive(Debug, Serialize)]
-struct RequestBody {
-    description: String,
-    required: bool,
-    content: BTreeMap<&'static str, MediaType>,
-}
-
-/// A parameter of an operation.
-#[derive(Debug, Serialize)]
-pub(crate) struct Parameter {
-    name: &'static str,
-    #[serde(rename = "in")]
-    location: &'static str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    required: bool,
-    description: &'static str,
-    schema: Schema,
-    example: &'static str,
-}
+/// A Parameter Object.
+#[derive(Debug)]
+pub(crate) struct Parameter(Value);
 
 impl Parameter {
-    pub(crate) fn path(name: &'static str, description: &'static str, schema: Schema, example: &'static str) -> Self {
-        Self { name, location: "path", required: true, description, schema, example }
+    pub(crate) fn path(name: &str, description: &str, schema: &Value, example: &str) -> Self {
+        Self::required("path", name, description, schema, example)
     }
 
-    pub(crate) fn query(name: &'static str, description: &'static str, schema: Schema, example: &'static str) -> Self {
-        Self { name, location: "query", required: true, description, schema, example }
+    pub(crate) fn query(name: &str, description: &str, schema: &Value, example: &str) -> Self {
+        Self::required("query", name, description, schema, example)
     }
 
     /// An optional header with any text: none is refused.
-    pub(crate) fn header(name: &'static str, description: &'static str, example: &'static str) -> Self {
-        Self { name, location: "header", required: false, description, schema: Schema::text(), example }
+    pub(crate) fn header(name: &str, description: &str, example: &str) -> Self {
+        let schema = json!({ "type": "string" });
+        Self(json!({ "name": name, "in": "header", "description": description, "schema": schema, "example": example }))
     }
 
     fn request_id() -> Self {
         let description = "An id for the logs: 1-64 of `A-Z a-z 0-9 _ -`. Anything else is replaced by a new one.";
         Self::header("x-request-id", description, EXAMPLE_NAME)
+    }
+
+    fn required(location: &str, name: &str, description: &str, schema: &Value, example: &str) -> Self {
+        Self(json!({
+            "name": name,
+            "in": location,
+            "required": true,
+            "description": description,
+            "schema": schema,
+            "example": example,
+        }))
     }
 }
 

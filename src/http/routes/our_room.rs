@@ -2,11 +2,12 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde_json::json;
 
 use super::room_answer::{EXAMPLE_NAME, ROOM_NAME};
 use crate::domain::RoomName;
 use crate::http::context::RequestContext;
-use crate::http::openapi::{Parameter, Schema};
+use crate::http::openapi::Parameter;
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
 
@@ -18,7 +19,7 @@ pub(super) struct OurRoom(pub(super) RoomName);
 impl OurRoom {
     pub(super) fn parameter() -> Parameter {
         let description = "The room's name, exactly as it was handed out.";
-        Parameter::path("name", description, Schema::pattern(ROOM_NAME), EXAMPLE_NAME)
+        Parameter::path("name", description, &json!({ "type": "string", "pattern": ROOM_NAME }), EXAMPLE_NAME)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn route() -> Route {
             accepted, because a node that is refused stops publishing; only `conference_ended` of a room of ours has \
             consequences. Without an account in the settings the path is unknown (404 `not_found`).",
         )
-        .body(body, example)
+        .body(&body, &example)
         .answer(Answer::empty(StatusCode::NO_CONTENT, "The event is accepted, whether it has consequences or not."))
         .problems(&[Code::NotFound]);
     Route::guarded(operation, "function_pexip_event", handler)

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::our_room::OurRoom;
 use super::room_answer::{ConstrainedConference, EXAMPLE_NAME};
 use crate::http::middleware::cors;
-use crate::http::openapi::{Answer, Audience, Operation, Parameter, Schema};
+use crate::http::openapi::{Answer, Audience, Operation, Parameter};
 use crate::http::permit::{Permit, ReadRoom};
 use crate::http::problem::{ApiError, Code, PEXIP};
 use crate::http::route::Route;
@@ -40,7 +41,7 @@ fn preflight() -> Operation {
             "The CORS preflight. Browsers send it by themselves, without a token. The answer is the same for every \
             name.",
         )
-        .parameter(Parameter::path("name", "Any.", Schema::any(), EXAMPLE_NAME))
+        .parameter(Parameter::path("name", "Any.", &json!({}), EXAMPLE_NAME))
         .parameter(Parameter::header("Origin", "The page's origin.", "https://agent.example.org"))
         .parameter(Parameter::header("Access-Control-Request-Method", "The method that the page wants to use.", "GET"))
         .parameter(Parameter::header(

@@ -5,10 +5,11 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::room_answer::ConstrainedConference;
 use crate::domain::{InvalidUuiData, UuiData};
-use crate::http::openapi::{Audience, Header, Operation, Parameter, Schema};
+use crate::http::openapi::{Audience, Header, Operation, Parameter};
 use crate::http::permit::{CreateRoom, Permit};
 use crate::http::problem::{ApiError, Code, PEXIP};
 use crate::http::route::Route;
@@ -21,13 +22,15 @@ pub(super) fn route() -> Route {
     let source = "`pool`: the room was ready. `direct`: it was made for this request and can be joined once Pexip has \
         replicated it.";
     let wait = "Only with `Room-Source: direct`: seconds to wait before the room is joined.";
-    let wait = Header::optional("Retry-After", wait, Schema::integer(0, None)).component("Joinable-After");
+    let wait =
+        Header::optional("Retry-After", wait, &json!({ "type": "integer", "minimum": 0 })).component("Joinable-After");
     let answer = ConstrainedConference::answer("The room. Pexip has accepted its tag.")
-        .header(Header::required("Room-Source", source, Schema::one_of(&["pool", "direct"])))
-        .header(wait.example_number(90))
+        .header(Header::required("Room-Source", source, &json!({ "type": "string", "enum": ["pool", "direct"] })))
+        .header(wait.example(90))
         .link("endRoom", "room_delete", "Ends the room.")
         .link("seeRoom", "public_room", "What the agent's widget sees of the room.");
     let path = "/room/create";
+    let pattern = "^([0-9A-Fa-f]{2}){1,128}(;[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]=[Hh][Ee][Xx])?$";
     let operation = Operation::new("room_create", Audience::Idim, Method::POST, path, "Get a room for a citizen")
         .description(
             "Hands out a room that was made in advance, or makes one, and writes the citizen's case into its tag. The \
@@ -41,7 +44,7 @@ pub(super) fn route() -> Route {
             list, which becomes part of the tag's host name, and an id of `A-Z a-z 0-9 - _`, which ends the tag. With \
             `bytes`, its bytes in base64url end the tag. With `segment` it is the text of that end, of the characters \
             of an id. Given once.",
-            Schema::pattern("^([0-9A-Fa-f]{2}){1,128}(;[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]=[Hh][Ee][Xx])?$"),
+            &json!({ "type": "string", "pattern": pattern }),
             "3132333435362c373635343332",
         ))
         .answer(answer)
