@@ -9,6 +9,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Limited};
 use reqwest::{ClientBuilder, RequestBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
 
@@ -45,40 +46,12 @@ pub async fn send(request: RequestBuilder) -> Result<Response, CallFailure> {
     Ok(request.send().await?)
 }
 
-/// A body that may have at most `limit` bytes.
-pub(crate) struct BoundedBody {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-/// The body has more bytes than allowed.
-pub(crate) struct TooLarge;
-
-impl BoundedBody {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit }
-    }
-
-    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), TooLarge> {
-        if self.bytes.len() + chunk.len() > self.limit {
-            return Err(TooLarge);
-        }
-        self.bytes.extend_from_slice(chunk);
-        Ok(())
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
 /// The body of a response, of at most `limit` bytes.
-pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
-    let mut body = BoundedBody::new(limit);
-    while let Some(chunk) = response.chunk().await? {
-        body.push(&chunk).map_err(|TooLarge| CallFailure::Unreadable)?;
+pub async fn body(response: Response, limit: usize) -> Result<Vec<u8>, CallFailure> {
+    match Limited::new(reqwest::Body::from(response), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) => Err(error.downcast::<reqwest::Error>().map_or(CallFailure::Unreadable, |error| (*error).into())),
     }
-    Ok(body.into_bytes())
 }
 
 /// The JSON body of a response, of at most `limit` bytes.

@@ -7,8 +7,6 @@ use azure_core::error::ErrorKind;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Transport};
 use futures_util::TryStreamExt;
 
-use crate::outbound::{BoundedBody, TooLarge};
-
 /// Enough for 32 messages of 64 KiB in which each byte is escaped by six.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
@@ -24,11 +22,13 @@ struct Bounded(reqwest::Client);
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let (status, headers, mut chunks) = self.0.execute_request(request).await?.deconstruct();
-        let mut body = BoundedBody::new(LARGEST_ANSWER);
+        let mut body = Vec::new();
         while let Some(chunk) = chunks.try_next().await? {
-            let too_large = |TooLarge| azure_core::Error::with_message(ErrorKind::DataConversion, "too large");
-            body.push(&chunk).map_err(too_large)?;
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(azure_core::Error::with_message(ErrorKind::DataConversion, "too large"));
+            }
+            body.extend_from_slice(&chunk);
         }
-        Ok(AsyncRawResponse::from_bytes(status, headers, body.into_bytes()))
+        Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
 }

@@ -14,9 +14,9 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
 use super::slots::ConnectionSlot;
@@ -52,7 +52,12 @@ pub(super) async fn serve(
             response
         }
     });
-    let stream = TokioIo::new(WatchedStream { stream, connection: Arc::clone(&connection) });
+    let stream = TokioIo::new(InspectReader::new(stream, |bytes| {
+        // Empty at the end of the stream.
+        if !bytes.is_empty() {
+            connection.begin_head();
+        }
+    }));
     let mut http = http1::Builder::new();
     // The buffer alone is no exact bound: bytes that follow the headers count towards it as well.
     http.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_HEAD_BYTES);
@@ -131,53 +136,6 @@ impl Connection {
             Phase::Idle { deadline } | Phase::Head { deadline } => Some(deadline),
             Phase::Request => None,
         }
-    }
-}
-
-/// Notices the first byte of a request.
-struct WatchedStream {
-    stream: TcpStream,
-    connection: Arc<Connection>,
-}
-
-impl AsyncRead for WatchedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        if buffer.filled().len() > before {
-            self.connection.begin_head();
-        }
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for WatchedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
