@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
+use crate::domain::named_enum;
 use crate::telemetry::metrics::TASK_RESTARTS;
 
 pub(crate) use single_flight::SingleFlight;
@@ -20,23 +21,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A run of at least this length resets the pause to [`FIRST_PAUSE`].
 const STABLE_RUN: Duration = Duration::from_secs(300);
 
-/// The tasks that run as long as the service does. Label `task` of `maxconf.tasks.restarts`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BackgroundTask {
-    EntraKeys,
-    Prefetch,
-    Refill,
-    EndedRooms,
-}
-
-impl BackgroundTask {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::EntraKeys => "entra_keys",
-            Self::Prefetch => "prefetch",
-            Self::Refill => "refill",
-            Self::EndedRooms => "ended_rooms",
-        }
+named_enum! {
+    /// The tasks that run as long as the service does. Label `task` of `maxconf.tasks.restarts`.
+    pub(crate) enum BackgroundTask {
+        EntraKeys = "entra_keys",
+        Prefetch = "prefetch",
+        Refill = "refill",
+        EndedRooms = "ended_rooms",
     }
 }
 

@@ -9,21 +9,16 @@ pub trait Reason {
 /// Defines an enum of reasons: each variant with its label and with the text for the log.
 macro_rules! reasons {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal, $text:literal;)+ }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-        pub enum $name {
-            $($(#[$doc])* #[error($text)] $variant,)+
+        $crate::domain::named_enum! {
+            $(#[$about])*
+            #[derive(thiserror::Error)]
+            pub enum $name {
+                $($(#[$doc])* #[error($text)] $variant = $label,)+
+            }
         }
 
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The label.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $label,)+
-                }
-            }
         }
 
         impl $crate::auth::Reason for $name {

@@ -13,6 +13,7 @@ use url::Url;
 use super::parser::{base_url, list, one_of, optional};
 use super::setting::WhenUnset::{Described, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
+use crate::domain::named_enum;
 
 settings! {
     /// The log, the destinations of traces and metrics, and the labels on all of them.
@@ -42,22 +43,12 @@ settings! {
     }
 }
 
-/// Where the service runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    Local,
-    Test,
-    Production,
-}
-
-impl Environment {
-    /// The value in the setting, the logs and the health answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Test => "test",
-            Self::Production => "production",
-        }
+named_enum! {
+    /// Where the service runs, as the setting, the logs and the health answers name it.
+    pub enum Environment {
+        Local = "local",
+        Test = "test",
+        Production = "production",
     }
 }
 

@@ -6,27 +6,17 @@ use std::time::{Duration, Instant};
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
+use crate::domain::named_enum;
 use crate::telemetry::metrics::{CREATE_DURATION, UPSTREAM_CALLS, UPSTREAM_DURATION};
 use crate::telemetry::traces::TRACES;
 
-/// The systems that this service calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum System {
-    Pexip,
-    Queue,
-    Entra,
-    Genesys,
-}
-
-impl System {
-    /// Label `system` of the metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pexip => "pexip",
-            Self::Queue => "queue",
-            Self::Entra => "entra",
-            Self::Genesys => "genesys",
-        }
+named_enum! {
+    /// The systems that this service calls. Label `system` of the metrics.
+    pub(crate) enum System {
+        Pexip = "pexip",
+        Queue = "queue",
+        Entra = "entra",
+        Genesys = "genesys",
     }
 }
 

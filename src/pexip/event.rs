@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{RoomName, RoomNamePrefix};
+use crate::domain::{RoomName, RoomNamePrefix, named_enum};
 use crate::outbound::parse_json;
 
 /// Something that happened on a Conferencing Node.
@@ -16,15 +16,16 @@ pub struct Event {
     pub ended: Option<RoomName>,
 }
 
-/// Kind of an event. Not the sender's own word, which would be an unbounded label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    Sink,
-    ConferenceStarted,
-    ConferenceUpdated,
-    ConferenceEnded,
-    Participant,
-    Other,
+named_enum! {
+    /// Kind of an event: label `kind` of `maxconf.pexip.events`. Not the sender's own word, which would be unbounded.
+    pub enum EventKind {
+        Sink = "sink",
+        ConferenceStarted = "conference_started",
+        ConferenceUpdated = "conference_updated",
+        ConferenceEnded = "conference_ended",
+        Participant = "participant",
+        Other = "other",
+    }
 }
 
 impl EventKind {
@@ -36,18 +37,6 @@ impl EventKind {
             sink if sink.starts_with("eventsink_") => Self::Sink,
             participant if participant.starts_with("participant_") => Self::Participant,
             _ => Self::Other,
-        }
-    }
-
-    /// Label `kind` of `maxconf.pexip.events`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sink => "sink",
-            Self::ConferenceStarted => "conference_started",
-            Self::ConferenceUpdated => "conference_updated",
-            Self::ConferenceEnded => "conference_ended",
-            Self::Participant => "participant",
-            Self::Other => "other",
         }
     }
 }

@@ -4,32 +4,22 @@
 
 use tracing::{info, warn};
 
-use crate::domain::RoomName;
+use crate::domain::{RoomName, named_enum};
 use crate::pexip::{Conference, ConferenceId, PexipClient, PexipError};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::SWEPT;
 
-/// Why the service ended a room by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndReason {
-    /// Never handed out, and too old to be.
-    Unused,
-    /// Handed out longer ago than `ROOM_MAX_LIFETIME_SECONDS`.
-    PastLifetime,
-    /// Handed out longer ago than `ROOM_ABSOLUTE_LIFETIME_SECONDS`: ended even if participants are in it.
-    PastAbsoluteLifetime,
-    /// Its conference ended, and its grace period is over.
-    ConferenceEnded,
-}
-
-impl EndReason {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Unused => "unused",
-            Self::PastLifetime => "past_lifetime",
-            Self::PastAbsoluteLifetime => "past_absolute_lifetime",
-            Self::ConferenceEnded => "ended",
-        }
+named_enum! {
+    /// Why the service ended a room by itself.
+    pub(super) enum EndReason {
+        /// Never handed out, and too old to be.
+        Unused = "unused",
+        /// Handed out longer ago than `ROOM_MAX_LIFETIME_SECONDS`.
+        PastLifetime = "past_lifetime",
+        /// Handed out longer ago than `ROOM_ABSOLUTE_LIFETIME_SECONDS`: ended even if participants are in it.
+        PastAbsoluteLifetime = "past_absolute_lifetime",
+        /// Its conference ended, and its grace period is over.
+        ConferenceEnded = "ended",
     }
 }
 

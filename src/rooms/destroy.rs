@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::backend::Backend;
 use super::delete::delete_if_there;
-use crate::domain::RoomName;
+use crate::domain::{RoomName, named_enum};
 use crate::pexip::ConferenceId;
 use crate::telemetry::audit;
 use crate::telemetry::metrics::DESTROYED;
@@ -16,30 +16,19 @@ use crate::telemetry::metrics::DESTROYED;
 /// Bounds the deletions in the background. Rooms beyond it are left to the sweep.
 const MAX_DESTROY_TASKS: usize = 256;
 
-/// Why a room is destroyed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DestroyReason {
-    /// The room was claimed, and its tag could not be written.
-    TagFailed,
-    /// The caller hung up before the answer.
-    CallerGone,
-    /// The room may have been created, but could not be read.
-    CreateUnconfirmed,
-    /// The create took so long that the room's message would expire at once.
-    ProvisionTooSlow,
-    /// The queue refused the room's message.
-    MessageNotPut,
-}
-
-impl DestroyReason {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::TagFailed => "tag_failed",
-            Self::CallerGone => "caller_gone",
-            Self::CreateUnconfirmed => "create_unconfirmed",
-            Self::ProvisionTooSlow => "provision_too_slow",
-            Self::MessageNotPut => "message_not_put",
-        }
+named_enum! {
+    /// Why a room is destroyed.
+    pub(super) enum DestroyReason {
+        /// The room was claimed, and its tag could not be written.
+        TagFailed = "tag_failed",
+        /// The caller hung up before the answer.
+        CallerGone = "caller_gone",
+        /// The room may have been created, but could not be read.
+        CreateUnconfirmed = "create_unconfirmed",
+        /// The create took so long that the room's message would expire at once.
+        ProvisionTooSlow = "provision_too_slow",
+        /// The queue refused the room's message.
+        MessageNotPut = "message_not_put",
     }
 }
 

@@ -9,38 +9,27 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tracing::info;
 
-use crate::domain::{HashKey, RoomName, UuiData};
+use crate::domain::{HashKey, RoomName, UuiData, named_enum};
 
 /// The target of the events. A contract with whoever collects the log, so it does not follow the module's name.
 pub const TARGET: &str = "maxconf::audit";
 
-/// A decision about a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    HandedOut,
-    Read,
-    Deleted,
-    Swept,
-    Destroyed,
-    Refused,
+named_enum! {
+    /// A decision about a room, by the value of the field `event`.
+    pub enum Decision {
+        HandedOut = "room_handed_out",
+        Read = "room_read",
+        Deleted = "room_deleted",
+        Swept = "room_swept",
+        Destroyed = "room_destroyed",
+        Refused = "request_refused",
+    }
 }
 
 impl Decision {
     /// Every decision, in the order of a room's life.
     pub const ALL: [Self; 6] =
         [Self::HandedOut, Self::Read, Self::Deleted, Self::Swept, Self::Destroyed, Self::Refused];
-
-    /// The value of the field `event`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HandedOut => "room_handed_out",
-            Self::Read => "room_read",
-            Self::Deleted => "room_deleted",
-            Self::Swept => "room_swept",
-            Self::Destroyed => "room_destroyed",
-            Self::Refused => "request_refused",
-        }
-    }
 
     /// When it is recorded, for operators.
     pub fn meaning(self) -> &'static str {

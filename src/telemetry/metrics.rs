@@ -10,6 +10,8 @@ use opentelemetry::metrics::{self, Meter};
 use opentelemetry::{KeyValue, StringValue, global};
 use reqwest::StatusCode;
 
+use crate::domain::named_enum;
+
 /// On every metric: the deployment slot, from `MAXCONF_SLOT`.
 pub const SLOT: &str = "slot";
 
@@ -26,24 +28,15 @@ pub struct About {
     pub meaning: &'static str,
 }
 
-/// How values of a metric are aggregated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Sum since the last report.
-    Counter,
-    /// Latest value since the last report, if there was one.
-    Gauge,
-    /// Distribution since the last report.
-    Histogram,
-}
-
-impl Kind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
+named_enum! {
+    /// How values of a metric are aggregated.
+    pub enum Kind {
+        /// Sum since the last report.
+        Counter = "counter",
+        /// Latest value since the last report, if there was one.
+        Gauge = "gauge",
+        /// Distribution since the last report.
+        Histogram = "histogram",
     }
 }
 

@@ -4,23 +4,17 @@ use serde::Deserialize;
 
 use super::jws::{json_object, present};
 use super::refusal::TokenFault;
+use crate::domain::named_enum;
 
-/// The two versions of Entra's access tokens. The registration of this API decides which one callers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenVersion {
-    V1,
-    V2,
+named_enum! {
+    /// The two versions of Entra's access tokens. The registration of this API decides which one callers get.
+    pub enum TokenVersion {
+        V1 = "v1",
+        V2 = "v2",
+    }
 }
 
 impl TokenVersion {
-    /// The value in the log and in labels.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
-    }
-
     /// The version that an unverified payload claims. It selects the keys that must have signed the token.
     pub(super) fn of(payload: &[u8]) -> Result<Self, TokenFault> {
         let version: Version = json_object(payload).ok_or(TokenFault::TokenVersion)?;

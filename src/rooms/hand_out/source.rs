@@ -1,25 +1,17 @@
 //! Where the room for a request comes from, and in which order the sources are tried.
 
 use crate::config::{PoolConfig, WhenEmpty};
+use crate::domain::named_enum;
 use crate::pexip::PexipError;
 use crate::rooms::{NoRoom, TakeRoomError};
 
-/// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Provisioned in advance: can be joined at once.
-    Pool,
-    /// Created for this request: can be joined once it is replicated.
-    Direct,
-}
-
-impl Source {
-    /// For callers, the audit trail and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pool => "pool",
-            Self::Direct => "direct",
-        }
+named_enum! {
+    /// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed out.
+    pub enum Source {
+        /// Provisioned in advance: can be joined at once.
+        Pool = "pool",
+        /// Created for this request: can be joined once it is replicated.
+        Direct = "direct",
     }
 }
 
