@@ -51,7 +51,7 @@ param conferencingNodes array
 @description('Addresses that may try out the release candidate on Production through the gateway.')
 param smokeAddresses array
 
-@description('Who is told when something is wrong.')
+@description('Recipients of alerts.')
 param alertEmail string
 
 @description('GitHub repository whose workflows deploy, as owner/name.')

@@ -1,4 +1,4 @@
-// What wakes somebody up. The log alerts stand in alerts.yaml; the runbook has a section for each.
+// The alert rules. alerts.yaml defines the log alerts; the runbook has a section for each.
 
 param location string
 param environment string
@@ -64,7 +64,7 @@ resource activityRules 'Microsoft.Insights/activityLogAlerts@2020-10-01' = [for 
   }
 }]
 
-// The view from outside, through the gateway; it also looks at the age of the gateway's certificate.
+// A probe from outside, through the gateway; it also checks the expiry of the gateway's certificate.
 resource outsideTest 'Microsoft.Insights/webtests@2022-06-15' = {
   name: 'maxconf-${environment}-outside'
   location: location
@@ -115,7 +115,7 @@ resource outsideRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
-// The platform's own count, which is there even when the service says nothing any more.
+// The platform's own metric, which exists even if the service exports nothing.
 resource deadHandlerRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: 'maxconf-${environment}-dead-handler'
   location: 'global'
@@ -144,7 +144,7 @@ resource deadHandlerRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
-// The vault says it 30 days before.
+// The vault sends this event 30 days before the expiry.
 resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: 'maxconf-${environment}-vault'
   location: location

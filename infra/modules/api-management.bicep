@@ -1,4 +1,4 @@
-// The service's API on the gateway that is there already: one API for each slot, told apart by its path. What is
+// The service's API on the existing gateway: one API for each slot, distinguished by its path. What is
 // published, and under which policy, is gateway/operations.json; an operation of the OpenAPI document that is not in that
 // table fails the checks of tests/infra.
 
@@ -16,7 +16,7 @@ param applicationInsightsId string
 param applicationInsightsConnectionString string
 
 var operations = loadJsonContent('../gateway/operations.json')
-// Made from the code; without the file nothing compiles.
+// Generated from the code; the template does not compile without it.
 var openApiDocument = loadTextContent('../openapi.json')
 
 var apiPolicy = loadTextContent('../gateway/api.xml')
@@ -37,7 +37,7 @@ var accepted = flatten(map(entra.audiences, audience => audience == 'own' ? ownA
 var audiences = join(map(accepted, audience => '<audience>${audience}</audience>'), '')
 var smokers = join(map(smokeAddresses, address => '<address>${address}</address>'), '')
 
-// The release candidate on Production is nobody's business but the smoke test's.
+// Only the smoke test may call the release candidate on Production.
 var admissions = [for slot in slots: slot.name == 'staging' ? '<ip-filter action="allow">${smokers}</ip-filter>' : '']
 
 var published = flatten(map(slots, slot => map(operations, operation => {
@@ -46,7 +46,7 @@ var published = flatten(map(slots, slot => map(operations, operation => {
   policy: operation.policy
 })))
 
-// What must reach no log: identity data in the query, and everybody's credentials.
+// What must not be logged: identity data in the query, and all credentials.
 var masked = {
   queryParams: [
     { value: 'uuiData', mode: 'Hide' }

@@ -24,7 +24,7 @@ The slots, production first:
   maxRooms                POOL_MAX_ROOMS
   maintains               whether the timer runs; one slot only of those that share a prefix
   pexipRequestsPerMinute  share of the management node's 900 calls a minute, for all instances together
-  pexipMaxInFlight        calls to the node at a time, for each instance
+  pexipMaxInFlight        concurrent calls to the node, for each instance
   gatewayPath             path of its API at the gateway
   gitHubEnvironment       GitHub environment that deploys to it
 ''')
@@ -144,7 +144,7 @@ var stickySettings = [for slot in slots: {
   RATE_LIMIT_PER_MINUTE: '600'
   MAX_CONCURRENT_REQUESTS: '512'
 
-  // What is told about it.
+  // Telemetry.
   AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'
   LOG_LEVEL: 'info'
   OTEL_EXPORTER_OTLP_ENDPOINT: ''
@@ -174,7 +174,7 @@ var siteProperties = {
     minTlsVersion: '1.2'
     scmMinTlsVersion: '1.2'
     ftpsState: 'Disabled'
-    // For the day on which somebody turns public access on.
+    // Takes effect if public access is ever enabled.
     ipSecurityRestrictionsDefaultAction: 'Deny'
     scmIpSecurityRestrictionsDefaultAction: 'Deny'
     // The platform's CORS would answer before the service and the gateway: no origins here.

@@ -1,4 +1,4 @@
-// Where logs, traces and metrics go, and who is told.
+// Destination of logs, traces and metrics, and recipients of alerts.
 
 param location string
 param name string
@@ -13,7 +13,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   }
 }
 
-// Keys stay on here: the service's exporter knows the connection string only. It lets its holder send, never read.
+// Key access stays enabled: the service's exporter supports only the connection string, which permits sending, not reading.
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   name: 'appi-${name}'
   location: location

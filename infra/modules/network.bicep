@@ -7,7 +7,7 @@ param name string
 @description('A /24.')
 param addressSpace string
 
-@description('Virtual network of the Pexip management node; the peering back is made by whoever owns it.')
+@description('Virtual network of the Pexip management node; its owner makes the peering back.')
 param pexipNetworkId string
 
 @description('Private address of the management node.')
@@ -60,7 +60,7 @@ resource appRules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
         }
       }
       {
-        // The rest of the network is none of the app's business.
+        // The app needs nothing else in the network.
         name: 'no-other-network'
         properties: {
           priority: 200
@@ -202,7 +202,7 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   }
 }
 
-// The gateway's own documentation names the rules that its tier needs; until somebody adds them, the defaults hold.
+// The gateway's documentation lists the rules that its tier needs. Until they are added, the defaults apply.
 resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   name: 'nsg-${name}-gateway'
   location: location

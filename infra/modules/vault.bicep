@@ -1,4 +1,4 @@
-// The environment's secrets. Operators put them in (README, Secrets); no template and no pipeline ever holds one.
+// The environment's secrets. Operators enter them (infra/README.md, Secrets); no template or pipeline contains one.
 
 param location string
 param name string

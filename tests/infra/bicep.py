@@ -1,4 +1,4 @@
-"""Evaluates the templates of `infra/` as a deployment would, as far as that can be known beforehand.
+"""Evaluates the templates of `infra/` as a deployment would, as far as that is possible without Azure.
 
 There is no Bicep compiler in the package registries. This reads the syntax tree and works out parameters, variables,
 loops and modules, so that the checks see the resources of an environment as they would be sent, not as they are written.
@@ -24,7 +24,7 @@ class BicepError(Exception):
 
 
 class Runtime(str):
-    """A value that only a deployment knows. A property of it is another one."""
+    """A value that only a deployment knows. Its properties are unknown as well."""
 
 
 @dataclass
@@ -74,13 +74,13 @@ def parse(path):
     """The syntax tree of a template or parameter file."""
     source = path.read_text()
     if path.suffix == ".bicepparam":
-        # The grammar knows no parameter files; their assignments have the form of variables.
+        # The grammar has no parameter files; their assignments are parsed as variables.
         source = re.sub(r"^param (\w+) =", r"var   \1 =", source, flags=re.MULTILINE)
     return PARSER.parse(source.encode()).root_node
 
 
 def syntax_errors(path):
-    """Line and text of each place that is no Bicep."""
+    """Line and text of each syntax error."""
     pending = [parse(path)]
     while pending:
         node = pending.pop()
@@ -128,7 +128,7 @@ class File:
                 self.declarations[text(children(node)[0])] = node
 
     def deploy(self):
-        """Evaluates everything; what the module gives back."""
+        """Evaluates everything. Returns the module's outputs."""
         for name in self.declarations:
             self.symbol(name)
         return {name: self.value(node, {}) for name, node in self.outputs.items()}

@@ -37,7 +37,7 @@ def main():
 
 
 def unnoticed_mistakes(one, tree):
-    """What a check does not see although it should."""
+    """The mistakes that a check does not find."""
     for mistake in one.mistakes:
         try:
             found = findings(one, tree.with_mistake(mistake))
@@ -46,7 +46,7 @@ def unnoticed_mistakes(one, tree):
             continue
         if not any(mistake.finds in finding for finding in found):
             made = f"{mistake.file}: {mistake.old!r} for {mistake.new!r}"
-            yield f"does not bite: after {made} it should say {mistake.finds!r}, and says {found or 'nothing'}"
+            yield f"misses a mistake: after {made} it should report {mistake.finds!r}, but reports {found or 'nothing'}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A check, the mistakes that prove that it bites, and the tree that both are run on."""
+"""Checks, the mistakes that prove that they detect something, and the file tree that they run on."""
 
 import shutil
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import bicep
 
-# What the checks look at; a copy of it is what mistakes are made in.
-LOOKED_AT = (
+# The files that the checks read. Mistakes are made in a copy of them.
+CHECKED_FILES = (
     ".ci",
     ".github",
     "infra",
@@ -22,7 +22,7 @@ LOOKED_AT = (
     "function_*",
 )
 
-# What the parameter files read, with values that look like real ones.
+# The variables that the parameter files read, with realistic values.
 EXAMPLE_VALUES = {
     "ALERT_EMAIL": "operators@example.org",
     "CORS_ALLOWED_ORIGINS": "https://agent.example.org,https://preview.example.org",
@@ -52,7 +52,7 @@ ENVIRONMENTS = ("test", "prod")
 
 @dataclass(frozen=True)
 class Mistake:
-    """A change to one file after which a check must say `finds`."""
+    """A change to one file after which a check must report `finds`."""
 
     file: str
     old: str
@@ -69,20 +69,20 @@ class Check:
 
 
 class StaleMistake(Exception):
-    """A mistake in a text that is no longer there."""
+    """A mistake whose `old` text is no longer in the file."""
 
 
 class Skipped(Exception):
-    """What a check needs is not there; why."""
+    """A check cannot run here, with the reason."""
 
 
 CHECKS = []
 
 
 def check(name, *mistakes, slow=False):
-    """Registers a function from a tree to what is wrong in it. Without a mistake that it finds it is no check."""
+    """Registers a function that yields what is wrong in a tree. Requires a mistake that it must find."""
     if not mistakes:
-        raise ValueError(f"no mistake proves that the check bites: {name}")
+        raise ValueError(f"no mistake proves that the check detects something: {name}")
 
     def register(findings):
         CHECKS.append(Check(name, findings, mistakes, slow))
@@ -92,7 +92,7 @@ def check(name, *mistakes, slow=False):
 
 
 class Tree:
-    """The project's files below a root, and a folder for what is made while they are checked."""
+    """The project's files below a root, and a folder for temporary files."""
 
     def __init__(self, root, folder):
         self.root = Path(root)
@@ -119,17 +119,17 @@ class Tree:
         return {name: bicep.evaluate(self.path(f"infra/{name}.bicepparam"), EXAMPLE_VALUES) for name in ENVIRONMENTS}
 
     def run(self, *command, **options):
-        """Output and exit code of a tool that is run at the root."""
+        """Output and exit code of a tool, run at the root."""
         options = {"cwd": self.root, "timeout": 300} | options
         done = subprocess.run(
-            [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+            [str(argument) for argument in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
         )
         return done.stdout, done.returncode
 
     def with_mistake(self, mistake):
         """A copy of the tree with a mistake in it."""
         copy = self.scratch()
-        for pattern in LOOKED_AT:
+        for pattern in CHECKED_FILES:
             for source in self.root.glob(pattern):
                 target = copy / source.relative_to(self.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,13 +140,13 @@ class Tree:
         path = copy / mistake.file
         before = path.read_text()
         if mistake.old not in before:
-            raise StaleMistake(f"the mistake cannot be made any more: {mistake.file} has no {mistake.old!r}")
+            raise StaleMistake(f"the mistake is stale: {mistake.file} has no {mistake.old!r}")
         path.write_text(before.replace(mistake.old, mistake.new, 1))
         return Tree(copy, self.folder)
 
 
 def findings(one, tree):
-    """What a check finds. A tree that cannot even be evaluated is a finding."""
+    """The findings of a check. A tree that cannot be evaluated is a finding."""
     try:
         return [str(finding) for finding in one.findings(tree)]
     except bicep.BicepError as error:

@@ -1,4 +1,4 @@
-//! What the targets share: settings that can be used, and an outside world that answers with whatever it is given.
+//! Shared by the targets: valid settings, and simulated dependencies that answer with the fuzzer's input.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use maxconf::outbound::client_builder;
 use maxconf_simulators::Server;
 use tokio::runtime::{Builder, Runtime};
 
-/// Statuses that the clients tell apart, the commonest first.
+/// Statuses that the clients distinguish, the commonest first.
 const STATUSES: [u16; 16] = [200, 201, 202, 204, 400, 401, 403, 404, 409, 412, 429, 500, 503, 302, 299, 418];
 
 /// The settings of a service whose outside world is [`outside_url`], with others in place of some of them.

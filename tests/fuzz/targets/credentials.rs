@@ -1,4 +1,4 @@
-//! The headers in which tokens come. A line is a header's value; the first one is the request's query.
+//! Headers that carry tokens. The first line is the request's query, each other line a header's value.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Whatever the management node answers.
+//! Any answer of the management node.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What comes to the event sink: a line with the credentials, then the body of a delivery.
+//! Requests to the event sink: a line with the credentials, then the body.
 
 #![no_main]
 
@@ -27,16 +27,16 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let prefix = RoomNamePrefix::parse("vbv-").expect("the usual prefix");
-    let said = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let delivery: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     for event in events(body, &prefix) {
         let Some(room) = event.ended else { continue };
         assert_eq!(event.kind, EventKind::ConferenceEnded);
-        let single = std::slice::from_ref(&said);
-        let told = said["data"]
+        let single = std::slice::from_ref(&delivery);
+        let reported = delivery["data"]
             .as_array()
             .map_or(single, Vec::as_slice)
             .iter()
             .any(|one| one["event"] == "conference_ended" && one["data"]["name"] == room.as_str());
-        assert!(told, "nobody said that {room} has ended: {said}");
+        assert!(reported, "no event says that {room} has ended: {delivery}");
     }
 });

@@ -1,4 +1,4 @@
-//! Whatever the queue service answers. The XML is the SDK's to read; what becomes of a message is ours.
+//! Any answer of the queue service. The SDK parses the XML; the service handles the message.
 
 #![no_main]
 

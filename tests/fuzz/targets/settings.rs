@@ -1,5 +1,5 @@
 //! Any value for any setting, connection strings above all. The first byte chooses the setting; `~` in the value
-//! stands for a text that must not be told.
+//! stands for a secret that must not be printed.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-"""The gateway's policies, as they would be sent: who must prove what where, what is taken away, what is logged."""
+"""The gateway's policies as deployed: required credentials, removed headers, CORS, limits and logs."""
 
 import json
 import re
@@ -7,13 +7,13 @@ import xml.etree.ElementTree as xml
 from checks.slots import settings_of
 from harness import Mistake, check
 
-# Headers by which a caller could be taken for somebody else; the gateway takes them away.
+# Headers that could forge a caller's identity or address; the gateway removes them.
 STRIPPED = (
     "x-functions-key x-ms-client-principal x-ms-client-principal-id x-ms-client-principal-name x-ms-client-principal-idp "
     "x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-original-host x-original-url disguised-host "
     "forwarded ocp-apim-subscription-key cookie"
 ).split()
-# Who has to prove what, by path.
+# Required credentials by path.
 EXPECTED = {
     "/room/create": "entra",
     "/room/{name}": "entra",
@@ -75,7 +75,7 @@ def shape(tree):
 
 
 @check(
-    "each operation asks for what its callers can prove",
+    "each operation requires its callers' credentials",
     Mistake(
         "infra/gateway/operations.json",
         '"path": "/room/{name}", "policy": "idim"',
@@ -172,7 +172,7 @@ def asked_for(root):
 
 
 @check(
-    "what a caller could say to be somebody else is taken away, and Authorization stays",
+    "forged identity headers are removed, and Authorization is forwarded",
     Mistake(
         "infra/gateway/api.xml",
         '<set-header name="x-ms-client-principal-id" exists-action="delete" />',
@@ -213,7 +213,7 @@ def stripped(tree):
 
 
 @check(
-    "CORS is in one place: the gateway",
+    "only the gateway answers CORS",
     Mistake(
         "infra/gateway/widget.xml",
         "<base />\n    <!-- The agents",
@@ -265,7 +265,7 @@ def cors(tree):
 
 
 @check(
-    "callers are limited, and a dead handler is left alone",
+    "callers are rate-limited, and a breaker stops calls to a dead handler",
     Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health_live is not limited by address"),
     Mistake("infra/gateway/idim.xml", '"client:"', '"caller:"', "room_create is not limited by client"),
     Mistake("infra/gateway/api.xml", 'timeout="40"', 'timeout="240"', "waits 240 s"),
@@ -311,7 +311,7 @@ def limits(tree):
 
 
 @check(
-    "the gateway refuses in the service's words",
+    "the gateway's refusals equal the service's problems",
     Mistake("infra/gateway/idim.xml", "The token is not valid", "Bad token", "The token is not valid"),
     Mistake("infra/gateway/idim.xml", "problems/token-missing", "problems/missing", "problems/token-missing"),
     Mistake("infra/gateway/idim.xml", '"code", "token_missing"', '"code", "no_token"', "no_token is no code"),
@@ -322,7 +322,7 @@ def words(tree):
     statuses = {"UNAUTHORIZED": 401, "TOO_MANY_REQUESTS": 429}
     listed = re.findall(r'\(StatusCode::(\w+), "(\w+)", "([^"]+)"\)', tree.text("src/http/problem.rs"))
     known = {code: (statuses.get(status), title) for status, code, title in listed}
-    # From the day on which the service has it, its words count.
+    # As soon as the service has the code, its texts apply.
     known.setdefault("rate_limited", (429, "Too many requests"))
     for path in tree.files("infra/gateway/*.xml"):
         for answer in xml.parse(path).getroot().iter("return-response"):

@@ -1,4 +1,4 @@
-"""What wakes somebody up, and what they then read."""
+"""Alerts, dashboard and runbook."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def metrics(tree):
 
 
 @check(
-    "alerts ask for metrics and labels that the service has",
+    "alerts query metrics and labels that exist",
     Mistake("infra/alerts.yaml", '"maxconf.pool.destroyed"', '"maxconf.pool.destroy"', "maxconf.pool.destroy is no metric"),
     Mistake("infra/alerts.yaml", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
     Mistake("infra/alerts.yaml", 'Properties.system) == "pexip"', 'Properties.system) == "pexipp"', "pexipp is no system"),
@@ -29,7 +29,7 @@ def metrics(tree):
         "infra/alerts.yaml",
         '      | where Name == "maxconf.pool.refusals" and tostring(Properties.slot) == "production"',
         '      | where Name == "maxconf.pool.refusals"',
-        "refusals does not look at production only",
+        "refusals is not restricted to production",
     ),
     Mistake("infra/alerts.yaml", "      | summarize Starts = count()", "      | summarize Starts = count(", "parentheses"),
     Mistake("infra/alerts.yaml", "function_room_create", "function_room_make", "function_room_make is no function"),
@@ -37,7 +37,7 @@ def metrics(tree):
         "infra/metrics.json",
         '"maxconf.breaker.open": {',
         '"maxconf.breaker.half_open": { "kind": "gauge", "labels": [] },\n  "maxconf.breaker.open": {',
-        "no alert or panel looks at maxconf.breaker.half_open",
+        "no alert or panel uses maxconf.breaker.half_open",
     ),
 )
 def queries(tree):
@@ -47,11 +47,11 @@ def queries(tree):
         yield from (f"{name}: {fault}" for fault in faults_of(query, tree))
         asked_for |= metrics_in(query)
         if metrics_in(query) and query.count('tostring(Properties.slot) == "production"') != query.count("AppMetrics"):
-            yield f"{name} does not look at production only"
+            yield f"{name} is not restricted to production"
     for _, query in panels(tree):
         asked_for |= metrics_in(query)
     unused = metrics(tree).keys() - asked_for
-    yield from (f"no alert or panel looks at {metric}, so it has no place in metrics.json" for metric in sorted(unused))
+    yield from (f"no alert or panel uses {metric}; remove it from metrics.json" for metric in sorted(unused))
 
 
 def metrics_in(query):
@@ -59,12 +59,12 @@ def metrics_in(query):
 
 
 def faults_of(query, tree):
-    """What a query asks for that is not there."""
+    """Names in a query that do not exist."""
     known = metrics(tree)
     if query.count("(") != query.count(")"):
         yield "parentheses do not match"
     if not re.search(rf"\b({'|'.join(TABLES)})\b", query):
-        yield "asks no table that there is"
+        yield "queries no known table"
     for function in re.findall(r'"(function_\w+)"', query):
         if not tree.path(function).is_dir():
             yield f"{function} is no function"
@@ -86,9 +86,9 @@ def panels(tree):
 
 
 @check(
-    "the dashboard asks for metrics, tables, labels and fields of the log that there are",
+    "the dashboard queries metrics, tables, labels and log fields that exist",
     Mistake("infra/workbook.json", "maxconf.pool.swept", "maxconf.pool.sweeped", "maxconf.pool.sweeped is no metric"),
-    Mistake("infra/workbook.json", "AppRequests", "AppReqests", "asks no table that there is"),
+    Mistake("infra/workbook.json", "AppRequests", "AppReqests", "queries no known table"),
     Mistake("infra/workbook.json", " / sum(ItemCount)", "", "is a histogram, to be shown by sum(Sum) / sum(ItemCount)"),
     Mistake("infra/metrics.json", '.owed": {"kind":"gauge"', '.owed": {"kind":"histogram"', "maxconf.pool.owed is a histogram"),
     Mistake("infra/workbook.json", "Properties.outcome", "Properties.result", "maxconf.upstream.calls has no label result"),
@@ -96,7 +96,7 @@ def panels(tree):
     Mistake("infra/workbook.json", "function_room_create", "function_room_make", "function_room_make is no function"),
     Mistake("infra/workbook.json", "Line.cause", "Line.causes", "causes is no field of the log"),
     Mistake("infra/workbook.json", '== \\"request\\"', '== \\"requests\\"', "requests is no event of the log"),
-    Mistake("infra/workbook.json", '\\"{Slot}\\"', '\\"production\\"', "does not look at the chosen slot"),
+    Mistake("infra/workbook.json", '\\"{Slot}\\"', '\\"production\\"', "is not restricted to the chosen slot"),
     Mistake("infra/workbook.json", "{Time:grain}", "{Range:grain}", "Range is no parameter"),
     Mistake("infra/logs.md", "| `cause` |", "| `causes` |", "cause is no field of the log"),
     Mistake("infra/modules/workbook.bicep", "'<workspace>'", "'<work-space>'", "the dashboard is not bound to the workspace"),
@@ -104,7 +104,7 @@ def panels(tree):
 def dashboard(tree):
     items = json.loads(tree.text("infra/workbook.json"))["items"]
     declared = {one["name"] for item in items if item["type"] == 9 for one in item["content"]["parameters"]}
-    known, (fields, events) = metrics(tree), told_of_the_log(tree)
+    known, (fields, events) = metrics(tree), described_log(tree)
     for name, query in panels(tree):
         yield from (f"{name}: {fault}" for fault in faults_of(query, tree))
         for metric in sorted(metrics_in(query) & known.keys()):
@@ -112,7 +112,7 @@ def dashboard(tree):
             if not any(shown in query for shown in SHOWN_BY[kind]):
                 yield f"{name}: {metric} is a {kind}, to be shown by {' or '.join(SHOWN_BY[kind])}"
         if not re.search(r'slot\) == "{Slot}"|AppRoleName endswith "-{Slot}"', query):
-            yield f"{name} does not look at the chosen slot"
+            yield f"{name} is not restricted to the chosen slot"
         yield from (f"{name}: {one} is no parameter" for one in set(re.findall(r"{(\w+)", query)) - declared)
         yield from (f"{name}: {one} is no field of the log" for one in set(re.findall(r"Line\.(\w+)", query)) - fields)
         for event in re.findall(r'Line\.(?:message|event)\) == "(.*?)"', query):
@@ -124,7 +124,7 @@ def dashboard(tree):
             yield f"{environment}: the dashboard is not bound to the workspace"
 
 
-# The columns of AppMetrics that mean something, by the kind of metric. A histogram comes without its classes.
+# The meaningful columns of AppMetrics for each kind of metric. A histogram arrives without its buckets.
 SHOWN_BY = {
     "gauge": ("max(Max)", "min(Min)"),
     "counter": ("sum(Sum)",),
@@ -132,19 +132,19 @@ SHOWN_BY = {
 }
 
 
-def told_of_the_log(tree):
-    """Fields and events that infra/logs.md explains, and with them the audit trail's in infra/docs/audit.md."""
+def described_log(tree):
+    """Log fields and events of infra/logs.md, and those of the audit trail in infra/docs/audit.md."""
     audit = tree.text("infra/docs/audit.md").partition("<!-- audit:begin -->")[2].partition("<!-- audit:end -->")[0]
     rows = re.findall(r"^\| (.*?) \|", tree.text("infra/logs.md") + audit, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}, {row.strip("`") for row in rows}
 
 
 @check(
-    "alerts are there for what goes wrong, and are sent to somebody",
+    "every required alert exists, has recipients and suitable limits",
     Mistake("infra/alerts.yaml", "  - name: sweep-capped", "  - name: sweep-limited", "sweep-capped"),
-    Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty wakes nobody"),
+    Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty calls nobody out"),
     Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
-    Mistake("infra/modules/alerts.bicep", "    actions: { actionGroups: [actionGroupId] }", "", "tells nobody"),
+    Mistake("infra/modules/alerts.bicep", "    actions: { actionGroups: [actionGroupId] }", "", "has no recipient"),
     Mistake(
         "infra/modules/alerts.bicep", "SSLCertRemainingLifetimeCheck: 30", "SSLCertRemainingLifetimeCheck: 1", "certificate"
     ),
@@ -155,24 +155,24 @@ def complete(tree):
     yield from (f"no alert {name}" for name in WANTED if name not in names)
     for rule in rules["logAlerts"]:
         if rule["name"] in ("pool-empty", "refusals", "errors", "pexip-failing") and rule["severity"] > 1:
-            yield f"{rule['name']} wakes nobody"
+            yield f"{rule['name']} calls nobody out: its severity is above 1"
     for environment, deployment in tree.environments.items():
         production = settings_of(deployment)["production"]
         low = int(
             re.search(r"Rooms < (\d+)", next(r["query"] for r in rules["logAlerts"] if r["name"] == "pool-low")).group(1)
         )
         if low > int(production["POOL_TARGET_SIZE"]) // 2:
-            yield f"{environment}: pool-low is raised while the pool is as it should be"
+            yield f"{environment}: pool-low is raised for a pool of normal size"
         for kind in ("scheduledQueryRules", "activityLogAlerts", "metricAlerts"):
             for rule in deployment.of_type(f"Microsoft.Insights/{kind}"):
                 if not rule.properties.get("actions"):
-                    yield f"{environment}: {rule.name} tells nobody"
+                    yield f"{environment}: {rule.name} has no recipient"
         [outside] = deployment.of_type("Microsoft.Insights/webtests")
         if outside.properties["ValidationRules"].get("SSLCertRemainingLifetimeCheck", 0) < 14:
-            yield f"{environment}: nobody hears of the gateway's certificate in time"
+            yield f"{environment}: no alert two weeks before the gateway's certificate expires"
         [expiry] = deployment.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")
         if "Microsoft.KeyVault.SecretNearExpiry" not in expiry.properties["filter"]["includedEventTypes"]:
-            yield f"{environment}: nobody hears of a secret that is about to expire"
+            yield f"{environment}: no alert before a secret expires"
 
 
 WANTED = (
@@ -192,24 +192,24 @@ WANTED = (
         "pool-empty does not name three things to do",
     ),
 )
-def sections(tree):
+def runbook_sections(tree):
     runbook = tree.text("infra/README.md")
     rules = alert_rules(tree)
     names = {rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]}
-    # Those of the template itself name their section as well.
+    # Alerts in the template name their section in their description.
     names |= set(re.findall(r"infra/README\.md, ([\w-]+)'", tree.text("infra/modules/alerts.bicep")))
     parts = re.split(r"^#### `([\w-]+)`.*$", runbook, flags=re.MULTILINE)
-    told = dict(zip(parts[1::2], parts[2::2]))
-    yield from (f"infra/README.md has no section for the alert {name}" for name in sorted(names - told.keys()))
-    yield from (f"infra/README.md has a section for {name}, which is no alert" for name in sorted(told.keys() - names))
-    for name in sorted(names & told.keys()):
-        steps = re.findall(r"^\d\. ", re.split(r"^#{1,4} ", told[name], flags=re.MULTILINE)[0], re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2]))
+    yield from (f"infra/README.md has no section for the alert {name}" for name in sorted(names - sections.keys()))
+    yield from (f"infra/README.md has a section for {name}, which is no alert" for name in sorted(sections.keys() - names))
+    for name in sorted(names & sections.keys()):
+        steps = re.findall(r"^\d\. ", re.split(r"^#{1,4} ", sections[name], flags=re.MULTILINE)[0], re.MULTILINE)
         if steps[:3] != ["1. ", "2. ", "3. "]:
             yield f"infra/README.md: {name} does not name three things to do"
 
 
 @check(
-    "the runbook names files, settings, variables and sections that there are",
+    "the runbook names files, settings, variables and sections that exist",
     Mistake("infra/README.md", "](#rollback)", "](#roll-back)", "#roll-back"),
     Mistake("infra/README.md", "](threat-model.md)", "](threats.md)", "there is no threats.md"),
     Mistake("infra/README.md", "`infra/deploy", "`infra/deploi", "infra/deploi"),

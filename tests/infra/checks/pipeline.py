@@ -1,4 +1,4 @@
-"""The workflows: who reaches Azure, what goes where, and in which order."""
+"""The workflows: which jobs reach Azure, what they deploy where, and in which order."""
 
 import re
 
@@ -11,7 +11,7 @@ def workflows(tree):
     """Name, triggers and content of each workflow."""
     for path in tree.files(".github/workflows/*.yml"):
         content = yaml.safe_load(path.read_text())
-        # YAML 1.1 takes the key `on` for a truth value.
+        # YAML 1.1 reads the key `on` as true.
         yield path.name, content[True], content
 
 
@@ -22,7 +22,7 @@ def jobs(tree):
 
 
 @check(
-    "only environments reach Azure, one deployment at a time, with no password",
+    "only environments reach Azure, one deployment after the other, without a password",
     Mistake(
         ".github/workflows/release.yml",
         "  group: deploy-prod",
@@ -61,7 +61,7 @@ def jobs(tree):
 def azure(tree):
     for name, triggers, content in workflows(tree):
         if "pull_request_target" in triggers:
-            yield f"{name}: pull_request_target runs strangers' code with our rights"
+            yield f"{name}: pull_request_target runs a fork's code with this repository's rights"
         if content.get("permissions") not in ({}, {"contents": "read"}):
             yield f"{name}: gives every job {content.get('permissions')}"
     for where, content, body in jobs(tree):
@@ -88,7 +88,7 @@ def azure(tree):
 
 
 @check(
-    "code goes where it should: a slot is always named, and Production is reached by a swap only",
+    "every upload names its slot, and Production is reached by a swap only",
     Mistake(".github/workflows/release.yml", "          slot-name: staging\n", "", "names no slot"),
     Mistake(
         ".github/workflows/release.yml",
@@ -144,7 +144,7 @@ def destinations(tree):
         "release",
         "workflow_dispatch",
     }:
-        yield "release and rollback start by something else than a release and a hand"
+        yield "release or rollback has another trigger than a release or a manual start"
 
 
 @check(
@@ -173,12 +173,12 @@ def artefact(tree):
 
 
 @check(
-    "a rollback waits for nobody",
+    "a rollback waits for no other job and no self-hosted runner",
     Mistake(
         ".github/workflows/rollback.yml",
         "runs-on: ubuntu-24.04",
         "runs-on: [self-hosted, maxconf-prod]",
-        "waits for a runner of ours",
+        "waits for a self-hosted runner",
     ),
     Mistake(
         ".github/workflows/rollback.yml",
@@ -190,19 +190,19 @@ def artefact(tree):
 def rollback(tree):
     job = yaml.safe_load(tree.text(".github/workflows/rollback.yml"))["jobs"]["swap-back"]
     if job["runs-on"] != "ubuntu-24.04" or "needs" in job:
-        yield "rollback.yml waits for a runner of ours or for another job"
+        yield "rollback.yml waits for a self-hosted runner or for another job"
     scripts = re.findall(r"infra/[\w-]+(?: \w+)?", " ".join(step.get("run", "") for step in job["steps"]))
     if scripts != ["infra/swap rollback"]:
-        yield f"rollback.yml does more than to swap: {scripts}"
+        yield f"rollback.yml does more than swap: {scripts}"
 
 
 @check(
-    "the pipeline gives every value that the templates read",
+    "the pipeline sets every value that the templates read",
     Mistake(
         ".github/workflows/infrastructure.yml",
         "          PEXIP_NETWORK_ID: ${{ vars.PEXIP_NETWORK_ID }}\n",
         "",
-        "infrastructure.yml does not give PEXIP_NETWORK_ID",
+        "infrastructure.yml does not set PEXIP_NETWORK_ID",
     ),
 )
 def values(tree):
@@ -211,13 +211,13 @@ def values(tree):
     for path in tree.files("infra/*.bicepparam"):
         for name in sorted(set(re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text())) - {"GITHUB_REPOSITORY"}):
             if name not in given:
-                yield f"infrastructure.yml does not give {name}"
+                yield f"infrastructure.yml does not set {name}"
     if job["environment"] != "${{ inputs.environment }}-infra${{ matrix.step == 'what-if' && '-preview' || '' }}":
         yield "infrastructure.yml deploys without reviewers"
 
 
 @check(
-    "the service that the gateway and the pipeline know is one",
+    "gateway and pipeline name the same apps, slots and addresses",
     Mistake(
         ".github/workflows/deploy-test.yml",
         "url: https://api.test.vc.maxconf.ca",

@@ -1,4 +1,4 @@
-"""What the gateway publishes, beside what the functions serve and what the OpenAPI document says."""
+"""Compares what the gateway publishes with the functions' routes and the OpenAPI document."""
 
 import json
 import re
@@ -8,18 +8,18 @@ from harness import Mistake, check
 
 
 @check(
-    "what the gateway publishes is what the functions serve",
+    "the gateway publishes exactly what the functions serve",
     Mistake(
         "infra/gateway/operations.json",
         '"method": "DELETE"',
         '"method": "PUT"',
-        "PUT /room/{name} is published and no function serves it",
+        "PUT /room/{name} is published, but no function serves it",
     ),
     Mistake(
         "function_room_create/function.json",
         '"route": "room/create"',
         '"route": "room/make"',
-        "POST /room/make is served and not published",
+        "POST /room/make is served, but not published",
     ),
 )
 def served(tree):
@@ -31,14 +31,14 @@ def served(tree):
                 functions |= {(method.upper(), "/" + binding["route"]) for method in binding["methods"]}
     for one in sorted(published):
         if not any(leads_to(function, one) for function in functions):
-            yield f"{' '.join(one)} is published and no function serves it"
+            yield f"{' '.join(one)} is published, but no function serves it"
     for function in sorted(functions):
         if not any(leads_to(function, one) for one in published):
-            yield f"{' '.join(function)} is served and not published"
+            yield f"{' '.join(function)} is served, but not published"
 
 
 def leads_to(function, operation):
-    """Whether a function's route, which may have a parameter where the operation has a word, takes the operation."""
+    """Whether a function's route matches the operation; a parameter matches any segment."""
     (method, route), (wanted, path) = function, operation
     return method == wanted and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path) is not None
 

@@ -1,4 +1,4 @@
-"""The scripts of the pipeline, run with `az`, `gh` and `maxconf` played by fakes."""
+"""The scripts of the pipeline, run with fake `az`, `gh` and `maxconf`."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from harness import EXAMPLE_VALUES, Mistake, check
 
 
 def fakes(folder, **programs):
-    """Puts programs into a folder; an environment in which they come first."""
+    """Writes programs into a folder. Returns an environment that has them first in its path."""
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     for name, script in programs.items():
@@ -24,7 +24,7 @@ def fakes(folder, **programs):
     Mistake(
         "infra/fetch-package", "gh attestation verify", "gh attestation download", "takes a package that is not attested"
     ),
-    Mistake("infra/fetch-package", ' --source-digest "$COMMIT"', "", "of whatever commit"),
+    Mistake("infra/fetch-package", ' --source-digest "$COMMIT"', "", "of any commit"),
 )
 def fetches(tree):
     """Runs infra/fetch-package on good and bad packages."""
@@ -55,16 +55,17 @@ def fetches(tree):
             yield f"infra/fetch-package takes {what}" if got == 0 else f"infra/fetch-package refuses {what}: {output}"
         calls = (folder / "calls").read_text()
         if "attestation verify" in calls and "--source-digest c0ffee" not in calls:
-            yield "infra/fetch-package takes a package of whatever commit"
+            yield "infra/fetch-package takes a package of any commit"
 
 
-# Ends of smoke before and after, whether the first swap works; then swaps, and whether the job succeeds.
+# Exit codes of smoke before and after, whether the first swap works; then the number of swaps, and whether the job
+# succeeds.
 SWAPS = (
     ("healthy before and after", 0, 0, True, 1, True),
     ("broken by the release", 0, 1, True, 2, False),
     ("a dependency goes down", 0, 3, True, 1, True),
     ("down before and after", 3, 3, True, 1, True),
-    ("nobody can tell", 0, 4, True, 1, False),
+    ("smoke gives no verdict", 0, 4, True, 1, False),
     ("smoke was called wrongly", 0, 2, True, 1, False),
     ("smoke crashes", 0, 101, True, 1, False),
     ("the swap fails", 0, 0, False, 1, False),
@@ -73,14 +74,14 @@ SWAPS = (
 
 
 @check(
-    "a swap is undone for our own faults only, and a rollback needs nothing but Azure",
+    "a swap is undone only for a fault of the release, and a rollback needs only Azure",
     Mistake("infra/swap", "ours=1 dependency=3", "ours=3 dependency=1", "broken by the release"),
     Mistake("infra/swap", "        swap\n        return 1", "        return 1", "broken by the release"),
     Mistake(
         "infra/swap",
-        '*)\n        echo "::error::Nobody',
-        '*)\n        swap\n        echo "::error::Nobody',
-        "nobody can tell",
+        '*)\n        echo "::error::It is unknown',
+        '*)\n        swap\n        echo "::error::It is unknown',
+        "smoke gives no verdict",
     ),
     Mistake(
         "infra/swap",
@@ -140,9 +141,9 @@ def swap(tree):
 
 
 @check(
-    "infra/deploy deploys what it is told, or says what is missing",
-    Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "goes on without PEXIP_NETWORK_ID"),
-    Mistake("infra/deploy", "! -f openapi.json", "-f /nowhere/openapi.json", "goes on without openapi.json"),
+    "infra/deploy deploys the given environment, or reports what is missing",
+    Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "continues without PEXIP_NETWORK_ID"),
+    Mistake("infra/deploy", "! -f openapi.json", "-f /nowhere/openapi.json", "continues without openapi.json"),
     Mistake(
         "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
     ),
@@ -166,8 +167,8 @@ def deploys(tree):
         yield f"infra/deploy deploys something else: {output}"
     output, code = deploy(PEXIP_NETWORK_ID="")
     if code == 0 or "PEXIP_NETWORK_ID" not in output:
-        yield f"infra/deploy goes on without PEXIP_NETWORK_ID: {output}"
+        yield f"infra/deploy continues without PEXIP_NETWORK_ID: {output}"
     described.unlink()
     output, code = deploy()
     if code == 0 or "openapi.json is missing" not in output:
-        yield f"infra/deploy goes on without openapi.json: {output}"
+        yield f"infra/deploy continues without openapi.json: {output}"

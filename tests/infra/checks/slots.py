@@ -13,7 +13,7 @@ NOT_SET = {
     "AzureWebJobsStorage": "a connection string holds a key",
     "AzureWebJobsStorage__queueServiceUri": "the host works it out from the account's name",
 }
-# Settings that the code does not read, and whose they are.
+# Settings that the code does not read, and what reads them.
 OF_OTHERS = {
     "FUNCTIONS_EXTENSION_VERSION": "Functions host",
     "FUNCTIONS_WORKER_RUNTIME": "Functions host",
@@ -28,7 +28,7 @@ OF_OTHERS = {
     "WEBSITE_OVERRIDE_STICKY_DIAGNOSTICS_SETTINGS": "App Service",
     "WEBSITE_CLOUD_ROLENAME": "Application Insights",
 }
-# What must stay with its slot, whatever else does.
+# Settings that must stay with their slot.
 MUST_STICK = (
     "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
     "ROOM_AUTOMATIC_PARTICIPANTS ROOM_TAG_URL ROOM_TAG_HOSTS UUI_DATA_FORMAT MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
@@ -38,10 +38,10 @@ MUST_STICK = (
     "PoolStorage__queueServiceUri APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
     "WEBSITE_CLOUD_ROLENAME AzureWebJobs.function_pool_maintenance.Disabled"
 ).split()
-# How the template begins a slot.
+# The first line of a slot in the template.
 SLOT = "  name: slot.name\n  location: location\n  kind: 'functionapp,linux'\n"
 TIMER_OFF = "AzureWebJobs.function_pool_maintenance.Disabled"
-# Calls a minute that the management node leaves us, for all instances of all slots.
+# Calls per minute that the management node allows for all instances of all slots.
 NODE_BUDGET = 900
 
 
@@ -61,9 +61,9 @@ def settings_of_code(tree):
 
 
 @check(
-    "every setting of the code is set in every slot, and no other",
+    "every slot sets every setting of the code and no other",
     Mistake("infra/modules/function-app.bicep", "  POOL_LEASE_SECONDS: '60'\n", "", "POOL_LEASE_SECONDS is not set"),
-    Mistake("infra/modules/function-app.bicep", "POOL_LEASE_SECONDS", "POOL_LEASE_SECOND", "POOL_LEASE_SECOND is nobody's"),
+    Mistake("infra/modules/function-app.bicep", "POOL_LEASE_SECONDS", "POOL_LEASE_SECOND", "POOL_LEASE_SECOND is unknown"),
     Mistake(
         "infra/modules/function-app.bicep",
         "  FUNCTIONS_WORKER_RUNTIME: 'custom'\n",
@@ -87,14 +87,14 @@ def complete(tree):
             yield f"{environment}: {len(slots)} slots, not 2"
         for slot, settings in slots.items():
             yield from (f"{environment}/{slot}: {name} is not set" for name in sorted(expected - settings.keys()))
-            yield from (f"{environment}/{slot}: {name} is nobody's" for name in sorted(settings.keys() - expected))
+            yield from (f"{environment}/{slot}: {name} is unknown" for name in sorted(settings.keys() - expected))
             for name, default in of_code.items():
                 if settings.get(name) == "" and not default.startswith("none"):
                     yield f"{environment}/{slot}: {name} is required, and empty"
 
 
 @check(
-    "slots are like their site but for name and sticky settings, and those stick",
+    "slots equal their site except for name and sticky settings",
     Mistake(
         "infra/modules/function-app.bicep",
         "map(items(stickySettings[0]), setting => setting.key)",
@@ -166,13 +166,13 @@ def tags(tree):
 
 
 @check(
-    "what must not be shared is not: queues, host ids, prefixes, the sweep",
+    "queues, host ids, prefixes and the sweep are not shared between slots",
     Mistake(
         "infra/test.bicepparam", "room-creation-queue-edge", "room-creation-queue", "queue room-creation-queue is shared"
     ),
-    Mistake("infra/test.bicepparam", "'vbv-e-'", "'vbv-t-'", "edge may not share production's prefix"),
+    Mistake("infra/test.bicepparam", "'vbv-e-'", "'vbv-t-'", "edge must not share production's prefix"),
     Mistake("infra/prod.bicepparam", "maintains: false", "maintains: true", "sweep rooms named vbv-"),
-    Mistake("infra/prod.bicepparam", "maintains: true", "maintains: false", "nobody sweeps rooms named vbv-"),
+    Mistake("infra/prod.bicepparam", "maintains: true", "maintains: false", "no slot sweeps rooms named vbv-"),
     Mistake("infra/prod.bicepparam", "maxconf-prod-staging", "maxconf-prod", "host id maxconf-prod is shared"),
     Mistake(
         "infra/prod.bicepparam", "hostId: 'maxconf-prod'", "hostId: 'maxconf-production-of-the-room-api'", "more than 32"
@@ -210,14 +210,14 @@ def apart(tree):
                 if settings["ROOM_NAME_PREFIX"] == prefix and settings[TIMER_OFF] == "false"
             ]
             if not sweepers:
-                yield f"{environment}: nobody sweeps rooms named {prefix}"
+                yield f"{environment}: no slot sweeps rooms named {prefix}"
             elif len(sweepers) > 1:
                 yield f"{environment}: {' and '.join(sweepers)} sweep rooms named {prefix}"
         same = len({settings["ROOM_NAME_PREFIX"] for settings in slots.values()}) == 1
         if "edge" in slots and same:
-            yield f"{environment}: edge may not share production's prefix: nothing moves between them"
+            yield f"{environment}: edge must not share production's prefix: they are never swapped"
         if "staging" in slots and not same:
-            yield f"{environment}: staging must share production's prefix, or a swap turns its rooms into strangers"
+            yield f"{environment}: staging must share production's prefix, or a swap makes its rooms foreign"
         sizes = {"edge": "2", "staging": "1"}
         for slot, size in sizes.items():
             if slot in slots and slots[slot]["POOL_TARGET_SIZE"] != size:
@@ -230,7 +230,7 @@ def shared(environment, slots, name, what):
 
 
 @check(
-    "slots together stay below what the management node allows",
+    "all slots together stay within the management node's limit",
     Mistake("infra/prod.bicepparam", "pexipRequestsPerMinute: 100", "pexipRequestsPerMinute: 200", "1000 calls a minute"),
     Mistake(
         "infra/modules/function-app.bicep",

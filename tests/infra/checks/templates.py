@@ -1,5 +1,5 @@
-"""The templates as such: they parse, name only what is there, have the types that Azure knows, and allow what the code
-needs and no more."""
+"""The templates: they parse, use only declared names and types that Azure has, and grant exactly the rights that the
+code needs."""
 
 import ipaddress
 import json
@@ -30,7 +30,7 @@ def parse(tree):
 
 
 @check(
-    "every name that is used is declared, and every one declared is used",
+    "every used name is declared, and every declared name is used",
     Mistake("infra/modules/storage.bicep", "scope: hostAccount\n", "scope: hostAcount\n", "hostAcount is not declared"),
     Mistake(
         "infra/modules/vault.bicep",
@@ -99,7 +99,7 @@ def lambda_names(node):
 
 
 @check(
-    "modules get the parameters that they have, and both environments can be worked out",
+    "modules get exactly their parameters, and both environments can be evaluated",
     Mistake("infra/main.bicep", "    alertEmail: alertEmail\n", "", "no value for parameter alertEmail"),
     Mistake(
         "infra/main.bicep", "    queues: map", "    colour: 'blue'\n    queues: map", "storage.bicep has no parameter colour"
@@ -123,7 +123,7 @@ def parameters(tree):
 
 
 @check(
-    "resources have the properties and values that Azure knows",
+    "resources have only properties and values that Azure accepts",
     Mistake("infra/modules/vault.bicep", "enablePurgeProtection", "enablePurgeProtektion", "unknown property"),
     Mistake("infra/modules/function-app.bicep", "ftpsState: 'Disabled'", "ftpsState: true", "expected string"),
     Mistake("infra/modules/storage.bicep", "minimumTlsVersion: 'TLS1_2'", "minimumTlsVersion: 12", "expected string"),
@@ -165,7 +165,7 @@ def rendered_templates(tree):
 
 
 @check(
-    "every call has a right, every right a call, and nobody has another",
+    "rights match calls: every call has a right, every right a call",
     Mistake(
         "infra/modules/storage.bicep", "  'Storage Queue Data Reader'\n", "", "Storage Queue Data Reader on the ready queue"
     ),
@@ -173,7 +173,7 @@ def rendered_templates(tree):
         "infra/modules/storage.bicep",
         "roles: ['Storage Queue Data Contributor']",
         "roles: ['Storage Queue Data Contributor', 'Storage Blob Data Owner']",
-        "nothing calls for Storage Blob Data Owner",
+        "no call needs Storage Blob Data Owner",
     ),
     Mistake("infra/rights.json", "974c5e8b", "974c5e8c", "Storage Queue Data Contributor has another id"),
     Mistake("src/storage/queue.rs", "client.get_properties(", "client.get_metadata(", "client.get_metadata"),
@@ -201,9 +201,9 @@ def rights(tree):
             role = by_id.get(assignment.properties["roleDefinitionId"].rsplit("/", 1)[1])
             given.add((target(assignment.body.get("scope")), role))
         for where, role in sorted(needed - given):
-            yield f"{environment}: {role} on the {where} is needed and not given"
+            yield f"{environment}: {role} on the {where} is needed but not granted"
         for where, role in sorted(given - needed, key=str):
-            yield f"{environment}: nothing calls for {role} on the {where}"
+            yield f"{environment}: no call needs {role} on the {where}"
 
 
 def without_tests(source):
@@ -238,7 +238,7 @@ ROLES = {
 
 
 @check(
-    "nothing can be reached from outside, and no key opens anything",
+    "nothing is reachable from outside, and no key grants access",
     Mistake(
         "infra/modules/storage.bicep", "allowSharedKeyAccess: false", "allowSharedKeyAccess: true", "allowSharedKeyAccess"
     ),

@@ -1,4 +1,4 @@
-"""Tools that others have made, run on our files."""
+"""Third-party tools, run on this repository's files."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import yaml
 from checks.templates import rendered_templates
 from harness import Mistake, check
 
-# Beside the interpreter that runs this: nothing of the machine's own is taken.
+# The tools of this interpreter's virtual environment; never those of the machine.
 TOOLS = Path(sys.executable).parent
 
 
@@ -20,7 +20,7 @@ def complaints(tree, tool, *arguments):
 
 
 @check(
-    "zizmor: the workflows give nothing away",
+    "zizmor: the workflows leak no rights or secrets",
     Mistake(
         ".github/workflows/check.yml",
         "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1",
@@ -36,8 +36,8 @@ def zizmor(tree):
     yield from complaints(tree, "zizmor", "--offline", "--no-progress", "--color=never", ".github")
 
 
-def held_against(name, schema, files, *mistakes):
-    """Registers a check of files against a schema, which is a path or one that the tool has."""
+def check_schema(name, schema, files, *mistakes):
+    """Registers a check of files against a schema: a path, or a schema built into the tool."""
 
     @check(f"check-jsonschema: {name}", *mistakes)
     def schemas(tree):
@@ -48,25 +48,25 @@ def held_against(name, schema, files, *mistakes):
         yield from complaints(tree, "check-jsonschema", "--color", "never", *chosen, *paths)
 
 
-held_against(
+check_schema(
     "workflows",
     "vendor.github-workflows",
     ".github/workflows/*.yml",
     Mistake(".github/workflows/deploy-edge.yml", "    branches: [edge]", "    branch: [edge]", "branch"),
 )
-held_against(
+check_schema(
     "actions",
     "vendor.github-actions",
     ".github/actions/*/action.yml",
     Mistake(".github/actions/smoke/action.yml", "  using: composite", "  uses: composite", "smoke/action.yml"),
 )
-held_against(
+check_schema(
     "dependabot",
     "vendor.dependabot",
     ".github/dependabot.yml",
     Mistake(".github/dependabot.yml", "interval: weekly", "interval: sometimes", "dependabot.yml"),
 )
-held_against(
+check_schema(
     "host.json",
     "tests/infra/host.schema.json",
     "host.json",
@@ -74,7 +74,7 @@ held_against(
     Mistake("host.json", '"Request;Exception"', '"Exception"', "excludedTypes"),
     Mistake("host.json", '"routePrefix": ""', '"routePrefix": "api"', "routePrefix"),
 )
-held_against(
+check_schema(
     "function.json",
     "tests/infra/function.schema.json",
     "function_*/function.json",
@@ -141,7 +141,7 @@ def shellcheck(tree):
 
 
 @check(
-    "checkov: nothing that it knows of is left open without a reason",
+    "checkov: every finding is fixed or accepted with a reason",
     Mistake("infra/modules/storage.bicep", "minimumTlsVersion: 'TLS1_2'", "minimumTlsVersion: 'TLS1_0'", "CKV_AZURE_44"),
     Mistake(
         "tests/infra/checkov.yaml",
@@ -174,4 +174,4 @@ def checkov(tree):
     for key in sorted(failed.keys() - accepted):
         yield f"checkov {key[0]} {failed[key]['check_name']}: {failed[key]['resource']}"
     for key in sorted(accepted - failed.keys()):
-        yield f"tests/infra/checkov.yaml accepts {key[0]} for {key[1]}, which nothing fails"
+        yield f"tests/infra/checkov.yaml accepts {key[0]} for {key[1]}, which passes it"
