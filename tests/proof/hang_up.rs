@@ -1,4 +1,4 @@
-//! Callers hang up at every moment of a create. No room stays behind that was tagged for one of them, and no permit.
+//! Callers hang up at every step of a create. Neither a room tagged for one of them nor a permit stays in use.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -11,14 +11,14 @@ use reqwest::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Caller, Cases, Clocks, Dice, HangUp, Ledger, Outcome, POOL_QUEUE, Served, Settings, Storm, Trouble, World, alone,
+    Caller, Cases, Clocks, Dice, FaultPlan, HangUp, Ledger, Outcome, POOL_QUEUE, Served, Settings, Storm, World, alone,
     becomes_quiet, eventually, is_full, let_everything_age, report,
 };
 
 const CALLERS: usize = 16;
 
-/// The most that callers wait, at first; see [`Proof::adapt`].
-const FIRST_PATIENCE_MICROSECONDS: usize = 50_000;
+/// The longest that callers wait, at the start; see [`Proof::adapt`].
+const FIRST_LONGEST_WAIT_MICROSECONDS: usize = 50_000;
 
 const TARGET: usize = 40;
 const CALLS_IN_FLIGHT: usize = 16;
@@ -26,10 +26,10 @@ const CALLS_IN_FLIGHT: usize = 16;
 /// Tag permits of one instance.
 const TAG_PERMITS: usize = 4;
 
-/// After this the load has come to a halt: seconds on an idle machine.
+/// Time limit after which the load counts as stuck. An idle machine takes seconds.
 const LONGEST_LOAD: Duration = Duration::from_secs(20 * 60);
 
-/// A destroy that failed is tried again after at most five seconds.
+/// A failed destroy is retried after at most five seconds.
 const LONGEST_PAUSE_OF_A_DESTROY: Duration = Duration::from_secs(6);
 
 fn settings(world: &World) -> Settings {
@@ -39,7 +39,7 @@ fn settings(world: &World) -> Settings {
         .set("POOL_DIRECT_MAX", CALLS_IN_FLIGHT)
         .set("PEXIP_MAX_IN_FLIGHT", CALLS_IN_FLIGHT)
         .set("MAX_CONCURRENT_REQUESTS", 2 * CALLERS)
-        // Longer than any call takes on a busy machine: only callers who hang up may cost a room here.
+        // Longer than any call takes on a busy machine: only hang-ups may cost a room here.
         .set("REQUEST_DEADLINE_SECONDS", 60)
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30)
         .set("SWEEP_MARGIN_SECONDS", 0)
@@ -48,9 +48,9 @@ fn settings(world: &World) -> Settings {
 }
 
 /// Some calls take about as long as the callers wait.
-fn slowness(world: &World) -> Vec<Trouble> {
+fn slowness(world: &World) -> Vec<FaultPlan> {
     let slow = || [2, 5, 10, 20, 40].map(|ms| Fault::Slow(Duration::from_millis(ms))).to_vec();
-    let of = |traffic: &Traffic, method| Trouble::with(traffic, Matching::method(method), slow());
+    let of = |traffic: &Traffic, method| FaultPlan::of(traffic, Matching::method(method), slow());
     let (queue, pexip) = (world.queue.traffic(), world.pexip.traffic());
     vec![
         of(queue, Method::GET),
@@ -63,7 +63,7 @@ fn slowness(world: &World) -> Vec<Trouble> {
     ]
 }
 
-/// What must have happened before the load ends. Counts only: how long it takes is the machine's.
+/// What must have happened before the load ends. Only counts: the duration depends on the machine.
 struct Enough {
     requests: usize,
     /// Callers who hung up.
@@ -71,13 +71,13 @@ struct Enough {
     /// Rooms that were tagged.
     tags: usize,
     /// Rooms that were tagged for callers who had hung up.
-    tags_for_nobody: usize,
+    tags_after_hang_up: usize,
 }
 
 impl Enough {
     fn of_this_run() -> Self {
         let requests = if is_full() { 30_000 } else { 3_000 };
-        Self { requests, hang_ups: requests / 4, tags: requests / 10, tags_for_nobody: requests / 30 }
+        Self { requests, hang_ups: requests / 4, tags: requests / 10, tags_after_hang_up: requests / 30 }
     }
 }
 
@@ -88,13 +88,13 @@ struct Proof {
     ledger: Ledger,
     cases: Cases,
     requests: AtomicUsize,
-    longest_patience_microseconds: AtomicUsize,
-    /// Rooms in answers that were written when their callers had hung up.
+    longest_wait_microseconds: AtomicUsize,
+    /// Rooms in answers that were written after their callers had hung up.
     answered_too_late: Mutex<HashSet<String>>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_used_up_permits() {
+async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_permits_in_use() {
     let _machine = alone().await;
     let started = Instant::now();
     let mut dice = Dice::throw("hang_up");
@@ -106,7 +106,7 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_used_up_permi
         ledger: Ledger::default(),
         cases: Cases::default(),
         requests: AtomicUsize::new(0),
-        longest_patience_microseconds: AtomicUsize::new(FIRST_PATIENCE_MICROSECONDS),
+        longest_wait_microseconds: AtomicUsize::new(FIRST_LONGEST_WAIT_MICROSECONDS),
         answered_too_late: Mutex::default(),
     };
     proof.caller.run_maintenance(&proof.instances[0].url).await.expect("an answer");
@@ -130,24 +130,24 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_used_up_permi
     drop(instances);
     let stock = let_everything_age(&world, &settings(&world), &Clocks::default(), &ledger, &cases);
     report("hang_up", &format!("{stock}; full again after {after:.1?}; all in {:.1?}", started.elapsed()));
-    // A room whose caller hung up is destroyed at once. Left to the sweep are only those whose answer was written before
-    // the service could notice: the callers might have read them.
+    // A room whose caller hung up is destroyed at once. Only rooms whose answers were written before the service
+    // noticed the hang-up are left to the sweep, because their callers may have read them.
     let answered_too_late = answered_too_late.into_inner().expect("no holder panics");
     let never_answered = stock.unknown.iter().filter(|name| !answered_too_late.contains(*name));
     let left: Vec<_> = never_answered.chain(&stock.orphans).collect();
-    assert!(left.is_empty(), "left to the sweep, and never answered: {left:?} of {stock}");
+    assert!(left.is_empty(), "left to the sweep although never answered: {left:?} of {stock}");
 }
 
 impl Proof {
     async fn create_and_hang_up_until(&self, enough: &Enough, storm: &Storm, mut dice: Dice) {
         let started = Instant::now();
-        while !self.has_come_to(enough, storm) {
+        while !self.is_enough(enough, storm) {
             assert!(started.elapsed() < LONGEST_LOAD, "{} and {} tags", self.figures(), storm.tags());
             let case = self.cases.next();
-            let longest = self.longest_patience_microseconds.load(Ordering::Relaxed);
-            let patience = Duration::from_micros(dice.below(longest) as u64);
+            let longest = self.longest_wait_microseconds.load(Ordering::Relaxed);
+            let wait = Duration::from_micros(dice.below(longest) as u64);
             let service = &dice.one_of(&self.instances).url;
-            let result = self.caller.create_and_hang_up(patience, service, case).await;
+            let result = self.caller.create_and_hang_up(wait, service, case).await;
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.adapt(&result);
             match result {
@@ -163,33 +163,33 @@ impl Proof {
         }
     }
 
-    /// Lets callers wait longer when they hang up, and shorter when they are answered. About half of them hang up then,
+    /// Lengthens the wait after a hang-up and shortens it after an answer, so that about half of the callers hang up,
     /// at every step of a create, however fast the machine is.
     fn adapt(&self, result: &HangUp) {
         let adapted = |longest: usize| match result {
             HangUp::Answered(_) => Some((longest - longest / 50).max(5_000)),
             HangUp::Unanswered | HangUp::AnsweredTooLate(_) => Some((longest + longest / 50).min(10_000_000)),
         };
-        let _before = self.longest_patience_microseconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, adapted);
+        let _before = self.longest_wait_microseconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, adapted);
     }
 
-    fn has_come_to(&self, enough: &Enough, storm: &Storm) -> bool {
+    fn is_enough(&self, enough: &Enough, storm: &Storm) -> bool {
         let figures = self.ledger.figures();
-        let tags_for_nobody = storm.tags().saturating_sub(figures.from_pool);
+        let tags_after_hang_up = storm.tags().saturating_sub(figures.from_pool);
         self.requests.load(Ordering::Relaxed) >= enough.requests
             && figures.no_answer >= enough.hang_ups
             && storm.tags() >= enough.tags
-            && tags_for_nobody >= enough.tags_for_nobody
+            && tags_after_hang_up >= enough.tags_after_hang_up
     }
 
     fn figures(&self) -> String {
-        let longest = self.longest_patience_microseconds.load(Ordering::Relaxed) / 1000;
+        let longest = self.longest_wait_microseconds.load(Ordering::Relaxed) / 1000;
         let too_late = self.answered_too_late.lock().expect("no holder panics").len();
-        format!("{}, {too_late} of them answered too late; patience of up to {longest} ms", self.ledger.figures())
+        format!("{}, {too_late} of them answered too late; waits of up to {longest} ms", self.ledger.figures())
     }
 
-    /// As many creates as there are permits are at the node at the same time, with rooms from the pool and, without the
-    /// queue, with rooms made directly.
+    /// As many concurrent creates as there are permits reach the node: with rooms from the pool, and with direct rooms
+    /// while the queue is down.
     async fn every_permit_can_be_used(&self) {
         for instance in 0..self.instances.len() {
             self.world.pexip.traffic().clear();
@@ -207,13 +207,13 @@ impl Proof {
         self.world.queue.restart().await;
     }
 
-    /// Holds these calls until `number` of them are at the node.
+    /// Stalls these calls until `number` of them have reached the node.
     async fn create_at_once(&self, instance: usize, method: Method, number: usize) -> Vec<Outcome> {
         let (traffic, calls) = (self.world.pexip.traffic(), Matching::method(method));
         traffic.inject(calls.clone(), Times::Always, Fault::Stall);
         let creates = join_all((0..CALLS_IN_FLIGHT).map(|_| self.create(instance)));
         let healing = async {
-            eventually("they are at the node at once", async || traffic.count(&calls) == number).await;
+            eventually("the calls are at the node at the same time", async || traffic.count(&calls) == number).await;
             // A call is logged just before it stalls, so a single heal could miss it.
             loop {
                 traffic.heal();

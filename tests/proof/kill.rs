@@ -1,5 +1,5 @@
-//! Three real processes share queue and node. Again and again one of them is killed without warning, wherever it is,
-//! and started again, while citizens come without a pause.
+//! Three real processes share queue and node. One after the other is killed without warning, at any step, and
+//! restarted, while citizens arrive without a pause.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,27 +19,28 @@ use crate::support::{
 const INSTANCES: usize = 3;
 const CALLERS: usize = 24;
 
-/// About as many as are requested while a new room is hidden: a waiting request receives a room as soon as it is visible.
+/// About as many as are requested while a new room is hidden: a waiting request receives a room as soon as it is
+/// visible.
 const TARGET: usize = 120;
 
 /// Percentage of rooms that their callers end; the sweep ends the others.
 const ENDED_BY_CALLERS: usize = 90;
 
-/// Duration of each call to queue and node. Most kills then hit a process between two calls, or during one that is
-/// carried out nevertheless.
+/// Duration of each call to queue and node, so that most kills hit a process between two calls, or during one that is
+/// still carried out.
 const STEP: Duration = Duration::from_millis(15);
 
 const LEASE: Duration = Duration::from_secs(2);
 
-/// The queue's clock leaps by more than a lease, as if every process had been suspended for so long: each of them holds
-/// leases that it takes for valid and that others may have by then.
+/// The queue's clock leaps by more than a lease, as if every process had been suspended for that time: each process
+/// holds leases that it takes for valid although others may have received the messages again.
 const LEAP: Duration = Duration::from_secs(3);
 
-/// After this time per thousand creates the load has come to a halt: half a minute on an idle machine.
+/// Time limit per thousand creates, after which the load counts as stuck. An idle machine takes half a minute.
 const LONGEST_PER_THOUSAND: Duration = Duration::from_secs(10 * 60);
 
-/// Ages in seconds. A room is not handed out if it could expire before its request's deadline and a margin, so an unused
-/// room lives much longer than it waits in the pool here.
+/// Ages in seconds. A room is not handed out if it could expire before its request's deadline and a margin, so an
+/// unused room lives much longer than it waits in the pool here.
 fn settings(world: &World) -> Settings {
     Settings::without_limits(world)
         .set("POOL_TARGET_SIZE", TARGET)
@@ -53,14 +54,14 @@ fn settings(world: &World) -> Settings {
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 4)
 }
 
-/// What must have happened before the load ends. Counts only: how long it takes is the machine's.
+/// What must have happened before the load ends. Only counts: the duration depends on the machine.
 struct Enough {
     creates: usize,
     kills: usize,
     from_pool: usize,
 }
 
-/// The processes. Each keeps its number when it is started again.
+/// The processes. Each keeps its number when it is restarted.
 struct Fleet {
     settings: Settings,
     programs: Vec<Mutex<Option<Program>>>,
@@ -104,7 +105,7 @@ struct Proof {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_killed_at_any_moment_never_share_a_room_and_leave_nothing_that_stays() {
+async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for_ever() {
     let _machine = alone().await;
     let started = Instant::now();
     let mut dice = Dice::throw("kill");
@@ -119,7 +120,7 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_nothing_tha
         over: AtomicBool::new(false),
         ended_by_callers: AtomicUsize::new(0),
     };
-    proof.caller.run_maintenance(&proof.fleet.address(0)).await.expect("nobody is killed yet");
+    proof.caller.run_maintenance(&proof.fleet.address(0)).await.expect("no process has been killed yet");
     proof.slow_down_every_step();
 
     let loaded = Instant::now();
@@ -138,7 +139,7 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_nothing_tha
     for number in 0..INSTANCES {
         proof.fleet.kill(number).await;
     }
-    // The calls that the killed had sent are still carried out.
+    // Calls that a killed process had sent are still carried out.
     becomes_quiet(&proof.world, Duration::from_secs(1)).await;
     proof.world.queue.traffic().heal();
     proof.world.pexip.traffic().heal();
@@ -189,7 +190,7 @@ impl Proof {
         }
     }
 
-    /// Returns how many processes it has killed. At least one kill has met a request by then.
+    /// Returns the number of kills. At least one of them has interrupted a request.
     async fn kill_until(&self, enough: &Enough, mut dice: Dice) -> usize {
         let limit = LONGEST_PER_THOUSAND * u32::try_from(enough.creates / 1000).expect("not that many");
         let (started, mut killed) = (Instant::now(), 0);
@@ -216,7 +217,7 @@ impl Proof {
         let (mut runs, mut busy, mut broken_off) = (0, 0, 0);
         while !self.over.load(Ordering::Relaxed) {
             match self.caller.run_maintenance(&self.fleet.address(0)).await {
-                Some(said) if said.contains("under way") => busy += 1,
+                Some(report) if report.contains("under way") => busy += 1,
                 Some(_) => runs += 1,
                 None => broken_off += 1,
             }
@@ -235,11 +236,11 @@ impl Proof {
         leaps
     }
 
-    /// With real time for the ages, and between a sweep's two looks at a room.
+    /// In real time, both for the rooms' ages and between a sweep's two presence snapshots.
     async fn wait_for_the_processes_own_sweep(&self) {
         let (started, mut last) = (Instant::now(), String::new());
         while started.elapsed() < Duration::from_secs(1200) {
-            self.caller.run_maintenance(&self.fleet.address(0)).await.expect("nobody is killed any more");
+            self.caller.run_maintenance(&self.fleet.address(0)).await.expect("no process is killed any more");
             let stock = Stock::take(&self.world, &self.ledger, &self.cases);
             last = stock.to_string();
             if stock.orphans.is_empty() && stock.handed_out.is_empty() && stock.unknown.is_empty() {
@@ -250,6 +251,6 @@ impl Proof {
             }
             sleep(Duration::from_secs(3)).await;
         }
-        panic!("the processes' own sweep has left: {last}");
+        panic!("the processes' own sweep left: {last}");
     }
 }

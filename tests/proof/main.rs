@@ -1,7 +1,7 @@
-//! Proofs that the pool keeps its promises when processes die, callers leave and load comes. Each runs the real
-//! service against simulators that keep state, at random but seeded moments, and then lets the books be balanced.
+//! Proofs that the pool keeps its promises when processes are killed, callers hang up and load is high. Each proof runs
+//! the real service against stateful simulators, with random but seeded events, and finally accounts for every room.
 //!
-//! `MAXCONF_FULL=1` makes the long ones as long as they are meant to be; `MAXCONF_SEED` repeats a run's dice.
+//! `MAXCONF_FULL=1` runs the long proofs at full length; `MAXCONF_SEED` repeats a run's random choices.
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real clocks and send requests")]
 

@@ -10,7 +10,7 @@ use reqwest::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Cases, Clocks, Dice, Instance, Ledger, Outcome, Settings, Storm, Trouble, World, alone, becomes_quiet, is_full,
+    Cases, Clocks, Dice, FaultPlan, Instance, Ledger, Outcome, Settings, Storm, World, alone, becomes_quiet, is_full,
     let_everything_age, report,
 };
 
@@ -22,28 +22,28 @@ const A_MILLION: usize = 1_000_000;
 /// Creates of the short run.
 const SOME_THOUSAND: usize = 4_000;
 
-/// After these the load has come to a halt.
+/// Time limits after which the load counts as stuck.
 const LONGEST_RUN: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SHORT_RUN: Duration = Duration::from_secs(20 * 60);
 
-/// One of so many calls fails.
+/// One call of this many fails.
 const CALLS_PER_FAULT: usize = 150;
 
-/// The clocks leap by more than a lease: after each leap others may receive everything that is leased.
+/// The clocks leap by more than a lease: after each leap all leased messages can be received again.
 const LEAP: Duration = Duration::from_secs(61);
 const BETWEEN_LEAPS: Duration = Duration::from_millis(500);
 
-/// Rooms that are handed out between two leaps at least: on a slow machine no room would be left in the pool otherwise.
+/// The fewest rooms handed out between two leaps: otherwise a slow machine's pool would be empty.
 const ROOMS_BETWEEN_LEAPS: usize = 100;
 
-/// A destroy that failed is tried again after five seconds for the last time.
+/// A failed destroy is retried for the last time after five seconds.
 const LAST_PAUSE_OF_A_DESTROY: Duration = Duration::from_secs(7);
 
 fn settings(world: &World) -> Settings {
     Settings::without_limits(world)
         .set("POOL_TARGET_SIZE", 400)
         .set("POOL_PREFETCH", 4)
-        // Leaps make an hour pass in half a minute.
+        // With the leaps an hour passes in half a minute.
         .set("POOL_ROOM_MAX_AGE_SECONDS", 3600)
         .set("SWEEP_MARGIN_SECONDS", 600)
         .set("ROOM_MAX_LIFETIME_SECONDS", 7200)
@@ -52,7 +52,7 @@ fn settings(world: &World) -> Settings {
 }
 
 /// Every call, and how it may fail: not carried out, carried out without an answer, carried out late, refused.
-fn troubles(world: &World) -> Vec<Trouble> {
+fn faults(world: &World) -> Vec<FaultPlan> {
     let usual = || {
         vec![
             Fault::HangUpBefore,
@@ -69,10 +69,10 @@ fn troubles(world: &World) -> Vec<Trouble> {
         faults.extend(more);
         faults
     };
-    // Carried out when the service no longer waits for the answer.
+    // Carried out after the service has stopped waiting for the answer.
     let late = vec![Fault::Slow(Duration::from_millis(1300))];
-    let queue = |calls: Matching, faults| Trouble::with(world.queue.traffic(), calls, faults);
-    let pexip = |calls: Matching, faults| Trouble::with(world.pexip.traffic(), calls, faults);
+    let queue = |calls: Matching, faults| FaultPlan::of(world.queue.traffic(), calls, faults);
+    let pexip = |calls: Matching, faults| FaultPlan::of(world.pexip.traffic(), calls, faults);
     vec![
         queue(Matching::method(Method::GET), with(usual(), vec![Fault::Rubbish])),
         queue(Matching::method(Method::POST), usual()),
@@ -90,8 +90,8 @@ fn troubles(world: &World) -> Vec<Trouble> {
 struct Proof {
     world: World,
     instances: Vec<Instance>,
-    /// The timer's instance, which sweeps during the load. Has no callers.
-    housekeeper: Instance,
+    /// The timer's instance, which runs the maintenance during the load and has no callers.
+    maintainer: Instance,
     clocks: Clocks,
     ledger: Ledger,
     cases: Cases,
@@ -106,21 +106,21 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
     let start = || Instance::start(&world, &settings(&world), clocks.of_an_instance());
     let proof = Proof {
         instances: (0..INSTANCES).map(|_| start()).collect(),
-        housekeeper: start(),
+        maintainer: start(),
         world,
         clocks,
         ledger: Ledger::default(),
         cases: Cases::default(),
         over: AtomicBool::new(false),
     };
-    proof.housekeeper.run_maintenance().await;
+    proof.maintainer.run_maintenance().await;
 
-    let storm = Storm::over(&proof.world, troubles(&proof.world), CALLS_PER_FAULT, dice.for_one_more());
+    let storm = Storm::over(&proof.world, faults(&proof.world), CALLS_PER_FAULT, dice.for_one_more());
     let started = Instant::now();
     let callers = proof.instances.iter().flat_map(|instance| [instance; CALLERS_OF_EACH]);
     tokio::join!(
         join_all(callers.map(|instance| proof.call(instance))),
-        proof.keep_house(),
+        proof.run_maintenance(),
         proof.let_clocks_leap(),
         proof.watch(started)
     );
@@ -131,9 +131,9 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
     let rate = figures.rooms as u128 * 1000 / took.as_millis();
     report("million", &format!("{figures}; {past}; {took:.1?}, {rate} a second"));
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
-    let Proof { world, clocks, ledger, cases, instances, housekeeper, .. } = proof;
+    let Proof { world, clocks, ledger, cases, instances, maintainer, .. } = proof;
     becomes_quiet(&world, LAST_PAUSE_OF_A_DESTROY).await;
-    drop((instances, housekeeper));
+    drop((instances, maintainer));
     let stock = let_everything_age(&world, &settings(&world), &clocks, &ledger, &cases);
     report("million", &stock.to_string());
 }
@@ -154,9 +154,9 @@ impl Proof {
         }
     }
 
-    async fn keep_house(&self) {
+    async fn run_maintenance(&self) {
         while !self.over.load(Ordering::Relaxed) {
-            self.housekeeper.run_maintenance().await;
+            self.maintainer.run_maintenance().await;
             sleep(Duration::from_secs(1)).await;
         }
     }
@@ -173,7 +173,7 @@ impl Proof {
         }
     }
 
-    /// Reports the progress, and ends the load when enough rooms were handed out, at least half of them from the pool.
+    /// Reports progress, and ends the load when enough rooms were handed out, at least half of them from the pool.
     async fn watch(&self, started: Instant) {
         let (mut reported, goal, limit) = if is_full() {
             (Instant::now(), A_MILLION, LONGEST_RUN)

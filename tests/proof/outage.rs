@@ -13,7 +13,7 @@ use crate::support::{Cases, Clocks, Instance, Ledger, Outcome, POOL_QUEUE, Setti
 const TARGET: usize = 50;
 const CREATES: usize = 100;
 
-/// Rooms that an outage may use up until the circuit breakers are open.
+/// Rooms that an outage may cost until the circuit breakers are open.
 const A_HANDFUL: usize = 8;
 
 /// How long a circuit breaker stays open before it lets one call probe the node.
@@ -60,8 +60,8 @@ impl Proof {
         claims.filter(|exchange| exchange.method == Method::DELETE && exchange.status == Some(204)).count()
     }
 
-    /// A hundred citizens come at once. Where they are served so slowly that a breaker's pause ends meanwhile, the probe
-    /// may cost a room as well.
+    /// A hundred citizens arrive at once. On a slow machine a breaker's pause may end before all are answered, and each
+    /// probe may cost another room.
     async fn costs_at_most_a_handful(&self, outage: &str) {
         self.world.queue.traffic().clear();
         let started = Instant::now();
@@ -73,7 +73,7 @@ impl Proof {
             "{outcomes:?}"
         );
         let probes = usize::try_from(took.as_secs() / BREAKER_PAUSE.as_secs()).expect("a small number");
-        assert!(claimed <= A_HANDFUL + probes, "{outage}: {claimed} rooms were claimed, beside {probes} probes");
+        assert!(claimed <= A_HANDFUL + probes, "{outage}: {claimed} rooms were claimed, with {probes} probes");
     }
 
     async fn recovers(&self, outage: &str) {
@@ -113,7 +113,7 @@ async fn a_node_that_rejects_every_tag_costs_a_handful_of_rooms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_fails_at_every_tag_costs_a_handful_of_rooms() {
+async fn a_node_that_fails_every_tag_costs_a_handful_of_rooms() {
     every_tag_is_answered_with(500).await;
 }
 
@@ -125,7 +125,7 @@ async fn every_tag_is_answered_with(status: u16) {
     proof.recovers(&outage).await;
 }
 
-/// While the node answers no create of a VMR, a refill holds all the calls that it may have in flight.
+/// While the node answers no creation of a VMR, a refill holds all the calls that it may have in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refill_makes_no_citizen_wait() {
     const CALL: Duration = Duration::from_millis(100);
@@ -150,7 +150,7 @@ async fn a_refill_makes_no_citizen_wait() {
             assert!(matches!(outcome, Outcome::Room { from_pool: true, .. }), "{outcome:?}");
         }
         let made = traffic.log().iter().filter(|call| call.method == Method::POST && call.status.is_some()).count();
-        assert_eq!(made, 0, "the refill was held up all the time");
+        assert_eq!(made, 0, "the refill stayed stalled during the creates");
         traffic.heal();
     };
     let (refill, ()) = tokio::join!(proof.instance.run_maintenance(), creates);

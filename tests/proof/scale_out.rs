@@ -94,7 +94,7 @@ async fn cold_instances_and_one_timer_make_no_more_rooms_than_are_missing() {
     let is_full = async || (proof.messages(), proof.untagged()) == (TARGET, TARGET);
     eventually("the pool is full, and every untagged room is in it", is_full).await;
     sleep(Duration::from_millis(500)).await;
-    assert_eq!((proof.messages(), proof.untagged()), (TARGET, TARGET), "it stays so");
+    assert_eq!((proof.messages(), proof.untagged()), (TARGET, TARGET), "the pool stays full");
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
 }
 
@@ -148,18 +148,18 @@ async fn a_burst_on_a_small_pool_is_answered_with_rooms_or_typed_refusals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_and_dead_messages_in_front_of_good_ones_starve_nobody() {
+async fn poison_and_dead_messages_before_good_ones_delay_no_caller() {
     for instances in [1, INSTANCES] {
-        poison_and_dead_messages_starve_nobody_at(instances).await;
+        poison_and_dead_messages_delay_no_caller_at(instances).await;
     }
 }
 
-/// One citizen after the other, so that one of them waits all the time.
-async fn poison_and_dead_messages_starve_nobody_at(instances: usize) {
+/// One citizen after the other, so that one request always waits.
+async fn poison_and_dead_messages_delay_no_caller_at(instances: usize) {
     const POISON: usize = 1000;
     const DEAD: usize = 60;
     const GOOD: usize = 40;
-    /// The service's default: the fewest messages that an instance receives at once while it has none.
+    /// The service's default: the smallest batch that an instance receives while its prefetch is empty.
     const PREFETCH: usize = 4;
 
     let _machine = alone().await;
@@ -202,7 +202,7 @@ async fn poison_and_dead_messages_starve_nobody_at(instances: usize) {
             "poison in front of {instances}: {figures}; {direct} direct, {from_pool} pooled in {took:.1?}; {receives} receives before the first"
         ),
     );
-    // Batch by batch without a detour: each message in front of the rooms is received once.
+    // Each message before the good ones is received once, batch by batch.
     let batches = (POISON + DEAD + GOOD) / PREFETCH + 4 * instances;
     assert!(receives <= batches, "{receives} receives for {batches} batches");
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);

@@ -1,4 +1,4 @@
-//! What the proofs share: instances with simulated systems around them, callers, faults, and the final accounts.
+//! Shared by the proofs: instances with simulated dependencies, callers, faults, and the final account of all rooms.
 
 mod aftermath;
 mod builds;
@@ -26,5 +26,5 @@ pub(crate) use ledger::Ledger;
 pub(crate) use package::unpacked;
 pub(crate) use program::Program;
 pub(crate) use stock::Stock;
-pub(crate) use storm::{Storm, Trouble};
+pub(crate) use storm::{FaultPlan, Storm};
 pub(crate) use waiting::{LIMIT, alone, becomes_quiet, eventually};

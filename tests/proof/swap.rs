@@ -1,5 +1,5 @@
-//! A release and its rollback under load: two builds side by side on one queue and one Pexip, each behind a Functions
-//! host of its own. At a swap the requests go to the other build, and the one that they left is killed.
+//! A release and its rollback under load: two builds share one queue and one Pexip, each behind its own Functions host.
+//! A swap directs the requests to the other build and kills the previous one.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -41,10 +41,10 @@ fn settings(world: &World) -> Settings {
         .set("LOG_LEVEL", "off")
 }
 
-/// What must have happened before the load ends, beside the swaps. Counts only: how long it takes is the machine's.
+/// What must have happened before the load ends, besides the swaps. Only counts: the duration depends on the machine.
 const ROOMS_FROM_POOL: usize = 100;
 
-/// After this the load has come to a halt: seconds for a swap on an idle machine.
+/// Time limit per swap after which the load counts as stuck. An idle machine takes seconds.
 const LONGEST_PER_SWAP: Duration = Duration::from_secs(120);
 
 /// A deployment slot with its build.

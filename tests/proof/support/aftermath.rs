@@ -9,17 +9,17 @@ use tokio::runtime;
 
 use super::{Cases, Clocks, Instance, Ledger, POOL_QUEUE, Settings, Stock, World};
 
-/// More than lies between a sweep's two looks at a room.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(31);
+/// Longer than the interval between a sweep's two presence snapshots.
+const BETWEEN_SNAPSHOTS: Duration = Duration::from_secs(31);
 
-/// Added to an age to be past it, whatever is rounded on the way.
+/// Added to an age to be past it despite rounding.
 const A_LITTLE: Duration = Duration::from_secs(10);
 
-/// Lets everything grow older than it may, in two steps, with a fresh instance that keeps house; nobody else may be at
-/// work any more. Asserts after each step that what is over is gone, and that nothing else is.
+/// Lets all rooms exceed their ages, in two steps, while a new instance runs the maintenance; no other instance may
+/// run. Asserts after each step that exactly the rooms past their age are gone.
 ///
-/// The rooms are what the proof left, the ages pass on injected clocks, and the half minute between a sweep's looks
-/// passes on the paused clock of the instance's own runtime. So the service needs no shorter one for this.
+/// The rooms are those that the proof left. Ages pass on injected clocks, and the half minute between a sweep's
+/// snapshots on the paused clock of the instance's own runtime, so the service needs no shorter interval for the proof.
 pub(crate) fn let_everything_age(
     world: &World,
     settings: &Settings,
@@ -28,12 +28,12 @@ pub(crate) fn let_everything_age(
     cases: &Cases,
 ) -> Stock {
     let stock = Stock::take(world, ledger, cases);
-    let keeps_house = || {
+    let age_all = || {
         let paused = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         paused.block_on(Ages { world, settings, clocks, ledger }.pass(&stock));
     };
-    // In a thread of its own: this one belongs to the runtime on which the simulators run.
-    thread::scope(|scope| scope.spawn(keeps_house).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // On a separate thread: this one belongs to the simulators' runtime.
+    thread::scope(|scope| scope.spawn(age_all).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     stock
 }
 
@@ -46,10 +46,10 @@ struct Ages<'a> {
 
 impl Ages<'_> {
     async fn pass(&self, stock: &Stock) {
-        // The proof is over: nothing is in a hurry any more, however busy the machine is.
-        let patient =
+        // Long time limits, so that no call fails on a busy machine.
+        let settings =
             self.settings.clone().set("REQUEST_DEADLINE_SECONDS", 30).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 25);
-        let instance = Instance::start(self.world, &patient, self.clocks.of_an_instance());
+        let instance = Instance::start(self.world, &settings, self.clocks.of_an_instance());
         let margin = self.settings.seconds("SWEEP_MARGIN_SECONDS");
         let unused = self.settings.seconds("POOL_ROOM_MAX_AGE_SECONDS") + margin + A_LITTLE;
         let handed_out = self.settings.seconds("ROOM_MAX_LIFETIME_SECONDS") + margin + A_LITTLE;
@@ -57,29 +57,29 @@ impl Ages<'_> {
         self.clocks.advance(self.world, unused);
         let now = self.clocks.now();
         let before = self.times_of_hand_out();
-        self.look_twice(&instance).await;
+        self.sweep_twice(&instance).await;
         let after = self.times_of_hand_out();
         for name in stock.pool.iter().chain(&stock.orphans) {
-            assert!(!after.contains_key(name), "{name} is past its age and still there");
+            assert!(!after.contains_key(name), "{name} still exists past its age");
         }
         for name in stock.handed_out.iter().chain(&stock.unknown).filter(|name| !after.contains_key(*name)) {
-            let at = before[name].expect("a tag and no mark was a fault of the stock");
+            let at = before[name].expect("the stock has rejected tagged rooms without a mark");
             assert!(now > at + handed_out - A_LITTLE, "{name} was swept within its lifetime");
         }
 
         self.clocks.advance(self.world, handed_out);
-        self.look_twice(&instance).await;
+        self.sweep_twice(&instance).await;
         self.assert_nothing_but_the_pool_is_left();
     }
 
-    async fn look_twice(&self, instance: &Instance) {
+    async fn sweep_twice(&self, instance: &Instance) {
         for _ in 0..2 {
-            let said = instance.run_maintenance().await;
-            assert!(said.contains("failed 0"), "{said}");
-            // What the instance asks in the background must not meet a clock that leaps.
+            let report = instance.run_maintenance().await;
+            assert!(report.contains("failed 0"), "{report}");
+            // Lets background calls of the instance finish before the clock leaps.
             tokio::time::sleep(Duration::from_millis(100)).await;
             tokio::time::pause();
-            tokio::time::advance(BETWEEN_LOOKS).await;
+            tokio::time::advance(BETWEEN_SNAPSHOTS).await;
             tokio::time::resume();
         }
     }
@@ -91,12 +91,12 @@ impl Ages<'_> {
 
     fn assert_nothing_but_the_pool_is_left(&self) {
         let rooms = self.world.pexip.rooms();
-        let tickets: HashSet<_> =
+        let messages: HashSet<_> =
             self.world.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
         let target = self.settings.number("POOL_TARGET_SIZE");
-        assert_eq!(rooms.len() as u64, target, "rooms that no age has ended, or a pool that is not full");
+        assert_eq!(rooms.len() as u64, target, "rooms that outlived their ages, or a pool that is not full");
         for StoredRoom { name, tag, .. } in &rooms {
-            assert!(tag.is_empty() && tickets.contains(name), "{name} is not in the pool");
+            assert!(tag.is_empty() && messages.contains(name), "{name} is not in the pool");
             assert!(self.ledger.case_of(name).is_none(), "{name} was handed out and is in the pool");
         }
     }

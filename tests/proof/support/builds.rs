@@ -7,11 +7,11 @@ use tempfile::TempDir;
 
 use super::dice::variable;
 
-/// Of the program under test.
+/// The program under test.
 pub(crate) const THIS_BUILD: &str = env!("CARGO_BIN_EXE_maxconf");
 
-/// Another build of the service: the last release where `MAXCONF_LAST_RELEASE` names its program, or else this one
-/// under the name of another commit.
+/// Another build of the service: the program that `MAXCONF_LAST_RELEASE` names, or else this build with another commit
+/// written into it.
 pub(crate) struct OtherBuild {
     program: PathBuf,
     _folder: Option<TempDir>,
@@ -24,8 +24,8 @@ impl OtherBuild {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("maxconf");
-        fs::write(&program, renamed(fs::read(THIS_BUILD).expect("it was built"))).expect("a file of ours");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+        fs::write(&program, renamed(fs::read(THIS_BUILD).expect("it was built"))).expect("a writable file");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a writable file");
         Self { program, _folder: Some(folder) }
     }
 
@@ -35,15 +35,15 @@ impl OtherBuild {
 }
 
 fn renamed(mut program: Vec<u8>) -> Vec<u8> {
-    // Any other word could stand in the program for something else.
+    // Any other text could occur in the program with another meaning.
     let is_commit = COMMIT.len() >= 12 && COMMIT.bytes().all(|digit| digit.is_ascii_hexdigit());
     assert!(is_commit, "built without its commit; name another build by MAXCONF_LAST_RELEASE");
     let (commit, other) = (COMMIT.as_bytes(), "0".repeat(COMMIT.len()));
-    let places: Vec<_> = program.windows(commit.len()).enumerate().filter(|(_, bytes)| *bytes == commit).collect();
-    let places: Vec<_> = places.into_iter().map(|(place, _)| place).collect();
-    assert!(!places.is_empty(), "{COMMIT} is not in the program");
-    for place in places {
-        program[place..place + commit.len()].copy_from_slice(other.as_bytes());
+    let offsets: Vec<_> = program.windows(commit.len()).enumerate().filter(|(_, bytes)| *bytes == commit).collect();
+    let offsets: Vec<_> = offsets.into_iter().map(|(offset, _)| offset).collect();
+    assert!(!offsets.is_empty(), "{COMMIT} is not in the program");
+    for offset in offsets {
+        program[offset..offset + commit.len()].copy_from_slice(other.as_bytes());
     }
     program
 }

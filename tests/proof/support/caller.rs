@@ -21,7 +21,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Case(u64);
 
-/// Source of cases for which no room was requested yet.
+/// Source of new cases.
 #[derive(Debug, Default)]
 pub(crate) struct Cases(AtomicU64);
 
@@ -55,7 +55,7 @@ impl Case {
     }
 }
 
-/// Result of a create, as its caller sees it.
+/// Result of a create as its caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Room {
@@ -95,7 +95,7 @@ impl Outcome {
     }
 }
 
-/// What became of the create of a caller who hangs up after some time.
+/// Outcome of a create whose caller hangs up after some time.
 pub(crate) enum HangUp {
     /// Answered before the caller hung up.
     Answered(Outcome),
@@ -110,7 +110,7 @@ pub(crate) enum HangUp {
 pub(crate) struct Caller {
     http: Client,
     token: String,
-    /// A Functions host stands in between. Where a handler has died, it answers with an empty 500.
+    /// Whether a Functions host is in between. It answers with an empty 500 if the handler has died.
     through_a_host: bool,
 }
 
@@ -138,17 +138,17 @@ impl Caller {
         }
     }
 
-    /// Hangs up after `patience`, wherever the service is by then. Only the caller's half of the connection is closed,
-    /// which the service cannot tell from a closed one: what it wrote before it noticed can still be read.
-    pub(crate) async fn create_and_hang_up(&self, patience: Duration, service: &Url, case: Case) -> HangUp {
+    /// Hangs up after `wait`, at whatever step the service is. Closes only the caller's half of the connection, which
+    /// the service cannot distinguish from a closed one, so that an answer written before it noticed can still be read.
+    pub(crate) async fn create_and_hang_up(&self, wait: Duration, service: &Url, case: Case) -> HangUp {
         let address = service.socket_addrs(|| None).expect("an address")[0];
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let (path, token) = (case.path(), &self.token);
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n");
         let request = format!("{head}content-length: 0\r\n\r\n");
         let mut answer = Vec::new();
-        let in_time = timeout(patience, async {
-            // The service may close the connection first; what it answered is then read.
+        let in_time = timeout(wait, async {
+            // The service may close the connection first; its answer is then read.
             let _closed = stream.write_all(request.as_bytes()).await;
             let _end = stream.read_to_end(&mut answer).await;
         });
@@ -179,7 +179,7 @@ impl Caller {
     }
 }
 
-/// A full run takes longer than an ordinary token lives.
+/// A full run takes longer than the lifetime of an ordinary token.
 fn long_token(entra: &EntraSimulator) -> String {
     entra.token().expires_in(24 * 3600).build()
 }

@@ -12,7 +12,7 @@ use super::World;
 pub(crate) struct Clocks(Arc<AtomicU64>);
 
 impl Clocks {
-    /// What an instance reads the time from.
+    /// The clock of an instance.
     pub(crate) fn of_an_instance(&self) -> Clock {
         let ahead = Arc::clone(&self.0);
         Clock::from_fn(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::SeqCst)))
@@ -25,7 +25,7 @@ impl Clocks {
     /// Lets leases run out, messages appear and expire, and rooms grow old.
     pub(crate) fn advance(&self, world: &World, by: Duration) {
         let ahead = self.0.fetch_add(by.as_secs(), Ordering::SeqCst) + by.as_secs();
-        world.pexip.traffic().set_clock_offset(i64::try_from(ahead).expect("less than an age of the world"));
+        world.pexip.traffic().set_clock_offset(i64::try_from(ahead).expect("a number of seconds in range"));
         world.queue.advance(by);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Randomness of one proof. Its seed is printed, so that a run's dice can be thrown again.
+/// Random choices of one proof. The seed is printed, so that a run can be repeated.
 pub(crate) struct Dice(StdRng);
 
 impl Dice {
@@ -14,7 +14,7 @@ impl Dice {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    /// Dice for one more task, which do not depend on how the tasks are scheduled.
+    /// Dice for another task, so that its choices do not depend on how tasks are scheduled.
     pub(crate) fn for_one_more(&mut self) -> Self {
         Self(StdRng::seed_from_u64(self.0.random()))
     }
@@ -27,7 +27,7 @@ impl Dice {
         Duration::from_micros(self.0.random_range(least * 1000..=most * 1000))
     }
 
-    /// True in `percent` of a hundred throws.
+    /// True with a probability of `percent`/100.
     pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -42,12 +42,12 @@ pub(crate) fn is_full() -> bool {
     variable("MAXCONF_FULL").is_some()
 }
 
-/// Says what a proof has found. Not by `eprintln!`: its text is only shown for tests that fail.
+/// Prints a proof's result. The test harness captures `eprintln!` and shows it for failed tests only.
 pub(crate) fn report(proof: &str, line: &str) {
     let _ = writeln!(std::io::stderr(), "proof {proof}: {line}");
 }
 
-/// What the run of the tests was told; empty is nothing.
+/// An environment variable of the test run; an empty one counts as unset.
 pub(super) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "about the run of the tests, not about the service")]
     std::env::var(name).ok().filter(|value| !value.is_empty())

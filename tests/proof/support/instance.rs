@@ -22,7 +22,7 @@ use super::{Case, Outcome, World};
 pub(crate) struct Settings(HashMap<&'static str, String>);
 
 impl Settings {
-    /// Those of the world, with limits that no load of a proof reaches.
+    /// The world's settings, with limits that no proof's load reaches.
     pub(crate) fn without_limits(world: &World) -> Self {
         Self::of(world)
             .set("PEXIP_REQUESTS_PER_MINUTE", 100_000)
@@ -32,7 +32,7 @@ impl Settings {
             .set("SWEEP_MAX_DELETIONS", 10_000)
     }
 
-    /// Those of the world, everything else at its default.
+    /// The world's settings; all others have their defaults.
     pub(crate) fn of(world: &World) -> Self {
         Self(world.settings())
     }
@@ -43,7 +43,7 @@ impl Settings {
         self
     }
 
-    /// What a setting in whole numbers says, or its default.
+    /// The value of a numeric setting, or its default.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.config_value(name).parse().unwrap_or_else(|_| panic!("{name} is no number"))
     }
@@ -68,11 +68,11 @@ impl Settings {
     }
 }
 
-/// The service in this process, asked without a network in between.
+/// The service in this process, called without a network.
 pub(crate) struct Instance {
     router: Router,
     tokens: Tokens,
-    /// Dropped, its background work stops.
+    /// Stops the background work when dropped.
     _background: DropGuard,
 }
 
@@ -88,7 +88,7 @@ impl Instance {
         Outcome::read(status, &source, &body)
     }
 
-    /// The Functions host's timer; what the run says of itself.
+    /// The Functions host's timer. Returns the run's report.
     pub(crate) async fn run_maintenance(&self) -> String {
         let (status, _, body) = self.post("/function_pool_maintenance").await;
         assert_eq!(status, 200, "the host would repeat the run");
@@ -106,10 +106,10 @@ impl Instance {
     }
 }
 
-/// A day of the instance's clock, which leaps through many of them in a full run.
+/// One day of the instance's clock, which leaps through many days in a full run.
 const DAY: i64 = 24 * 3600;
 
-/// A token for each day, for no token lives much longer.
+/// One token for each day, because no token is valid for much longer.
 struct Tokens {
     clock: Clock,
     first_day: i64,
@@ -117,7 +117,7 @@ struct Tokens {
 }
 
 impl Tokens {
-    /// For more days than the longest run leaps through.
+    /// Issues tokens for more days than the longest run leaps through.
     fn issue(world: &World, clock: Clock) -> Self {
         let first_day = clock.now_utc().unix_timestamp();
         let token = |day: i64| {
@@ -137,7 +137,7 @@ impl Tokens {
 /// The service in this process, on a port, for callers who hang up.
 pub(crate) struct Served {
     pub(crate) url: Url,
-    /// Dropped, it stops.
+    /// Stops the service when dropped.
     _stop: oneshot::Sender<()>,
 }
 

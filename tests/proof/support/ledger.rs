@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Case, Outcome, World};
 
-/// Every answer that was given, and what was wrong with it.
+/// Every answer to a create, and the faults found in the answers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Mutex<Kept>);
 
@@ -25,11 +25,11 @@ struct Entry {
     end: End,
 }
 
-/// What the caller who got a room knows of its end.
+/// What the room's caller knows about its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     NotAsked,
-    /// Asked for, without an answer.
+    /// Requested, without an answer.
     Unknown,
     Ended,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Figures {
 }
 
 impl Ledger {
-    /// Enters an answer the moment it is there: the tag on Pexip must be the request's by then.
+    /// Enters an answer as soon as it arrives: Pexip must have the request's tag by then.
     pub(crate) fn enter(&self, world: &World, case: Case, outcome: &Outcome) {
         let name = match outcome {
             Outcome::Room { name, .. } => name,
@@ -73,17 +73,17 @@ impl Ledger {
         }
     }
 
-    /// The caller's room has ended, says the service.
+    /// The service has answered that the room has ended.
     pub(crate) fn ended(&self, name: &str) {
         self.set_end(name, End::Ended);
     }
 
-    /// Nobody knows whether the caller's room has ended.
+    /// A delete was unanswered: the room may have ended.
     pub(crate) fn perhaps_ended(&self, name: &str) {
         self.set_end(name, End::Unknown);
     }
 
-    /// Whose room it is, if an answer has named it.
+    /// The case that got the room in an answer.
     pub(crate) fn case_of(&self, name: &str) -> Option<Case> {
         self.kept().rooms.get(name).map(|entry| entry.case)
     }
@@ -109,12 +109,12 @@ impl Ledger {
         }
     }
 
-    /// Asserts that no room was answered twice, and that none of them ever carried another tag than its citizen's.
+    /// Asserts that no room was in two answers, and that no room ever carried another tag than its citizen's.
     pub(crate) fn assert_every_room_is_one_citizens(&self, world: &World) {
         let kept = self.kept();
         assert!(kept.duplicates.is_empty(), "rooms that two citizens got: {:#?}", some(&kept.duplicates));
         assert!(kept.wrong_tags.is_empty(), "answers without their tag: {:#?}", some(&kept.wrong_tags));
-        // Once more after everything: a write that came late would have changed a tag behind its answer.
+        // Checked again at the end: a late write could have changed a tag after its answer.
         for (name, entry) in &kept.rooms {
             let (tag, history) = (entry.case.tag(), world.pexip.tag_history(name));
             assert!(history.iter().all(|written| *written == tag), "{name} of {tag}: {history:?}");

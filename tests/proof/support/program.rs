@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{LIMIT, Settings};
 
-/// The real program in a process of its own, with these settings and no other environment.
+/// The real program in its own process, with these settings and no other environment.
 pub(crate) struct Program {
     child: Child,
     pub(crate) url: Url,
@@ -22,7 +22,7 @@ impl Program {
             .arg("serve")
             .env_clear()
             .envs(settings.as_environment())
-            // Only its address: a proof causes many warnings.
+            // Logs only the address: a proof causes many warnings.
             .env("LOG_LEVEL", "off,maxconf::http::server=info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -46,11 +46,11 @@ impl Program {
         Self { child, url: Url::parse(&format!("http://{address}/")).expect("a URL") }
     }
 
-    /// Kills it as the Functions host does: without warning, wherever it is.
+    /// Kills it as the Functions host does: without warning, at any step.
     pub(crate) fn kill(mut self) {
-        let ended = self.child.try_wait().expect("a child of ours");
+        let ended = self.child.try_wait().expect("the child's status");
         assert!(ended.is_none(), "it ended by itself: {ended:?}");
-        self.child.kill().expect("a child of ours");
+        self.child.kill().expect("the child's status");
     }
 }
 

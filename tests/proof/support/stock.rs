@@ -5,21 +5,21 @@ use maxconf::domain::Marks;
 
 use super::{Case, Cases, Ledger, POOL_QUEUE, World};
 
-/// All rooms of ours on Pexip while nobody works, each with the one reason why it is there.
+/// All rooms of the service on Pexip while no instance works, each with the one reason why it exists.
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
     /// Untagged, with a message.
     pub(crate) pool: Vec<String>,
-    /// Untagged, without a message: whoever made or claimed it could not go on.
+    /// Untagged, without a message: the instance that made or claimed it was interrupted.
     pub(crate) orphans: Vec<String>,
-    /// Tagged, and with the caller whose tag it is.
+    /// Tagged, and answered to the caller whose tag it carries.
     pub(crate) handed_out: Vec<String>,
-    /// Tagged, and its caller never got the answer.
+    /// Tagged, but its caller never got the answer.
     pub(crate) unknown: Vec<String>,
 }
 
 impl Stock {
-    /// Fails for a room that nothing explains, that two things explain, or that no mark would ever end.
+    /// Fails for a room without an explanation or with two, and for one that no mark would ever end.
     pub(crate) fn take(world: &World, ledger: &Ledger, cases: &Cases) -> Self {
         let mut messages: HashMap<String, usize> = HashMap::new();
         for message in world.queue.messages(POOL_QUEUE) {
@@ -30,16 +30,16 @@ impl Stock {
         let mut tagged = HashSet::new();
         for room in world.pexip.rooms() {
             let (name, marks) = (room.name, Marks::read(&room.description));
-            assert!(!ledger.says_ended(&name), "{name} was said to have ended");
+            assert!(!ledger.says_ended(&name), "{name} exists although the service said that it has ended");
             if room.tag.is_empty() {
                 assert!(ledger.case_of(&name).is_none(), "{name} was answered and has no tag");
                 assert!(marks.ready_until.is_some() && marks.handed_out.is_none(), "{name}: {marks:?}");
-                let place = if messages.contains_key(&name) { &mut stock.pool } else { &mut stock.orphans };
-                place.push(name);
+                let list = if messages.contains_key(&name) { &mut stock.pool } else { &mut stock.orphans };
+                list.push(name);
                 continue;
             }
-            let case = Case::of_tag(&room.tag).unwrap_or_else(|| panic!("{name}: a tag of nobody: {}", room.tag));
-            assert!(cases.include(case), "{name}: a tag that nobody asked for: {}", room.tag);
+            let case = Case::of_tag(&room.tag).unwrap_or_else(|| panic!("{name}: an unknown tag: {}", room.tag));
+            assert!(cases.include(case), "{name}: a tag without a request: {}", room.tag);
             assert!(tagged.insert(case), "{case:?} has two rooms, one of them {name}");
             assert!(marks.handed_out.is_some(), "{name} has a tag and would never be swept: {marks:?}");
             assert!(!messages.contains_key(&name), "{name} has a tag and a message");

@@ -13,8 +13,8 @@ use super::{Dice, World};
 /// Interval at which calls are counted and faults are injected.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Calls to a simulated system, and the ways in which one of them may fail.
-pub(crate) struct Trouble {
+/// Calls to a simulated system, and the faults that may be injected into them.
+pub(crate) struct FaultPlan {
     traffic: Traffic,
     calls: Matching,
     faults: Vec<Fault>,
@@ -22,13 +22,13 @@ pub(crate) struct Trouble {
     next_at: usize,
 }
 
-impl Trouble {
-    pub(crate) fn with(traffic: &Traffic, calls: Matching, faults: Vec<Fault>) -> Self {
+impl FaultPlan {
+    pub(crate) fn of(traffic: &Traffic, calls: Matching, faults: Vec<Fault>) -> Self {
         Self { traffic: traffic.clone(), calls, faults, seen: 0, next_at: 0 }
     }
 }
 
-/// Injects faults for a share of the calls, so that they do not pile up while few calls are made.
+/// Injects faults into a share of the calls, so that faults do not accumulate while there are few calls.
 pub(crate) struct Storm {
     injecting: JoinHandle<()>,
     over: Vec<Traffic>,
@@ -41,7 +41,7 @@ struct Counts {
     tags: AtomicUsize,
 }
 
-/// What a storm did and saw.
+/// Totals of a storm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Past {
     faults: usize,
@@ -49,20 +49,20 @@ pub(crate) struct Past {
 }
 
 impl Storm {
-    /// Injects a fault for one of `every` calls on average. Empties the logs of the traffic as it goes.
-    pub(crate) fn over(world: &World, mut troubles: Vec<Trouble>, every: usize, mut dice: Dice) -> Self {
+    /// Injects a fault into one of `every` calls on average. Clears the traffic logs while it runs.
+    pub(crate) fn over(world: &World, mut kinds: Vec<FaultPlan>, every: usize, mut dice: Dice) -> Self {
         let over = vec![world.queue.traffic().clone(), world.pexip.traffic().clone()];
         let (counts, logs) = (Arc::new(Counts::default()), over.clone());
         let counted = Arc::clone(&counts);
         let injecting = tokio::spawn(async move {
             loop {
                 sleep(INTERVAL).await;
-                for trouble in &mut troubles {
-                    trouble.seen += trouble.traffic.count(&trouble.calls);
-                    if trouble.seen >= trouble.next_at {
-                        trouble.next_at = trouble.seen + dice.below(2 * every);
-                        let fault = dice.one_of(&trouble.faults).clone();
-                        trouble.traffic.inject(trouble.calls.clone(), Times::Once, fault);
+                for kind in &mut kinds {
+                    kind.seen += kind.traffic.count(&kind.calls);
+                    if kind.seen >= kind.next_at {
+                        kind.next_at = kind.seen + dice.below(2 * every);
+                        let fault = dice.one_of(&kind.faults).clone();
+                        kind.traffic.inject(kind.calls.clone(), Times::Once, fault);
                         counted.faults.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -75,12 +75,12 @@ impl Storm {
         Self { injecting, over, counts }
     }
 
-    /// How often instances have asked the node to write a tag, so far.
+    /// Tags that instances have sent to the node so far.
     pub(crate) fn tags(&self) -> usize {
         self.counts.tags.load(Ordering::Relaxed)
     }
 
-    /// Ends it; faults that have met no call are removed.
+    /// Ends the storm and removes faults that have not met a call.
     pub(crate) fn end(self) -> Past {
         self.injecting.abort();
         let (faults, tags) = (self.counts.faults.load(Ordering::Relaxed), self.tags());

@@ -6,10 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use super::World;
 
-/// Limit of every wait. No proof asserts how fast something is, so it is generous: other work may share the machine.
+/// Limit of every wait. It is generous, because no proof asserts speed and other work may share the machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs proofs one after the other: the load of one is meant for the service, not for another proof.
+/// Runs proofs one after the other, so that the load of one does not slow another down.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::const_new(());
     MACHINE.lock().await
