@@ -53,6 +53,7 @@ param entra = {
   clientIds: split(readEnvironmentVariable('ENTRA_ALLOWED_CLIENT_IDS'), ',')
   createRole: readEnvironmentVariable('ENTRA_CREATE_ROLE')
   deleteRole: readEnvironmentVariable('ENTRA_DELETE_ROLE')
+  readRole: readEnvironmentVariable('ENTRA_READ_ROLE')
 }
 param genesys = {
   apiUrl: 'https://api.cac1.pure.cloud'

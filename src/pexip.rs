@@ -85,7 +85,7 @@ impl PexipClient {
 
     /// The same client for reads by agents: at most about half of the budget.
     #[must_use]
-    pub fn for_agent_reads(&self) -> Self {
+    pub fn for_reads(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
     }
 

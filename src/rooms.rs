@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{PoolConfig, RoomConfig};
@@ -115,8 +116,14 @@ impl RoomPool {
 
     /// The room of this name as Pexip stores it now, if it was handed out.
     pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let found = self.backend.pexip.for_agent_reads().find_by_name(name).await?;
+        let found = self.backend.pexip.for_reads().find_by_name(name).await?;
         Ok(found.filter(|conference| conference.tag.is_some()))
+    }
+
+    /// The conference object of this room as the management node has it, if the room was handed out.
+    pub async fn find_object_of_handed_out(&self, name: &RoomName) -> Result<Option<Box<RawValue>>, PexipError> {
+        let found = self.backend.pexip.for_reads().find_object(name).await?;
+        Ok(found.filter(|(conference, _)| conference.tag.is_some()).map(|(_, object)| object))
     }
 
     /// Ends the room of this name: deletes it, so that nobody can join any more, then disconnects its conference.

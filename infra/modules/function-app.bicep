@@ -128,6 +128,7 @@ var stickySettings = [for slot in slots: {
   ENTRA_AUDIENCE: join(entra.audiences, ',')
   ENTRA_CREATE_ROLE: entra.createRole
   ENTRA_DELETE_ROLE: entra.deleteRole
+  ENTRA_READ_ROLE: entra.readRole
   ENTRA_ALLOWED_CLIENT_IDS: join(entra.clientIds, ',')
   ENTRA_AUTHORITY_URL: 'https://login.microsoftonline.com'
   ENTRA_KEYS_MIN_REFRESH_SECONDS: '300'

@@ -90,6 +90,11 @@ impl EntraVerifier {
         self.0.config.delete_role.as_deref()
     }
 
+    /// The role that reading a room requires, if any.
+    pub fn read_role(&self) -> Option<&str> {
+        self.0.config.read_role.as_deref()
+    }
+
     /// Whether at least one key can verify tokens now.
     pub fn has_usable_key(&self) -> bool {
         self.0.keys.any_usable()

@@ -24,6 +24,9 @@ settings! {
         /// `None`: no role is required.
         delete_role: Option<String> = "ENTRA_DELETE_ROLE", Value("Room.Delete"), role,
             "App role that DELETE /room/{name} requires, or none; may be the same.";
+        /// `None`: no role is required.
+        read_role: Option<String> = "ENTRA_READ_ROLE", Value("Room.Read"), role,
+            "App role that GET /room/{name} requires, or none; may be the same.";
         allowed_clients: AllowedIds = "ENTRA_ALLOWED_CLIENT_IDS", LocalOnly("*"), AllowedIds::parse,
             "Client ids (azp or appid of the token) that are accepted, comma-separated, or * for any. With own or role \
             none, a list is required.";

@@ -87,7 +87,11 @@ pub(super) fn check_clients(reader: &mut Reader<'_>, entra: &EntraDraft) {
     if entra.allowed_clients != Ok(AllowedIds::Any) {
         return;
     }
-    let roles = [("ENTRA_CREATE_ROLE", &entra.create_role), ("ENTRA_DELETE_ROLE", &entra.delete_role)];
+    let roles = [
+        ("ENTRA_CREATE_ROLE", &entra.create_role),
+        ("ENTRA_DELETE_ROLE", &entra.delete_role),
+        ("ENTRA_READ_ROLE", &entra.read_role),
+    ];
     let without_role = roles.into_iter().filter(|(_, role)| **role == Ok(None)).map(|(setting, _)| (setting, "none"));
     let own = entra.audiences.as_ref().is_ok_and(|audiences| audiences.own).then_some(("ENTRA_AUDIENCE", "own"));
     for (setting, word) in own.into_iter().chain(without_role) {

@@ -31,20 +31,28 @@ pub enum DeleteRoom {}
 #[derive(Debug)]
 pub(crate) enum ReadRoom {}
 
+/// IDIM's server reads a room.
+#[derive(Debug)]
+pub(crate) enum ReadRoomAsServer {}
+
 /// A Conferencing Node reports events.
 #[derive(Debug)]
 pub(crate) enum SendEvents {}
 
 impl Action for CreateRoom {
-    const GUARD: Guard = Guard::Entra(EntraRole::CreateRoom);
+    const GUARD: Guard = Guard::Entra(EntraRole::Create);
 }
 
 impl Action for DeleteRoom {
-    const GUARD: Guard = Guard::Entra(EntraRole::DeleteRoom);
+    const GUARD: Guard = Guard::Entra(EntraRole::Delete);
 }
 
 impl Action for ReadRoom {
     const GUARD: Guard = Guard::Genesys;
+}
+
+impl Action for ReadRoomAsServer {
+    const GUARD: Guard = Guard::Entra(EntraRole::Read);
 }
 
 impl Action for SendEvents {
@@ -65,8 +73,9 @@ pub(crate) enum Guard {
 /// An app role; the settings name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntraRole {
-    CreateRoom,
-    DeleteRoom,
+    Create,
+    Delete,
+    Read,
 }
 
 impl Guard {
@@ -183,8 +192,9 @@ async fn check_entra(
     let token = entra_bearer(&parts.headers, parts.uri.query())
         .map_err(|invalid| Refusal::new(&invalid, ApiError::entra_credentials(invalid)))?;
     let role = match role {
-        EntraRole::CreateRoom => state.entra.create_role(),
-        EntraRole::DeleteRoom => state.entra.delete_role(),
+        EntraRole::Create => state.entra.create_role(),
+        EntraRole::Delete => state.entra.delete_role(),
+        EntraRole::Read => state.entra.read_role(),
     };
     state.entra.verify(&token, role).await.map(|caller| Some(caller.into())).map_err(|refusal| {
         if let Some(client) = refusal.client() {

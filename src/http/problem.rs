@@ -76,7 +76,7 @@ codes! {
     UuiDataMissing BAD_REQUEST "uui_data_missing" "uuiData is missing";
     UuiDataInvalid BAD_REQUEST "uui_data_invalid" "uuiData cannot be used";
     UuiDataTooLong BAD_REQUEST "uui_data_too_long" "uuiData is too long";
-    RequestInvalid BAD_REQUEST "request_invalid" "The request contradicts itself";
+    RequestInvalid BAD_REQUEST "request_invalid" "The request cannot be used";
     TokenMissing UNAUTHORIZED "token_missing" "A token is needed";
     TokenInvalid UNAUTHORIZED "token_invalid" "The token is not valid";
     NotPermitted FORBIDDEN "not_permitted" "The token does not permit this";
@@ -134,7 +134,7 @@ impl ApiError {
         self.cause.as_deref()
     }
 
-    fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::value::RawValue;
+
 use crate::domain::{InvalidUuiData, RoomName, TagRule, UuiData};
-use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, SendEvents};
+use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, ReadRoomAsServer, SendEvents};
 use crate::http::problem::{ApiError, Code};
 use crate::pexip::Conference;
 use crate::rooms::{HandedOut, MaintenanceReport, RoomPool, TakeRoomError};
@@ -39,7 +41,32 @@ impl RoomActions {
 
     /// Reads a room that was handed out. A room that is still in the pool is 404: it belongs to no citizen.
     pub(crate) async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Conference, ApiError> {
-        let conference = self.pool.find_handed_out(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+        self.read_handed_out(&permit, &name).await
+    }
+
+    /// The same for IDIM's server.
+    pub(crate) async fn read_as_server(
+        &self,
+        permit: Permit<ReadRoomAsServer>,
+        name: RoomName,
+    ) -> Result<Conference, ApiError> {
+        self.read_handed_out(&permit, &name).await
+    }
+
+    /// Reads the conference object of a room that was handed out, as the management node has it.
+    pub(crate) async fn read_object(
+        &self,
+        permit: Permit<ReadRoomAsServer>,
+        name: RoomName,
+    ) -> Result<Box<RawValue>, ApiError> {
+        let found = self.pool.find_object_of_handed_out(&name).await?;
+        let object = found.ok_or(ApiError::new(Code::RoomNotFound))?;
+        permit.audit().room_read();
+        Ok(object)
+    }
+
+    async fn read_handed_out<A>(&self, permit: &Permit<A>, name: &RoomName) -> Result<Conference, ApiError> {
+        let conference = self.pool.find_handed_out(name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
     }

@@ -77,3 +77,7 @@ impl<M, A: Action, B> GuardedBy for (M, Permit<A>, B) {
 impl<M, A: Action, B, C> GuardedBy for (M, Permit<A>, B, C) {
     const GUARD: Guard = A::GUARD;
 }
+
+impl<M, A: Action, B, C, D> GuardedBy for (M, Permit<A>, B, C, D) {
+    const GUARD: Guard = A::GUARD;
+}

@@ -1,5 +1,6 @@
 //! Every route on one screen. Each is declared in its own file, with its document.
 
+mod constrained_attributes;
 mod document;
 mod health;
 mod host;
@@ -10,6 +11,7 @@ mod public_room;
 mod room_answer;
 mod room_create;
 mod room_delete;
+mod room_read;
 
 use axum::Router;
 use axum::http::Method;
@@ -28,6 +30,7 @@ pub(crate) fn table() -> Vec<Route> {
         room_create::route(),
         room_delete::route(),
         room_delete::route_of_create(),
+        room_read::route(),
         public_room::route(),
         pexip_event::route(),
         health::route(),

@@ -9,11 +9,15 @@ use reqwest::{Method, Response};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::{CallPermit, PexipClient, PexipError, TagPermit};
 use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
-use crate::outbound::CallFailure;
+use crate::outbound::{CallFailure, parse_json};
+
+/// Bound on a conference object that is passed on. A room of ours has about 3 KB.
+const LARGEST_OBJECT: usize = 256 * 1024;
 
 const COLLECTION: &str = "configuration/v1/conference";
 
@@ -129,6 +133,25 @@ impl PexipClient {
         Ok(found.remove(name))
     }
 
+    /// The VMR of this name as the node writes it, and what this service reads of it; or `None`.
+    pub async fn find_object(&self, name: &RoomName) -> Result<Option<(Conference, Box<RawValue>)>, PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name", name.as_str()), ("limit", "2")];
+        let request = self.request(Method::GET, COLLECTION).query(&query);
+        let (page, _): (Page<Box<RawValue>>, _) = self.fetch("find", permit, request).await?;
+        for raw in page.objects {
+            let object: Object = parse_json(raw.get().as_bytes()).ok_or(CallFailure::Unreadable)?;
+            if object.name != name.as_str() {
+                continue;
+            }
+            if raw.get().len() > LARGEST_OBJECT {
+                return Err(CallFailure::Unreadable.into());
+            }
+            return Ok(Some((object.conference(name.clone()), raw)));
+        }
+        Ok(None)
+    }
+
     /// The VMRs of these names that exist, in one call. At most as many names as one receive returns.
     pub async fn find_by_names(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let permit = self.reserve().await?;
@@ -225,9 +248,9 @@ fn id_in_location(response: &Response) -> Option<ConferenceId> {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct Page<T = Object> {
     meta: Meta,
-    objects: Vec<Object>,
+    objects: Vec<T>,
 }
 
 #[derive(Deserialize)]

@@ -35,7 +35,7 @@ impl Decision {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::HandedOut => "A room that carries a citizen's tag is sent to IDIM.",
-            Self::Read => "An agent receives a room with its PINs and tag.",
+            Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
             Self::Swept => "A room is deleted because one of its times has passed or its conference has ended.",
             Self::Destroyed => "A room cannot be handed out and is destroyed.",
@@ -43,11 +43,12 @@ impl Decision {
         }
     }
 
-    /// The fields beside `event`. A refusal has those that were known when the request was refused.
+    /// The fields beside `event`. A refusal has those that were known when the request was refused, a read those of its
+    /// caller.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Self::HandedOut => &["request_id", "tid", "azp", "oid", "uti", "room", "source", "uui_data_hash"],
-            Self::Read => &["request_id", "genesys_user", "room"],
+            Self::Read => &["request_id", "tid", "azp", "oid", "uti", "genesys_user", "room"],
             Self::Deleted => &["request_id", "tid", "azp", "oid", "uti", "room"],
             Self::Swept | Self::Destroyed => &["room", "reason"],
             Self::Refused => {

@@ -297,6 +297,7 @@ async fn every_attack_by_token_is_refused_with_own_and_without_roles_too() {
             ("ENTRA_AUDIENCE", "own"),
             ("ENTRA_CREATE_ROLE", "none"),
             ("ENTRA_DELETE_ROLE", "none"),
+            ("ENTRA_READ_ROLE", "none"),
             ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID),
         ];
         let service = settings.into_iter().fold(TestApp::with(), |service, (name, value)| service.set(name, value));

@@ -14,7 +14,8 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::support::{
-    Answer, IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, Program, TestApp, TestAppBuilder, assert_token_invalid, within,
+    Answer, IDIM_CREATE, IDIM_DELETE, IDIM_READ, IDIM_ROUTES, Program, TestApp, TestAppBuilder, assert_token_invalid,
+    within,
 };
 
 /// A second registration.
@@ -34,6 +35,7 @@ fn service(audience: &str, role: &str) -> TestAppBuilder {
         .set("ENTRA_AUDIENCE", audience)
         .set("ENTRA_CREATE_ROLE", role)
         .set("ENTRA_DELETE_ROLE", role)
+        .set("ENTRA_READ_ROLE", role)
         .set("ENTRA_ALLOWED_CLIENT_IDS", format!("{CLIENT_ID},{OTHER_CLIENT}"))
 }
 
@@ -59,20 +61,25 @@ fn users_token(token: TokenBuilder) -> TokenBuilder {
     token.without("idtyp").claim("oid", USER).claim("sub", "pairwise-subject").claim("name", "A User")
 }
 
-async fn ask(app: &TestApp, token: &TokenBuilder) -> [Answer; 2] {
+async fn ask(app: &TestApp, token: &TokenBuilder) -> [Answer; 3] {
     let header = format!("Bearer {}", token.clone().build());
-    [app.ask_idim(&IDIM_CREATE, &header).await, app.ask_idim(&IDIM_DELETE, &header).await]
+    [
+        app.ask_idim(&IDIM_CREATE, &header).await,
+        app.ask_idim(&IDIM_READ, &header).await,
+        app.ask_idim(&IDIM_DELETE, &header).await,
+    ]
 }
 
 async fn assert_accepted(app: &TestApp, name: &str, token: &TokenBuilder) {
-    let [created, deleted] = ask(app, token).await;
+    let [created, read, deleted] = ask(app, token).await;
     assert_eq!(created.status, 200, "{name}: {created:?}");
     deleted.assert_problem(404, "room_not_found");
+    read.assert_problem(404, "room_not_found");
     app.pexip.traffic().clear();
     app.queue.traffic().clear();
 }
 
-/// Asserts that both routes answer 403, with this challenge, and ask nobody.
+/// Asserts that each route answers 403, with this challenge, and ask nobody.
 async fn assert_not_permitted(app: &TestApp, name: &str, token: &TokenBuilder, challenge: impl Fn(&str) -> String) {
     for (answer, route) in ask(app, token).await.into_iter().zip(IDIM_ROUTES) {
         assert_eq!(answer.status, 403, "{name}: {answer:?}");
@@ -185,14 +192,20 @@ async fn own_with_a_role_still_requires_the_role() {
 
 #[tokio::test]
 async fn a_role_of_none_holds_for_its_route_only() {
-    let app = service("own", "none").set("ENTRA_DELETE_ROLE", "Room.Delete").start().await;
-    for token in own_tokens(&app, CLIENT_ID) {
-        let [created, deleted] = ask(&app, &token).await;
-        assert_eq!(created.status, 200, "{created:?}");
-        deleted.assert_problem(403, "not_permitted");
-        assert_eq!(deleted.header("www-authenticate"), format!(r#"{NO_SCOPE}, scope="Room.Delete""#));
-        let [_, deleted] = ask(&app, &token.roles(["Room.Delete"])).await;
-        deleted.assert_problem(404, "room_not_found");
+    let roles = ["ENTRA_CREATE_ROLE", "ENTRA_READ_ROLE", "ENTRA_DELETE_ROLE"];
+    for (free, setting) in roles.into_iter().enumerate() {
+        let app = service("own", "Room.Any").set(setting, "none").start().await;
+        for token in own_tokens(&app, CLIENT_ID) {
+            for (route, answer) in ask(&app, &token).await.into_iter().enumerate() {
+                if route == free {
+                    assert!([200, 404].contains(&answer.status.as_u16()), "{setting}: {answer:?}");
+                } else {
+                    answer.assert_problem(403, "not_permitted");
+                    assert_eq!(answer.header("www-authenticate"), format!(r#"{NO_SCOPE}, scope="Room.Any""#));
+                }
+            }
+            assert_accepted(&app, setting, &token.roles(["Room.Any"])).await;
+        }
     }
 }
 
@@ -283,6 +296,7 @@ async fn own_and_role_none_require_a_list_of_clients() {
             (vec![("ENTRA_AUDIENCE", "api://rooms,own")], vec!["ENTRA_AUDIENCE"]),
             (vec![("ENTRA_CREATE_ROLE", "none")], vec!["ENTRA_CREATE_ROLE"]),
             (vec![("ENTRA_DELETE_ROLE", "none")], vec!["ENTRA_DELETE_ROLE"]),
+            (vec![("ENTRA_READ_ROLE", "none")], vec!["ENTRA_READ_ROLE"]),
             (
                 vec![("ENTRA_AUDIENCE", "own"), ("ENTRA_CREATE_ROLE", "none"), ("ENTRA_DELETE_ROLE", "none")],
                 vec!["ENTRA_AUDIENCE", "ENTRA_CREATE_ROLE", "ENTRA_DELETE_ROLE"],

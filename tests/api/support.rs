@@ -29,8 +29,8 @@ pub(crate) use browser::Browser;
 pub(crate) use call::Call;
 pub(crate) use identity::Identity;
 pub(crate) use idim::{
-    IDIM_CREATE, IDIM_DELETE, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid, v1_key_fetches,
-    v2_key_fetches,
+    IDIM_CREATE, IDIM_DELETE, IDIM_READ, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid,
+    v1_key_fetches, v2_key_fetches,
 };
 pub(crate) use log::{CapturedLog, print_log_if_wanted};
 pub(crate) use package::unpacked;

@@ -30,6 +30,7 @@ EXAMPLE_VALUES = {
     "ENTRA_AUDIENCE": "6e74172b-be56-4843-9ff4-e66a39bb12e3,api://maxconf,own",
     "ENTRA_CREATE_ROLE": "Room.Create",
     "ENTRA_DELETE_ROLE": "Room.Delete",
+    "ENTRA_READ_ROLE": "none",
     "ENTRA_TENANT_ID": "aaaabbbb-0000-4ccc-8111-dddd2222eeee",
     "GATEWAY_NAME": "apim-example",
     "GATEWAY_RESOURCE_GROUP": "rg-gateway",

@@ -39,18 +39,15 @@ fn check_audience(config: &EntraConfig) -> Finding {
 
 /// What role `none` gives up.
 fn check_roles(config: &EntraConfig) -> Finding {
-    let routes = [("create", &config.create_role), ("delete", &config.delete_role)];
+    let routes = [("create", &config.create_role), ("delete", &config.delete_role), ("read", &config.read_role)];
     let without: Vec<_> = routes.iter().filter(|(_, role)| role.is_none()).map(|(action, _)| *action).collect();
     if without.is_empty() {
         return Finding::fine("roles", "each route requires an app role");
     }
     Finding::warning(
         "roles",
-        format!(
-            "no role is required: every client in ENTRA_ALLOWED_CLIENT_IDS may {} every room",
-            without.join(" and ")
-        ),
-        "give IDIM's client app roles, and set ENTRA_CREATE_ROLE and ENTRA_DELETE_ROLE to them",
+        format!("no role is required: every client in ENTRA_ALLOWED_CLIENT_IDS may {} every room", without.join(", ")),
+        "give IDIM's client app roles, and set ENTRA_CREATE_ROLE, ENTRA_DELETE_ROLE and ENTRA_READ_ROLE to them",
     )
 }
 

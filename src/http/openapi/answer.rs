@@ -41,6 +41,17 @@ impl Answer {
         Self { body: Some(body), ..Self::empty(status, description) }
     }
 
+    /// The same, or with an object that another system defines.
+    pub(crate) fn json_or_object<T: JsonSchema + Serialize>(
+        status: StatusCode,
+        description: &'static str,
+        example: &T,
+    ) -> Self {
+        let schema = |schemas: &mut SchemaGenerator| json_schema!({ "anyOf": [schemas.subschema_for::<T>(), { "type": "object" }] });
+        let body = Body { schema, example: Some(json!(example)) };
+        Self { body: Some(body), ..Self::empty(status, description) }
+    }
+
     /// An answer with some JSON object.
     pub(crate) fn object(status: StatusCode, description: &'static str) -> Self {
         let body = Body { schema: |_| json_schema!({ "type": "object" }), example: None };

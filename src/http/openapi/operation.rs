@@ -212,6 +212,12 @@ impl Parameter {
         Self::required("query", name, description, schema, example)
     }
 
+    /// A parameter that may be left out.
+    pub(crate) fn optional(mut self) -> Self {
+        self.0["required"] = false.into();
+        self
+    }
+
     /// An optional header with any text: none is refused.
     pub(crate) fn header(name: &str, description: &str, example: &str) -> Self {
         let schema = json!({ "type": "string" });

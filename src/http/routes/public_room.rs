@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::constrained_attributes::OnlyConstrained;
 use super::our_room::OurRoom;
 use super::room_answer::{ConstrainedConference, EXAMPLE_NAME};
 use crate::http::middleware::cors;
@@ -24,6 +25,7 @@ pub(super) fn route() -> Route {
             unknown one are the same 404.",
         )
         .parameter(OurRoom::parameter())
+        .parameter(OnlyConstrained::parameter())
         .answer(ConstrainedConference::answer("The room as Pexip has it at this moment."))
         .problems(&[Code::RoomNotFound])
         .problems(&PEXIP);
@@ -55,6 +57,7 @@ fn preflight() -> Operation {
 /// The room as Pexip has it now, so that the tag is the citizen's own.
 async fn handler(
     permit: Permit<ReadRoom>,
+    _: OnlyConstrained,
     OurRoom(name): OurRoom,
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {

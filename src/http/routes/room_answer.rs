@@ -73,9 +73,18 @@ impl<'a> From<&'a pexip::Alias> for Alias<'a> {
 impl ConstrainedConference<'static> {
     /// The answer that holds a room, in the document.
     pub(super) fn answer(description: &'static str) -> Answer {
+        Answer::json(StatusCode::OK, description, &Self::example())
+    }
+
+    /// The same, or the conference object of the management node.
+    pub(super) fn answer_or_object(description: &'static str) -> Answer {
+        Answer::json_or_object(StatusCode::OK, description, &Self::example())
+    }
+
+    fn example() -> Self {
         let alias =
             Alias { alias: EXAMPLE_NAME, creation_time: "2026-03-04T22:32:11.234996", description: "", id: 111 };
-        let example = Self {
+        Self {
             id: 41,
             name: EXAMPLE_NAME,
             service_type: "conference",
@@ -84,8 +93,7 @@ impl ConstrainedConference<'static> {
             guest_pin: "852117",
             tag: "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg",
             aliases: vec![alias],
-        };
-        Answer::json(StatusCode::OK, description, &example)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::constrained_attributes::OnlyConstrained;
 use super::room_answer::ConstrainedConference;
 use crate::domain::{InvalidUuiData, UuiData};
 use crate::http::openapi::{Audience, Header, Operation, Parameter};
@@ -28,13 +29,14 @@ pub(super) fn route() -> Route {
         .header(Header::required("Room-Source", source, &json!({ "type": "string", "enum": ["pool", "direct"] })))
         .header(wait.example(90))
         .link("endRoom", "room_delete", "Ends the room.")
+        .link("readRoom", "room_read", "Reads the room.")
         .link("seeRoom", "public_room", "What the agent's widget sees of the room.");
     let path = "/room/create";
     let pattern = "^([0-9A-Fa-f]{2}){1,128}(;[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]=[Hh][Ee][Xx])?$";
     let operation = Operation::new("room_create", Audience::Idim, Method::POST, path, "Get a room for a citizen")
         .description(
             "Hands out a room that was made in advance, or makes one, and writes the citizen's case into its tag. The \
-            token needs the app role `Room.Create`, or the one that the deployment has instead. No room is taken before \
+            token needs the app role `Room.Create`, or the one that the deployment has instead, or none. No room is taken before \
             token and `uuiData` are valid. Not to be repeated blindly: each 200 is another room.",
         )
         .parameter(Parameter::query(
@@ -47,6 +49,7 @@ pub(super) fn route() -> Route {
             &json!({ "type": "string", "pattern": pattern }),
             "3132333435362c373635343332",
         ))
+        .parameter(OnlyConstrained::parameter())
         .answer(answer)
         .problems(&[Code::UuiDataMissing, Code::UuiDataInvalid, Code::UuiDataTooLong, Code::NoRoom])
         .problems(&PEXIP);
@@ -55,6 +58,7 @@ pub(super) fn route() -> Route {
 
 async fn handler(
     permit: Permit<CreateRoom>,
+    _: OnlyConstrained,
     RawQuery(query): RawQuery,
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 
+use super::constrained_attributes::OnlyConstrained;
 use super::our_room::OurRoom;
 use crate::http::openapi::{Answer, Audience, Operation};
 use crate::http::permit::{DeleteRoom, Permit};
@@ -16,9 +17,10 @@ pub(super) fn route() -> Route {
     let operation = Operation::new("room_delete", Audience::Idim, Method::DELETE, "/room/{name}", "End a room")
         .description(
             "Deletes the room and ends the conference in it. Callers may treat 204 and 404 both as done, and may repeat \
-            it. The token needs the app role `Room.Delete`, or the one that the deployment has instead.",
+            it. The token needs the app role `Room.Delete`, or the one that the deployment has instead, or none.",
         )
         .parameter(OurRoom::parameter())
+        .parameter(OnlyConstrained::parameter())
         .answer(Answer::empty(StatusCode::NO_CONTENT, "The room is deleted and its participants are disconnected."))
         .problems(&[Code::RoomNotFound])
         .problems(&PEXIP);
@@ -37,6 +39,7 @@ pub(super) fn route_of_create() -> Route {
 
 async fn handler(
     permit: Permit<DeleteRoom>,
+    _: OnlyConstrained,
     OurRoom(name): OurRoom,
     State(state): State<AppState>,
 ) -> Result<StatusCode, ApiError> {

@@ -28,7 +28,7 @@ const ROWS: [Row; 15] = [
             settings.insert("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned());
         },
         "entra/roles",
-        "every client in ENTRA_ALLOWED_CLIENT_IDS may create and delete every room",
+        "every client in ENTRA_ALLOWED_CLIENT_IDS may create, delete every room",
         "app roles",
     ),
     (

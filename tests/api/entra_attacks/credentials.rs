@@ -77,7 +77,11 @@ fn not_permitted(forge: &Forge<'_>) -> Vec<Attack> {
     [
         (31, "no roles", valid().without("roles")),
         (31, "empty roles", valid().roles([])),
-        (31, "other roles", valid().roles(["Room.Read", "room.create", "room.delete", "Room.Create Room.Delete"])),
+        (
+            31,
+            "other roles",
+            valid().roles(["Room.Reads", "room.read", "room.create", "room.delete", "Room.Create Room.Delete"]),
+        ),
         (31, "roles with blanks", valid().roles([" Room.Create", "Room.Delete "])),
         (33, "client not on the list", valid().claim(client, stranger)),
         (33, "no client", valid().without(client)),
@@ -93,7 +97,7 @@ fn not_permitted(forge: &Forge<'_>) -> Vec<Attack> {
     .into_iter()
     .map(|(row, name, token)| Attack::by_token(row, name, token.build(), NotPermitted))
     .chain(
-        ["Room.Create", "Room.Delete"].map(|role| {
+        ["Room.Create", "Room.Delete", "Room.Read"].map(|role| {
             Attack::by_token(31, format!("only {role}"), valid().roles([role]).build(), AcceptedWith(role))
         }),
     )

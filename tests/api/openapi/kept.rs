@@ -31,6 +31,7 @@ enum Operation {
     Create,
     Delete,
     DeleteCreate,
+    ReadAsServer,
     Read,
     Preflight,
     Event,
@@ -39,18 +40,18 @@ enum Operation {
     Document,
 }
 
-use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, Ready};
+use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, ReadAsServer, Ready};
 
-const ALL: &[Operation] = &[Create, Delete, DeleteCreate, Read, Preflight, Event, Live, Ready, Document];
+const ALL: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Preflight, Event, Live, Ready, Document];
 /// All but the preflight, which is answered before its body is read.
-const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, Read, Event, Live, Ready, Document];
-const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, Read, Event];
+const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Live, Ready, Document];
+const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event];
 const GUARDED: &[Operation] = BOUNDED;
-const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, Read];
-const RATED: &[Operation] = &[Create, Delete, DeleteCreate, Read];
-const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate];
-const OF_PEXIP: &[Operation] = &[Create, Delete, Read];
-const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, Read];
+const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read];
+const RATED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read];
+const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer];
+const OF_PEXIP: &[Operation] = &[Create, Delete, ReadAsServer, Read];
+const OF_A_ROOM: &[Operation] = &[Delete, DeleteCreate, ReadAsServer, Read];
 
 /// One request slot, and time limits long enough for a slow machine to send a second request while the first holds it.
 const BUSY: &[(&str, &str)] =
@@ -103,7 +104,7 @@ const fn row(
 }
 
 const ROWS: &[Row] = &[
-    row("application/json", &[Create, Read, Live, Ready, Document], &[], Way::Properly),
+    row("application/json", &[Create, ReadAsServer, Read, Live, Ready, Document], &[], Way::Properly),
     row("", &[Delete, Event, Preflight], &[], Way::Properly),
     // Only a direct room has `Retry-After`.
     row("application/json", &[Create], &[("POOL_TARGET_SIZE", "0")], Way::Properly),
@@ -147,6 +148,7 @@ impl Operation {
             Create => (Method::POST, "/room/create".to_owned()),
             Delete => (Method::DELETE, format!("/room/{HANDED_OUT}")),
             DeleteCreate => (Method::DELETE, "/room/create".to_owned()),
+            ReadAsServer => (Method::GET, format!("/room/{HANDED_OUT}")),
             Read => (Method::GET, format!("/public/room/{HANDED_OUT}")),
             Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
             Event => (Method::POST, "/pexip/events".to_owned()),
@@ -170,7 +172,7 @@ impl Operation {
     fn by_its_caller(self, app: &TestApp) -> RequestBuilder {
         let request = self.request(app);
         match self {
-            Create | Delete | DeleteCreate => request.bearer_auth(app.entra.token().build()),
+            Create | Delete | DeleteCreate | ReadAsServer => request.bearer_auth(app.entra.token().build()),
             Read => {
                 let token = GenesysToken::default().idles_in(Duration::from_secs(3600));
                 request.header("x-auth-token", app.genesys.issue(token))

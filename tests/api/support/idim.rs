@@ -18,7 +18,9 @@ pub(crate) const IDIM_CREATE: IdimRoute =
 pub(crate) const IDIM_DELETE: IdimRoute =
     IdimRoute { method: Method::DELETE, path: "room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", role: "Room.Delete" };
 
-pub(crate) const IDIM_ROUTES: [IdimRoute; 2] = [IDIM_CREATE, IDIM_DELETE];
+pub(crate) const IDIM_READ: IdimRoute = IdimRoute { method: Method::GET, role: "Room.Read", ..IDIM_DELETE };
+
+pub(crate) const IDIM_ROUTES: [IdimRoute; 3] = [IDIM_CREATE, IDIM_READ, IDIM_DELETE];
 
 pub(crate) const INVALID_ENTRA_TOKEN: &str =
     r#"Bearer realm="maxconf", error="invalid_token", error_description="token validation failed""#;

@@ -63,8 +63,10 @@ impl Promises {
     /// The operation that a request is for. A path without a parameter in it goes first.
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
         let paths = self.0["paths"].as_object().expect("paths");
-        let exact = paths.get_key_value(path).into_iter();
-        let mut candidates = exact.chain(paths.iter().filter(|(template, _)| matches(template, path)));
+        let exact = paths.get_key_value(path);
+        // A path without a parameter has its own methods only (OpenAPI 3.1, path templating).
+        let mut candidates =
+            exact.into_iter().chain(paths.iter().filter(|(template, _)| exact.is_none() && matches(template, path)));
         candidates.find_map(|(_, operations)| {
             let mut operations = operations.as_object().expect("operations").iter();
             // Methods are told apart by case; the document writes them in its own way.

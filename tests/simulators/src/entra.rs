@@ -35,7 +35,7 @@ pub const CLIENT_ID: &str = "11111111-2222-4333-8444-555555555555";
 pub const CLIENT_SECRET: &str = "idim-client-secret";
 
 /// App roles of the initial client.
-const CLIENT_ROLES: [&str; 2] = ["Room.Create", "Room.Delete"];
+const CLIENT_ROLES: [&str; 3] = ["Room.Create", "Room.Delete", "Room.Read"];
 
 /// An Entra tenant on loopback.
 pub type EntraSimulator = Simulator<Tenant>;
