@@ -320,7 +320,7 @@ def limits(tree):
 )
 def words(tree):
     statuses = {"UNAUTHORIZED": 401, "TOO_MANY_REQUESTS": 429}
-    listed = re.findall(r'\(StatusCode::(\w+), "(\w+)", "([^"]+)"\)', tree.text("src/http/problem.rs"))
+    listed = re.findall(r'^ +\w+ ([A-Z_]+) "(\w+)" "([^"]+)";$', tree.text("src/http/problem.rs"), re.MULTILINE)
     known = {code: (statuses.get(status), title) for status, code, title in listed}
     # As soon as the service has the code, its texts apply.
     known.setdefault("rate_limited", (429, "Too many requests"))
