@@ -149,7 +149,7 @@ async fn unknown_paths_are_404_and_unknown_methods_405_without_a_token() {
             assert_eq!(methods.join(","), allowed, "{method} {path}: {answer:?}");
         }
     }
-    app.assert_nobody_was_asked("unknown paths and methods");
+    app.assert_no_outside_calls("unknown paths and methods");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_head_is_answered_like_a_get_without_its_body() {
     }
     let answer = app.send(app.request(Method::HEAD, "public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")).await;
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (401, "application/problem+json"));
-    app.assert_nobody_was_asked("HEAD");
+    app.assert_no_outside_calls("HEAD");
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn malformed_targets_are_problems_and_cause_no_upstream_call() {
             }
         }
     }
-    app.assert_nobody_was_asked("odd targets");
+    app.assert_no_outside_calls("odd targets");
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn invalid_http_is_refused_before_it_reaches_the_service() {
         let answer = app.send_raw(request).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
-    app.assert_nobody_was_asked("no requests");
+    app.assert_no_outside_calls("no requests");
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn delete_of_a_room_named_create_is_guarded_and_always_404() {
         let answer = app.send(ask().bearer_auth(app.entra.token().build())).await;
         answer.assert_problem(404, "room_not_found");
     }
-    app.assert_nobody_was_asked("a room called create");
+    app.assert_no_outside_calls("a room called create");
 }
 
 #[tokio::test]
@@ -332,7 +332,7 @@ async fn a_body_over_its_bound_is_refused_on_every_route() {
     // A body announced with `expect: 100-continue` is refused before its first byte.
     let announced = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 999999\r\n\r\n";
     app.send_raw(announced).await.assert_problem(413, "body_too_large");
-    app.assert_nobody_was_asked("large bodies");
+    app.assert_no_outside_calls("large bodies");
 }
 
 #[tokio::test]
@@ -346,7 +346,7 @@ async fn a_body_with_malformed_chunks_is_request_invalid() {
             answer.assert_problem(400, "request_invalid");
         }
     }
-    app.assert_nobody_was_asked("malformed bodies");
+    app.assert_no_outside_calls("malformed bodies");
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn an_unfinished_body_ends_in_504_at_the_deadline() {
     for answer in join_all(endless.map(|body| app.send_raw(format!("{head}{body}")))).await {
         answer.assert_problem(504, "deadline_exceeded");
     }
-    app.assert_nobody_was_asked("endless bodies");
+    app.assert_no_outside_calls("endless bodies");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn a_client_has_one_rate_for_both_routes_and_all_its_tokens() {
             assert_limited(&app.ask_idim(&route, format!("Bearer {token}")).await);
         }
     }
-    app.assert_nobody_was_asked("over the rate");
+    app.assert_no_outside_calls("over the rate");
 
     let other = app.entra.token().claim("azp", "00000000-0000-0000-0000-00000000aaaa").build();
     assert_eq!(app.create_with(&other).await.status, 200, "another client has a rate of its own");

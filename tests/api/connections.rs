@@ -84,7 +84,7 @@ async fn headers_are_bounded_in_bytes_and_number() {
             app.send_raw(format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")).await;
         assert_eq!(answer.status, status, "{} bytes: {answer:?}", headers.len());
     }
-    app.assert_nobody_was_asked("large headers");
+    app.assert_no_outside_calls("large headers");
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take()
         within("an answer", stream.read_to_string(&mut answer)).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("deadline_exceeded"), "{path}: {answer}");
     }
-    app.assert_nobody_was_asked("bodies that do not come");
+    app.assert_no_outside_calls("bodies that do not come");
 }
 
 #[tokio::test]

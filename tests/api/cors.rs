@@ -89,7 +89,7 @@ async fn a_preflight_of_the_widget_is_answered_without_a_token() {
             assert_eq!(answer.text, "");
         }
     }
-    app.assert_nobody_was_asked("preflight");
+    app.assert_no_outside_calls("preflight");
 }
 
 #[tokio::test]

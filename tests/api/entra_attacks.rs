@@ -195,7 +195,7 @@ impl Trial {
                 self.faults.push(format!("{name}: {challenge} was due: {answer:?}"));
             }
             if !attack.verdict.lets_in(route) {
-                app.assert_nobody_was_asked(&name);
+                app.assert_no_outside_calls(&name);
             }
             let shown = format!("{answer:?} {}", self.log.after(logged));
             let said = secrets.iter().filter(|secret| shown.contains(*secret));

@@ -86,7 +86,7 @@ async fn assert_not_permitted(app: &TestApp, name: &str, token: &TokenBuilder, c
         answer.assert_problem(403, "not_permitted");
         assert_eq!(answer.header("www-authenticate"), challenge(route.role), "{name}");
     }
-    app.assert_nobody_was_asked(name);
+    app.assert_no_outside_calls(name);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn own_is_no_other_audience() {
         let unlisted = token.clone().claim(name, STRANGER).audience(STRANGER);
         assert_not_permitted(&app, "client not on the list", &unlisted, |_| NO_SCOPE.to_owned()).await;
     }
-    app.assert_nobody_was_asked("other audiences");
+    app.assert_no_outside_calls("other audiences");
 }
 
 #[tokio::test]
@@ -420,5 +420,5 @@ fn exactly_the_tokens_that_prove_an_application_of_a_listed_client_are_accepted(
         Ok(())
     });
     assert!(outcome.is_ok(), "{outcome:?}");
-    app.assert_nobody_was_asked("a room of others");
+    app.assert_no_outside_calls("a room of others");
 }

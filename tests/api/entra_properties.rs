@@ -43,7 +43,7 @@ impl Asked {
             Ok(())
         });
         assert!(outcome.is_ok(), "{outcome:?}");
-        self.app.assert_nobody_was_asked("what is no token");
+        self.app.assert_no_outside_calls("what is no token");
     }
 }
 

@@ -55,13 +55,13 @@ fn asking_to_wait(status: u16, retry_after: &str) -> Fault {
 }
 
 /// Starts a request in the background.
-fn look_meanwhile(app: &TestApp, token: &str) -> JoinHandle<Answer> {
-    let request = app.look_request(token);
+fn spawn_read(app: &TestApp, token: &str) -> JoinHandle<Answer> {
+    let request = app.agent_read_request(token);
     tokio::spawn(async move { Answer::read(request.send().await.expect("an answer")).await })
 }
 
-async fn all(looks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
-    within("all looks", join_all(looks)).await.into_iter().map(|answer| answer.expect("no panic")).collect()
+async fn all(reads: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    within("all reads", join_all(reads)).await.into_iter().map(|answer| answer.expect("no panic")).collect()
 }
 
 /// Lets the requests in flight reach the service.
@@ -84,9 +84,9 @@ async fn concurrent_requests_with_one_token_share_one_look_up() {
         let _time = stop_time();
         app.genesys.traffic().inject(Matching::any().path_contains(TOKENS_ME), Times::N(1), Fault::Stall);
         let token = app.genesys.issue_token();
-        let first = look_meanwhile(&app, &token);
-        eventually("the look-up is on its way", async || app.genesys_calls() == (1, 0)).await;
-        let others: Vec<_> = (0..20).map(|_| look_meanwhile(&app, &token)).collect();
+        let first = spawn_read(&app, &token);
+        eventually("the look-up is in progress", async || app.genesys_calls() == (1, 0)).await;
+        let others: Vec<_> = (0..20).map(|_| spawn_read(&app, &token)).collect();
         others_have_their_turn(&app).await;
         if let Some((TOKENS_ME, _)) = &fault {
             app.genesys.revoke(&token);
@@ -110,16 +110,16 @@ async fn a_look_up_completes_when_its_caller_disconnects() {
     always(&app, Fault::Slow(Duration::from_millis(300)));
     let token = app.genesys.issue_token();
     for _ in 0..5 {
-        let hasty = look_meanwhile(&app, &token);
-        eventually("the look-up is on its way", async || app.genesys_calls() >= (1, 0)).await;
+        let departing = spawn_read(&app, &token);
+        eventually("the look-up is in progress", async || app.genesys_calls() >= (1, 0)).await;
         others_have_their_turn(&app).await;
-        hasty.abort();
+        departing.abort();
     }
-    let others: Vec<_> = (0..5).map(|_| look_meanwhile(&app, &token)).collect();
+    let others: Vec<_> = (0..5).map(|_| spawn_read(&app, &token)).collect();
     for answer in all(others).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    assert_eq!(app.genesys_calls(), (1, 1), "the look-up of the first, for everybody");
+    assert_eq!(app.genesys_calls(), (1, 1), "one look-up for all callers");
 }
 
 #[tokio::test]
@@ -127,13 +127,13 @@ async fn an_acceptance_is_fresh_for_its_lifetime_and_no_longer() {
     let app = start().await;
     let _time = stop_time();
     let token = app.genesys.issue_token();
-    assert_eq!(app.look(&token).await.status, 200);
+    assert_eq!(app.read_as_agent(&token).await.status, 200);
     app.genesys.revoke(&token);
     seconds_pass(FRESH_FOR - 2).await;
-    assert_eq!(app.look(&token).await.status, 200);
+    assert_eq!(app.read_as_agent(&token).await.status, 200);
     assert_eq!(app.genesys_calls(), (1, 1));
     seconds_pass(2).await;
-    assert_agent_refused(&app.look(&token).await, INVALID, "revoked");
+    assert_agent_refused(&app.read_as_agent(&token).await, INVALID, "revoked");
     assert_eq!(app.genesys_calls(), (2, 1));
 }
 
@@ -144,13 +144,13 @@ async fn a_refusal_is_fresh_for_its_lifetime_and_no_longer() {
         let _time = stop_time();
         let token = app.genesys.issue_token();
         app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, Fault::Status(status));
-        assert_agent_refused(&app.look(&token).await, refusal, path);
+        assert_agent_refused(&app.read_as_agent(&token).await, refusal, path);
         let calls = app.genesys_calls();
         seconds_pass(REFUSED_FOR - 2).await;
-        assert_agent_refused(&app.look(&token).await, refusal, path);
+        assert_agent_refused(&app.read_as_agent(&token).await, refusal, path);
         assert_eq!(app.genesys_calls(), calls, "{path}");
         seconds_pass(2).await;
-        assert_eq!(app.look(&token).await.status, 200, "{path}");
+        assert_eq!(app.read_as_agent(&token).await.status, 200, "{path}");
     }
 }
 
@@ -159,15 +159,15 @@ async fn without_a_cache_every_request_asks_genesys_and_no_verdict_is_served_sta
     let app = start_with_cache(0).await;
     let _time = stop_time();
     let token = app.genesys.issue_token();
-    for looks in 1..=4 {
-        assert_eq!(app.look(&token).await.status, 200);
-        assert_eq!(app.genesys_calls(), (looks, looks));
+    for reads in 1..=4 {
+        assert_eq!(app.read_as_agent(&token).await.status, 200);
+        assert_eq!(app.genesys_calls(), (reads, reads));
     }
     always(&app, Fault::Status(503));
-    assert_agent_refused(&app.look(&token).await, UNAVAILABLE, "down");
+    assert_agent_refused(&app.read_as_agent(&token).await, UNAVAILABLE, "down");
     app.genesys.traffic().heal();
     app.genesys.revoke(&token);
-    assert_agent_refused(&app.look(&token).await, INVALID, "revoked");
+    assert_agent_refused(&app.read_as_agent(&token).await, INVALID, "revoked");
 }
 
 #[tokio::test]
@@ -177,22 +177,22 @@ async fn a_verdict_expires_with_its_token_even_in_an_outage() {
     let short = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR / 2)));
     let longer = app.genesys.issue(GenesysToken::default().idles_in(Duration::from_secs(FRESH_FOR * 3 / 2)));
     for token in [&short, &longer] {
-        assert_eq!(app.look(token).await.status, 200);
+        assert_eq!(app.read_as_agent(token).await.status, 200);
     }
     assert_eq!(app.genesys_calls(), (2, 2));
     seconds_pass(FRESH_FOR / 2 - 2).await;
-    assert_eq!(app.look(&short).await.status, 200);
+    assert_eq!(app.read_as_agent(&short).await.status, 200);
     assert_eq!(app.genesys_calls(), (2, 2));
     seconds_pass(2).await;
     // The simulator's clock has not moved: it still knows the token.
-    assert_eq!(app.look(&short).await.status, 200);
+    assert_eq!(app.read_as_agent(&short).await.status, 200);
     assert_eq!(app.genesys_calls(), (3, 3));
 
     always(&app, Fault::Status(503));
     seconds_pass(FRESH_FOR - 2).await;
-    assert_eq!(app.look(&longer).await.status, 200);
+    assert_eq!(app.read_as_agent(&longer).await.status, 200);
     seconds_pass(2).await;
-    assert_agent_refused(&app.look(&longer).await, UNAVAILABLE, "past its end");
+    assert_agent_refused(&app.read_as_agent(&longer).await, UNAVAILABLE, "past its end");
 }
 
 #[tokio::test]
@@ -206,50 +206,50 @@ async fn a_stale_acceptance_is_served_in_an_outage_until_it_expires() {
         let app = start().await;
         let _time = stop_time();
         let token = app.genesys.issue_token();
-        assert_eq!(app.look(&token).await.status, 200);
+        assert_eq!(app.read_as_agent(&token).await.status, 200);
         always(&app, fault);
         seconds_pass(FRESH_FOR).await;
         // Many enough for the breaker to open, which is an outage as well.
         for _ in 0..7 {
-            assert_eq!(app.look(&token).await.status, 200, "{name}");
+            assert_eq!(app.read_as_agent(&token).await.status, 200, "{name}");
         }
-        assert_agent_refused(&app.look(&app.genesys.issue_token()).await, UNAVAILABLE, name);
+        assert_agent_refused(&app.read_as_agent(&app.genesys.issue_token()).await, UNAVAILABLE, name);
         seconds_pass(FRESH_FOR - 2).await;
-        assert_eq!(app.look(&token).await.status, 200, "{name}");
+        assert_eq!(app.read_as_agent(&token).await.status, 200, "{name}");
         seconds_pass(2).await;
-        assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
+        assert_agent_refused(&app.read_as_agent(&token).await, UNAVAILABLE, name);
 
         app.genesys.traffic().heal();
         seconds_pass(CIRCUIT_OPEN_FOR).await;
-        assert_eq!(app.look(&token).await.status, 200, "{name}");
+        assert_eq!(app.read_as_agent(&token).await.status, 200, "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_stale_acceptance_is_served_only_in_an_outage() {
-    for (name, fault, told, afterwards) in [
+    for (name, fault, at_first, afterwards) in [
         ("no longer known", Fault::Status(401), INVALID, INVALID),
         ("no longer permitted", Fault::Status(403), (403, "not_permitted"), (403, "not_permitted")),
     ] {
         let app = start().await;
         let _time = stop_time();
         let token = app.genesys.issue_token();
-        assert_eq!(app.look(&token).await.status, 200);
+        assert_eq!(app.read_as_agent(&token).await.status, 200);
         seconds_pass(FRESH_FOR).await;
         app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
-        assert_agent_refused(&app.look(&token).await, told, name);
+        assert_agent_refused(&app.read_as_agent(&token).await, at_first, name);
         always(&app, Fault::Status(503));
-        assert_agent_refused(&app.look(&token).await, afterwards, name);
+        assert_agent_refused(&app.read_as_agent(&token).await, afterwards, name);
         seconds_pass(REFUSED_FOR).await;
-        assert_agent_refused(&app.look(&token).await, UNAVAILABLE, name);
+        assert_agent_refused(&app.read_as_agent(&token).await, UNAVAILABLE, name);
     }
     let app = start().await;
     let _time = stop_time();
     let token = app.genesys.issue_token();
-    assert_eq!(app.look(&token).await.status, 200);
+    assert_eq!(app.read_as_agent(&token).await.status, 200);
     seconds_pass(FRESH_FOR).await;
     app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::Rubbish);
-    assert_agent_refused(&app.look(&token).await, (502, "genesys_invalid"), "rubbish");
+    assert_agent_refused(&app.read_as_agent(&token).await, (502, "genesys_invalid"), "rubbish");
 }
 
 #[tokio::test]
@@ -266,30 +266,30 @@ async fn after_a_429_no_token_is_looked_up_until_the_pause_ends() {
         let app = start().await;
         let _time = stop_time();
         let known = app.genesys.issue_token();
-        assert_eq!(app.look(&known).await.status, 200);
+        assert_eq!(app.read_as_agent(&known).await.status, 200);
         let over_its_limit = app.genesys.issue_token();
         app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, asking_to_wait(429, asked));
-        let answer = app.look(&over_its_limit).await;
+        let answer = app.read_as_agent(&over_its_limit).await;
         assert_agent_refused(&answer, UNAVAILABLE, &context);
         assert_eq!(answer.header("retry-after"), wait.to_string(), "{context}");
 
         let other = app.genesys.issue_token();
         app.genesys.traffic().clear();
         for token in [&over_its_limit, &other] {
-            let answer = app.look(token).await;
+            let answer = app.read_as_agent(token).await;
             assert_agent_refused(&answer, UNAVAILABLE, &context);
-            let told: u64 = answer.header("retry-after").parse().expect("seconds");
-            assert!((1..=wait).contains(&told) && told + 1 >= wait, "{context}: {told}");
+            let wait_named: u64 = answer.header("retry-after").parse().expect("seconds");
+            assert!((1..=wait).contains(&wait_named) && wait_named + 1 >= wait, "{context}: {wait_named}");
         }
-        assert_eq!(app.look(&known).await.status, 200, "{context}");
+        assert_eq!(app.read_as_agent(&known).await.status, 200, "{context}");
         if wait > 2 {
             seconds_pass(wait - 2).await;
-            assert_agent_refused(&app.look(&other).await, UNAVAILABLE, &context);
+            assert_agent_refused(&app.read_as_agent(&other).await, UNAVAILABLE, &context);
         }
         assert_eq!(app.genesys_calls(), (0, 0), "{context}");
         seconds_pass(wait.min(2)).await;
         for token in [&other, &over_its_limit] {
-            assert_eq!(app.look(token).await.status, 200, "{context}");
+            assert_eq!(app.read_as_agent(token).await.status, 200, "{context}");
         }
     }
 }
@@ -306,22 +306,22 @@ async fn five_failures_open_the_circuit_and_one_look_up_probes_it() {
         let app = start().await;
         let _time = stop_time();
         let known = app.genesys.issue_token();
-        assert_eq!(app.look(&known).await.status, 200);
+        assert_eq!(app.read_as_agent(&known).await.status, 200);
         let tokens: Vec<_> = (0..10).map(|_| app.genesys.issue_token()).collect();
         app.genesys.traffic().clear();
         app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Always, fault);
         for token in &tokens {
-            let answer = app.look(token).await;
+            let answer = app.read_as_agent(token).await;
             assert_agent_refused(&answer, UNAVAILABLE, &context);
-            let told: u64 = answer.header("retry-after").parse().expect("seconds");
-            assert!((1..=CIRCUIT_OPEN_FOR).contains(&told), "{context}: {told}");
+            let wait_named: u64 = answer.header("retry-after").parse().expect("seconds");
+            assert!((1..=CIRCUIT_OPEN_FOR).contains(&wait_named), "{context}: {wait_named}");
         }
         assert_eq!(app.genesys_calls().0, 5, "{context}");
-        assert_eq!(app.look(&known).await.status, 200, "{context}");
+        assert_eq!(app.read_as_agent(&known).await.status, 200, "{context}");
 
         // A probe that fails: left alone again.
         seconds_pass(CIRCUIT_OPEN_FOR).await;
-        for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
+        for answer in all(tokens.iter().map(|token| spawn_read(&app, token)).collect()).await {
             assert_agent_refused(&answer, UNAVAILABLE, &context);
         }
         assert_eq!(app.genesys_calls().0, 6, "{context}");
@@ -329,8 +329,8 @@ async fn five_failures_open_the_circuit_and_one_look_up_probes_it() {
         // One that goes well: all are looked up again. What a token comes to does not matter.
         seconds_pass(CIRCUIT_OPEN_FOR).await;
         app.genesys.traffic().heal();
-        assert_agent_refused(&app.look("an-unknown-token-at-all").await, INVALID, &context);
-        for answer in all(tokens.iter().map(|token| look_meanwhile(&app, token)).collect()).await {
+        assert_agent_refused(&app.read_as_agent("an-unknown-token-at-all").await, INVALID, &context);
+        for answer in all(tokens.iter().map(|token| spawn_read(&app, token)).collect()).await {
             assert_eq!(answer.status, 200, "{context}: {answer:?}");
         }
     }
@@ -343,10 +343,10 @@ async fn a_refusal_resets_the_count_of_failures() {
     for number in 0..12 {
         let fault = if number % 2 == 0 { Fault::Status(503) } else { Fault::Status(401) };
         app.genesys.traffic().inject(Matching::any(), Times::Once, fault);
-        app.look(&app.genesys.issue_token()).await;
+        app.read_as_agent(&app.genesys.issue_token()).await;
     }
     assert_eq!(app.genesys_calls(), (12, 0));
-    assert_eq!(app.look(&app.genesys.issue_token()).await.status, 200);
+    assert_eq!(app.read_as_agent(&app.genesys.issue_token()).await.status, 200);
 }
 
 #[tokio::test]
@@ -354,26 +354,26 @@ async fn a_flood_of_tokens_is_bounded_in_slots_and_waits_at_most_a_second() {
     let app = start().await;
     let _time = stop_time();
     let known = app.genesys.issue_token();
-    assert_eq!(app.look(&known).await.status, 200);
+    assert_eq!(app.read_as_agent(&known).await.status, 200);
     app.genesys.traffic().clear();
     always(&app, Fault::Stall);
     let tokens = (0..40).map(|number| format!("an-unknown-token-{number:03}"));
-    let looks: Vec<_> = tokens.map(|token| look_meanwhile(&app, &token)).collect();
-    eventually("the first look-ups are on their way", async || app.genesys_calls() == (SLOTS, 0)).await;
+    let reads: Vec<_> = tokens.map(|token| spawn_read(&app, &token)).collect();
+    eventually("the first look-ups are in progress", async || app.genesys_calls() == (SLOTS, 0)).await;
     others_have_their_turn(&app).await;
     assert_eq!(app.genesys_calls(), (SLOTS, 0));
-    assert_eq!(app.look(&known).await.status, 200);
-    assert_eq!(looks.iter().filter(|look| look.is_finished()).count(), 0, "the others wait");
+    assert_eq!(app.read_as_agent(&known).await.status, 200);
+    assert_eq!(reads.iter().filter(|read| read.is_finished()).count(), 0, "the others wait");
     time_passes(LONGEST_WAIT + TIMER_GRAIN).await;
     eventually("requests without a slot are refused", async || {
-        looks.iter().filter(|look| look.is_finished()).count() == 40 - SLOTS
+        reads.iter().filter(|read| read.is_finished()).count() == 40 - SLOTS
     })
     .await;
     assert_eq!(app.genesys_calls(), (SLOTS, 0));
     app.genesys.traffic().heal();
-    let (refused, sent_away): (Vec<_>, Vec<_>) = all(looks).await.into_iter().partition(|answer| answer.status == 401);
-    assert_eq!((refused.len(), sent_away.len()), (SLOTS, 40 - SLOTS));
-    for answer in sent_away {
+    let (refused, rejected): (Vec<_>, Vec<_>) = all(reads).await.into_iter().partition(|answer| answer.status == 401);
+    assert_eq!((refused.len(), rejected.len()), (SLOTS, 40 - SLOTS));
+    for answer in rejected {
         assert_agent_refused(&answer, UNAVAILABLE, "no slot");
         assert_eq!(answer.header("retry-after"), "1");
     }
@@ -386,7 +386,7 @@ async fn look_ups_of_unknown_tokens_are_limited_per_address() {
     let started = Instant::now();
     let widget = "https://agent.example.org";
     let from = |address: &str, token: &str| {
-        app.send(app.look_request(token).header("x-forwarded-for", address).header("origin", widget))
+        app.send(app.agent_read_request(token).header("x-forwarded-for", address).header("origin", widget))
     };
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
     let mut asked = 0;
@@ -410,9 +410,9 @@ async fn look_ups_of_unknown_tokens_are_limited_per_address() {
     assert_eq!(calls, asked + 1);
     assert!((LOOKUPS_PER_MINUTE..=LOOKUPS_PER_MINUTE + given_back).contains(&calls), "{calls}");
 
-    // Others are not held up, nor whoever Genesys has vouched for, not even when that is to be renewed, or long ago.
+    // Other addresses are served, and so are tokens that Genesys has accepted before, even when their verdict has expired.
     assert_agent_refused(&from("203.0.113.8", "an-unknown-token-else").await, INVALID, "another address");
-    assert_agent_refused(&app.look("an-unknown-token-without").await, INVALID, "no address");
+    assert_agent_refused(&app.read_as_agent("an-unknown-token-without").await, INVALID, "no address");
     assert_eq!(from("203.0.113.7", &known).await.status, 200);
     seconds_pass(FRESH_FOR).await;
     app.genesys.traffic().clear();

@@ -234,30 +234,30 @@ async fn check_row(app: &TestApp, row: &Row, request_id: &str) -> String {
     if let Some((path, fault)) = &row.fault {
         app.genesys.traffic().inject(Matching::any().path_contains(*path), Times::Once, fault.clone());
     }
-    assert_told(app, &app.send(app.look_request(&token).header("x-request-id", request_id)).await, row);
+    assert_told(app, &app.send(app.agent_read_request(&token).header("x-request-id", request_id)).await, row);
     assert_eq!(app.genesys_calls(), row.calls, "{name}");
 
     app.genesys.traffic().heal();
     app.genesys.traffic().clear();
     match row.next {
         Next::Remembered => {
-            assert_told(app, &app.look(&token).await, row);
+            assert_told(app, &app.read_as_agent(&token).await, row);
             assert_eq!(app.genesys_calls(), (0, 0), "{name}");
         }
         Next::Asked if row.fault.is_none() => {
-            assert_told(app, &app.look(&token).await, row);
+            assert_told(app, &app.read_as_agent(&token).await, row);
             assert_eq!(app.genesys_calls(), row.calls, "{name}");
         }
         Next::Asked => {
-            assert_eq!(app.look(&token).await.room(), HANDED_OUT, "{name}");
+            assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT, "{name}");
             assert_eq!(app.genesys_calls(), (1, 1), "{name}");
         }
         Next::Paused => {
             for token in [&token, &app.genesys.issue_token()] {
-                assert_told(app, &app.look(token).await, row);
+                assert_told(app, &app.read_as_agent(token).await, row);
             }
             assert_eq!(app.genesys_calls(), (0, 0), "{name}");
-            eventually("the pause is over", async || app.look(&token).await.status == 200).await;
+            eventually("the pause is over", async || app.read_as_agent(&token).await.status == 200).await;
         }
     }
     token
@@ -294,7 +294,7 @@ async fn genesys_is_asked_without_keeping_the_agents_session_alive() {
     let app = start().await;
     let token = app.genesys.issue_token();
 
-    assert_eq!(app.look(&token).await.room(), HANDED_OUT);
+    assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT);
 
     let log = app.genesys.traffic().log();
     let asked: Vec<_> = log.iter().map(|exchange| (exchange.path.as_str(), exchange.query.as_str())).collect();
@@ -316,7 +316,7 @@ async fn requests_without_a_token_are_challenged_without_an_error() {
         answer.assert_problem(401, "token_missing");
         assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="genesys""#);
     }
-    app.assert_nobody_was_asked("no token");
+    app.assert_no_outside_calls("no token");
 }
 
 #[tokio::test]
@@ -344,14 +344,14 @@ async fn a_malformed_token_is_never_sent_to_genesys() {
         entra[..entra.rfind('.').expect("a signature")].to_owned(),
         entra[..=entra.find('.').expect("a payload")].to_owned(),
     ] {
-        assert_agent_refused(&app.look(&token).await, INVALID, &token);
+        assert_agent_refused(&app.read_as_agent(&token).await, INVALID, &token);
     }
-    let twice = app.send(app.look_request(&good).header("x-auth-token", &good)).await;
+    let twice = app.send(app.agent_read_request(&good).header("x-auth-token", &good)).await;
     assert_agent_refused(&twice, (400, "request_invalid"), "two tokens");
-    app.assert_nobody_was_asked("malformed tokens");
+    app.assert_no_outside_calls("malformed tokens");
 
     for shortest_or_longest in ["a".repeat(20), "-._~+/".repeat(4) + "==", "a".repeat(2048)] {
-        assert_agent_refused(&app.look(&shortest_or_longest).await, INVALID, "of good form");
+        assert_agent_refused(&app.read_as_agent(&shortest_or_longest).await, INVALID, "of good form");
     }
     assert_eq!(app.genesys_calls(), (3, 0));
 }
@@ -374,7 +374,7 @@ async fn a_genesys_that_cannot_be_reached_or_proves_nothing_is_unavailable_and_g
         ("nobody listens", stopped.api_url()),
     ] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_API_URL", url).start().await;
-        let answer = app.look(&app.genesys.issue_token()).await;
+        let answer = app.read_as_agent(&app.genesys.issue_token()).await;
         assert_agent_refused(&answer, UNAVAILABLE, name);
         assert_eq!(answer.header("retry-after"), "5", "{name}");
     }
@@ -386,9 +386,9 @@ async fn a_verdict_applies_to_its_own_token_only() {
     let app = start().await;
     let (good, bad) = (app.genesys.issue_token(), app.genesys.issue(GenesysToken::default().state("inactive")));
     for _ in 0..2 {
-        assert_eq!(app.look(&good).await.status, 200);
-        assert_agent_refused(&app.look(&bad).await, NOT_PERMITTED, "inactive");
-        assert_agent_refused(&app.look(&good[1..]).await, INVALID, "cut off");
+        assert_eq!(app.read_as_agent(&good).await.status, 200);
+        assert_agent_refused(&app.read_as_agent(&bad).await, NOT_PERMITTED, "inactive");
+        assert_agent_refused(&app.read_as_agent(&good[1..]).await, INVALID, "cut off");
     }
     assert_eq!(app.genesys_calls(), (3, 2));
 }
@@ -397,9 +397,9 @@ async fn a_verdict_applies_to_its_own_token_only() {
 async fn with_any_client_allowed_the_organisation_is_still_checked() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_OAUTH_CLIENT_IDS", "*").start().await;
     let ours = app.genesys.issue(GenesysToken::default().oauth_client_id(STRANGER).omit("OAuthClient"));
-    app.look(&ours).await.assert_problem(404, "room_not_found");
+    app.read_as_agent(&ours).await.assert_problem(404, "room_not_found");
     let theirs = app.genesys.issue(GenesysToken::default().organization_id(STRANGER));
-    assert_agent_refused(&app.look(&theirs).await, NOT_PERMITTED, "another organisation");
+    assert_agent_refused(&app.read_as_agent(&theirs).await, NOT_PERMITTED, "another organisation");
 }
 
 #[tokio::test]
@@ -409,10 +409,10 @@ async fn users_of_each_listed_division_are_accepted() {
     app.has_handed_out_a_room();
     for division in [STRANGER, DIVISION_ID] {
         let token = app.genesys.issue(GenesysToken::default().division_id(division));
-        assert_eq!(app.look(&token).await.room(), HANDED_OUT, "{division}");
+        assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT, "{division}");
     }
     let token = app.genesys.issue(GenesysToken::default().division_id("99999999-0000-469f-a165-70867728950e"));
-    assert_agent_refused(&app.look(&token).await, NOT_PERMITTED, "a third division");
+    assert_agent_refused(&app.read_as_agent(&token).await, NOT_PERMITTED, "a third division");
 }
 
 #[tokio::test]
@@ -421,6 +421,6 @@ async fn without_a_list_of_divisions_the_division_is_not_looked_at() {
     app.has_handed_out_a_room();
     for token in [GenesysToken::default().division_id(STRANGER), GenesysToken::default().omit("division")] {
         let token = app.genesys.issue(token);
-        assert_eq!(app.look(&token).await.room(), HANDED_OUT);
+        assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT);
     }
 }

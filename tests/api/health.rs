@@ -47,7 +47,7 @@ async fn live_shows_version_and_slot_and_causes_no_upstream_call() {
         assert_eq!(answer.json(), expected);
     }
     assert!(!COMMIT.is_empty());
-    app.assert_nobody_was_asked("live");
+    app.assert_no_outside_calls("live");
 }
 
 #[tokio::test]

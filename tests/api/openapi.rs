@@ -21,7 +21,7 @@ async fn the_document_is_served_without_a_token_and_causes_no_upstream_call() {
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
         assert_eq!(answer.json(), openapi::document());
     }
-    app.assert_nobody_was_asked("the document");
+    app.assert_no_outside_calls("the document");
 }
 
 #[tokio::test]

@@ -75,9 +75,9 @@ async fn no_more_calls_are_in_flight_than_allowed() {
         };
         eventually("all calls are made", all_are_made).await;
     };
-    let (looks, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
+    let (reads, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
 
-    assert!(looks.iter().all(|look| look.status == 404), "{looks:?}");
+    assert!(reads.iter().all(|read| read.status == 404), "{reads:?}");
 }
 
 #[tokio::test]
@@ -126,8 +126,8 @@ async fn a_failing_node_is_left_alone_and_then_tried_with_one_call() {
         };
         eventually("the probe is answered", is_answered).await;
     };
-    let (looks, ()) = tokio::join!(join_all((0..8).map(|_| app.public_room(OURS))), watch);
-    assert_eq!(looks.iter().filter(|look| look.status == 404).count(), 1, "{looks:?}");
+    let (reads, ()) = tokio::join!(join_all((0..8).map(|_| app.public_room(OURS))), watch);
+    assert_eq!(reads.iter().filter(|read| read.status == 404).count(), 1, "{reads:?}");
     app.public_room(OURS).await.assert_problem(404, "room_not_found");
 }
 

@@ -147,7 +147,7 @@ async fn reading_requires_its_own_role() {
         let agents = app.send(agents.header("x-auth-token", app.genesys.issue_token())).await;
         agents.assert_problem(401, "token_missing");
     }
-    app.assert_nobody_was_asked("not permitted");
+    app.assert_no_outside_calls("not permitted");
     assert_eq!(read(&app, &["Room.Read"], "").await.status, 200);
 
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("ENTRA_READ_ROLE", "Room.Create").start().await;

@@ -111,7 +111,7 @@ async fn in_the_segment_format_the_text_must_be_able_to_stand_in_a_path() {
         app.create_room_for(&hex::encode(text)).await.assert_problem(400, "uui_data_invalid");
     }
     app.create_room_for("ff").await.assert_problem(400, "uui_data_invalid");
-    app.assert_nobody_was_asked("segments");
+    app.assert_no_outside_calls("segments");
 }
 
 /// A service whose cases choose between two hosts.

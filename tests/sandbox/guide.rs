@@ -30,7 +30,7 @@ Copy into another terminal:
   # 3. the agent's widget reads it
   curl -s {service}public/room/$ROOM -H "x-auth-token: {genesys_token}"; echo
 
-  # 4. the citizen joins on a Conferencing Node, and leaves; nobody comes back, so the room is gone within a minute
+  # 4. the citizen joins on a Conferencing Node, and leaves; the room stays empty, so it is gone within a minute
   PIN=$(echo $ANSWER | sed 's/.*"guest_pin":"\([^"]*\)".*/\1/'); CALL={node}api/client/v2/conferences/$ROOM
   JOINED=$(curl -s $CALL/request_token -H "pin: $PIN" --json '{{"display_name":"A citizen"}}' |
     sed 's/.*"token":"\([^"]*\)".*/\1/')

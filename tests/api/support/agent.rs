@@ -20,11 +20,11 @@ impl TestApp {
     }
 
     /// The read of that room by an agent's widget.
-    pub(crate) async fn look(&self, token: &str) -> Answer {
-        self.send(self.look_request(token)).await
+    pub(crate) async fn read_as_agent(&self, token: &str) -> Answer {
+        self.send(self.agent_read_request(token)).await
     }
 
-    pub(crate) fn look_request(&self, token: &str) -> RequestBuilder {
+    pub(crate) fn agent_read_request(&self, token: &str) -> RequestBuilder {
         self.request(Method::GET, &format!("public/room/{HANDED_OUT}")).header("x-auth-token", token)
     }
 

@@ -43,7 +43,7 @@ impl TestApp {
 
     /// Asserts that the service has called neither the queue nor Pexip nor Genesys.
     #[track_caller]
-    pub(crate) fn assert_nobody_was_asked(&self, why: &str) {
+    pub(crate) fn assert_no_outside_calls(&self, why: &str) {
         for traffic in [self.queue.traffic(), self.pexip.traffic(), self.genesys.traffic()] {
             assert_eq!(traffic.log().len(), 0, "{why}: {:?}", traffic.log());
         }

@@ -69,7 +69,7 @@ impl Promises {
             exact.into_iter().chain(paths.iter().filter(|(template, _)| exact.is_none() && matches(template, path)));
         candidates.find_map(|(_, operations)| {
             let mut operations = operations.as_object().expect("operations").iter();
-            // Methods are told apart by case; the document writes them in its own way.
+            // Methods are case-sensitive; the document writes them in lower case.
             operations.find(|(name, _)| name.to_ascii_uppercase() == method.as_str()).map(|(_, operation)| operation)
         })
     }
