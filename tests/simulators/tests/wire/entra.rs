@@ -57,7 +57,7 @@ async fn the_token_endpoint_issues_both_versions_and_refuses_wrong_secrets() {
     let claims = part(v2["access_token"].as_str().expect("a token"), 1);
     assert_eq!(status, 200);
     assert_eq!((&claims["ver"], &claims["aud"]), (&json!("2.0"), &json!(entra.audience())));
-    assert_eq!(claims["roles"], json!(["Room.Create", "Room.Delete"]));
+    assert_eq!(claims["roles"], json!(["Room.Create", "Room.Delete", "Room.Read"]));
 
     entra.issue_version(Version::V1);
     let (_, v1) = ask(&entra, CLIENT_SECRET, &scope).await;
