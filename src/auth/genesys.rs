@@ -52,7 +52,7 @@ struct Inner {
     breaker: Arc<Breaker>,
 }
 
-/// A user whom Genesys has just accepted.
+/// A user that Genesys has just accepted.
 struct Accepted {
     caller: GenesysCaller,
     /// Time until the token idles out, if Genesys names it.

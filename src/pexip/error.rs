@@ -122,7 +122,7 @@ impl PexipError {
     }
 
     /// Whether a create that failed with this error may have made the conference: after a lost answer, or if the name is
-    /// taken, because nobody else uses our names.
+    /// taken, because only this service uses its names.
     pub fn may_have_created(&self) -> bool {
         self.is_ambiguous() || matches!(self, Self::Rejected { already_exists: true, .. })
     }

@@ -111,7 +111,7 @@ impl Attack {
         app.send(request.headers(self.headers.clone())).await
     }
 
-    /// Everything of the request that nobody else may see: the token, its segments, and the words in them.
+    /// Everything of the request that is secret: the token, its segments, and the words in them.
     fn secrets(&self) -> BTreeSet<String> {
         let segments = self.segments();
         let mut secrets: BTreeSet<_> = json_of(&segments).iter().flat_map(words).chain(segments).collect();

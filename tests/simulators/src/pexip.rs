@@ -50,7 +50,7 @@ pub const USERNAME: &str = "maxconf";
 /// Password of the account until a test sets another.
 pub const PASSWORD: &str = "room-service-password";
 
-/// Address of the Conferencing Node for participants whom a test adds without one.
+/// Address of the Conferencing Node for participants that a test adds without one.
 const DEFAULT_NODE: &str = "10.47.2.20";
 
 /// Name of the Conferencing Node that every platform has.
