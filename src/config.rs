@@ -52,7 +52,7 @@ pub struct Config {
     pub pool: PoolConfig,
     pub room: RoomConfig,
     pub pexip: PexipConfig,
-    /// Account of the Conferencing Nodes for `/pexip/events`. `None`: events are off.
+    /// Account of the Conferencing Nodes for `/public/event_sink`. `None`: events are off.
     pub pexip_events: Option<PexipEventConfig>,
     pub entra: EntraConfig,
     pub genesys: GenesysConfig,

@@ -45,9 +45,9 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 
 settings! {
     EVENT_USERNAME = "PEXIP_EVENT_USERNAME", Described("none = receiver off (404)"),
-        "Basic account that the Conferencing Nodes use at /pexip/events.";
+        "Basic account that the Conferencing Nodes use at /public/event_sink.";
     EVENT_PASSWORD = secret "PEXIP_EVENT_PASSWORD", Described("none = receiver off (404)"),
-        "Password of the account for /pexip/events.";
+        "Password of the account for /public/event_sink.";
 }
 
 /// The account that Conferencing Nodes use to report events.

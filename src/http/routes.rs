@@ -2,10 +2,10 @@
 
 mod constrained_attributes;
 mod document;
+mod event_sink;
 mod health;
 mod host;
 mod our_room;
-mod pexip_event;
 mod pool_maintenance;
 mod public_room;
 mod room_answer;
@@ -32,7 +32,7 @@ pub(crate) fn table() -> Vec<Route> {
         room_delete::route_of_create(),
         room_read::route(),
         public_room::route(),
-        pexip_event::route(),
+        event_sink::route(),
         health::route(),
         document::route(),
         host::route(),
@@ -46,11 +46,11 @@ pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router
     // Unknown paths here need CORS headers, or the widget could not read their 404.
     routes.widget = routes.widget.route("/public/", any(not_found)).route("/public/{*unknown}", any(not_found));
     for Route { audience, path, handler, .. } in table() {
-        // Without its account the event sink is off, and its path unknown.
-        if audience != Audience::ConferencingNodes || state.event_sink.is_some() {
-            let group = routes.of(audience);
-            *group = std::mem::take(group).route(path, handler);
-        }
+        // Without its account the event sink is off and its path unknown. The 404 above would have the widget's headers.
+        let is_off = audience == Audience::ConferencingNodes && state.event_sink.is_none();
+        let handler = if is_off { any(not_found) } else { handler };
+        let group = routes.of(audience);
+        *group = std::mem::take(group).route(path, handler);
     }
     routes.idim = routes.idim.fallback(not_found);
     let routes = routes.map(|router| router.method_not_allowed_fallback(method_not_allowed));

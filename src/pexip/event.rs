@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 named_enum! {
-    /// Kind of an event: label `kind` of `maxconf.pexip.events`. Not the sender's own word, which would be unbounded.
+    /// Kind of an event: label `kind` of `maxconf.event_sink.events`. Not the sender's own word, which would be unbounded.
     pub enum EventKind {
         Sink = "sink",
         ConferenceStarted = "conference_started",
@@ -66,7 +66,8 @@ struct Envelope {
 impl Envelope {
     fn read(&self, prefix: &RoomNamePrefix) -> Event {
         let kind = EventKind::of(&self.event);
-        let name = self.data.get("name").and_then(Value::as_str);
+        // Conference events have `name`, participant events `conference`; the operator's receiver reads either.
+        let name = ["name", "conference"].into_iter().find_map(|member| self.data.get(member)?.as_str());
         let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.parse_name(name));
         Event { kind, ended }
     }
@@ -97,6 +98,24 @@ mod tests {
             read(&bulk),
             [(EventKind::ConferenceEnded, true), (EventKind::Sink, false), (EventKind::ConferenceEnded, true)]
         );
+    }
+
+    #[test]
+    fn the_room_is_the_name_or_else_the_conference() {
+        for (data, is_ours) in [
+            (json!({"conference": NAME}), true),
+            (json!({"name": null, "conference": NAME}), true),
+            (json!({"name": 7, "conference": NAME}), true),
+            (json!({"name": NAME, "conference": "boardroom"}), true),
+            (json!({"name": "boardroom", "conference": NAME}), false),
+            (json!({"conference": [NAME]}), false),
+            (json!({"conference": "boardroom"}), false),
+        ] {
+            let event = json!({"event": "conference_ended", "data": data});
+            assert_eq!(read(&event), [(EventKind::ConferenceEnded, is_ours)], "{event}");
+        }
+        let left = json!({"event": "participant_disconnected", "data": {"conference": NAME}});
+        assert_eq!(read(&left), [(EventKind::Participant, false)]);
     }
 
     #[test]

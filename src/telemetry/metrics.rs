@@ -180,7 +180,7 @@ metrics! {
     GENESYS_LOOKUPS: Counter = "maxconf.genesys.lookups", "{request}",
         &[Label { name: "answered_by", values: &["genesys", "cache", "stale"] }],
         "Verifications of Genesys tokens: a call to Genesys, a cached verdict, or a stale verdict while Genesys is unavailable.";
-    EVENTS: Counter = "maxconf.pexip.events", "{event}",
+    EVENTS: Counter = "maxconf.event_sink.events", "{event}",
         &[Label {
             name: "kind",
             values: &["sink", "conference_started", "conference_updated", "conference_ended", "participant", "other"],

@@ -47,7 +47,7 @@ impl<'a> Call<'a> {
     async fn prepare(app: &'a TestApp) -> Self {
         app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
         app.pexip.set_replication_delay(REPLICATION);
-        app.pexip.add_event_sink(app.url.join("pexip/events").expect("a path"), USERNAME, PASSWORD);
+        app.pexip.add_event_sink(app.url.join("public/event_sink").expect("a path"), USERNAME, PASSWORD);
         let citizens_node = app.pexip.conferencing_node("10.47.2.21").await;
         let agents_node = app.pexip.conferencing_node("10.47.2.22").await;
         app.fill_pool().await;

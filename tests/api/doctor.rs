@@ -22,7 +22,7 @@ use crate::support::{Ended, POOL_QUEUE, Program, Secrets, TAG, World, eventually
 
 const EVENT_USERNAME: &str = "conferencing-nodes";
 const EVENT_PASSWORD: &str = "password-of-the-conferencing-nodes";
-const EVENTS_URL: &str = "http://127.0.0.1:1/pexip/events";
+const EVENTS_URL: &str = "http://127.0.0.1:1/public/event_sink";
 const HOST_PIN: &str = "27182818";
 const GUEST_PIN: &str = "31415926";
 const DIAL_OUT: u64 = 7;

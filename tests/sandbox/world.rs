@@ -67,7 +67,7 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
 
 /// A Conferencing Node on which rooms can be joined. Sends its events to `service`.
 pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
-    let events = service.join("pexip/events").expect("a path");
+    let events = service.join("public/event_sink").expect("a path");
     world.pexip.add_event_sink(events, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
     world.pexip.conferencing_node("10.0.0.21").await
 }

@@ -30,7 +30,7 @@ pub(super) const CHECKS: [&str; 10] = [
 const KNOWN_RELEASES: RangeInclusive<u32> = 38..=41;
 
 /// The service's route for events. A gateway may add a prefix.
-const EVENTS_PATH: &str = "/pexip/events";
+const EVENTS_PATH: &str = "/public/event_sink";
 
 const CHECK_LOAD: &str = "check the load of the management node";
 

@@ -85,7 +85,7 @@ pub(super) const FAULTS: [OneFault; 40] = [
     }),
     fails("no event sink", &["pexip/event_sink"], |world, _| sinks(world, "")),
     fails("an event sink with another path", &["pexip/event_sink"], |world, _| {
-        sinks(world, r#"{"url": "https://vbv.example.org/pexip/event", "username": "conferencing-nodes"}"#);
+        sinks(world, r#"{"url": "https://vbv.example.org/public/event", "username": "conferencing-nodes"}"#);
     }),
     fails("an event sink with another account", &["pexip/event_sink"], |world, _| {
         sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "another-account"}}"#));

@@ -23,7 +23,7 @@ const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 /// that can panic; a unit test of `src/http/middleware/panics.rs` has a route that panics. The `default` answer of the
 /// last one only states that there are no others.
 const NEVER_GIVEN: [&str; 5] =
-    ["health_live 500", "health_ready 500", "openapi 500", "pexip_event 500", "room_delete_create default"];
+    ["health_live 500", "health_ready 500", "openapi 500", "event_sink 500", "room_delete_create default"];
 
 /// An operation of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Operation {
             ReadAsServer => (Method::GET, format!("/room/{HANDED_OUT}")),
             Read => (Method::GET, format!("/public/room/{HANDED_OUT}")),
             Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
-            Event => (Method::POST, "/pexip/events".to_owned()),
+            Event => (Method::POST, "/public/event_sink".to_owned()),
             Live => (Method::GET, "/health/live".to_owned()),
             Ready => (Method::GET, "/health/ready".to_owned()),
             Document => (Method::GET, "/openapi.json".to_owned()),

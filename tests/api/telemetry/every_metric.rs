@@ -128,10 +128,10 @@ async fn events_are_counted_by_kind_and_swept_rooms_by_reason() {
     ];
     for (event, _) in kinds {
         let report = json!({ "node": "10.47.2.21", "seq": 1, "version": 1, "time": 1.5, "event": event, "data": { "name": name(1) } });
-        let request = service.app.request(Method::POST, "pexip/events").basic_auth("nodes", Some("a-pass:word"));
+        let request = service.app.request(Method::POST, "public/event_sink").basic_auth("nodes", Some("a-pass:word"));
         assert_eq!(service.app.send(request.json(&report)).await.status, 204, "{event}");
     }
-    let stranger = service.app.request(Method::POST, "pexip/events").basic_auth("nodes", Some("another"));
+    let stranger = service.app.request(Method::POST, "public/event_sink").basic_auth("nodes", Some("another"));
     assert_eq!(service.app.send(stranger.json(&json!({}))).await.status, 401);
     service.app.fill_pool().await;
     tokio::time::sleep(TWO_SNAPSHOTS).await;
@@ -145,7 +145,7 @@ async fn events_are_counted_by_kind_and_swept_rooms_by_reason() {
 
     for (_, kind) in kinds {
         let times = kinds.iter().filter(|(_, other)| *other == kind).map(|_| 1.0).sum();
-        received.assert_numbers(&[("maxconf.pexip.events", &[("kind", kind)], Some(times))]);
+        received.assert_numbers(&[("maxconf.event_sink.events", &[("kind", kind)], Some(times))]);
     }
     received.assert_numbers(&[
         ("maxconf.auth.results", &[("guard", "event_sink"), ("reason", "ok")], Some(7.0)),

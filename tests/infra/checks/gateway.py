@@ -18,7 +18,7 @@ EXPECTED = {
     "/room/create": "entra",
     "/room/{name}": "entra",
     "/public/room/{name}": "service",
-    "/pexip/events": "address",
+    "/public/event_sink": "address",
     "/health/live": "nothing",
     "/health/ready": "nothing",
     "/openapi.json": "nothing",
@@ -92,7 +92,7 @@ def shape(tree):
         "infra/gateway/conferencing-nodes.xml",
         '<ip-filter action="allow">[[nodes]]</ip-filter>',
         "",
-        "POST /pexip/events asks for service",
+        "POST /public/event_sink asks for service",
     ),
     Mistake("infra/gateway/idim.xml", "<audiences>[[audiences]]</audiences>", "", "takes tokens for others"),
     Mistake(

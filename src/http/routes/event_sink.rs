@@ -1,4 +1,4 @@
-//! `POST /pexip/events`: what the Conferencing Nodes report.
+//! `POST /public/event_sink`: what the Conferencing Nodes report.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::EVENTS;
 const MAX_DELIVERY_MIB: usize = 1;
 
 pub(super) fn route() -> Route {
-    let (path, summary) = ("/pexip/events", "Report what happened on a Conferencing Node");
+    let (path, summary) = ("/public/event_sink", "Report what happened on a Conferencing Node");
     let example = json!({
         "node": "10.44.0.12",
         "seq": 7,
@@ -31,7 +31,7 @@ pub(super) fn route() -> Route {
         "data": { "name": EXAMPLE_NAME, "start_time": 1_795_218_000.5, "end_time": 1_795_219_000.2 },
     });
     let body = format!("An event as Pexip writes it, {MAX_DELIVERY_MIB} MiB at most. Not refused for its form.");
-    let operation = Operation::new("pexip_event", Audience::ConferencingNodes, Method::POST, path, summary)
+    let operation = Operation::new("event_sink", Audience::ConferencingNodes, Method::POST, path, summary)
         .description(
             "The target of Pexip's event sink, single or in bulk. Everything that comes with the sink's account is \
             accepted, because a node that is refused stops publishing; only `conference_ended` of a room of ours has \
@@ -40,7 +40,7 @@ pub(super) fn route() -> Route {
         .body(&body, &example)
         .answer(Answer::empty(StatusCode::NO_CONTENT, "The event is accepted, whether it has consequences or not."))
         .problems(&[Code::NotFound]);
-    Route::guarded(operation, "function_pexip_event", handler)
+    Route::guarded(operation, "function_event_sink", handler)
 }
 
 /// Accepts whatever its account sends: a node waits 7 s, repeats, and stops publishing if it is refused for long. A
@@ -57,7 +57,7 @@ async fn handler(
     }
     for event in &events {
         EVENTS.count([event.kind.as_str().into()]);
-        debug!(kind = event.kind.as_str(), "pexip event");
+        debug!(kind = event.kind.as_str(), "event received");
     }
     let ended: BTreeSet<_> = events.into_iter().filter_map(|event| event.ended).collect();
     if !ended.is_empty() {

@@ -40,7 +40,7 @@ fn conference_ended(room: &str, seq: usize) -> Value {
 }
 
 async fn report(app: &TestApp, event: &Value) -> Answer {
-    let request = app.request(Method::POST, "pexip/events").basic_auth(USERNAME, Some(PASSWORD));
+    let request = app.request(Method::POST, "public/event_sink").basic_auth(USERNAME, Some(PASSWORD));
     app.send(request.json(event)).await
 }
 
@@ -52,7 +52,7 @@ fn hints(app: &TestApp) -> Vec<String> {
 async fn without_its_account_the_receiver_is_unknown() {
     let app = TestApp::start().await;
     for method in [Method::POST, Method::GET] {
-        let request = app.request(method, "pexip/events").basic_auth(USERNAME, Some(PASSWORD));
+        let request = app.request(method, "public/event_sink").basic_auth(USERNAME, Some(PASSWORD));
         app.send(request.json(&conference_ended(&name(1), 1))).await.assert_problem(404, "not_found");
     }
 }
@@ -73,7 +73,7 @@ async fn only_the_account_of_the_nodes_is_let_in() {
         (vec![basic(&format!("{USERNAME}x:{PASSWORD}"))], 401, "token_invalid"),
         (vec![right.clone(), right.clone()], 400, "request_invalid"),
     ] {
-        let mut request = app.request(Method::POST, "pexip/events").json(&conference_ended(&name(1), 1));
+        let mut request = app.request(Method::POST, "public/event_sink").json(&conference_ended(&name(1), 1));
         for value in &authorization {
             request = request.header("authorization", value);
         }
@@ -86,7 +86,7 @@ async fn only_the_account_of_the_nodes_is_let_in() {
     assert_eq!(hints(&app), [""; 0]);
 
     let lower_case = right.replacen("Basic", "basic", 1);
-    let request = app.request(Method::POST, "pexip/events").header("authorization", lower_case);
+    let request = app.request(Method::POST, "public/event_sink").header("authorization", lower_case);
     assert_eq!(app.send(request.json(&conference_ended(&name(1), 1))).await.status, 204);
     assert_eq!(hints(&app), [name(1)]);
 }
@@ -103,6 +103,8 @@ async fn every_delivery_is_taken_and_ended_rooms_of_ours_are_kept_until_the_grac
         (conference_ended(&name(1), 1), vec![name(1)]),
         (old, vec![name(2)]),
         (bulk, vec![name(3), name(4)]),
+        (json!({"event": "conference_ended", "data": {"conference": name(6)}}), vec![name(6)]),
+        (json!({"event": "conference_ended", "data": {"name": "boardroom", "conference": name(5)}}), vec![]),
         (conference_ended("boardroom", 6), vec![]),
         (conference_ended("edge-01jd5p3xk8qqqqqqqqqqq00001", 6), vec![]),
         (json!({"event": "conference_started", "data": {"name": name(5)}}), vec![]),
@@ -121,7 +123,8 @@ async fn every_delivery_is_taken_and_ended_rooms_of_ours_are_kept_until_the_grac
         assert!(before - time::Duration::seconds(2) < made, "{made} and {before}");
         assert!(made < OffsetDateTime::now_utc() + time::Duration::seconds(2), "{made}");
     }
-    let unreadable = app.request(Method::POST, "pexip/events").basic_auth(USERNAME, Some(PASSWORD)).body("{\"event\":");
+    let unreadable =
+        app.request(Method::POST, "public/event_sink").basic_auth(USERNAME, Some(PASSWORD)).body("{\"event\":");
     assert_eq!(app.send(unreadable).await.status, 204, "a repetition would not change it");
 }
 
