@@ -10,8 +10,8 @@ use azure_core::error::ErrorKind;
 use azure_core::http::Url;
 use azure_core::http::headers::CONTENT_TYPE;
 use azure_storage_queue::models::{
-    QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions,
-    QueueMessage, ReceivedMessage,
+    QueueClientGetPropertiesResultHeaders, QueueClientPeekMessagesOptions, QueueClientReceiveMessagesOptions,
+    QueueClientSendMessageOptions, QueueMessage, ReceivedMessage,
 };
 use azure_storage_queue::{QueueClient, QueueClientOptions};
 use base64::Engine;
@@ -74,6 +74,14 @@ impl LeasedMessage {
     pub fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// Messages at the front of the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peeked {
+    pub messages: usize,
+    /// Those that are not room names of ours.
+    pub foreign: usize,
 }
 
 /// Result of a claim.
@@ -201,6 +209,20 @@ impl RoomQueue {
             self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
         // Not 0: without the header the pool would appear empty and be filled.
         count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
+    }
+
+    /// Reads up to [`LARGEST_BATCH`] messages that nobody has leased, and changes nothing.
+    pub async fn peek(&self) -> Result<Peeked, QueueError> {
+        let options = QueueClientPeekMessagesOptions {
+            number_of_messages: i32::try_from(LARGEST_BATCH).ok(),
+            ..QueueClientPeekMessagesOptions::default()
+        };
+        let peeked = self.call("peek", async { self.client.peek_messages(Some(options)).await?.into_model() }).await?;
+        let texts = peeked.items.unwrap_or_default().into_iter().map(|item| item.message_text.unwrap_or_default());
+        Ok(texts.fold(Peeked::default(), |Peeked { messages, foreign }, text| Peeked {
+            messages: messages + 1,
+            foreign: foreign + usize::from(room_in(&text, &self.prefix).is_none()),
+        }))
     }
 
     /// Moves a poison message to the poison queue, for an operator to look at.

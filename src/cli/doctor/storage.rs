@@ -11,7 +11,7 @@ use crate::app;
 use crate::config::{ConfigParts, QueueConfig, StorageAccess};
 use crate::domain::Clock;
 use crate::storage::find_identity;
-use crate::storage::queue::{QueueError, RoomQueue};
+use crate::storage::queue::{Peeked, QueueError, RoomQueue};
 
 pub(super) const CHECKS: [&str; 8] =
     ["name", "connection", "certificate", "clock", "access", "queue", "other_queues", "writing"];
@@ -54,8 +54,8 @@ pub(super) async fn examine(
         messages.map_err(|error| Finding::not_fine("access", error.to_string(), remedy(&config.access, &error)))?;
     findings.push(check_access(&config.access, clock.now_utc()));
     let is_required = !settings.pool.as_ref().is_ok_and(|pool| pool.target == 0);
-    findings.push(check_queue(&config.name, messages, is_required));
-    findings.push(check_other_queues(&queue).await);
+    let (in_queue, other_queues) = tokio::join!(check_queue(&queue, messages, is_required), check_other_queues(&queue));
+    findings.extend([in_queue, other_queues]);
     findings.push(check_writing(&config.access));
     Ok(())
 }
@@ -114,15 +114,28 @@ fn check_access(access: &StorageAccess, now: OffsetDateTime) -> Finding {
     Finding::fine("access", says)
 }
 
-fn check_queue(name: &str, messages: Option<usize>, is_required: bool) -> Finding {
-    match messages {
-        Some(messages) => Finding::fine("queue", format!("{name} exists, with about {messages} messages")),
-        None if is_required => Finding::not_fine(
-            "queue",
-            format!("{name} does not exist"),
-            "check POOL_QUEUE_NAME, and that function_pool_maintenance runs: it creates the queue",
+/// Looks for another service's messages before this service moves them aside.
+async fn check_queue(queue: &RoomQueue, messages: Option<usize>, is_required: bool) -> Finding {
+    let (check, name) = ("queue", queue.name());
+    let Some(messages) = messages else {
+        if is_required {
+            let to_do = "check POOL_QUEUE_NAME, and that function_pool_maintenance runs: it creates the queue";
+            return Finding::not_fine(check, format!("{name} does not exist"), to_do);
+        }
+        return Finding::fine(check, format!("{name} does not exist; without a pool none is needed"));
+    };
+    match in_time(CALL_LIMIT, queue.peek()).await {
+        Some(Ok(Peeked { foreign: 0, .. })) => {
+            Finding::fine(check, format!("{name} exists, with about {messages} messages"))
+        }
+        Some(Ok(Peeked { messages, foreign })) => Finding::not_fine(
+            check,
+            format!("{foreign} of the first {messages} messages in {name} are not room names of this service"),
+            "set POOL_QUEUE_NAME to a queue that no other service uses: this service moves such messages to its poison \
+             queue",
         ),
-        None => Finding::fine("queue", format!("{name} does not exist; without a pool none is needed")),
+        Some(Err(error)) => Finding::not_fine(check, format!("the messages in {name}: {error}"), error.remedy()),
+        None => Finding::not_fine(check, NO_ANSWER, "check the status of the storage account, and try again"),
     }
 }
 

@@ -26,7 +26,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 40] = [
+pub(super) const FAULTS: [OneFault; 41] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -105,6 +105,9 @@ pub(super) const FAULTS: [OneFault; 40] = [
         not_fine: &["storage/queue"],
         warnings: &["pool/stock"],
     },
+    fails("another service's messages in the queue", &["storage/queue"], |world, _| {
+        world.queue.put(POOL_QUEUE, "MTIzNDU2LDc2NTQzMg");
+    }),
     warns("poison messages", &["storage/other_queues"], |world, _| {
         world.queue.put(&format!("{POOL_QUEUE}-poison"), "junk");
     }),

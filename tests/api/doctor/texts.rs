@@ -6,12 +6,12 @@ use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::{Fault, Matching, Times, World};
 
 use super::{CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
-use crate::support::{Program, Secrets};
+use crate::support::{POOL_QUEUE, Program, Secrets};
 
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     (
         |_, settings| {
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
@@ -95,6 +95,12 @@ const ROWS: [Row; 15] = [
         "storage/access",
         "the queue service refuses our credentials",
         "set PoolStorage to a new signature",
+    ),
+    (
+        |world, _| world.queue.put(POOL_QUEUE, "MTIzNDU2LDc2NTQzMg"),
+        "storage/queue",
+        "1 of the first 5 messages in room-creation-queue are not room names of this service",
+        "set POOL_QUEUE_NAME to a queue that no other service uses",
     ),
     (
         |_, settings| drop(settings.insert("ROOM_NAME_PREFIX", "other-".to_owned())),
