@@ -39,7 +39,7 @@ param entra object
 @description('Genesys Cloud: region, organisation, accepted OAuth clients and divisions.')
 param genesys object
 
-@description('The API Management service that is there already: name, resource group, public host name.')
+@description('The API Management service that is there already: name, resource group, public host name, and the options of modules/api-management.bicep.')
 param gateway object
 
 @description('Origins of the agent\'s widget, exact.')
@@ -150,7 +150,7 @@ module apiManagement 'modules/api-management.bicep' = {
   name: 'api-management-${short}'
   scope: resourceGroup(gateway.resourceGroup)
   params: {
-    serviceName: gateway.name
+    gateway: gateway
     siteHostNames: functionApp.outputs.hostNames
     slots: slots
     entra: entra
@@ -172,7 +172,7 @@ module alerts 'modules/alerts.bicep' = {
     actionGroupId: monitor.outputs.actionGroupId
     siteId: functionApp.outputs.siteId
     vaultId: vault.outputs.id
-    gatewayHost: gateway.host
+    gatewayUrl: 'https://${gateway.host}/${empty(slots[0].gatewayPath) ? '' : '${slots[0].gatewayPath}/'}'
   }
 }
 

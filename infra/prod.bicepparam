@@ -66,6 +66,8 @@ param gateway = {
   name: readEnvironmentVariable('GATEWAY_NAME')
   resourceGroup: readEnvironmentVariable('GATEWAY_RESOURCE_GROUP')
   host: 'api.vc.maxconf.ca'
+  product: readEnvironmentVariable('GATEWAY_PRODUCT', '')
+  olderService: readEnvironmentVariable('OLDER_SERVICE_URL', '')
 }
 param widgetOrigins = split(readEnvironmentVariable('CORS_ALLOWED_ORIGINS'), ',')
 param conferencingNodes = split(readEnvironmentVariable('PEXIP_CONFERENCING_NODES'), ',')

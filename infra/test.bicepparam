@@ -65,6 +65,8 @@ param gateway = {
   name: readEnvironmentVariable('GATEWAY_NAME')
   resourceGroup: readEnvironmentVariable('GATEWAY_RESOURCE_GROUP')
   host: 'api.test.vc.maxconf.ca'
+  product: readEnvironmentVariable('GATEWAY_PRODUCT', '')
+  olderService: readEnvironmentVariable('OLDER_SERVICE_URL', '')
 }
 param widgetOrigins = split(readEnvironmentVariable('CORS_ALLOWED_ORIGINS'), ',')
 param conferencingNodes = split(readEnvironmentVariable('PEXIP_CONFERENCING_NODES'), ',')

@@ -8,8 +8,8 @@ param actionGroupId string
 param siteId string
 param vaultId string
 
-@description('Public host name of the API.')
-param gatewayHost string
+@description('Public address of the API; ends in /.')
+param gatewayUrl string
 
 var rules = loadYamlContent('../alerts.yaml')
 var logAlerts = rules.logAlerts
@@ -84,7 +84,7 @@ resource outsideTest 'Microsoft.Insights/webtests@2022-06-15' = {
       { Id: 'us-il-ch1-azr' }
     ]
     Request: {
-      RequestUrl: 'https://${gatewayHost}/health/live'
+      RequestUrl: '${gatewayUrl}health/live'
       HttpVerb: 'GET'
     }
     ValidationRules: {

@@ -2,7 +2,13 @@
 // published, and under which policy, is gateway/operations.json; an operation of the OpenAPI document that is not in that
 // table fails the checks of tests/infra.
 
-param serviceName string
+@description('''
+The API Management service:
+  name           its name
+  product        product whose subscription keys IDIM must send; empty: no key is asked for
+  olderService   address of the older service's API at the gateway, asked for rooms that are unknown here; empty: never
+''')
+param gateway object
 
 @description('Host names of the slots, in the order of the slots.')
 param siteHostNames array
@@ -37,13 +43,26 @@ var accepted = flatten(map(entra.audiences, audience => audience == 'own' ? ownA
 var audiences = join(map(accepted, audience => '<audience>${audience}</audience>'), '')
 var smokers = join(map(smokeAddresses, address => '<address>${address}</address>'), '')
 
+// The key is removed before the service gets the request.
+var rememberedKey = '<set-variable name="subscription-key" value="@(context.Request.Headers.GetValueOrDefault(&quot;Ocp-Apim-Subscription-Key&quot;, &quot;&quot;))" />'
+
 // Only the smoke test may call the release candidate on Production.
-var admissions = [for slot in slots: slot.name == 'staging' ? '<ip-filter action="allow">${smokers}</ip-filter>' : '']
+var admissions = [for slot in slots: '${slot.name == 'staging' ? '<ip-filter action="allow">${smokers}</ip-filter>' : ''}${empty(gateway.olderService) ? '' : rememberedKey}']
+
+var keyPolicy = empty(gateway.product) ? '' : loadTextContent('../gateway/options/subscription-key.xml')
+var olderPolicy = empty(gateway.olderService) ? '' : replace(loadTextContent('../gateway/options/older-service.xml'), '[[url]]', gateway.olderService)
+var credentials = {
+  idim: 'Authorization'
+  widget: 'x-auth-token'
+  'conferencing-nodes': ''
+  open: ''
+}
 
 var published = flatten(map(slots, slot => map(operations, operation => {
   api: 'maxconf-${slot.name}'
   operation: operation.id
   policy: operation.policy
+  prefix: slot.prefix
 })))
 
 // What must not be logged: identity data in the query, and all credentials.
@@ -63,7 +82,7 @@ var logged = {
 }
 
 resource service 'Microsoft.ApiManagement/service@2024-05-01' existing = {
-  name: serviceName
+  name: gateway.name
 }
 
 resource insightsLogger 'Microsoft.ApiManagement/service/loggers@2024-05-01' = {
@@ -118,11 +137,18 @@ resource apis 'Microsoft.ApiManagement/service/apis@2024-05-01' = [for slot in s
     displayName: 'MaxConf API (${slot.name})'
     path: slot.gatewayPath
     protocols: ['https']
-    // Callers prove themselves with their own tokens.
+    // Callers prove themselves with their own tokens. Where no product is named, the key must have another header: the
+    // gateway refuses a key for another API even where none is required, and IDIM may still send the older API's.
     subscriptionRequired: false
+    subscriptionKeyParameterNames: empty(gateway.product) ? { header: 'x-maxconf-no-key', query: 'x-maxconf-no-key' } : { header: 'Ocp-Apim-Subscription-Key', query: 'subscription-key' }
     format: 'openapi+json'
     value: openApiDocument
   }
+}]
+
+resource productApis 'Microsoft.ApiManagement/service/products/apis@2024-05-01' = [for slot in (empty(gateway.product) ? [] : slots): {
+  name: '${gateway.name}/${gateway.product}/maxconf-${slot.name}'
+  dependsOn: [apis]
 }]
 
 resource apiPolicies 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = [for (slot, index) in slots: {
@@ -136,10 +162,10 @@ resource apiPolicies 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' 
 }]
 
 resource policiesOfOperations 'Microsoft.ApiManagement/service/apis/operations/policies@2024-05-01' = [for entry in published: {
-  name: '${serviceName}/${entry.api}/${entry.operation}/policy'
+  name: '${gateway.name}/${entry.api}/${entry.operation}/policy'
   properties: {
     format: 'xml'
-    value: replace(replace(replace(replace(operationPolicies[entry.policy], '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes)
+    value: replace(replace(replace(replace(replace(replace(operationPolicies[entry.policy], '[[key]]', keyPolicy), '[[older]]', replace(replace(olderPolicy, '[[prefix]]', entry.prefix), '[[credential]]', credentials[entry.policy])), '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes)
   }
   dependsOn: [apis]
 }]

@@ -328,6 +328,7 @@ class File:
     call_union = staticmethod(lambda *objects: {key: each[key] for each in objects for key in each})
     # As long as a real one: the length of names depends on it.
     call_uniqueString = staticmethod(lambda *_parts: "uniquestring1")
+    call_empty = staticmethod(lambda value: not value)
     call_environment = staticmethod(lambda: Runtime("<environment>"))
     call_resourceGroup = staticmethod(lambda *_name: Runtime("<resourceGroup>"))
     call_subscription = staticmethod(lambda: Runtime("<subscription>"))

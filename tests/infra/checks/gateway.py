@@ -4,8 +4,9 @@ import json
 import re
 import xml.etree.ElementTree as xml
 
+import bicep
 from checks.slots import settings_of
-from harness import Mistake, check
+from harness import EXAMPLE_VALUES, Mistake, check
 
 # Headers that could forge a caller's identity or address; the gateway removes them.
 STRIPPED = (
@@ -149,6 +150,71 @@ def proof(tree):
         for api in deployment.of_type("Microsoft.ApiManagement/service/apis"):
             if api.properties["subscriptionRequired"]:
                 yield f"{environment}: {api.name} wants a subscription key, which no caller has"
+
+
+OPTIONS = {"GATEWAY_PRODUCT": "idim", "OLDER_SERVICE_URL": "https://gateway.example.org/older"}
+CREDENTIALS = {"entra": "Authorization", "service": "x-auth-token"}
+
+
+@check(
+    "a subscription key and the older service are options: the key for IDIM, reads of others' rooms for the older service",
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "{ header: 'x-maxconf-no-key'",
+        "{ header: 'Ocp-Apim-Subscription-Key'",
+        "refuses the older API's key",
+    ),
+    Mistake("infra/gateway/idim.xml", "    [[key]]\n", "", "room_create asks for no key"),
+    Mistake("infra/gateway/widget.xml", "<base />\n    <!--", "<base />\n    [[key]]\n    <!--", "public_room asks for a key"),
+    Mistake(
+        "infra/gateway/options/older-service.xml",
+        'context.Request.Method == "GET"',
+        'context.Request.Method != "POST"',
+        "asks the older service for more than reads",
+    ),
+    Mistake("infra/gateway/options/older-service.xml", '!context.Request.MatchedParameters["name"].', "!", "rooms of ours"),
+    Mistake("infra/modules/api-management.bicep", "widget: 'x-auth-token'", "widget: 'cookie'", "sends it Ocp-Apim-Subscription-Key, cookie"),
+    Mistake("infra/gateway/open.xml", "<outbound>\n    <base />", "<outbound>\n    <base />\n    [[older]]", "sends it nothing"),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "var olderPolicy = empty(gateway.olderService) ? '' : ",
+        "var olderPolicy = false ? '' : ",
+        "asks the older service, which has no address",
+    ),
+)
+def options(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, operation, root in policies(deployment):
+            if root.find(".//send-request") is not None:
+                yield f"{environment}/{slot}/{operation}: asks the older service, which has no address"
+        for api in deployment.of_type("Microsoft.ApiManagement/service/apis"):
+            if api.properties["subscriptionKeyParameterNames"]["header"] == "Ocp-Apim-Subscription-Key":
+                yield f"{environment}: {api.name} refuses the older API's key, which IDIM may still send"
+        chosen = bicep.evaluate(tree.path(f"infra/{environment}.bicepparam"), EXAMPLE_VALUES | OPTIONS)
+        settings = settings_of(chosen)
+        if len(chosen.of_type("Microsoft.ApiManagement/service/products/apis")) != len(settings):
+            yield f"{environment}: the product does not have the API of each slot"
+        for slot, operation, root in policies(chosen):
+            if operation is None:
+                continue
+            where, asked = f"{environment}/{slot}: {operation}", asked_for(root)
+            has_key = any("context.Subscription" in when.get("condition") for when in root.findall("inbound/choose/when"))
+            if has_key != (asked == "entra"):
+                yield f"{where} asks for {'a' if has_key else 'no'} key"
+            requests = root.findall("outbound/choose/when")
+            if len(requests) != (asked in CREDENTIALS):
+                yield f"{where} sends it nothing that the older service could check"
+            for when in requests:
+                if 'StatusCode == 404 && context.Request.Method == "GET"' not in when.get("condition"):
+                    yield f"{where} asks the older service for more than reads"
+                prefix = settings[slot]["ROOM_NAME_PREFIX"]
+                if f'!context.Request.MatchedParameters["name"].StartsWith("{prefix}")' not in when.get("condition"):
+                    yield f"{where} asks the older service for rooms of ours"
+                sent = {header.get("name") for header in when.findall("send-request/set-header")}
+                if sent != {CREDENTIALS.get(asked), "Ocp-Apim-Subscription-Key"}:
+                    yield f"{where} sends it {', '.join(sorted(sent))}"
+                if OPTIONS["OLDER_SERVICE_URL"] not in when.find("send-request/set-url").text:
+                    yield f"{where} asks another address"
 
 
 def audiences_of(settings):
@@ -319,12 +385,12 @@ def limits(tree):
     Mistake("infra/gateway/api.xml", 'code="429"', 'code="430"', "rate_limited is said"),
 )
 def words(tree):
-    statuses = {"UNAUTHORIZED": 401, "TOO_MANY_REQUESTS": 429}
+    statuses = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "TOO_MANY_REQUESTS": 429}
     listed = re.findall(r'^ +\w+ ([A-Z_]+) "(\w+)" "([^"]+)";$', tree.text("src/http/problem.rs"), re.MULTILINE)
     known = {code: (statuses.get(status), title) for status, code, title in listed}
     # As soon as the service has the code, its texts apply.
     known.setdefault("rate_limited", (429, "Too many requests"))
-    for path in tree.files("infra/gateway/*.xml"):
+    for path in tree.files("infra/gateway/*.xml", "infra/gateway/options/*.xml"):
         for answer in xml.parse(path).getroot().iter("return-response"):
             said = dict(re.findall(r'JProperty\("(\w+)", "?([^",)]+)"?\)', answer.find("set-body").text))
             if said["code"] not in known:
