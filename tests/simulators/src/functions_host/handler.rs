@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -263,9 +263,18 @@ impl Supervisor {
     }
 }
 
-/// A free port, chosen as the host does: another process may take it before it is used.
+/// A free port that no other process gets before the handler binds it. Without that, a probe of a handler that never
+/// listens could be answered by a handler of another test.
+///
+/// Closed first on this side, the connection leaves the port in TIME_WAIT for a minute: the kernel does not choose such a
+/// port for others, but it can be bound by its number.
 fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let client = TcpStream::connect(address)?;
+    drop(listener.accept()?);
+    drop(client);
+    Ok(address)
 }
 
 /// Probes until there is any answer.
