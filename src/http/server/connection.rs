@@ -33,8 +33,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// 2 in older ones), so that the host never sends a request on a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(130);
 
-/// Serves a connection until the client closes it, a timeout expires, it is closed for a new connection, or `stop`. On
-/// `stop` a request in progress is answered first.
+/// Serves a connection until the client closes it, a timeout expires, it is closed for a new connection, or `stop`. A
+/// request in progress is answered first.
 pub(super) async fn serve(
     stream: TcpStream,
     router: TowerToHyperService<Router>,
@@ -63,10 +63,17 @@ pub(super) async fn serve(
     http.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_HEAD_BYTES);
     let mut exchange = pin!(http.serve_connection(stream, service));
     tokio::select! {
+        // Reads what has arrived before the connection is closed: on a busy machine a whole request may lie unread.
+        biased;
         () = run_within_timeouts(exchange.as_mut(), &connection) => return,
-        () = connection.slot.closed_for_newcomer() => return,
-        () = stop.cancelled() => exchange.as_mut().graceful_shutdown(),
+        () = connection.slot.closed_for_newcomer() => {
+            if !connection.slot.is_busy() {
+                return;
+            }
+        }
+        () = stop.cancelled() => {}
     }
+    exchange.as_mut().graceful_shutdown();
     run_within_timeouts(exchange, &connection).await;
 }
 

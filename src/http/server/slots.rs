@@ -1,6 +1,6 @@
 //! Bounds the open connections. When all slots are taken, the longest-idle connection is closed for a new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ const RECHECK: Duration = Duration::from_millis(10);
 /// The open connections and their maximum.
 ///
 /// The connection that has waited longest for its next request is closed first. A client that opens connections and
-/// sends nothing, or sends slowly, therefore evicts its own connections. A request in progress is not cut off, unless its first byte arrives while its connection
-/// is being closed.
+/// sends nothing, or sends slowly, therefore evicts its own connections. A request that has arrived whole is not cut off.
 pub(super) struct ConnectionSlots {
     /// Never locked across an await.
     state: Mutex<State>,
@@ -33,8 +32,8 @@ pub(super) struct ConnectionSlots {
 struct State {
     max: usize,
     open: usize,
-    /// Open connections that have been told to close and still hold their slot.
-    closing: usize,
+    /// Numbers of the open connections that have been told to close and have no request in progress.
+    closing: BTreeSet<u64>,
     last_number: u64,
     /// The connections that can be closed, longest idle first, each with the token that closes it.
     idle: BTreeMap<(Instant, u64), CancellationToken>,
@@ -50,7 +49,7 @@ pub(super) struct ConnectionSlot {
 
 impl ConnectionSlots {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        let state = State { max, open: 0, closing: 0, last_number: 0, idle: BTreeMap::new() };
+        let state = State { max, open: 0, closing: BTreeSet::new(), last_number: 0, idle: BTreeMap::new() };
         Arc::new(Self { state: Mutex::new(state), released: Notify::new() })
     }
 
@@ -94,7 +93,7 @@ impl State {
 
     /// Open connections without those that are about to close.
     fn remaining(&self) -> usize {
-        self.open - self.closing
+        self.open - self.closing.len()
     }
 
     /// Closes one connection, unless one that was told to close is about to release its slot.
@@ -108,8 +107,9 @@ impl State {
     fn close_longest_idle(&mut self, at_least: Duration) -> bool {
         match self.idle.first_entry() {
             Some(longest) if longest.key().0.elapsed() >= at_least => {
+                let (_, number) = *longest.key();
                 longest.remove().cancel();
-                self.closing += 1;
+                self.closing.insert(number);
                 true
             }
             _ => false,
@@ -127,17 +127,27 @@ impl ConnectionSlot {
         if let Some(since) = previous {
             state.idle.remove(&(since, self.number));
         }
-        if !self.close.is_cancelled() {
+        if self.close.is_cancelled() {
+            state.closing.insert(self.number);
+        } else {
             state.idle.insert((now, self.number), self.close.clone());
         }
     }
 
-    /// Marks the connection as having a whole request: it may not be closed for another one.
+    /// Marks the connection as having a whole request: it may not be closed for another one. If it has been told to close,
+    /// a newcomer closes another one meanwhile.
     pub(super) fn mark_busy(&self) {
         let previous = self.idle_since.lock().take();
+        let mut state = self.slots.state.lock();
+        state.closing.remove(&self.number);
         if let Some(since) = previous {
-            self.slots.state.lock().idle.remove(&(since, self.number));
+            state.idle.remove(&(since, self.number));
         }
+    }
+
+    /// Whether a whole request has arrived and is not answered yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.idle_since.lock().is_none()
     }
 
     /// Returns when the connection is to be closed for another one.
@@ -149,10 +159,7 @@ impl ConnectionSlot {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.mark_busy();
-        let mut state = self.slots.state.lock();
-        state.open -= 1;
-        state.closing -= usize::from(self.close.is_cancelled());
-        drop(state);
+        self.slots.state.lock().open -= 1;
         self.slots.released.notify_one();
     }
 }
@@ -191,6 +198,20 @@ mod tests {
         };
         let (_newcomer, ()) = tokio::join!(slots.acquire(), closes);
         assert!(!busy.close.is_cancelled() && !idle_again.close.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_closes_another_one_when_a_request_arrives_at_the_one_told_to_close() {
+        let slots = ConnectionSlots::new(2);
+        let (first, second) = (slots.acquire().await, slots.acquire().await);
+        let closes = async {
+            first.closed_for_newcomer().await;
+            first.mark_busy();
+            second.closed_for_newcomer().await;
+            drop(second);
+        };
+        let (_newcomer, ()) = tokio::join!(slots.acquire(), closes);
+        assert!(first.is_busy());
     }
 
     #[tokio::test(start_paused = true)]

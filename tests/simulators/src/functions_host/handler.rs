@@ -266,8 +266,8 @@ impl Supervisor {
 /// A free port that no other process gets before the handler binds it. Without that, a probe of a handler that never
 /// listens could be answered by a handler of another test.
 ///
-/// Closed first on this side, the connection leaves the port in TIME_WAIT for a minute: the kernel does not choose such a
-/// port for others, but it can be bound by its number.
+/// Closed first on this side, the connection leaves the port in `TIME_WAIT` for a minute: the kernel does not choose such
+/// a port for others, but it can be bound by its number.
 fn free_address() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
