@@ -1,6 +1,6 @@
 // Production: what citizens meet, and the staging slot that a release is tried out in before the swap.
 // Values that only the owners of the tenant, of Pexip and of Genesys know come from the GitHub environment `prod-infra`
-// (infra/README.md, Values to supply); infra/deploy reports which are missing.
+// (infra/docs/deploying.md, Values to supply); infra/deploy reports which are missing.
 using 'main.bicep'
 
 param environment = 'production'

@@ -1,6 +1,6 @@
 // Test: what IDIM's DEV2, SIT, QA and PREPROD and the app's test builds talk to, and the developers' edge slot beside it.
 // Values that only the owners of the tenant, of Pexip and of Genesys know come from the GitHub environment `test-infra`
-// (infra/README.md, Values to supply); infra/deploy reports which are missing.
+// (infra/docs/deploying.md, Values to supply); infra/deploy reports which are missing.
 using 'main.bicep'
 
 param environment = 'test'

@@ -22,7 +22,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rul
   kind: 'LogAlert'
   properties: {
     displayName: 'MaxConf ${environment}: ${rule.title}'
-    description: 'Runbook: infra/README.md, ${rule.name}'
+    description: 'Runbook: infra/docs/incidents.md, ${rule.name}'
     severity: rule.severity
     enabled: true
     scopes: [workspaceId]
@@ -51,7 +51,7 @@ resource activityRules 'Microsoft.Insights/activityLogAlerts@2020-10-01' = [for 
   name: 'maxconf-${environment}-${rule.name}'
   location: 'global'
   properties: {
-    description: 'Runbook: infra/README.md, ${rule.name}'
+    description: 'Runbook: infra/docs/incidents.md, ${rule.name}'
     enabled: true
     scopes: [environmentId]
     condition: {
@@ -99,7 +99,7 @@ resource outsideRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: 'maxconf-${environment}-outside'
   location: 'global'
   properties: {
-    description: 'Runbook: infra/README.md, outside'
+    description: 'Runbook: infra/docs/incidents.md, outside'
     severity: 1
     enabled: true
     scopes: [outsideTest.id, applicationInsightsId]
@@ -120,7 +120,7 @@ resource deadHandlerRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: 'maxconf-${environment}-dead-handler'
   location: 'global'
   properties: {
-    description: 'Runbook: infra/README.md, dead-handler'
+    description: 'Runbook: infra/docs/incidents.md, dead-handler'
     severity: 1
     enabled: true
     scopes: [siteId]
@@ -169,7 +169,7 @@ resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
         endpointType: 'MonitorAlert'
         properties: {
           severity: 'Sev2'
-          description: 'Runbook: infra/README.md, expiry'
+          description: 'Runbook: infra/docs/incidents.md, expiry'
           actionGroups: [actionGroupId]
         }
       }

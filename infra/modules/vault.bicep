@@ -1,4 +1,4 @@
-// The environment's secrets. Operators enter them (infra/README.md, Secrets); no template or pipeline contains one.
+// The environment's secrets. Operators enter them (infra/docs/deploying.md, Secrets); no template or pipeline contains one.
 
 param location string
 param name string

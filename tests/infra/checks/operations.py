@@ -182,54 +182,73 @@ WANTED = (
 
 
 @check(
-    "the runbook has a section for each alert, with three things to do",
-    Mistake("infra/README.md", "#### `poison`", "#### `poisoned`", "no section for the alert poison"),
+    "the runbook has a section for each alert, with three things to do, and its index names each with its severity",
+    Mistake("infra/docs/incidents.md", "#### `poison`", "#### `poisoned`", "no section for the alert poison"),
     Mistake("infra/alerts.yaml", "  - name: destroyed", "  - name: scorched", "no section for the alert scorched"),
     Mistake(
-        "infra/README.md",
+        "infra/docs/incidents.md",
         "3. Deployed in the last hour?",
         "4. Deployed in the last hour?",
         "pool-empty does not name three things to do",
     ),
+    Mistake("infra/README.md", "[`poison`](docs/incidents.md#poison) · ", "", "the index does not name poison once"),
+    Mistake("infra/alerts.yaml", "    severity: 3\n", "    severity: 2\n", "the index has poison under 3, not 2"),
 )
 def runbook_sections(tree):
-    runbook = tree.text("infra/README.md")
+    page = "infra/docs/incidents.md"
     rules = alert_rules(tree)
-    names = {rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]}
+    severities = {rule["name"]: rule["severity"] for rule in rules["logAlerts"]}
+    names = severities.keys() | {rule["name"] for rule in rules["activityAlerts"]}
     # Alerts in the template name their section in their description.
-    names |= set(re.findall(r"infra/README\.md, ([\w-]+)'", tree.text("infra/modules/alerts.bicep")))
-    parts = re.split(r"^#### `([\w-]+)`.*$", runbook, flags=re.MULTILINE)
+    names |= set(re.findall(r"infra/docs/incidents\.md, ([\w-]+)'", tree.text("infra/modules/alerts.bicep")))
+    parts = re.split(r"^#### `([\w-]+)`.*$", tree.text(page), flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2]))
-    yield from (f"infra/README.md has no section for the alert {name}" for name in sorted(names - sections.keys()))
-    yield from (f"infra/README.md has a section for {name}, which is no alert" for name in sorted(sections.keys() - names))
+    yield from (f"{page} has no section for the alert {name}" for name in sorted(names - sections.keys()))
+    yield from (f"{page} has a section for {name}, which is no alert" for name in sorted(sections.keys() - names))
     for name in sorted(names & sections.keys()):
         steps = re.findall(r"^\d\. ", re.split(r"^#{1,4} ", sections[name], flags=re.MULTILINE)[0], re.MULTILINE)
         if steps[:3] != ["1. ", "2. ", "3. "]:
-            yield f"infra/README.md: {name} does not name three things to do"
+            yield f"{page}: {name} does not name three things to do"
+    index = tree.text("infra/README.md").split("| Severity |")[1].split("\n\n")[0]
+    listed = [(int(row[2]), name) for row in index.splitlines() for name in re.findall(r"`([\w-]+)`", row)]
+    for name in sorted(names):
+        found = [severity for severity, listed_name in listed if listed_name == name]
+        if len(found) != 1:
+            yield f"infra/README.md: the index does not name {name} once"
+        elif found[0] != severities.get(name, found[0]):
+            yield f"infra/README.md: the index has {name} under {found[0]}, not {severities[name]}"
+
+
+# The runbook: its index, and a page for each reader.
+PAGES = ("README.md", "docs/deploying.md", "docs/operating.md", "docs/incidents.md", "docs/moving-over.md")
 
 
 @check(
     "the runbook names files, settings, variables and sections that exist",
-    Mistake("infra/README.md", "](#rollback)", "](#roll-back)", "#roll-back"),
+    Mistake("infra/docs/incidents.md", "](#rollback)", "](#roll-back)", "#roll-back"),
     Mistake("infra/README.md", "](threat-model.md)", "](threats.md)", "there is no threats.md"),
     Mistake("infra/README.md", "`infra/deploy", "`infra/deploi", "infra/deploi"),
     Mistake("infra/test.bicepparam", "PEXIP_NETWORK_ID", "PEXIP_VNET_ID", "PEXIP_VNET_ID"),
 )
 def references(tree):
-    runbook = tree.text("infra/README.md")
-    anchors = {
-        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", runbook, re.MULTILINE)
-    }
-    yield from (
-        f"infra/README.md: no section {link}" for link in re.findall(r"\]\((#[\w-]+)\)", runbook) if link[1:] not in anchors
-    )
-    for link in re.findall(r"\]\(([\w./-]+)\)", runbook):
-        if not tree.path(f"infra/{link}").exists():
-            yield f"infra/README.md: there is no {link}"
-    for name in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", runbook)):
-        if not tree.path(name).exists():
-            yield f"infra/README.md: there is no {name}"
+    for name in PAGES:
+        page, path = tree.text(f"infra/{name}"), tree.path(f"infra/{name}")
+        for link, anchor in re.findall(r"\]\(([\w./-]*)(#[\w-]+)?\)", page):
+            target = path.parent / link if link else path
+            if not target.exists():
+                yield f"infra/{name}: there is no {link}"
+            elif anchor and anchor[1:] not in anchors(target.read_text()):
+                yield f"infra/{name}: no section {link}{anchor}"
+        for file in set(re.findall(r"`((?:infra|\.github|tests)/[\w./-]+)", page)):
+            if not tree.path(file).exists():
+                yield f"infra/{name}: there is no {file}"
+    values = tree.text("infra/docs/deploying.md")
     for path in tree.files("infra/*.bicepparam"):
         for variable in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text()):
-            if f"`{variable}`" not in runbook:
-                yield f"infra/README.md does not say what {variable} is"
+            if f"`{variable}`" not in values:
+                yield f"infra/docs/deploying.md does not say what {variable} is"
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
