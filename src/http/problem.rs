@@ -202,6 +202,7 @@ impl ApiError {
                 Self::new(Code::NotPermitted).challenge(challenge)
             }
             EntraRefusal::NoKeys => Self::new(Code::EntraUnavailable),
+            EntraRefusal::KeyToCome(wait) => Self::new(Code::EntraUnavailable).retry_after(Some(*wait)),
         }
         .cause_of(refusal)
     }

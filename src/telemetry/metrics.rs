@@ -100,11 +100,13 @@ const AUTH_REASON: Label = Label {
         "no_client_id",
         // Entra, 503.
         "keys_unavailable",
+        "key_to_come",
         // Genesys.
         "unknown_token",
         "other_organization",
         "partner_user",
         "call_forbidden",
+        "no_user",
         "user_inactive",
         "other_division",
         "unavailable",

@@ -44,12 +44,32 @@ fn changed(mut key: Value, member: &str, value: Value) -> Value {
 
 /// A token under a `kid` that is not published.
 fn of_a_stranger(entra: &EntraSimulator, number: usize) -> String {
-    entra.token().signed_by(&SigningKey::unpublished()).header("kid", format!("made-up-{number}")).build()
+    entra.token().signed_by(&stranger_key()).header("kid", format!("made-up-{number}")).build()
 }
 
+fn stranger_key() -> SigningKey {
+    SigningKey::unpublished()
+}
+
+#[track_caller]
 fn assert_unavailable(answer: &Answer) {
     answer.assert_problem(503, "entra_unavailable");
     assert!(!answer.headers.contains_key("www-authenticate"), "{answer:?}");
+}
+
+/// The next look at the keys is still to come, after so many seconds.
+#[track_caller]
+fn assert_to_come(answer: &Answer, seconds: &str) {
+    assert_unavailable(answer);
+    assert_eq!(answer.header("retry-after"), seconds, "{answer:?}");
+}
+
+/// One hourly refresh takes place, so that the v2.0 keys have been fetched so many times.
+async fn hour_passes(app: &TestApp, fetches: usize) {
+    time_passes(Duration::from_secs(67 * 60)).await;
+    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) == fetches).await;
+    // The service has the answer in its hands a moment after it was given.
+    app.send(app.request(Method::GET, "health/live")).await;
 }
 
 #[tokio::test]
@@ -68,21 +88,109 @@ async fn a_new_key_is_looked_up_at_once_and_the_old_one_stays() {
 }
 
 #[tokio::test]
+async fn the_first_request_of_a_fresh_instance_leaves_the_look_up_to_an_unknown_kid() {
+    // Timers are late by up to a millisecond; here the request always comes first.
+    let _time = stop_time();
+    let app = TestApp::without_pool().await;
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+    app.entra.rotate_key();
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+    assert_eq!(v2_key_fetches(&app.entra), 2);
+}
+
+#[tokio::test]
+async fn a_scheduled_refresh_leaves_the_look_up_to_an_unknown_kid() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    hour_passes(&app, 2).await;
+    app.entra.rotate_key();
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+    assert_eq!(v2_key_fetches(&app.entra), 3);
+}
+
+#[tokio::test]
+async fn a_key_asked_for_before_entra_lists_it_is_looked_up_again_after_half_a_minute() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let _time = stop_time();
+    let listed = key_set(&[app.entra.jwk_json(&app.entra.keys()[0])]);
+    app.entra.rotate_key();
+    let early = app.entra.token().build();
+    app.entra.publish_raw_jwks(Some(listed));
+    assert_to_come(&app.create_with(&early).await, "30");
+    app.entra.publish_raw_jwks(None);
+    assert_to_come(&app.create_with(&early).await, "30");
+    time_passes(Duration::from_secs(29)).await;
+    assert_to_come(&app.create_with(&early).await, "1");
+    assert_eq!(v2_key_fetches(&app.entra), 2);
+    time_passes(Duration::from_secs(1)).await;
+    assert_eq!(app.create_with(&early).await.status, 200);
+    assert_eq!(v2_key_fetches(&app.entra), 3);
+}
+
+#[tokio::test]
+async fn a_kid_that_the_second_look_lacks_is_invalid_until_the_gate_opens() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let _time = stop_time();
+    let stranger = of_a_stranger(&app.entra, 0);
+    assert_to_come(&app.create_with(&stranger).await, "30");
+    for (passes, fetches) in [(30, 3), (31, 3), (120, 3), (118, 3), (1, 4), (60, 4)] {
+        time_passes(Duration::from_secs(passes)).await;
+        assert_token_invalid(&app.create_with(&stranger).await);
+        assert_eq!(v2_key_fetches(&app.entra), fetches, "after another {passes} s");
+    }
+    // Listed after all, it is found when the gate opens again.
+    let set = [app.entra.jwk_json(&app.entra.keys()[0]), changed(app.entra.jwk_json(&stranger_key()), "kid", json!("made-up-0"))];
+    app.entra.publish_raw_jwks(Some(key_set(&set)));
+    time_passes(Duration::from_secs(240)).await;
+    assert_eq!(app.create_with(&stranger).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_kid_that_no_look_has_settled_is_unavailable_while_fewer_than_ten_unknown_ones_come_in_a_minute() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let _time = stop_time();
+    for number in 0..9 {
+        for _ in 0..3 {
+            assert_to_come(&app.create_with(&of_a_stranger(&app.entra, number)).await, "30");
+        }
+    }
+    for number in 9..60 {
+        assert_token_invalid(&app.create_with(&of_a_stranger(&app.entra, number)).await);
+    }
+    time_passes(Duration::from_secs(61)).await;
+    // A look is due for it now only where it was asked for before.
+    assert_to_come(&app.create_with(&of_a_stranger(&app.entra, 100)).await, "30");
+    assert_eq!(v2_key_fetches(&app.entra), 2);
+}
+
+#[tokio::test]
 async fn a_flood_of_made_up_kids_fetches_the_keys_once() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
+    let _time = stop_time();
     let kids = ["../../etc/passwd", "' OR 1=1 --", "http://127.0.0.1/keys", "\u{0}", "{tenantid}"];
     for (number, kid) in kids.into_iter().enumerate() {
         let token = app.entra.token().header("kid", kid).build();
-        assert_token_invalid(&app.ask_idim(&IDIM_ROUTES[number % 2], format!("Bearer {token}")).await);
+        assert_unavailable(&app.ask_idim(&IDIM_ROUTES[number % 2], format!("Bearer {token}")).await);
     }
     let flood = (0..40).map(|number| {
         let token = of_a_stranger(&app.entra, number);
         app.request(Method::POST, "room/create?uuiData=31").bearer_auth(token).send()
     });
+    let mut invalid = 0;
     for answer in within("the flood is answered", join_all(flood)).await {
-        assert_token_invalid(&Answer::read(answer.expect("an answer")).await);
+        let answer = Answer::read(answer.expect("an answer")).await;
+        if answer.status == 401 {
+            assert_token_invalid(&answer);
+            invalid += 1;
+        } else {
+            assert_unavailable(&answer);
+        }
     }
+    assert_eq!(invalid, 36, "nine in all come before the flood is one");
 
     assert_eq!((v1_key_fetches(&app.entra), v2_key_fetches(&app.entra)), (1, 2));
     app.assert_no_outside_calls("made-up kids");
@@ -91,6 +199,45 @@ async fn a_flood_of_made_up_kids_fetches_the_keys_once() {
         assert!(known.iter().any(|end| exchange.path.ends_with(end)) && exchange.query.is_empty(), "{exchange:?}");
     }
     assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+}
+
+#[tokio::test]
+async fn floods_of_made_up_kids_fetch_the_keys_once_per_gate_new_or_repeated() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let _time = stop_time();
+    for round in 0..20 {
+        for number in 0..12 {
+            app.create_with(&of_a_stranger(&app.entra, number)).await;
+            app.create_with(&of_a_stranger(&app.entra, 100 * (round + 1) + number)).await;
+        }
+        assert_eq!(v2_key_fetches(&app.entra), if round < 10 { 2 } else { 3 }, "round {round}");
+        time_passes(Duration::from_secs(30)).await;
+    }
+}
+
+#[tokio::test]
+async fn made_up_kids_that_do_not_come_again_fetch_the_keys_once_per_gate() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let _time = stop_time();
+    for number in 0..30 {
+        assert_unavailable(&app.create_with(&of_a_stranger(&app.entra, number)).await);
+        assert_eq!(v2_key_fetches(&app.entra), 2 + number / 15, "kid {number}");
+        time_passes(Duration::from_secs(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn look_ups_of_unknown_kids_do_not_put_off_the_scheduled_refresh() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    for number in 0..7 {
+        assert_unavailable(&app.create_with(&of_a_stranger(&app.entra, number)).await);
+        time_passes(Duration::from_secs(600)).await;
+    }
+    // At start, seven times for a stranger, and once because an hour is over.
+    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) == 9).await;
 }
 
 #[tokio::test]
@@ -103,7 +250,8 @@ async fn a_failing_entra_is_not_asked_again_for_every_made_up_kid() {
     for (passes, fetches) in [(0, 2), (700, 2), (600, 3), (1500, 3), (1000, 4)] {
         time_passes(Duration::from_millis(passes)).await;
         for number in 0..20 {
-            assert_token_invalid(&app.create_with(&of_a_stranger(&app.entra, number)).await);
+            let answer = app.create_with(&of_a_stranger(&app.entra, number)).await;
+            assert!([401, 503].contains(&answer.status.as_u16()), "{answer:?}");
         }
         assert_eq!(v2_key_fetches(&app.entra), fetches, "after another {passes} ms");
     }
@@ -116,7 +264,7 @@ async fn after_the_gate_the_next_made_up_kid_fetches_once_more() {
     let _time = stop_time();
     for (passes, fetches) in [(0, 2), (999, 2), (1, 3)] {
         time_passes(Duration::from_millis(passes)).await;
-        assert_token_invalid(&app.create_with(&of_a_stranger(&app.entra, fetches)).await);
+        assert_to_come(&app.create_with(&of_a_stranger(&app.entra, fetches)).await, "1");
         assert_eq!(v2_key_fetches(&app.entra), fetches, "after another {passes} ms");
     }
 }
@@ -148,7 +296,7 @@ async fn after_a_failure_the_keys_are_read_without_a_restart() {
         entra.traffic().inject(Matching::any(), Times::Always, fault);
         entra.rotate_key();
         let second = entra.token().build();
-        assert_token_invalid(&app.create_with(&second).await);
+        assert_unavailable(&app.create_with(&second).await);
         entra.traffic().heal();
         eventually("the new key is read", async || app.create_with(&second).await.status == 200).await;
     });
@@ -166,18 +314,53 @@ async fn a_service_whose_only_keys_are_weak_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_is_refused_after_the_scheduled_refresh() {
+async fn a_withdrawn_key_is_refused_once_two_scheduled_refreshes_in_a_row_have_lacked_it() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;
     let old = app.entra.token().build();
     app.entra.rotate_key();
     app.entra.remove_key(&app.entra.keys()[0].kid);
+    // That an unknown kid made the service look does not count.
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
     assert_eq!(app.create_with(&old).await.status, 200);
 
-    time_passes(Duration::from_secs(67 * 60)).await;
+    hour_passes(&app, 3).await;
+    assert_eq!(app.create_with(&old).await.status, 200);
+    hour_passes(&app, 4).await;
+    eventually("the key is refused", async || app.create_with(&old).await.status != 200).await;
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+}
 
-    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) == 2).await;
-    eventually("the key is refused", async || app.create_with(&old).await.status == 401).await;
+#[tokio::test]
+async fn a_key_that_entra_leaves_out_now_and_then_stays() {
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    let flapping = app.entra.token().build();
+    app.entra.rotate_key();
+    let without = key_set(&[app.entra.jwk_json(&app.entra.keys()[1])]);
+    for round in 0..4 {
+        app.entra.publish_raw_jwks((round % 2 == 0).then(|| without.clone()));
+        hour_passes(&app, 2 + round).await;
+        assert_eq!(app.create_with(&flapping).await.status, 200, "round {round}");
+        assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_no_read_has_listed_for_a_day_is_not_used() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("ENTRA_KEYS_MIN_REFRESH_SECONDS", 86_400).start().await;
+    app.entra_keys_are_read().await;
+    let old = app.entra.token().build();
+    assert_eq!(app.create_with(&old).await.status, 200);
+    app.entra.rotate_key();
+    app.entra.remove_key(&app.entra.keys()[0].kid);
+    // The keys are read for an unknown kid only: the scheduled refresh fails for a day.
+    assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
+    app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Status(500));
+    time_passes(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(app.create_with(&old).await.status, 200);
+    time_passes(Duration::from_secs(2 * 3600)).await;
+    assert_ne!(app.create_with(&old).await.status, 200);
 }
 
 #[tokio::test]
@@ -266,8 +449,8 @@ async fn each_version_is_verified_by_its_own_keys() {
     let ask = async |token: maxconf_simulators::entra::TokenBuilder| app.create_with(&token.build()).await;
     assert_eq!(ask(entra.token().v1().signed_by(&v1_key)).await.status, 200);
     assert_eq!(ask(entra.token().signed_by(&v2_key)).await.status, 200);
-    assert_token_invalid(&ask(entra.token().v1().signed_by(&v2_key)).await);
-    assert_token_invalid(&ask(entra.token().signed_by(&v1_key)).await);
+    assert_unavailable(&ask(entra.token().v1().signed_by(&v2_key)).await);
+    assert_unavailable(&ask(entra.token().signed_by(&v1_key)).await);
 }
 
 #[tokio::test]
@@ -297,5 +480,5 @@ async fn a_slow_entra_does_not_delay_tokens_with_known_keys() {
     assert!(!stranger.is_finished());
     app.entra.traffic().heal();
     let answer = within("the stranger is answered", stranger).await.expect("no panic").expect("an answer");
-    assert_token_invalid(&Answer::read(answer).await);
+    assert_unavailable(&Answer::read(answer).await);
 }

@@ -39,7 +39,8 @@ impl Asked {
         let mut runner = TestRunner::new(Config { cases: 1_000, failure_persistence: None, ..Config::default() });
         let outcome = runner.run(headers, |header| {
             let status = self.status(&header);
-            prop_assert!(matches!(status, None | Some(400 | 401)), "answered {status:?}");
+            // 503: the header is one of Entra's, with a kid that the next read of the keys may list.
+            prop_assert!(matches!(status, None | Some(400 | 401 | 503)), "answered {status:?}");
             Ok(())
         });
         assert!(outcome.is_ok(), "{outcome:?}");

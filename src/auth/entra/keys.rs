@@ -22,8 +22,23 @@ use crate::tasks::{BackgroundTask, supervise};
 /// instances from reading at the same time.
 const SCHEDULED_REFRESH: Duration = Duration::from_secs(3600);
 
-/// Keys that have not been read again for this long are not used.
+/// A key that no read has listed for this long is not used.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Scheduled refreshes in a row that must lack a key before it is dropped: while Entra rolls its keys over, not every read
+/// lists all of them.
+const SCHEDULED_MISSES: u32 = 2;
+
+/// When a `kid` that a read has lacked may cause another one: Entra may list a new key a moment after the first token that
+/// it signed.
+const SECOND_LOOK: Duration = Duration::from_secs(30);
+
+/// So many unknown `kid`s within a minute are a flood of made-up ones: they cause no second look and are invalid.
+const FLOOD: usize = 10;
+const FLOOD_WINDOW: Duration = Duration::from_secs(60);
+
+/// Bound on the unknown `kid`s in memory. Beyond it the one that has not come for longest is forgotten.
+const MAX_UNKNOWN: usize = 512;
 
 const MIN_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -37,6 +52,8 @@ const MAX_WAITING: usize = 64;
 pub(super) enum NoKey {
     /// There are usable keys, but not with this `kid`.
     Unknown,
+    /// There are usable keys, and the next read, after this time, may bring one with this `kid`.
+    ToCome(Duration),
     /// There are no usable keys, or too many requests wait for a refresh.
     Unavailable,
 }
@@ -94,13 +111,22 @@ struct VersionKeys {
 /// A request that waits for a refresh that may bring its key.
 struct UnknownKid {
     kid: String,
-    answered: oneshot::Sender<()>,
+    answer: oneshot::Sender<Result<Arc<SigningKey>, NoKey>>,
 }
 
 #[derive(Default)]
 struct Snapshot {
-    keys: HashMap<String, Arc<SigningKey>>,
+    keys: HashMap<String, KnownKey>,
     read_at: Option<Instant>,
+}
+
+/// A key that some read has listed.
+#[derive(Clone)]
+struct KnownKey {
+    key: Arc<SigningKey>,
+    listed_at: Instant,
+    /// Scheduled refreshes that have lacked it since.
+    misses: u32,
 }
 
 impl Snapshot {
@@ -109,7 +135,20 @@ impl Snapshot {
     }
 
     fn key(&self, kid: &str) -> Option<Arc<SigningKey>> {
-        self.keys.get(kid).filter(|_| self.is_usable()).cloned()
+        self.keys.get(kid).filter(|known| known.listed_at.elapsed() < KEY_LIFETIME).map(|known| Arc::clone(&known.key))
+    }
+
+    /// The snapshot after a read that listed exactly `listed`.
+    fn after(&self, listed: HashMap<String, Arc<SigningKey>>, cause: Cause) -> Self {
+        let now = Instant::now();
+        let missed = self.keys.iter().filter(|(kid, _)| !listed.contains_key(*kid)).filter_map(|(kid, known)| {
+            let misses = known.misses + u32::from(cause == Cause::Schedule);
+            let stays = misses < SCHEDULED_MISSES && known.listed_at.elapsed() < KEY_LIFETIME;
+            stays.then(|| (kid.clone(), KnownKey { misses, ..known.clone() }))
+        });
+        let mut keys: HashMap<_, _> = missed.collect();
+        keys.extend(listed.into_iter().map(|(kid, key)| (kid, KnownKey { key, listed_at: now, misses: 0 })));
+        Self { keys, read_at: Some(now) }
     }
 }
 
@@ -125,7 +164,10 @@ impl VersionKeys {
             snapshots,
             min_refresh,
             scheduled: Instant::now(),
-            on_demand_from: Instant::now(),
+            retry: None,
+            gate_opens: Instant::now(),
+            second_look_from: Instant::now(),
+            unknown: HashMap::new(),
             failures: 0,
         };
         // Outlives a run, so that a restart keeps the requests that wait.
@@ -142,23 +184,40 @@ impl VersionKeys {
         if let Some(key) = snapshot.key(kid) {
             return Ok(key);
         }
-        let (answered, answer) = oneshot::channel();
-        let request = UnknownKid { kid: kid.to_owned(), answered };
+        let (answer, answered) = oneshot::channel();
+        let request = UnknownKid { kid: kid.to_owned(), answer };
         if !snapshot.is_usable() {
-            // Fails when the service stops and the refresher has ended; `answer` then fails too.
+            // Fails when the service stops and the refresher has ended; `answered` then fails too.
             let _ = self.unknown_kid.send(request).await;
         } else if let Err(TrySendError::Full(_)) = self.unknown_kid.try_send(request) {
             // Otherwise made-up kids could take all request slots while Entra is slow.
             return Err(NoKey::Unavailable);
         }
-        let _ = answer.await;
-        let snapshot = self.snapshot();
-        snapshot.key(kid).ok_or(if snapshot.is_usable() { NoKey::Unknown } else { NoKey::Unavailable })
+        answered.await.unwrap_or(Err(NoKey::Unavailable))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.borrow())
     }
+}
+
+/// Why the keys are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// At start, and hourly.
+    Schedule,
+    /// A read for another cause has failed.
+    Retry,
+    UnknownKid,
+}
+
+/// A `kid` that requests have named and no read has listed.
+#[derive(Clone, Copy)]
+struct Stranger {
+    first_came: Instant,
+    last_came: Instant,
+    /// A read late enough after the first request has lacked it.
+    is_settled: bool,
 }
 
 /// The task that reads the keys of one token version. Because there is only one, reads do not overlap and need no lock.
@@ -167,10 +226,15 @@ struct Refresher {
     source: KeySource,
     snapshots: watch::Sender<Arc<Snapshot>>,
     min_refresh: Duration,
-    /// Time of the next scheduled refresh or, after a failure, of the next attempt.
+    /// Time of the next scheduled refresh or, after it has failed, of its repetition.
     scheduled: Instant,
-    /// An unknown `kid` causes no refresh before this time.
-    on_demand_from: Instant,
+    /// Time of the next attempt after a read for an unknown `kid` has failed.
+    retry: Option<Instant>,
+    /// An unknown `kid` causes no refresh before this time, but for its second look.
+    gate_opens: Instant,
+    /// No second look before this time.
+    second_look_from: Instant,
+    unknown: HashMap<String, Stranger>,
     /// Consecutive failures.
     failures: u32,
     /// Whether the last read failed; shared with [`VersionKeys`].
@@ -180,39 +244,107 @@ struct Refresher {
 impl Refresher {
     async fn run(&mut self, stop: CancellationToken) {
         loop {
-            // Biased, so that the read at start comes before the requests that wait for it.
+            let now = Instant::now();
+            // Here and not in the select, for a timer is late by up to a millisecond: a request that comes before the read
+            // at start must wait for that read.
+            if now >= self.scheduled {
+                self.refresh(Cause::Schedule).await;
+                continue;
+            }
+            if self.retry.is_some_and(|retry| now >= retry) {
+                self.refresh(Cause::Retry).await;
+                continue;
+            }
+            let next = self.retry.map_or(self.scheduled, |retry| retry.min(self.scheduled));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = sleep_until(self.scheduled) => self.refresh().await,
-                Some(request) = self.requests.recv() => self.answer(request).await,
+                () = sleep_until(next) => {}
+                Some(UnknownKid { kid, answer }) = self.requests.recv() => {
+                    let _ = answer.send(self.look_up(kid).await);
+                }
             }
         }
     }
 
-    /// Reads the keys for an unknown `kid`, at most once per `min_refresh`, however many made-up `kid`s are sent.
-    async fn answer(&mut self, request: UnknownKid) {
-        let known = self.snapshots.borrow().key(&request.kid).is_some();
-        if !known && Instant::now() >= self.on_demand_from {
-            self.refresh().await;
+    /// The key of this `kid`. Reads the keys for it, at most once per `min_refresh` however many made-up `kid`s are sent,
+    /// and a second time for a `kid` that comes again.
+    async fn look_up(&mut self, kid: String) -> Result<Arc<SigningKey>, NoKey> {
+        if let Some(key) = self.known(&kid) {
+            return Ok(key);
+        }
+        let now = Instant::now();
+        let stranger = self.note(kid.clone(), now);
+        let gate_is_open = now >= self.gate_opens;
+        let in_flood = self.is_flooded(now);
+        let second_look = (stranger.first_came + SECOND_LOOK).max(self.second_look_from);
+        if gate_is_open || (!in_flood && !stranger.is_settled && now >= second_look) {
+            self.refresh(Cause::UnknownKid).await;
             if self.failures == 0 {
-                self.on_demand_from = Instant::now() + self.min_refresh;
+                let now = Instant::now();
+                self.second_look_from = now + SECOND_LOOK;
+                if gate_is_open {
+                    self.gate_opens = now + self.min_refresh;
+                }
             }
         }
-        let _ = request.answered.send(());
+        if let Some(key) = self.known(&kid) {
+            return Ok(key);
+        }
+        if !self.snapshots.borrow().is_usable() {
+            return Err(NoKey::Unavailable);
+        }
+        let is_settled = self.unknown.get(&kid).is_none_or(|stranger| stranger.is_settled);
+        if in_flood || is_settled {
+            return Err(NoKey::Unknown);
+        }
+        let next_look = (stranger.first_came + SECOND_LOOK).max(self.second_look_from).min(self.gate_opens);
+        Err(NoKey::ToCome(next_look.saturating_duration_since(Instant::now())))
     }
 
-    async fn refresh(&mut self) {
+    fn known(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.snapshots.borrow().key(kid)
+    }
+
+    /// Remembers that a request named this `kid`.
+    fn note(&mut self, kid: String, now: Instant) -> Stranger {
+        if self.unknown.len() >= MAX_UNKNOWN && !self.unknown.contains_key(&kid) {
+            let longest_ago = self.unknown.iter().min_by_key(|(_, stranger)| stranger.last_came);
+            if let Some(kid) = longest_ago.map(|(kid, _)| kid.clone()) {
+                self.unknown.remove(&kid);
+            }
+        }
+        let new = Stranger { first_came: now, last_came: now, is_settled: false };
+        let stranger = self.unknown.entry(kid).or_insert(new);
+        stranger.last_came = now;
+        *stranger
+    }
+
+    fn is_flooded(&self, now: Instant) -> bool {
+        self.unknown.values().filter(|stranger| now < stranger.last_came + FLOOD_WINDOW).count() >= FLOOD
+    }
+
+    async fn refresh(&mut self, cause: Cause) {
+        let begun = Instant::now();
         let fetched = self.source.fetch().await;
         let token_version = self.source.version.as_str();
         self.failing.store(fetched.is_err(), Ordering::Relaxed);
         match fetched {
-            Ok(keys) => {
-                info!(token_version, keys = keys.len(), "Entra keys read");
-                // Replaces the whole set, so that a withdrawn key is not accepted any more.
-                self.snapshots.send_replace(Arc::new(Snapshot { keys, read_at: Some(Instant::now()) }));
+            Ok(listed) => {
+                info!(token_version, keys = listed.len(), "Entra keys read");
+                let snapshot = self.snapshots.borrow().after(listed, cause);
+                self.unknown.retain(|kid, _| !snapshot.keys.contains_key(kid));
+                let late_enough = SECOND_LOOK.min(self.min_refresh);
+                for stranger in self.unknown.values_mut() {
+                    stranger.is_settled |= begun >= stranger.first_came + late_enough;
+                }
+                self.snapshots.send_replace(Arc::new(snapshot));
                 self.failures = 0;
-                self.scheduled = Instant::now() + SCHEDULED_REFRESH.mul_f64(rand::rng().random_range(0.9..1.1));
+                self.retry = None;
+                // Not after a read for an unknown `kid`: made-up ones could put it off for ever.
+                if cause == Cause::Schedule {
+                    self.scheduled = Instant::now() + SCHEDULED_REFRESH.mul_f64(rand::rng().random_range(0.9..1.1));
+                }
             }
             Err(error) => {
                 let back_off = MIN_BACK_OFF.saturating_mul(1 << self.failures.min(6)).min(MAX_BACK_OFF);
@@ -221,9 +353,14 @@ impl Refresher {
                 let retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX);
                 warn!(token_version, %error, retry_in_ms, "Entra keys could not be read, keeping the known ones");
                 self.failures = self.failures.saturating_add(1);
-                self.scheduled = Instant::now() + back_off;
+                let retry = Instant::now() + back_off;
+                match cause {
+                    Cause::Schedule => self.scheduled = retry,
+                    Cause::Retry | Cause::UnknownKid => self.retry = Some(retry),
+                }
                 // Otherwise every made-up kid would call a failing endpoint.
-                self.on_demand_from = self.on_demand_from.max(self.scheduled);
+                self.gate_opens = self.gate_opens.max(retry);
+                self.second_look_from = self.second_look_from.max(retry);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Why an Entra token does not permit a request.
 
+use std::time::Duration;
+
 use super::EntraClient;
 use crate::auth::reason::{Reason, reasons};
 
@@ -51,6 +53,9 @@ pub enum EntraRefusal {
     /// No key to verify tokens with: 503.
     #[error("no usable Entra key")]
     NoKeys,
+    /// No read has listed the token's key yet, and the next one may, after this time: 503.
+    #[error("the next read of Entra's keys may list the token's")]
+    KeyToCome(Duration),
 }
 
 impl EntraRefusal {
@@ -58,7 +63,7 @@ impl EntraRefusal {
     pub fn client(&self) -> Option<&EntraClient> {
         match self {
             Self::NotPermitted(_, client) => client.as_ref(),
-            Self::Invalid(_) | Self::NoKeys => None,
+            Self::Invalid(_) | Self::NoKeys | Self::KeyToCome(_) => None,
         }
     }
 }
@@ -75,6 +80,7 @@ impl Reason for EntraRefusal {
             Self::Invalid(fault) => fault.as_str(),
             Self::NotPermitted(fault, _) => fault.as_str(),
             Self::NoKeys => "keys_unavailable",
+            Self::KeyToCome(_) => "key_to_come",
         }
     }
 }

@@ -97,15 +97,17 @@ fn unknown_kids() -> Vec<KeyAttack> {
         fetches: 2..=2,
     };
     let mut attacks = vec![
-        look_ups(9, "unknown kid", |tenant| vec![(tenant.other_token(), Invalid), (tenant.good_token(), Accepted)]),
+        look_ups(9, "unknown kid", |tenant| vec![(tenant.other_token(), Unavailable), (tenant.good_token(), Accepted)]),
         look_ups(10, "kids that mean something elsewhere", |tenant| {
             let kids = ["../../etc/passwd", "' OR 1=1 -- ", "http://127.0.0.1/keys", "\u{0}", "{tenantid}", "a\nb"];
-            kids.map(|kid| (tenant.signed(&tenant.good, kid), Invalid)).into()
+            kids.map(|kid| (tenant.signed(&tenant.good, kid), Unavailable)).into()
         }),
         look_ups(47, "a flood", |tenant| {
-            (0..40).map(|number| (tenant.signed(&tenant.other, &format!("made-up-{number}")), Invalid)).collect()
+            let verdict = |number| if number < 9 { Unavailable } else { Invalid };
+            let token = |number| tenant.signed(&tenant.other, &format!("made-up-{number}"));
+            (0..40).map(|number| (token(number), verdict(number))).collect()
         }),
-        look_ups(48, "withdrawn", |tenant| vec![(tenant.other_token(), Accepted), (tenant.good_token(), Invalid)]),
+        look_ups(48, "withdrawn", |tenant| vec![(tenant.other_token(), Accepted), (tenant.good_token(), Accepted)]),
     ];
     attacks[3].trouble = Box::new(|tenant| tenant.publishes(&[tenant.jwk(&tenant.other)]));
     attacks
@@ -142,7 +144,7 @@ fn bad_keys() -> Vec<KeyAttack> {
             bad[member] = value.clone();
             tenant.publishes(&[Value::Null, json!("text"), json!({}), bad, tenant.jwk(&tenant.good)]);
         }),
-        tokens: |tenant| vec![(tenant.other_token(), Invalid), (tenant.good_token(), Accepted)],
+        tokens: |tenant| vec![(tenant.other_token(), Unavailable), (tenant.good_token(), Accepted)],
         fetches: 2..=2,
     })
     .collect();
@@ -160,7 +162,7 @@ fn bad_keys() -> Vec<KeyAttack> {
             let token = tenant.token().header("kid", "oct");
             vec![
                 (token.clone().header("alg", "HS256").build_with(keyed), Invalid),
-                (token.build_with(keyed), Invalid),
+                (token.build_with(keyed), Unavailable),
                 (tenant.good_token(), Accepted),
             ]
         },
@@ -179,8 +181,8 @@ fn bad_keys() -> Vec<KeyAttack> {
         }),
         tokens: |tenant| {
             vec![
-                (tenant.signed(&tenant.other, "twice"), Invalid),
-                (tenant.signed(&tenant.good, "twice"), Invalid),
+                (tenant.signed(&tenant.other, "twice"), Unavailable),
+                (tenant.signed(&tenant.good, "twice"), Unavailable),
                 (tenant.good_token(), Accepted),
             ]
         },
@@ -210,7 +212,7 @@ fn the_old_set_stays(
     trouble: Box<dyn Fn(&Tenant)>,
 ) -> KeyAttack {
     let tokens = |tenant: &Tenant| {
-        vec![(tenant.other_token(), Invalid), (tenant.good_token(), Accepted), (tenant.other_token(), Invalid)]
+        vec![(tenant.other_token(), Unavailable), (tenant.good_token(), Accepted), (tenant.other_token(), Unavailable)]
     };
     KeyAttack { row, name, when: OnceTheKeysAreRead, trouble, tokens, fetches }
 }
