@@ -6,12 +6,15 @@ mod failure;
 mod resolver;
 mod tls;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use reqwest::{ClientBuilder, RequestBuilder, Response, redirect};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tower::util::MapRequestLayer;
 
 pub use failure::{CallFailure, CertificateFault, ConnectStep};
 pub use tls::{Intercepting, tls_with};
@@ -33,6 +36,7 @@ pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
     builder
         .user_agent(concat!("maxconf/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
+        .connector_layer(MapRequestLayer::new(note_opened))
         .dns_resolver(Arc::new(resolver::SystemResolver))
         // Following a redirect could send a credential to another host; on Pexip it means that the account is refused.
         .redirect(redirect::Policy::none())
@@ -40,10 +44,39 @@ pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
         .no_proxy()
 }
 
+tokio::task_local! {
+    /// Whether the call in progress has opened a connection.
+    static OPENED: Cell<bool>;
+}
+
+/// Called for each connection that is opened, within the call that needs it.
+fn note_opened<T>(target: T) -> T {
+    // Others open connections too: the SDK of the storage account.
+    let _ = OPENED.try_with(|opened| opened.set(true));
+    target
+}
+
 /// Sends a request and returns the response's head. The one place that sends: a failure always names its step.
+///
+/// A peer may close an idle connection at the moment it is used again. A GET that gets no answer because of that is sent
+/// once more; nothing else is, for it may have been carried out.
 #[expect(clippy::disallowed_methods, reason = "the one place that sends requests")]
 pub async fn send(request: RequestBuilder) -> Result<Response, CallFailure> {
-    Ok(request.send().await?)
+    let (client, request) = request.build_split();
+    let request = request?;
+    let again = if request.method() == Method::GET { request.try_clone() } else { None };
+    let started = Instant::now();
+    let first = async { (client.execute(request).await, OPENED.with(Cell::get)) };
+    match (OPENED.scope(Cell::new(false), first).await, again) {
+        ((Err(error), false), Some(mut again)) if failure::is_close_without_answer(&error) => {
+            // Both together take no longer than one may.
+            if let Some(limit) = again.timeout_mut() {
+                *limit = limit.saturating_sub(started.elapsed());
+            }
+            Ok(client.execute(again).await?)
+        }
+        ((result, _), _) => Ok(result?),
+    }
 }
 
 /// The body of a response, of at most `limit` bytes.

@@ -115,6 +115,17 @@ impl ConnectStep {
     }
 }
 
+/// Whether the peer closed the connection before a response.
+pub(super) fn is_close_without_answer(error: &reqwest::Error) -> bool {
+    iter::successors(Some(error as &(dyn Error + 'static)), |error| below(*error)).any(|error| {
+        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+            || error.downcast_ref::<io::Error>().is_some_and(|error| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            })
+    })
+}
+
 /// The next error of the chain. `source()` of an `io::Error` would skip the error that it wraps.
 fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

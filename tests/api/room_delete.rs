@@ -146,3 +146,17 @@ async fn a_node_that_is_down_is_unavailable_and_one_that_asks_for_time_gets_it()
     app.pexip.stop().await;
     app.delete_room(OURS).await.assert_problem(503, "pexip_unavailable");
 }
+
+#[tokio::test]
+async fn only_a_get_is_repeated_when_its_reused_connection_was_closed() {
+    // After a lost answer the service looks at the room and deletes it again, with an eye on its name.
+    for (method, faults, calls, status) in [(Method::GET, 1, 2, 204), (Method::DELETE, 2, 2, 503)] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+        let name = app.create_room().await.room();
+        app.pexip.traffic().clear();
+        let of_room = Matching::method(method.clone()).path_contains("/configuration/v1/conference/");
+        app.pexip.traffic().inject(of_room.clone(), Times::N(faults), Fault::HangUpBefore);
+        assert_eq!(app.delete_room(&name).await.status, status, "{method}");
+        assert_eq!(app.pexip.traffic().count(&of_room), calls, "{method}");
+    }
+}
