@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
+use axum::http::header::EXPECT;
+use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -15,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// 2 in older ones), so that the host never sends a request on a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(130);
 
+/// How much of a body is dropped that the service answers without reading it to its end, and for how long. A client that
+/// writes all of its request before it reads would lose the answer: what arrives on a closed connection resets it.
+const MAX_DROPPED_BYTES: usize = 8 * 1024 * 1024;
+const LONGEST_DROP: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE_IN_DROP: Duration = Duration::from_secs(1);
+
 /// Serves a connection until the client closes it, a timeout expires, it is closed for a new connection, or `stop`. A
 /// request in progress is answered first.
 pub(super) async fn serve(
@@ -44,10 +52,18 @@ pub(super) async fn serve(
     let connection = Arc::new(Connection { slot, phase: Mutex::new(Phase::idle()) });
     let service = service_fn(|request: Request<Incoming>| {
         connection.end_head();
-        let response = router.call(request.map(|body| Body::new(WatchedBody::new(body, Arc::clone(&connection)))));
+        let unread = Arc::default();
+        // Such a client sends no byte of its body before one is asked for.
+        let waits = request.headers().contains_key(EXPECT);
+        let watched = |body| WatchedBody::new(body, waits, Arc::clone(&unread), Arc::clone(&connection));
+        let response = router.call(request.map(|body| Body::new(watched(body))));
         let connection = Arc::clone(&connection);
         async move {
             let response = response.await;
+            let unread = unread.lock().take();
+            if let Some(body) = unread {
+                drop_bounded(body).await;
+            }
             connection.end_request();
             response
         }
@@ -146,18 +162,38 @@ impl Connection {
     }
 }
 
-/// Notices the last byte of a request: until then the connection may be closed for another one.
+/// Reads the rest of a body, within bounds, and drops it.
+async fn drop_bounded(mut body: Incoming) {
+    let dropping = async {
+        let mut left = MAX_DROPPED_BYTES;
+        while let Ok(Some(Ok(frame))) = timeout(LONGEST_PAUSE_IN_DROP, body.frame()).await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
+            left = rest;
+        }
+    };
+    let _ = timeout(LONGEST_DROP, dropping).await;
+}
+
+/// What of a body nobody has read.
+type Unread = Arc<Mutex<Option<Incoming>>>;
+
+/// Notices the last byte of a request: until then the connection may be closed for another one. Dropped before that, it
+/// leaves the rest to the connection.
 struct WatchedBody {
-    body: Incoming,
+    /// `None` once it is dropped.
+    body: Option<Incoming>,
+    /// Whether the client waits with its body until the first byte of it is asked for.
+    waits: bool,
+    unread: Unread,
     connection: Arc<Connection>,
 }
 
 impl WatchedBody {
-    fn new(body: Incoming, connection: Arc<Connection>) -> Self {
+    fn new(body: Incoming, waits: bool, unread: Unread, connection: Arc<Connection>) -> Self {
         if body.is_end_stream() {
             connection.end_body();
         }
-        Self { body, connection }
+        Self { body: Some(body), waits, unread, connection }
     }
 }
 
@@ -169,7 +205,9 @@ impl HttpBody for WatchedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.waits = false;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
         if frame.is_none() {
             self.connection.end_body();
         }
@@ -177,10 +215,18 @@ impl HttpBody for WatchedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        if !self.waits && !self.is_end_stream() {
+            *self.unread.lock() = self.body.take();
+        }
     }
 }
