@@ -59,15 +59,16 @@ pub(crate) fn around(routes: Routes, state: &AppState, cors_allowed_origins: &[S
     // Outside of the limits, so that a permit of theirs is released before a panic is answered.
     let panics = panics::layer();
     // Innermost: the deadline, then the body, then a concurrency permit, so that a slow body holds no permit.
-    let limits = from_fn_with_state(state.clone(), limits::bound);
+    let limits = |audience| from_fn_with_state((state.clone(), audience), limits::bound);
     // Without the body: the handler reads it, up to a bound of its own.
-    let limits_but_body = from_fn_with_state(state.clone(), limits::bound_all_but_body);
+    let nodes = (state.clone(), Audience::ConferencingNodes);
+    let limits_but_body = from_fn_with_state(nodes, limits::bound_all_but_body);
     // Without deadline and concurrency: a busy instance is not dead, and a maintenance run outlasts a request.
     let body_limit = from_fn_with_state(state.clone(), limits::bound_body);
 
     Router::new()
-        .merge(routes.idim.layer((audit.clone(), panics, limits.clone())))
-        .merge(routes.widget.layer((audit, cors, panics, limits)))
+        .merge(routes.idim.layer((audit.clone(), panics, limits(Audience::Idim))))
+        .merge(routes.widget.layer((audit, cors, panics, limits(Audience::Widget))))
         .merge(routes.nodes.layer((panics, limits_but_body)))
         .merge(routes.operation.layer((panics, body_limit)))
         .layer(every_request)

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{Answer, IDIM_CREATE, IDIM_DELETE, TAG, TestApp, eventually, within};
 
@@ -333,6 +335,90 @@ async fn a_body_over_its_bound_is_refused_on_every_route() {
     let announced = "POST /room/create HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 999999\r\n\r\n";
     app.send_raw(announced).await.assert_problem(413, "body_too_large");
     app.assert_no_outside_calls("large bodies");
+}
+
+/// Sends all of the request before it reads the answer, as the Functions host and most clients do.
+async fn written_before_it_is_read(app: &TestApp, head: String, body: usize) -> String {
+    let address = app.url.socket_addrs(|| None).expect("an address")[0];
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("the head is taken");
+        let part = vec![b'a'; 64 * 1024];
+        let mut left = body;
+        while left > 0 {
+            let length = left.min(part.len());
+            stream.write_all(&part[..length]).await.expect("the body is taken");
+            left -= length;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer, and not a reset");
+        answer
+    };
+    within("an exchange", exchange).await
+}
+
+#[tokio::test]
+async fn whoever_writes_a_whole_body_before_reading_gets_the_answer() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_EVENT_USERNAME", "nodes");
+    let app = app.set("PEXIP_EVENT_PASSWORD", "a-password").start().await;
+    let token = app.entra.token().build();
+    for (method, path, status) in [
+        ("POST", "/room/create?uuiData=31", 413),
+        ("DELETE", "/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", 413),
+        ("GET", "/public/room/vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", 413),
+        ("GET", "/health/live", 413),
+        ("POST", "/function_pool_maintenance", 413),
+        ("POST", "/nothing", 413),
+        // Refused before its body is read.
+        ("POST", "/pexip/events", 401),
+    ] {
+        for body in [20_000, 300_000, 5 * 1024 * 1024] {
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+                 content-length: {body}\r\n\r\n"
+            );
+            let answer = written_before_it_is_read(&app, head, body).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path} {body}: {answer}");
+        }
+    }
+    assert!(app.pexip.traffic().log().is_empty() && app.genesys.traffic().log().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_dropped_for_a_bounded_time_only() {
+    let app = TestApp::without_pool().await;
+    let address = app.url.socket_addrs(|| None).expect("an address")[0];
+    let endless = async {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let head = "POST /nothing HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("the head is taken");
+        let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
+        while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+    };
+    within("the end of the connection", endless).await;
+}
+
+#[tokio::test]
+async fn looks_of_agents_leave_places_to_creates() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("MAX_CONCURRENT_REQUESTS", 4).start().await;
+    let name = app.create_room().await.room();
+    app.pexip.traffic().inject(Matching::method(Method::GET).query_contains(&name), Times::Always, Fault::Stall);
+    let looks: Vec<_> = (0..6)
+        .map(|_| {
+            let look = app.request(Method::GET, &format!("public/room/{name}"));
+            tokio::spawn(look.header("x-auth-token", app.genesys.issue_token()).send())
+        })
+        .collect();
+    eventually("looks are refused", async || looks.iter().filter(|look| look.is_finished()).count() >= 4).await;
+    let created = app.create_room().await;
+    assert_eq!(created.status, 200, "{created:?}");
+    app.pexip.traffic().heal();
+    let mut statuses = Vec::new();
+    for look in looks {
+        statuses.push(within("an answer", look).await.expect("no panic").expect("an answer").status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503, 503, 503]);
 }
 
 #[tokio::test]

@@ -7,10 +7,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::config::ServerConfig;
+use crate::http::openapi::Audience;
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
 
@@ -28,37 +29,50 @@ pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
 #[derive(Debug)]
 pub(crate) struct Limits {
     concurrent: Semaphore,
+    /// The widget's share: however many agents look while the node is slow, others have places.
+    of_widget: Semaphore,
     deadline: Duration,
 }
 
 impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
-        Self { concurrent: Semaphore::new(config.max_concurrent_requests), deadline: config.request_deadline }
+        let most = config.max_concurrent_requests;
+        let of_widget = Semaphore::new((most / 2).max(1));
+        Self { concurrent: Semaphore::new(most), of_widget, deadline: config.request_deadline }
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
         timeout(self.deadline, work).await.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
     }
 
-    async fn run(&self, request: Request, next: Next) -> Result<Response, ApiError> {
-        let _permit = self.concurrent.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
+    async fn run(&self, audience: Audience, request: Request, next: Next) -> Result<Response, ApiError> {
+        let _share = if audience == Audience::Widget { Some(permit(&self.of_widget)?) } else { None };
+        let _permit = permit(&self.concurrent)?;
         Ok(next.run(request).await)
     }
 }
 
+fn permit(requests: &Semaphore) -> Result<SemaphorePermit<'_>, ApiError> {
+    requests.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))
+}
+
 /// All limits. Work that must not be cancelled by the deadline runs in a task of its own.
-pub(crate) async fn bound(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub(crate) async fn bound(
+    State((state, audience)): State<(AppState, Audience)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let limits = &state.limits;
-    limits.within_deadline(async { limits.run(discard_body(request).await?, next).await }).await
+    limits.within_deadline(async { limits.run(audience, discard_body(request).await?, next).await }).await
 }
 
 /// All limits but the body's.
 pub(crate) async fn bound_all_but_body(
-    State(state): State<AppState>,
+    State((state, audience)): State<(AppState, Audience)>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    state.limits.within_deadline(state.limits.run(request, next)).await
+    state.limits.within_deadline(state.limits.run(audience, request, next)).await
 }
 
 /// Only the body's size and the time for receiving it.
@@ -71,7 +85,7 @@ pub(crate) async fn bound_body(
     Ok(next.run(request).await)
 }
 
-/// Reads the body and drops it: these routes use none, and hyper closes the connection on an unread one.
+/// Reads the body and drops it: these routes use none.
 async fn discard_body(request: Request) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
     read_body(body, MAX_BODY_KIB * 1024).await?;
@@ -80,7 +94,8 @@ async fn discard_body(request: Request) -> Result<Request, ApiError> {
 
 /// The body, if it has at most `max` bytes.
 pub(crate) async fn read_body(body: Body, max: usize) -> Result<Bytes, ApiError> {
-    // A client that announces too much may wait for the refusal before it sends a byte (`Expect: 100-continue`).
+    // A client that announces too much may wait for the refusal before it sends a byte (`Expect: 100-continue`). What
+    // others send meanwhile is dropped by the connection.
     if body.size_hint().lower() > max as u64 {
         return Err(ApiError::new(Code::BodyTooLarge));
     }
