@@ -77,6 +77,8 @@ impl App {
             genesys,
             event_sink,
             rates: CallerRates::per_minute(config.server.rate_limit_per_minute),
+            public_rates: CallerRates::per_minute(config.server.public_rate_limit_per_minute),
+            client_address_header: config.server.client_address_header.clone(),
             audit: Audit::new(config.server.audit_hash_key.as_ref()),
             health,
             limits: Limits::new(&config.server),

@@ -1,25 +1,26 @@
 //! Verifies Genesys Cloud user tokens by asking Genesys.
 
 mod api;
+mod look_up_line;
 mod verdict;
 mod verdict_cache;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::warn;
 
 use self::api::{GenesysApi, TokenInfo, UserMe};
+use self::look_up_line::LookUpLine;
 use self::verdict::Verdict;
 use self::verdict_cache::{TokenHash, VerdictCache};
-use super::rate::KeyedRateLimiter;
 use crate::config::{AllowedIds, GenesysConfig};
 use crate::domain::Clock;
 use crate::outbound::breaker::Breaker;
@@ -28,14 +29,6 @@ use crate::telemetry::metrics::GENESYS_LOOKUPS;
 
 pub use self::api::{GenesysFailure, find_genesys};
 pub use self::verdict::{GenesysCaller, GenesysRefusal, UserFault};
-
-/// Bound on concurrent look-ups, and on the time that a request waits for one of these slots.
-const MAX_LOOKUPS: usize = 16;
-const MAX_WAIT_FOR_SLOT: Duration = Duration::from_secs(1);
-
-/// Look-ups per minute and address for tokens that Genesys has never accepted. All agents behind one gateway share an
-/// address: five new tokens a second exceed what they send and slow down a flood.
-const MAX_UNKNOWN_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300).expect("not zero");
 
 /// Verifies Genesys Cloud user tokens. Cheap to clone.
 #[derive(Clone)]
@@ -47,9 +40,11 @@ struct Inner {
     clock: Clock,
     verdicts: VerdictCache,
     look_ups: SingleFlight<TokenHash, Verdict>,
-    slots: Semaphore,
-    unknown_tokens: KeyedRateLimiter<Option<IpAddr>>,
+    line: LookUpLine,
     breaker: Arc<Breaker>,
+    /// The tokens that Genesys has answered 429 since its last verdict. Each opens the breaker or brings it nearer to that,
+    /// so there are few. Never locked across an await.
+    limited: Mutex<HashSet<TokenHash>>,
 }
 
 /// A user that Genesys has just accepted.
@@ -68,9 +63,9 @@ impl GenesysVerifier {
             clock,
             verdicts: VerdictCache::new(),
             look_ups: SingleFlight::default(),
-            slots: Semaphore::new(MAX_LOOKUPS),
-            unknown_tokens: KeyedRateLimiter::per_minute(MAX_UNKNOWN_PER_MINUTE),
+            line: LookUpLine::new(),
             breaker: Breaker::new(),
+            limited: Mutex::default(),
         }))
     }
 
@@ -110,24 +105,31 @@ impl GenesysVerifier {
         if let Some(verdict) = self.0.verdicts.fresh(&hash).await {
             return verdict;
         }
+        if let Some(wait) = self.0.verdicts.pause(&hash).await {
+            return Err(GenesysRefusal::Busy(wait));
+        }
         self.0.breaker.check()?;
         // A flood of made-up tokens must not lock out tokens that Genesys has accepted before.
-        if !self.0.verdicts.was_accepted(&hash) {
-            let rate = self.0.unknown_tokens.admit(&address).await;
-            rate.map_err(|over| GenesysRefusal::TooManyLookups(over.retry_in))?;
-        }
-        // Bounded, so that made-up tokens do not hold request slots while they wait.
-        let Ok(_slot) = timeout(MAX_WAIT_FOR_SLOT, self.0.slots.acquire()).await else {
-            return Err(GenesysRefusal::Unavailable("all look-up slots are taken".to_owned(), MAX_WAIT_FOR_SLOT));
+        let _slot = if self.0.verdicts.was_accepted(&hash) {
+            self.0.line.admit_known().await?
+        } else {
+            self.0.line.admit_unknown(address).await?
         };
         let call = self.0.breaker.admit()?;
         GENESYS_LOOKUPS.count(["genesys".into()]);
         let asked_at = Instant::now();
         let answer = self.ask_genesys(token).await;
         match &answer {
-            Err(GenesysRefusal::Busy(wait)) => call.failed(Some(*wait)),
+            Err(GenesysRefusal::Busy(wait)) => {
+                self.0.verdicts.pause_for(hash, *wait).await;
+                // Genesys limits each token by itself. Only if it does so with one after another is it out of order.
+                if self.0.limited.lock().insert(hash) { call.failed(None) } else { drop(call) }
+            }
             Err(GenesysRefusal::Unavailable(..)) => call.failed(None),
-            Ok(_) | Err(_) => call.succeeded(),
+            Ok(_) | Err(_) => {
+                self.0.limited.lock().clear();
+                call.succeeded();
+            }
         }
         match answer {
             Ok(Accepted { caller, idles_in }) => {

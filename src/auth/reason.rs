@@ -51,7 +51,8 @@ mod tests {
             GenesysRefusal::Unreadable(String::new()),
             GenesysRefusal::TooManyLookups(Duration::ZERO),
         ];
-        let mut reasons = BTreeSet::from(["ok", EntraRefusal::NoKeys.reason(), EntraRefusal::KeyToCome(Duration::ZERO).reason()]);
+        let mut reasons =
+            BTreeSet::from(["ok", EntraRefusal::NoKeys.reason(), EntraRefusal::KeyToCome(Duration::ZERO).reason()]);
         reasons.extend(InvalidCredentials::ALL.iter().map(Reason::reason));
         reasons.extend(TokenFault::ALL.iter().map(Reason::reason));
         reasons.extend(PermissionFault::ALL.iter().map(Reason::reason));

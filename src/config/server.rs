@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
 use super::parser::{base_url, list, optional, seconds, whole_number};
@@ -13,7 +14,7 @@ use super::setting::{Faulty, Reader, Setting, settings};
 /// The longest deadline that a request may be given.
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(200);
 
-const MOST_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
+const MOST_PER_MINUTE: u32 = 1_000_000;
 
 settings! {
     /// The listener, and the limits of every request.
@@ -29,9 +30,16 @@ settings! {
             "Longest duration of one API request, in seconds; greater than PEXIP_REQUEST_TIMEOUT_SECONDS.";
         max_concurrent_requests: usize = "MAX_CONCURRENT_REQUESTS", Value("512"), whole_number(1, 100_000),
             "Concurrent requests per instance; further requests get 503.";
-        rate_limit_per_minute: NonZeroU32 =
-            "RATE_LIMIT_PER_MINUTE", Value("600"), whole_number(NonZeroU32::MIN, MOST_PER_MINUTE),
-            "Authenticated requests per minute and instance of one caller (client id or Genesys user).";
+        /// `None`: no limit.
+        rate_limit_per_minute: Option<NonZeroU32> = "RATE_LIMIT_PER_MINUTE", Value("600"), rate,
+            "Authenticated requests per minute and instance of one client id; 0 for any number.";
+        /// `None`: no limit.
+        public_rate_limit_per_minute: Option<NonZeroU32> = "PUBLIC_RATE_LIMIT_PER_MINUTE", Value("120"), rate,
+            "The same for one Genesys user on GET /public/room/{name}.";
+        /// `None`: all callers share one address.
+        client_address_header: Option<HeaderName> = "CLIENT_ADDRESS_HEADER", Described("none"), optional(header_name),
+            "Header in which the gateway, and nobody else, writes the caller's address. Without it, or where it holds \
+             not exactly one address, all callers share one.";
         /// As a browser writes them.
         cors_allowed_origins: Vec<String> = "CORS_ALLOWED_ORIGINS", Described("none"), optional(origins),
             "Origins of the agent's widget, comma-separated, exact: https://host[:port].";
@@ -41,6 +49,14 @@ settings! {
             "Key of the hash of uuiData in audit events, at least 16 characters; the same on all instances links \
              their events.";
     }
+}
+
+fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
+    whole_number(0, MOST_PER_MINUTE)(text).map(NonZeroU32::new)
+}
+
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    text.trim().parse().map_err(|_| "must be the name of a header".to_owned())
 }
 
 fn origins(text: &str) -> Result<Vec<String>, String> {

@@ -167,7 +167,8 @@ async fn authorize(guard: Guard, audit: &AuditContext, parts: &Parts, state: &Ap
     let Some(caller) = checked.map_err(|refusal| refusal.error)? else { return Ok(()) };
     let id = caller.id().to_owned();
     audit.set_caller(caller);
-    Ok(state.rates.admit(&id).await?)
+    let rates = if guard == Guard::Genesys { &state.public_rates } else { &state.rates };
+    Ok(rates.admit(&id).await?)
 }
 
 /// Why a guard refuses a request.
@@ -207,7 +208,7 @@ async fn check_entra(
 async fn check_genesys(audit: &AuditContext, parts: &Parts, state: &AppState) -> Result<Option<Caller>, Refusal> {
     let token = genesys_token(&parts.headers)
         .map_err(|invalid| Refusal::new(&invalid, ApiError::genesys_credentials(invalid)))?;
-    let address = client_address(&parts.headers);
+    let address = client_address(&parts.headers, state.client_address_header.as_ref());
     state.genesys.verify(&token, address).await.map(|caller| Some(caller.into())).map_err(|refusal| {
         if let Some(id) = refusal.user_id() {
             audit.set_caller(Caller::Genesys { user_id: id.to_owned() });

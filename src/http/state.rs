@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::http::HeaderName;
+
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::domain::RoomNamePrefix;
 use crate::http::middleware::limits::Limits;
@@ -24,7 +26,12 @@ pub(crate) struct Shared {
     pub genesys: GenesysVerifier,
     /// `None`: events are not accepted and their path is unknown.
     pub event_sink: Option<EventSinkAccount>,
+    /// The rates of Entra's clients.
     pub rates: CallerRates,
+    /// The rates of Genesys users.
+    pub public_rates: CallerRates,
+    /// The header that the gateway writes the caller's address into, if there is a gateway.
+    pub client_address_header: Option<HeaderName>,
     pub audit: Audit,
     pub health: Health,
     pub limits: Limits,

@@ -370,7 +370,7 @@ async fn whoever_writes_a_whole_body_before_reading_gets_the_answer() {
         ("POST", "/function_pool_maintenance", 413),
         ("POST", "/nothing", 413),
         // Refused before its body is read.
-        ("POST", "/pexip/events", 401),
+        ("POST", "/public/event_sink", 401),
     ] {
         for body in [20_000, 300_000, 5 * 1024 * 1024] {
             let head = format!(

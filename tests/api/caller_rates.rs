@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use maxconf_simulators::{GenesysToken, Matching};
 use reqwest::Method;
 
-use crate::support::{Answer, IDIM_CREATE, IDIM_ROUTES, TestApp};
+use crate::support::{Answer, IDIM_CREATE, IDIM_ROUTES, TestApp, stop_time};
 
 fn assert_limited(answer: &Answer) {
     answer.assert_problem(429, "rate_limited");
@@ -15,6 +15,13 @@ fn assert_limited(answer: &Answer) {
 
 async fn limited_to_three() -> TestApp {
     TestApp::with().set("POOL_TARGET_SIZE", 0).set("RATE_LIMIT_PER_MINUTE", 3).start().await
+}
+
+/// A widget's look at a room, with a new token of this agent.
+async fn look(app: &TestApp, room: &str, agent: &GenesysToken) -> Answer {
+    let request = app.request(Method::GET, &format!("public/room/{room}"));
+    let request = request.header("x-auth-token", app.genesys.issue(agent.clone()));
+    app.send(request.header("origin", "https://agent.example.org")).await
 }
 
 #[tokio::test]
@@ -40,24 +47,36 @@ async fn a_client_has_one_rate_for_both_routes_and_all_its_tokens() {
 
 #[tokio::test]
 async fn an_agent_has_a_rate_of_its_own() {
-    let app = limited_to_three().await;
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("RATE_LIMIT_PER_MINUTE", 1);
+    let app = app.set("PUBLIC_RATE_LIMIT_PER_MINUTE", 3).start().await;
     let room = app.create_room().await.room();
-    let path = format!("public/room/{room}");
     let agent = GenesysToken::default();
-    let read = async |agent: &GenesysToken| {
-        let request = app.request(Method::GET, &path).header("x-auth-token", app.genesys.issue(agent.clone()));
-        app.send(request.header("origin", "https://agent.example.org")).await
-    };
     for _ in 0..3 {
-        assert_eq!(read(&agent).await.status, 200);
+        assert_eq!(look(&app, &room, &agent).await.status, 200);
     }
     app.pexip.traffic().clear();
-    let answer = read(&agent).await;
+    let answer = look(&app, &room, &agent).await;
     assert_limited(&answer);
     assert_eq!(answer.header("access-control-allow-origin"), "https://agent.example.org", "the widget can read it");
     assert_eq!(app.pexip.traffic().count(&Matching::any()), 0);
-    assert_eq!(read(&GenesysToken::default()).await.status, 200);
-    assert_eq!(app.create_room().await.status, 200, "the agents' rates are not IDIM's");
+    assert_eq!(look(&app, &room, &GenesysToken::default()).await.status, 200);
+    app.create_room().await.assert_problem(429, "rate_limited");
+}
+
+#[tokio::test]
+async fn an_agent_may_look_120_times_a_minute_and_a_rate_of_zero_is_none() {
+    for (setting, most) in [("", 120), ("0", 200)] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("RATE_LIMIT_PER_MINUTE", 0);
+        let app =
+            app.set("PEXIP_REQUESTS_PER_MINUTE", 10_000).set("PUBLIC_RATE_LIMIT_PER_MINUTE", setting).start().await;
+        let room = app.create_room().await.room();
+        let agent = GenesysToken::default();
+        let _time = stop_time();
+        for number in 0..most {
+            assert_eq!(look(&app, &room, &agent).await.status, 200, "{setting:?}: {number}");
+        }
+        assert_eq!(look(&app, &room, &agent).await.status == 429, setting.is_empty(), "{setting:?}");
+    }
 }
 
 #[tokio::test]

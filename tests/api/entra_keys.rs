@@ -141,7 +141,10 @@ async fn a_kid_that_the_second_look_lacks_is_invalid_until_the_gate_opens() {
         assert_eq!(v2_key_fetches(&app.entra), fetches, "after another {passes} s");
     }
     // Listed after all, it is found when the gate opens again.
-    let set = [app.entra.jwk_json(&app.entra.keys()[0]), changed(app.entra.jwk_json(&stranger_key()), "kid", json!("made-up-0"))];
+    let set = [
+        app.entra.jwk_json(&app.entra.keys()[0]),
+        changed(app.entra.jwk_json(&stranger_key()), "kid", json!("made-up-0")),
+    ];
     app.entra.publish_raw_jwks(Some(key_set(&set)));
     time_passes(Duration::from_secs(240)).await;
     assert_eq!(app.create_with(&stranger).await.status, 200);

@@ -34,7 +34,7 @@ enum Next {
     Remembered,
     /// Genesys is asked anew.
     Asked,
-    /// Nobody's token is looked up until Genesys's own time is over.
+    /// This token is not looked up until the time that Genesys asked for is over; others are.
     Paused,
 }
 
@@ -112,6 +112,7 @@ fn rows_of_tokens() -> Vec<Row> {
         ),
         token("division in capitals", agent().division_id(DIVISION_ID.to_uppercase()), SEEN, (1, 1), ""),
         token("ended", agent().idles_in(Duration::ZERO), INVALID, (1, 0), "does not know"),
+        token("client credentials", agent().client_credentials(), NOT_PERMITTED, (1, 1), "no user's"),
     ];
     for (member, calls) in [
         ("organization", (1, 0)),
@@ -159,7 +160,10 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
         add(json_answer(200, &(good.clone() + &" ".repeat(256 * 1024))), UNREADABLE, "", "cannot be read");
         add(json_answer(401, &error), INVALID, "", "does not know");
         add(json_answer(403, &error), NOT_PERMITTED, "", "forbids");
-        for status in [201, 204, 206, 400, 404, 405, 410, 418] {
+        // Only the second call is about a user.
+        let no_user = if path == USERS_ME { (NOT_PERMITTED, "no user's") } else { (UNREADABLE, "unexpected answer") };
+        add(json_answer(400, &error), no_user.0, "", no_user.1);
+        for status in [201, 204, 206, 404, 405, 410, 418] {
             add(json_answer(status, &good), UNREADABLE, "", "unexpected answer");
         }
         let there = elsewhere.api_url().join(path).expect("a path").to_string();
@@ -186,9 +190,6 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
         add(with_header(503, "inin-correlation-id", STRANGER), UNAVAILABLE, "5", STRANGER);
         add(with_header(503, "inin-correlation-id", PLANTED), UNAVAILABLE, "5", "(503)");
         add(Fault::StatusAfter(503), UNAVAILABLE, "5", "(503)");
-        // What may have been received is not sent again.
-        add(Fault::HangUpBefore, UNAVAILABLE, "5", "broke the connection");
-        add(Fault::HangUpAfter, UNAVAILABLE, "5", "broke the connection");
         add(Fault::Stall, UNAVAILABLE, "5", "did not answer in time");
     }
     rows
@@ -253,10 +254,10 @@ async fn check_row(app: &TestApp, row: &Row, request_id: &str) -> String {
             assert_eq!(app.genesys_calls(), (1, 1), "{name}");
         }
         Next::Paused => {
-            for token in [&token, &app.genesys.issue_token()] {
-                assert_told(app, &app.read_as_agent(token).await, row);
-            }
+            assert_told(app, &app.read_as_agent(&token).await, row);
             assert_eq!(app.genesys_calls(), (0, 0), "{name}");
+            assert_eq!(app.read_as_agent(&app.genesys.issue_token()).await.room(), HANDED_OUT, "{name}");
+            app.pexip.traffic().clear();
             eventually("the pause is over", async || app.read_as_agent(&token).await.status == 200).await;
         }
     }
@@ -287,6 +288,35 @@ fn assert_clean(log: &[String], tokens: &[String]) {
             assert!(!line.contains(&secret), "{secret} stands in {line}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_reused_connection_was_closed_is_made_once_more() {
+    for fault in [Fault::HangUpBefore, Fault::HangUpAfter] {
+        for path in [TOKENS_ME, USERS_ME] {
+            let app = start().await;
+            assert_eq!(app.read_as_agent(&app.genesys.issue_token()).await.status, 200);
+            app.genesys.traffic().clear();
+            app.genesys.traffic().inject(Matching::any().path_contains(path), Times::Once, fault.clone());
+            assert_eq!(app.read_as_agent(&app.genesys.issue_token()).await.status, 200, "{fault:?} {path}");
+            assert_eq!(app.genesys.traffic().count(&Matching::any().path_contains(path)), 2, "{fault:?} {path}");
+
+            // Once more, and not again and again.
+            app.genesys.traffic().clear();
+            app.genesys.traffic().inject(Matching::any().path_contains(path), Times::N(2), fault.clone());
+            let answer = app.read_as_agent(&app.genesys.issue_token()).await;
+            assert_agent_refused(&answer, UNAVAILABLE, path);
+            assert_eq!(app.genesys.traffic().count(&Matching::any().path_contains(path)), 2, "{fault:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_on_a_connection_of_its_own_is_not_repeated() {
+    let app = start().await;
+    app.genesys.traffic().inject(Matching::any(), Times::Once, Fault::HangUpBefore);
+    assert_agent_refused(&app.read_as_agent(&app.genesys.issue_token()).await, UNAVAILABLE, "the first call of all");
+    assert_eq!(app.genesys_calls(), (1, 0));
 }
 
 #[tokio::test]

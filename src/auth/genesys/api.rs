@@ -20,6 +20,8 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id"
 /// Preserves the token's idle timer. Otherwise our calls would keep an agent's inactive session alive.
 const TOKEN_INFO: &str = "api/v2/tokens/me?preserveIdleTTL=true";
 
+const USER: &str = "api/v2/users/me?expand=authorization";
+
 /// The longest pause that callers are asked for, whatever Genesys asks for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -40,7 +42,10 @@ pub enum GenesysFailure {
     /// 403: the token does not permit the call.
     #[error("Genesys forbids the call with this token (403)")]
     Forbidden,
-    /// 429: Genesys limits our rate and asks for this pause.
+    /// 400 to the call for the user: the token is a client's own (client credentials).
+    #[error("the token is no user's (400)")]
+    NoUser,
+    /// 429: Genesys limits the token and asks for this pause.
     #[error("Genesys is unavailable (429)")]
     Busy(Duration),
     /// 5xx or no answer, with the pause to keep.
@@ -56,7 +61,7 @@ impl GenesysFailure {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Busy(_) | Self::Unavailable(..) => "check the status of Genesys Cloud, and try again",
-            Self::Unauthorized | Self::Forbidden | Self::Invalid(_) => {
+            Self::Unauthorized | Self::Forbidden | Self::NoUser | Self::Invalid(_) => {
                 "check GENESYS_API_URL: the API address of the region"
             }
         }
@@ -130,7 +135,7 @@ impl GenesysApi {
 
     /// The token's user.
     pub(super) async fn user(&self, token: &SecretString) -> Result<UserMe, GenesysFailure> {
-        self.get("user", "api/v2/users/me?expand=authorization", token).await
+        self.get("user", USER, token).await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -152,6 +157,7 @@ impl GenesysApi {
         let wait = retry_after(&response).unwrap_or(DEFAULT_RETRY_AFTER).clamp(Duration::from_secs(1), MAX_WAIT);
         match response.status().as_u16() {
             200 => json(response, MAX_ANSWER_BYTES).await.map_err(GenesysFailure::from),
+            400 if path == USER => Err(GenesysFailure::NoUser),
             401 => Err(GenesysFailure::Unauthorized),
             403 => Err(GenesysFailure::Forbidden),
             429 => Err(GenesysFailure::Busy(wait)),
@@ -182,7 +188,7 @@ fn described(response: &Response) -> String {
 impl Outcome for GenesysFailure {
     fn outcome(&self) -> &'static str {
         match self {
-            Self::Unauthorized | Self::Forbidden => "ok",
+            Self::Unauthorized | Self::Forbidden | Self::NoUser => "ok",
             Self::Busy(_) => "busy",
             Self::Unavailable(..) => "unreachable",
             Self::Invalid(_) => "unreadable",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::api::GenesysFailure;
+use crate::auth::rate::OverRate;
 use crate::auth::reason::{Reason, reasons};
 use crate::outbound::breaker::Open;
 use crate::telemetry::audit;
@@ -36,6 +37,7 @@ reasons! {
         ClientNotAllowed = "client_not_allowed", "the client is not in GENESYS_OAUTH_CLIENT_IDS";
         PartnerUser = "partner_user", "the user belongs to a partner organisation";
         CallForbidden = "call_forbidden", "Genesys forbids the call with this token (403)";
+        NoUser = "no_user", "the token is no user's (400)";
     }
 }
 
@@ -57,7 +59,7 @@ pub enum GenesysRefusal {
     /// Genesys gave no answer: 503, with the time after which to try again.
     #[error("Genesys is unavailable ({0})")]
     Unavailable(String, Duration),
-    /// Genesys limits our rate and asks for a pause: 503.
+    /// Genesys limits this token and asks for a pause: 503.
     #[error("Genesys is unavailable (429)")]
     Busy(Duration),
     /// Genesys gave an answer outside its contract: 502.
@@ -98,11 +100,18 @@ impl From<Open> for GenesysRefusal {
     }
 }
 
+impl From<OverRate> for GenesysRefusal {
+    fn from(over: OverRate) -> Self {
+        Self::TooManyLookups(over.retry_in)
+    }
+}
+
 impl From<GenesysFailure> for GenesysRefusal {
     fn from(failure: GenesysFailure) -> Self {
         match failure {
             GenesysFailure::Unauthorized => Self::Invalid,
             GenesysFailure::Forbidden => Self::NotPermitted(UserFault::CallForbidden),
+            GenesysFailure::NoUser => Self::NotPermitted(UserFault::NoUser),
             GenesysFailure::Busy(wait) => Self::Busy(wait),
             GenesysFailure::Unavailable(cause, wait) => Self::Unavailable(cause, wait),
             GenesysFailure::Invalid(cause) => Self::Unreadable(cause),

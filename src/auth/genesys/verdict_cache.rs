@@ -13,9 +13,10 @@ use crate::domain::HashKey;
 /// How long a refusal is fresh.
 const REFUSAL_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Bounds of the two caches. They are separate so that a flood of bad tokens cannot evict good ones.
+/// Bounds of the caches. They are separate so that a flood of bad tokens cannot evict good ones.
 const MAX_CALLERS: u64 = 10_000;
 const MAX_REFUSALS: u64 = 10_000;
+const MAX_LIMITED: u64 = 10_000;
 
 /// A token's hash under a key of this process. The cache holds hashes, so that a memory dump shows no token.
 pub(super) type TokenHash = [u8; 32];
@@ -26,6 +27,8 @@ pub(super) struct VerdictCache {
     key: HashKey,
     callers: Cache<TokenHash, Accepted>,
     refusals: Cache<TokenHash, Refused>,
+    /// The ends of the pauses that Genesys asked for with a 429, which is about one token.
+    pauses: Cache<TokenHash, Instant>,
 }
 
 #[derive(Clone)]
@@ -43,7 +46,12 @@ struct Refused {
 
 impl VerdictCache {
     pub(super) fn new() -> Self {
-        Self { key: HashKey::random(), callers: cache(MAX_CALLERS), refusals: cache(MAX_REFUSALS) }
+        Self {
+            key: HashKey::random(),
+            callers: cache(MAX_CALLERS),
+            refusals: cache(MAX_REFUSALS),
+            pauses: cache(MAX_LIMITED),
+        }
     }
 
     pub(super) fn hash(&self, token: &SecretString) -> TokenHash {
@@ -69,6 +77,17 @@ impl VerdictCache {
     /// Whether Genesys has accepted this token, however long ago, and not refused it since.
     pub(super) fn was_accepted(&self, hash: &TokenHash) -> bool {
         self.callers.contains_key(hash)
+    }
+
+    /// The time for which Genesys does not want to be asked about this token.
+    pub(super) async fn pause(&self, hash: &TokenHash) -> Option<Duration> {
+        let until = self.pauses.get(hash).await?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Genesys does not want to be asked about this token for so long.
+    pub(super) async fn pause_for(&self, hash: TokenHash, wait: Duration) {
+        self.pauses.insert(hash, Instant::now() + wait).await;
     }
 
     /// Caches an acceptance by a call made at `asked_at`. It is fresh for `lifetime` and then stale for as long again, but

@@ -115,7 +115,7 @@ const ROWS: &[Row] = &[
     row("token_missing", GUARDED, &[], Way::Anonymously),
     row("token_invalid", GUARDED, &[], Way::WithInvalidCredentials),
     row("not_permitted", RATED, &[], Way::NotPermitted),
-    row("rate_limited", RATED, &[("RATE_LIMIT_PER_MINUTE", "1")], Way::Again),
+    row("rate_limited", RATED, &[("RATE_LIMIT_PER_MINUTE", "1"), ("PUBLIC_RATE_LIMIT_PER_MINUTE", "1")], Way::Again),
     row("room_not_found", OF_A_ROOM, &[], Way::After(|app| drop(app.pexip.remove(HANDED_OUT)))),
     row("not_found", &[Event], &[("PEXIP_EVENT_USERNAME", ""), ("PEXIP_EVENT_PASSWORD", "")], Way::Properly),
     row("no_room", &[Create], &[("POOL_TARGET_SIZE", "0"), ("POOL_EMPTY", "refuse")], Way::Properly),

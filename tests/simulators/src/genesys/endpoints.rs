@@ -48,6 +48,9 @@ async fn user(
     let tokens = region.tokens();
     let issued = tokens.get(bearer(&headers)?).ok_or(Refusal::BAD_CREDENTIALS)?;
     issued.check_idle_time()?;
+    if issued.token.client_credentials {
+        return Err(Refusal::NO_USER);
+    }
     Ok(answer(issued.token.user(expands), &issued.token))
 }
 
@@ -69,7 +72,8 @@ impl Issued {
         });
         if let Some(id) = &token.oauth_client_id {
             info["OAuthClient"] = json!({
-                "id": id, "name": "Room widget", "authorizedGrantType": "CODE",
+                "id": id, "name": "Room widget",
+                "authorizedGrantType": if token.client_credentials { "CLIENT-CREDENTIALS" } else { "CODE" },
                 "scope": ["user-basic-info"], "state": "active",
                 "organization": organization(&token.organization_id),
             });
@@ -144,30 +148,40 @@ fn timestamp(at: OffsetDateTime) -> String {
         .expect("every part of the format is there")
 }
 
-/// A 401 in the form of the platform API.
+/// A refusal in the form of the platform API.
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
+    status: StatusCode,
     code: &'static str,
     message: &'static str,
 }
 
 impl Refusal {
-    const BAD_CREDENTIALS: Self = Self { code: "bad.credentials", message: "Invalid login credentials." };
+    const BAD_CREDENTIALS: Self = Self::unauthorized("bad.credentials", "Invalid login credentials.");
     const EXPIRED: Self =
-        Self { code: "credentials.expired", message: "The supplied credentials are expired and cannot be used." };
-    const NO_TOKEN: Self = Self {
-        code: "authentication.required",
-        message: "No authentication bearer token specified in authorization header.",
+        Self::unauthorized("credentials.expired", "The supplied credentials are expired and cannot be used.");
+    const NO_TOKEN: Self = Self::unauthorized(
+        "authentication.required",
+        "No authentication bearer token specified in authorization header.",
+    );
+    const NO_USER: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        code: "bad.request",
+        message: "This request requires a user context. Client credentials cannot be used for requests to this resource.",
     };
+
+    const fn unauthorized(code: &'static str, message: &'static str) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, code, message }
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let correlation_id = guid();
         let body = json!({
-            "message": self.message, "code": self.code, "status": 401,
+            "message": self.message, "code": self.code, "status": self.status.as_u16(),
             "contextId": correlation_id, "details": [], "errors": [],
         });
-        (StatusCode::UNAUTHORIZED, [("inin-correlation-id", correlation_id)], Json(body)).into_response()
+        (self.status, [("inin-correlation-id", correlation_id)], Json(body)).into_response()
     }
 }

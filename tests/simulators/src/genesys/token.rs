@@ -22,6 +22,8 @@ pub struct GenesysToken {
     pub state: String,
     /// Whether the user is a partner's, cloned into this organisation.
     pub cloned_user: bool,
+    /// Whether it was issued to a client for itself (client credentials): then it is no user's.
+    pub client_credentials: bool,
     /// Idle time after which the token ends.
     pub idles_in: Option<Duration>,
     /// Members to omit from the answers, such as `organization` or `OAuthClient.id`.
@@ -38,6 +40,7 @@ impl Default for GenesysToken {
             division_id: DIVISION_ID.to_owned(),
             state: "active".to_owned(),
             cloned_user: false,
+            client_credentials: false,
             idles_in: None,
             omit: Vec::new(),
         }
@@ -91,6 +94,13 @@ impl GenesysToken {
     #[must_use]
     pub fn cloned_user(mut self) -> Self {
         self.cloned_user = true;
+        self
+    }
+
+    /// Makes it a client's own.
+    #[must_use]
+    pub fn client_credentials(mut self) -> Self {
+        self.client_credentials = true;
         self
     }
 

@@ -45,3 +45,13 @@ async fn members_can_be_omitted_and_tokens_end() {
     let (status, body) = ask(&genesys, "api/v2/tokens/me", &bare).await;
     assert_eq!((status, body["code"].as_str()), (401, Some("bad.credentials")));
 }
+
+#[tokio::test]
+async fn a_clients_own_token_has_no_user() {
+    let genesys = GenesysSimulator::start().await;
+    let own = genesys.issue(GenesysToken::default().client_credentials());
+    let (status, info) = ask(&genesys, "api/v2/tokens/me", &own).await;
+    assert_eq!((status, &info["OAuthClient"]["authorizedGrantType"]), (200, &"CLIENT-CREDENTIALS".into()));
+    let (status, refusal) = ask(&genesys, "api/v2/users/me", &own).await;
+    assert_eq!((status, refusal["status"].as_u64()), (400, Some(400)));
+}
