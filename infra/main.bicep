@@ -59,6 +59,8 @@ param repository string
 
 var short = environment == 'production' ? 'prod' : 'test'
 var siteName = 'fa-maxconf-${short}'
+// Into it the gateway writes the caller's address, and the service believes it: only the gateway reaches the app.
+var clientAddressHeader = 'x-maxconf-client-address'
 var suffix = uniqueString(resourceGroup().id)
 
 module network 'modules/network.bicep' = {
@@ -143,6 +145,7 @@ module functionApp 'modules/function-app.bicep' = {
     tagHosts: tagHosts
     entra: entra
     genesys: genesys
+    clientAddressHeader: clientAddressHeader
   }
 }
 
@@ -157,6 +160,7 @@ module apiManagement 'modules/api-management.bicep' = {
     widgetOrigins: widgetOrigins
     conferencingNodes: conferencingNodes
     smokeAddresses: smokeAddresses
+    clientAddressHeader: clientAddressHeader
     applicationInsightsId: monitor.outputs.applicationInsightsId
     applicationInsightsConnectionString: monitor.outputs.connectionString
   }

@@ -18,6 +18,7 @@ param entra object
 param widgetOrigins array
 param conferencingNodes array
 param smokeAddresses array
+param clientAddressHeader string
 param applicationInsightsId string
 param applicationInsightsConnectionString string
 
@@ -58,12 +59,16 @@ var credentials = {
   open: ''
 }
 
-var published = flatten(map(slots, slot => map(operations, operation => {
-  api: 'maxconf-${slot.name}'
+var published = flatten(map(range(0, length(slots)), index => map(operations, operation => {
+  api: 'maxconf-${slots[index].name}'
+  url: 'https://${siteHostNames[index]}'
   operation: operation.id
   policy: operation.policy
-  prefix: slot.prefix
+  prefix: slots[index].prefix
 })))
+
+// The operations whose callers the gateway itself has verified.
+var verified = filter(published, entry => entry.policy == 'idim')
 
 // What must not be logged: identity data in the query, and all credentials.
 var masked = {
@@ -111,6 +116,18 @@ resource backends 'Microsoft.ApiManagement/service/backends@2024-05-01' = [for (
     protocol: 'http'
     url: 'https://${siteHostNames[index]}'
     tls: { validateCertificateChain: true, validateCertificateName: true }
+  }
+}]
+
+// A breaker for each operation of verified callers, so that failures of one operation leave the others alone. The other
+// operations have none: whoever has no token could open it for everybody.
+resource breakers 'Microsoft.ApiManagement/service/backends@2024-05-01' = [for entry in verified: {
+  parent: service
+  name: '${entry.api}-${entry.operation}'
+  properties: {
+    protocol: 'http'
+    url: entry.url
+    tls: { validateCertificateChain: true, validateCertificateName: true }
     circuitBreaker: {
       rules: [
         {
@@ -156,7 +173,7 @@ resource apiPolicies 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' 
   name: 'policy'
   properties: {
     format: 'xml'
-    value: replace(replace(replace(apiPolicy, '[[origins]]', origins), '[[admission]]', admissions[index]), '[[backend]]', 'maxconf-${slot.name}')
+    value: replace(replace(replace(replace(apiPolicy, '[[origins]]', origins), '[[admission]]', admissions[index]), '[[backend]]', 'maxconf-${slot.name}'), '[[address_header]]', clientAddressHeader)
   }
   dependsOn: [backends]
 }]
@@ -165,9 +182,9 @@ resource policiesOfOperations 'Microsoft.ApiManagement/service/apis/operations/p
   name: '${gateway.name}/${entry.api}/${entry.operation}/policy'
   properties: {
     format: 'xml'
-    value: replace(replace(replace(replace(replace(replace(operationPolicies[entry.policy], '[[key]]', keyPolicy), '[[older]]', replace(replace(olderPolicy, '[[prefix]]', entry.prefix), '[[credential]]', credentials[entry.policy])), '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes)
+    value: replace(replace(replace(replace(replace(replace(replace(operationPolicies[entry.policy], '[[key]]', keyPolicy), '[[older]]', replace(replace(olderPolicy, '[[prefix]]', entry.prefix), '[[credential]]', credentials[entry.policy])), '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes), '[[backend]]', '${entry.api}-${entry.operation}')
   }
-  dependsOn: [apis]
+  dependsOn: [apis, breakers]
 }]
 
 resource insightsDiagnostics 'Microsoft.ApiManagement/service/apis/diagnostics@2024-05-01' = [for (slot, index) in slots: {

@@ -51,6 +51,7 @@ param tagHosts string
 
 param entra object
 param genesys object
+param clientAddressHeader string
 
 var roles = loadJsonContent('../rights.json').roles
 var production = slots[0]
@@ -143,6 +144,8 @@ var stickySettings = [for slot in slots: {
   // Limits.
   REQUEST_DEADLINE_SECONDS: '25'
   RATE_LIMIT_PER_MINUTE: '600'
+  PUBLIC_RATE_LIMIT_PER_MINUTE: '120'
+  CLIENT_ADDRESS_HEADER: clientAddressHeader
   MAX_CONCURRENT_REQUESTS: '512'
 
   // Telemetry.

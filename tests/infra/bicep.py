@@ -312,6 +312,7 @@ class File:
         return lambda item: self.value(node, scope | {name: item})
 
     call_concat = staticmethod(lambda *lists: [item for each in lists for item in each])
+    call_filter = staticmethod(lambda values, function: [value for value in values if function(value)])
     call_flatten = staticmethod(lambda lists: [item for each in lists for item in each])
     call_guid = staticmethod(lambda *parts: Runtime(f"<guid of {' '.join(parts)}>"))
     call_items = staticmethod(lambda value: [{"key": key, "value": value[key]} for key in sorted(value)])

@@ -279,6 +279,60 @@ def stripped(tree):
 
 
 @check(
+    "the gateway writes the caller's address, and the service reads it there",
+    Mistake(
+        "infra/gateway/api.xml",
+        '"[[address_header]]" exists-action="override"',
+        '"[[address_header]]" exists-action="skip"',
+        "a caller chooses its address",
+    ),
+    Mistake(
+        "infra/gateway/api.xml",
+        "@(context.Request.IpAddress)</value>",
+        "@(context.RequestId)</value>",
+        "is not the caller's address",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "CLIENT_ADDRESS_HEADER: clientAddressHeader",
+        "CLIENT_ADDRESS_HEADER: 'x-other'",
+        "x-other",
+    ),
+)
+def client_address(tree):
+    for environment, deployment in tree.environments.items():
+        settings = settings_of(deployment)
+        for slot, operation, root in policies(deployment):
+            name = settings[slot]["CLIENT_ADDRESS_HEADER"]
+            written = [h for h in root.findall("inbound/set-header") if h.get("name").lower() == name.lower()]
+            if operation is not None:
+                yield from (f"{environment}/{slot}/{operation}: {name} is changed" for _ in written)
+            elif not written:
+                yield f"{environment}/{slot}: nobody writes {name}"
+            elif written[0].get("exists-action") != "override":
+                yield f"{environment}/{slot}: a caller chooses its address"
+            elif texts(written[0], "value") != ["@(context.Request.IpAddress)"]:
+                yield f"{environment}/{slot}: {name} is not the caller's address"
+
+
+@check(
+    "no body goes through with a method that has none",
+    Mistake("infra/gateway/api.xml", 'Method != "POST"', 'Method == "GET"', "a DELETE can have a body"),
+)
+def bodies(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, operation, root in policies(deployment):
+            if operation is None:
+                emptied = {
+                    when.get("condition")
+                    for when in root.findall("inbound/choose/when")
+                    if texts(when, "set-body") == ['@("")']
+                }
+                if '@(context.Request.Method != "POST")' not in emptied:
+                    yield f"{environment}/{slot}: a DELETE can have a body"
+
+
+@check(
     "only the gateway answers CORS",
     Mistake(
         "infra/gateway/widget.xml",
@@ -334,6 +388,24 @@ def cors(tree):
     "callers are rate-limited, and a breaker stops calls to a dead handler",
     Mistake("infra/gateway/open.xml", "rate-limit-by-key", "rate-limit-by", "health_live is not limited by address"),
     Mistake("infra/gateway/idim.xml", '"client:"', '"caller:"', "room_create is not limited by client"),
+    Mistake(
+        "infra/gateway/widget.xml", "StatusCode == 401", "StatusCode == 400", "public_room does not count refused tokens"
+    ),
+    Mistake(
+        "infra/gateway/conferencing-nodes.xml",
+        "<base />\n    <ip-filter",
+        "<base />\n    <rate-limit-by-key counter-key='x' />\n    <ip-filter",
+        "holds nodes back",
+    ),
+    Mistake(
+        "infra/gateway/idim.xml", '<set-backend-service backend-id="[[backend]]" />', "", "room_create shares its breaker"
+    ),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "entry.policy == 'idim'",
+        "entry.policy != 'open'",
+        "has a breaker that callers without a token can open",
+    ),
     Mistake("infra/gateway/api.xml", 'timeout="40"', 'timeout="240"', "waits 240 s"),
     Mistake(
         "infra/modules/function-app.bicep", "REQUEST_DEADLINE_SECONDS: '25'", "REQUEST_DEADLINE_SECONDS: '60'", "waits 40 s"
@@ -366,11 +438,27 @@ def limits(tree):
                 if backend != f"maxconf-{slot}" or backend not in backends:
                     yield f"{where}: no backend {backend}"
                 continue
+            if asked_for(root) == "address" and root.find("inbound/rate-limit-by-key") is not None:
+                yield f"{where}: {operation} holds nodes back, which send their account only after a 401"
+            refused = [limit for limit in root.findall("inbound/rate-limit-by-key") if "refused:" in limit.get("counter-key")]
+            if asked_for(root) == "service" and [limit.get("increment-condition") for limit in refused] != [
+                "@(context.Response.StatusCode == 401)"
+            ]:
+                yield f"{where}: {operation} does not count refused tokens"
+            backend = root.find("inbound/set-backend-service")
+            own = f"maxconf-{slot}-{operation}"
+            if asked_for(root) != "entra":
+                if own in backends:
+                    yield f"{where}: {operation} has a breaker that callers without a token can open"
+            elif backend is None or backend.get("backend-id") != own or "circuitBreaker" not in backends.get(own, {}):
+                yield f"{where}: {operation} shares its breaker"
             if asked_for(root) != "address" and "address:" not in keys:
                 yield f"{where}: {operation} is not limited by address"
             if asked_for(root) == "entra" and "client:" not in keys:
                 yield f"{where}: {operation} is not limited by client"
         for name, backend in backends.items():
+            if "circuitBreaker" not in backend:
+                continue
             [rule] = backend["circuitBreaker"]["rules"]
             if rule["failureCondition"]["statusCodeRanges"] != [{"min": 500, "max": 500}]:
                 yield f"{environment}: {name}: the breaker takes the service's own answers for a dead handler"
