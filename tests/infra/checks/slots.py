@@ -287,28 +287,51 @@ def warm(tree):
             yield f"{environment}: the plan is not Premium v3 on Linux"
 
 
+# Secret settings whose value is no secret of the vault, and why.
+NOT_IN_VAULT = {
+    "OTEL_EXPORTER_OTLP_HEADERS": "no collector is set",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "the deployment knows it; its key allows only sending",
+}
+
+
 @check(
-    "secrets come from the vault, and no file holds one",
+    "secrets come from the vault, the runbook lists them, and no file holds one",
     Mistake(
         "infra/modules/function-app.bicep",
-        "PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'",
-        "PEXIP_PASSWORD: 'hunter2'",
-        "PEXIP_PASSWORD is not a Key Vault reference",
+        "AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'",
+        "AUDIT_HASH_KEY: 'hunter2'",
+        "AUDIT_HASH_KEY is not a Key Vault reference",
     ),
+    Mistake("infra/docs/settings.md", "| `POOL_EMPTY` | `direct` |  |", "| `POOL_EMPTY` | `direct` | yes |", "POOL_EMPTY is not"),
+    Mistake("infra/docs/deploying.md", "| `audit-hash-key` |", "| `audit-key` |", "does not say what the secret audit-hash-key is"),
+    Mistake("infra/docs/deploying.md", "| `audit-hash-key` |", "| `audit-key` |", "no setting refers to the secret audit-key"),
     Mistake(
         "infra/prod.bicepparam",
-        "readEnvironmentVariable('PEXIP_USERNAME')",
-        "'maxconf'\n  password: 'hunter2'",
+        "readEnvironmentVariable('PEXIP_MANAGEMENT_ADDRESS')",
+        "'10.0.0.1'\n  password: 'hunter2'",
         "infra/prod.bicepparam holds a password",
     ),
 )
 def secrets(tree):
-    names = ("PEXIP_PASSWORD", "PEXIP_EVENT_PASSWORD", "ROOM_HOST_PIN", "AUDIT_HASH_KEY")
+    table = tree.text("infra/docs/settings.md").split("<!-- settings:begin -->")[1].split("<!-- settings:end -->")[0]
+    names = re.findall(r"^\| `([^`]+)` \| [^|]* \| yes \|", table, re.MULTILINE)
+    referred = set()
     for environment, deployment in tree.environments.items():
         for slot, settings in settings_of(deployment).items():
             for name in names:
-                if not re.fullmatch(r"@Microsoft\.KeyVault\(SecretUri=<[^>]+>secrets/[a-z-]+/\)", settings.get(name, "")):
+                if name in NOT_SET or name in NOT_IN_VAULT:
+                    continue
+                secret = re.fullmatch(
+                    r"@Microsoft\.KeyVault\(SecretUri=<[^>]+>secrets/([a-z-]+)/\)", settings.get(name, "")
+                )
+                if secret:
+                    referred.add(secret.group(1))
+                else:
                     yield f"{environment}/{slot}: {name} is not a Key Vault reference without a version"
+    section = tree.text("infra/docs/deploying.md").split("### Secrets\n")[1].split("\n#")[0]
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE))
+    yield from (f"infra/docs/deploying.md does not say what the secret {name} is" for name in sorted(referred - listed))
+    yield from (f"infra/docs/deploying.md: no setting refers to the secret {name}" for name in sorted(listed - referred))
     for path in tree.files("infra/*.bicepparam", "infra/*.bicep", "infra/modules/*.bicep"):
         if re.search(r"(?i)(password|secret|accountkey|sharedkey)\w*: '[^@']+'", path.read_text()):
             yield f"{tree.short(path)} holds a password or a key"
