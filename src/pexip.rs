@@ -7,6 +7,7 @@ mod admission;
 mod conferences;
 mod error;
 mod event;
+mod look_up;
 mod platform;
 mod presence;
 mod trust;
@@ -28,12 +29,14 @@ use crate::outbound::calls::{System, observed};
 use crate::outbound::{CallFailure, json, retry_after, send};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use admission::{Admission, CallPermit, Urgency};
+use look_up::SeveralNames;
 
 pub(crate) use admission::TagPermit;
 
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
 pub use event::{Event, EventKind, events};
+pub(crate) use look_up::SeveralNamesSupport;
 pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord};
 pub(crate) use presence::Presence;
 pub use trust::trusting;
@@ -57,6 +60,7 @@ struct Shared {
     request_timeout: Duration,
     prefix: RoomNamePrefix,
     admission: Arc<Admission>,
+    several_names: SeveralNames,
     /// Number of node failures so far.
     failure_epoch: AtomicU64,
 }
@@ -72,6 +76,7 @@ impl PexipClient {
             request_timeout: config.request_timeout,
             prefix,
             admission: Arc::new(Admission::new(config)),
+            several_names: SeveralNames::default(),
             failure_epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), urgency: Urgency::Foreground }

@@ -1,4 +1,4 @@
-//! VMRs: create, find, list, read, tag, delete.
+//! VMRs: create, list, read, tag, delete.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use super::{CallPermit, PexipClient, PexipError, TagPermit};
+use super::{PexipClient, PexipError, TagPermit};
 use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
 use crate::outbound::{CallFailure, parse_json};
 
 /// Bound on a conference object that is passed on. A room of ours has about 3 KB.
 const LARGEST_OBJECT: usize = 256 * 1024;
 
-const COLLECTION: &str = "configuration/v1/conference";
+pub(super) const COLLECTION: &str = "configuration/v1/conference";
 
 pub(super) const AUTOMATIC_PARTICIPANT: &str = "configuration/v1/automatic_participant";
 
@@ -125,39 +125,19 @@ impl PexipClient {
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
 
-    /// The VMR of this name, or `None`.
-    pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let permit = self.reserve().await?;
-        let query = [("name", name.as_str()), ("limit", "2")];
-        let mut found = self.list("find", permit, &query).await?;
-        Ok(found.remove(name))
-    }
-
     /// The VMR of this name as the node writes it, and what this service reads of it; or `None`.
     pub async fn find_object(&self, name: &RoomName) -> Result<Option<(Conference, Box<RawValue>)>, PexipError> {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str()), ("limit", "2")];
         let request = self.request(Method::GET, COLLECTION).query(&query);
         let (page, _): (Page<Box<RawValue>>, _) = self.fetch("find", permit, request).await?;
-        for raw in page.objects {
-            let object: Object = parse_json(raw.get().as_bytes()).ok_or(CallFailure::Unreadable)?;
-            if object.name != name.as_str() {
-                continue;
-            }
-            if raw.get().len() > LARGEST_OBJECT {
-                return Err(CallFailure::Unreadable.into());
-            }
-            return Ok(Some((object.conference(name.clone()), raw)));
+        let Some(raw) = page.objects.into_iter().next() else { return Ok(None) };
+        let object: Object = parse_json(raw.get().as_bytes()).ok_or(CallFailure::Unreadable)?;
+        // Another room than the one asked for does not mean that this one does not exist.
+        if object.name != name.as_str() || raw.get().len() > LARGEST_OBJECT {
+            return Err(CallFailure::Unreadable.into());
         }
-        Ok(None)
-    }
-
-    /// The VMRs of these names that exist, in one call. At most as many names as one receive returns.
-    pub async fn find_by_names(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
-        let permit = self.reserve().await?;
-        let all: Vec<&str> = names.iter().map(RoomName::as_str).collect();
-        let limit = names.len().to_string();
-        self.list("find_many", permit, &[("name__in", all.join(",").as_str()), ("limit", limit.as_str())]).await
+        Ok(Some((object.conference(name.clone()), raw)))
     }
 
     /// The number of VMRs with our prefix.
@@ -224,16 +204,6 @@ impl PexipClient {
             Err(error) => Err(error),
         }
     }
-
-    async fn list(
-        &self,
-        call: &'static str,
-        permit: CallPermit,
-        query: &[(&str, &str)],
-    ) -> Result<HashMap<RoomName, Conference>, PexipError> {
-        let (page, _): (Page, _) = self.fetch(call, permit, self.request(Method::GET, COLLECTION).query(query)).await?;
-        Ok(page.ours(&self.shared.prefix).collect())
-    }
 }
 
 fn automatic_participant(id: u64) -> String {
@@ -248,21 +218,21 @@ fn id_in_location(response: &Response) -> Option<ConferenceId> {
 }
 
 #[derive(Deserialize)]
-struct Page<T = Object> {
-    meta: Meta,
-    objects: Vec<T>,
+pub(super) struct Page<T = Object> {
+    pub(super) meta: Meta,
+    pub(super) objects: Vec<T>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Meta {
     #[serde(default)]
     pub(super) next: Option<String>,
-    total_count: usize,
+    pub(super) total_count: usize,
 }
 
 /// A VMR on the wire. Other members are ignored.
 #[derive(Deserialize)]
-struct Object {
+pub(super) struct Object {
     id: ConferenceId,
     name: String,
     #[serde(default, deserialize_with = "null_as_default")]
@@ -282,7 +252,7 @@ struct Object {
 }
 
 impl Page {
-    fn ours(self, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
+    pub(super) fn ours(self, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
         self.objects.into_iter().filter_map(|object| {
             let name = prefix.parse_name(&object.name)?;
             Some((name.clone(), object.conference(name)))

@@ -31,7 +31,7 @@ const DIAL_OUT: u64 = 7;
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 33] = [
+const CHECKS: [&str; 34] = [
     "settings/all",
     "pexip/name",
     "pexip/connection",
@@ -40,6 +40,7 @@ const CHECKS: [&str; 33] = [
     "pexip/account",
     "pexip/release",
     "pexip/pins",
+    "pexip/several_names",
     "pexip/automatic_participants",
     "pexip/event_sink",
     "pexip/writing",
@@ -205,7 +206,7 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 31 fine");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 32 fine");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ mod room_create;
 mod room_delete;
 mod room_pool;
 mod room_read;
+mod several_names;
 mod sizing;
 mod smoke;
 mod support;

@@ -11,9 +11,9 @@ use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
 use crate::domain::{Clock, HostPin};
-use crate::pexip::{Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError};
+use crate::pexip::{Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport};
 
-pub(super) const CHECKS: [&str; 10] = [
+pub(super) const CHECKS: [&str; 11] = [
     "name",
     "connection",
     "certificate",
@@ -21,6 +21,7 @@ pub(super) const CHECKS: [&str; 10] = [
     "account",
     "release",
     "pins",
+    "several_names",
     "automatic_participants",
     "event_sink",
     "writing",
@@ -52,13 +53,14 @@ pub(super) async fn examine(
     findings.push(clock);
     findings.push(account?);
     let host_pin = rooms.host_pin();
-    let (release, pins, participants, event_sink) = tokio::join!(
+    let (release, pins, several_names, participants, event_sink) = tokio::join!(
         release(&pexip),
         pins(&pexip, &host_pin),
+        several_names(&pexip),
         automatic_participants(&pexip, rooms),
         event_sink(&pexip, &settings.pexip_events),
     );
-    findings.extend([release, pins, participants, event_sink].map(Finding::of));
+    findings.extend([release, pins, several_names, participants, event_sink].map(Finding::of));
     findings.push(Finding::could_not_tell(
         "writing",
         "not tried: it would change the node. The account must be allowed to create, change and delete conferences",
@@ -155,6 +157,23 @@ async fn pins(pexip: &PexipClient, host_pin: &HostPin) -> Result<Finding, Findin
         format!("{setting} is too short: the node requires {least} digits, so no room can be made"),
         format!("set {setting} to at least {least} digits, or lower the node's minimum PIN length"),
     ))
+}
+
+/// Whether rooms can be looked up together, which the vendor does not document.
+async fn several_names(pexip: &PexipClient) -> Result<Finding, Finding> {
+    let check = "several_names";
+    let does = match read(check, pexip.several_names_support()).await? {
+        SeveralNamesSupport::Supported => {
+            return Ok(Finding::fine(check, "the node looks up several rooms by name in one call"));
+        }
+        SeveralNamesSupport::Unknown => {
+            return Ok(Finding::could_not_tell(check, "fewer than two rooms of this service exist"));
+        }
+        SeveralNamesSupport::Refused => "refuses to look up several rooms by name in one call (400)",
+        SeveralNamesSupport::Ignored => "lists other rooms when several are looked up by name in one call",
+    };
+    let to_do = "check that PEXIP_REQUESTS_PER_MINUTE is enough: infra/docs/sizing.md has the number of calls";
+    Ok(Finding::warning(check, format!("the node {does}, so each one is looked up by itself"), to_do))
 }
 
 async fn automatic_participants(pexip: &PexipClient, rooms: &RoomConfig) -> Result<Finding, Finding> {

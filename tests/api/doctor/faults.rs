@@ -1,6 +1,7 @@
 //! Each fault that `doctor` detects, alone.
 
 use maxconf_simulators::entra::CLIENT_ID;
+use maxconf_simulators::pexip::InLookup;
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 
 use super::{EVENTS_URL, Settings};
@@ -26,7 +27,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 41] = [
+pub(super) const FAULTS: [OneFault; 43] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -70,6 +71,12 @@ pub(super) const FAULTS: [OneFault; 41] = [
     fails("the node requires longer PINs than the random ones", &["pexip/pins"], |world, settings| {
         world.pexip.set_min_pin_length(7);
         settings.insert("ROOM_HOST_PIN", "per-room".to_owned());
+    }),
+    warns("the node refuses to look up several names", &["pexip/several_names"], |world, _| {
+        world.pexip.set_in_lookup(InLookup::Refused);
+    }),
+    warns("the node ignores the names of a look-up of several", &["pexip/several_names"], |world, _| {
+        world.pexip.set_in_lookup(InLookup::Ignored);
     }),
     fails("an automatic participant is gone", &["pexip/automatic_participants"], |_, settings| {
         settings.insert("ROOM_AUTOMATIC_PARTICIPANTS", "7,8".to_owned());
