@@ -46,6 +46,7 @@ param pexip = {
   username: readEnvironmentVariable('PEXIP_USERNAME')
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
+  roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')
 }
 param tagHosts = readEnvironmentVariable('ROOM_TAG_HOSTS')
 param entra = {

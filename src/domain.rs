@@ -1,4 +1,4 @@
-//! Rules of a room's name, PINs, tag and marks; the clock; keyed hashes. No input or output.
+//! Rules of a room's name, PINs, tag, marks and properties; the clock; keyed hashes. No input or output.
 
 mod clock;
 mod hash_key;
@@ -6,6 +6,7 @@ mod marks;
 mod name;
 mod names;
 mod pin;
+mod room_properties;
 mod tag;
 mod tag_url;
 mod uui_data;
@@ -16,6 +17,7 @@ pub use marks::Marks;
 pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
 pub(crate) use names::named_enum;
 pub use pin::{HostPin, InvalidPin, Pin, Pins};
+pub use room_properties::{InvalidRoomProperties, RoomProperties};
 pub use tag::{LONGEST_TAG, Tag, TagRule, UuiDataFormat};
 pub use tag_url::{InvalidTagUrl, TagHost, TagUrl};
 pub use uui_data::{InvalidUuiData, UuiData};

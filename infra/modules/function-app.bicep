@@ -109,6 +109,7 @@ var stickySettings = [for slot in slots: {
   ROOM_PIN_LENGTH: '6'
   ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
   ROOM_AUTOMATIC_PARTICIPANTS: pexip.automaticParticipants
+  ROOM_PROPERTIES: pexip.roomProperties
   ROOM_MAX_LIFETIME_SECONDS: '14400'
   ROOM_ABSOLUTE_LIFETIME_SECONDS: '43200'
   ROOM_END_GRACE_SECONDS: '300'

@@ -24,6 +24,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::cli::output::{Output, Unwritten, print_message};
@@ -67,6 +68,10 @@ pub struct SmokeCommand {
     /// that the deployment lists.
     #[arg(long, value_name = "HOST")]
     tag_host: Option<String>,
+    /// Fail unless a room has these values in the conference object that GET /room/{name} returns. For deployments with
+    /// room properties of their own; the test's Entra client needs the read role.
+    #[arg(long, value_name = "JSON", value_parser = room_format::parse_properties)]
+    room_properties: Option<Map<String, Value>>,
     /// The address is a gateway's, which may refuse requests itself and publishes no health routes.
     #[arg(long)]
     behind_gateway: bool,

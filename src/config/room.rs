@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::parser::{one_of, optional, seconds, whole_number};
 use super::setting::WhenUnset::{Described, LocalOnly, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
-use crate::domain::{HostPin, Pin, RoomNamePrefix, TagHost, TagRule, TagUrl, UuiDataFormat};
+use crate::domain::{HostPin, Pin, RoomNamePrefix, RoomProperties, TagHost, TagRule, TagUrl, UuiDataFormat};
 
 settings! {
     /// Properties of the rooms, and how long they may live.
@@ -38,6 +38,10 @@ settings! {
         automatic_participants: Vec<u64> = "ROOM_AUTOMATIC_PARTICIPANTS", LocalOnly("none"), automatic_participants,
             "Ids of the Pexip automatic_participant objects of each room (the dial-out to the Genesys queue), \
              comma-separated, or none.";
+        properties: RoomProperties = "ROOM_PROPERTIES", Described("none"),
+            optional(|text| RoomProperties::parse(text).map_err(|error| error.to_string())),
+            "JSON object of further fields of Pexip's conference resource, the same for all rooms, such as \
+             {\"call_type\": \"video\", \"crypto_mode\": \"on\"}: layouts, call type and rates, encryption, chat, theme.";
         max_lifetime: Duration = "ROOM_MAX_LIFETIME_SECONDS", Value("14400"), seconds(1, 30 * 86_400),
             "Seconds after its hand-out at which an empty room is deleted.";
         absolute_lifetime: Duration = "ROOM_ABSOLUTE_LIFETIME_SECONDS", Value("43200"), seconds(1, 30 * 86_400),

@@ -8,12 +8,12 @@ use reqwest::header::LOCATION;
 use reqwest::{Method, Response};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{PexipClient, PexipError, TagPermit};
-use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, Tag};
+use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
 use crate::outbound::{CallFailure, parse_json};
 
 /// Bound on a conference object that is passed on. A room of ours has about 3 KB.
@@ -104,13 +104,14 @@ pub struct NewConference {
     pub marks: Marks,
     /// Ids of `automatic_participant` objects to attach.
     pub automatic_participants: Vec<u64>,
+    pub properties: RoomProperties,
 }
 
 impl PexipClient {
     /// Creates a VMR. After an ambiguous error it may exist; [`PexipClient::find_by_name`] finds it.
     pub async fn create(&self, new: &NewConference) -> Result<ConferenceId, PexipError> {
         let permit = self.reserve().await?;
-        let body = json!({
+        let mut body = json!({
             "name": new.name.as_str(),
             "service_type": "conference",
             "allow_guests": true,
@@ -121,6 +122,9 @@ impl PexipClient {
             "aliases": [{ "alias": new.name.as_str() }],
             "automatic_participants": new.automatic_participants.iter().copied().map(automatic_participant).collect::<Vec<_>>(),
         });
+        for (field, value) in new.properties.iter() {
+            body[field] = value.clone();
+        }
         let response = self.send("create", permit, self.request(Method::POST, COLLECTION).json(&body), &[201]).await?;
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
@@ -138,6 +142,16 @@ impl PexipClient {
             return Err(CallFailure::Unreadable.into());
         }
         Ok(Some((object.conference(name.clone()), raw)))
+    }
+
+    /// The newest VMR with our prefix, as the node writes it. It holds PINs, and may hold a tag.
+    pub async fn newest_object(&self) -> Result<Option<Value>, PexipError> {
+        let permit = self.reserve().await?;
+        // A name's ULID starts with its time.
+        let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "-name"), ("limit", "1")];
+        let (page, _): (Page<Value>, _) =
+            self.fetch("find_newest", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+        Ok(page.objects.into_iter().next())
     }
 
     /// The number of VMRs with our prefix.

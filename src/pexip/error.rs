@@ -6,11 +6,12 @@ use reqwest::Response;
 use serde_json::{Map, Value};
 
 use super::LARGEST_ANSWER;
+use crate::domain::RoomProperties;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER, json};
 
-/// Fields that a rejection may name: those that are sent, and Django's `__all__`.
+/// Fields that a rejection may name beside [`RoomProperties`]: those that are sent, and Django's `__all__`.
 const FIELDS: [&str; 12] = [
     "__all__",
     "alias",
@@ -139,7 +140,7 @@ impl PexipError {
             .filter_map(Value::as_object)
             .flat_map(Map::keys)
             .map(String::as_str)
-            .filter(|name| FIELDS.contains(name))
+            .filter(|name| FIELDS.contains(name) || RoomProperties::has_field(name))
             .collect();
         Self::Rejected {
             status,

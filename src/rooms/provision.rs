@@ -149,6 +149,7 @@ impl Provisioner {
             tag,
             marks,
             automatic_participants: self.backend.rooms.automatic_participants.clone(),
+            properties: self.backend.rooms.properties.clone(),
         }
     }
 }

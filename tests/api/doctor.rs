@@ -31,7 +31,7 @@ const DIAL_OUT: u64 = 7;
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 34] = [
+const CHECKS: [&str; 35] = [
     "settings/all",
     "pexip/name",
     "pexip/connection",
@@ -42,6 +42,7 @@ const CHECKS: [&str; 34] = [
     "pexip/pins",
     "pexip/several_names",
     "pexip/automatic_participants",
+    "pexip/room_properties",
     "pexip/event_sink",
     "pexip/writing",
     "storage/name",
@@ -206,7 +207,7 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 32 fine");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 33 fine");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ mod queue_faults;
 mod room_create;
 mod room_delete;
 mod room_pool;
+mod room_properties;
 mod room_read;
 mod several_names;
 mod sizing;

@@ -177,7 +177,9 @@ async fn a_healthy_service_passes_every_check_and_every_room_is_deleted() {
     let app = healthy_service().await;
     let folder = tempfile::tempdir().expect("a folder");
     let junit = folder.path().join("smoke.xml");
-    let arguments = ["--expect-pool", "--tag-url", TAG_URL, "--junit", junit.to_str().expect("a path")];
+    let properties = r#"{"call_type": "video", "ivr_theme": null}"#;
+    let report = junit.to_str().expect("a path");
+    let arguments = ["--expect-pool", "--tag-url", TAG_URL, "--room-properties", properties, "--junit", report];
 
     let ended = Smoke::of(&app).with(&arguments).run().await;
 
@@ -208,6 +210,20 @@ async fn a_service_whose_cases_name_a_host_is_tested_with_one_that_it_lists() {
         assert_eq!(ended.code, Some(code), "{host}: {ended:#?}");
         let tag = &outcomes(&ended)["tag"];
         assert_eq!(tag == "passed", code == HEALTHY, "{tag}");
+    }
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_room_with_other_properties_than_expected_is_a_fault_that_names_the_field() {
+    let app = service().set("ROOM_PROPERTIES", r#"{"call_type": "audio"}"#).start().await;
+    app.warm_up().await;
+    for (expected, code) in [(r#"{"call_type": "audio"}"#, HEALTHY), (r#"{"call_type": "video"}"#, BROKEN)] {
+        let ended = Smoke::of(&app).with(&["--room-properties", expected]).run().await;
+
+        assert_eq!(ended.code, Some(code), "{ended:#?}");
+        let text = ended.stdout.join("\n");
+        assert_eq!(text.contains("the room has other values in call_type"), code == BROKEN, "{text}");
     }
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
@@ -252,7 +268,7 @@ async fn checks_that_were_not_reached_share_a_line() {
 
     assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
     let text = ended.stdout.join("\n");
-    assert!(text.contains("\nnot checked  23 more: an earlier check did not pass\n"), "{text}");
+    assert!(text.contains("\nnot checked  24 more: an earlier check did not pass\n"), "{text}");
 }
 
 #[tokio::test]
@@ -262,7 +278,7 @@ async fn checks_without_credentials_are_reported_as_not_checked() {
     let ended = Smoke::of(&app).without(&["SMOKE_GENESYS_TOKEN", "SMOKE_ORIGIN"]).run().await;
 
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
-    assert_eq!(checks_with(&ended, "not_checked"), ["allowed_origin", "pool", "public_read"]);
+    assert_eq!(checks_with(&ended, "not_checked"), ["allowed_origin", "pool", "public_read", "room_properties"]);
     assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 

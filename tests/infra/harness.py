@@ -45,6 +45,7 @@ EXAMPLE_VALUES = {
     "PEXIP_NETWORK_ID": "/subscriptions/x/resourceGroups/pexip/providers/Microsoft.Network/virtualNetworks/pexip",
     "PEXIP_USERNAME": "maxconf",
     "ROOM_AUTOMATIC_PARTICIPANTS": "7",
+    "ROOM_PROPERTIES": '{"call_type": "video"}',
     "ROOM_TAG_HOSTS": "id,idtest",
     "SMOKE_ADDRESSES": "203.0.113.20",
 }

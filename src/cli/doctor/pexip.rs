@@ -10,10 +10,10 @@ use super::tls::Trust;
 use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
-use crate::domain::{Clock, HostPin};
+use crate::domain::{Clock, HostPin, RoomProperties};
 use crate::pexip::{Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport};
 
-pub(super) const CHECKS: [&str; 11] = [
+pub(super) const CHECKS: [&str; 12] = [
     "name",
     "connection",
     "certificate",
@@ -23,6 +23,7 @@ pub(super) const CHECKS: [&str; 11] = [
     "pins",
     "several_names",
     "automatic_participants",
+    "room_properties",
     "event_sink",
     "writing",
 ];
@@ -53,14 +54,15 @@ pub(super) async fn examine(
     findings.push(clock);
     findings.push(account?);
     let host_pin = rooms.host_pin();
-    let (release, pins, several_names, participants, event_sink) = tokio::join!(
+    let (release, pins, several_names, participants, properties, event_sink) = tokio::join!(
         release(&pexip),
         pins(&pexip, &host_pin),
         several_names(&pexip),
         automatic_participants(&pexip, rooms),
+        room_properties(&pexip, &rooms.properties),
         event_sink(&pexip, &settings.pexip_events),
     );
-    findings.extend([release, pins, several_names, participants, event_sink].map(Finding::of));
+    findings.extend([release, pins, several_names, participants, properties, event_sink].map(Finding::of));
     findings.push(Finding::could_not_tell(
         "writing",
         "not tried: it would change the node. The account must be allowed to create, change and delete conferences",
@@ -199,6 +201,27 @@ async fn automatic_participants(pexip: &PexipClient, rooms: &RoomConfig) -> Resu
         check,
         format!("{} do not exist on the node, so no room can be made", missing.join(", ")),
         "correct ROOM_AUTOMATIC_PARTICIPANTS: it lists the node's ids",
+    ))
+}
+
+/// Whether the node keeps what rooms are made with: a release ignores fields that it does not know.
+async fn room_properties(pexip: &PexipClient, properties: &RoomProperties) -> Result<Finding, Finding> {
+    let check = "room_properties";
+    if properties.is_empty() {
+        return Ok(Finding::fine(check, "none are configured"));
+    }
+    let Some(newest) = read(check, pexip.newest_object()).await? else {
+        return Ok(Finding::could_not_tell(check, "no room of this service exists"));
+    };
+    let differing = properties.differing_in(&newest);
+    if differing.is_empty() {
+        return Ok(Finding::fine(check, "the newest room has the values of ROOM_PROPERTIES"));
+    }
+    Ok(Finding::warning(
+        check,
+        format!("the newest room has other values than ROOM_PROPERTIES in {}", differing.join(", ")),
+        "if it was made before the setting was changed, maxconf pool drain and fill replace the pool; otherwise the \
+         node's release does not know these fields",
     ))
 }
 

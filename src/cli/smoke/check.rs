@@ -51,6 +51,7 @@ checks! {
     Create = "create", "create returns a room";
     Tag = "tag", "the room has the tag of its uuiData";
     PublicRead = "public_read", "the public read returns the same room";
+    RoomProperties = "room_properties", "the room has the expected properties on Pexip";
     CreateAnother = "create_another", "a second create returns another room with its own tag";
     Pool = "pool", "a room comes from the pool";
     Delete = "delete", "a deleted room is gone";

@@ -1,7 +1,7 @@
 //! The form of a room as callers rely on it. Repeated here, not imported: a mistake in the service's code must fail the
 //! test.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Members of a `ConstrainedConference`, sorted.
 const MEMBERS: [&str; 8] = ["aliases", "allow_guests", "guest_pin", "id", "name", "pin", "service_type", "tag"];
@@ -32,6 +32,20 @@ pub(super) fn format_fault(body: &Value) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(is_wrong, fault)| is_wrong.then_some(fault))
+}
+
+/// The argument of `--room-properties`.
+pub(super) fn parse_properties(text: &str) -> Result<Map<String, Value>, &'static str> {
+    serde_json::from_str(text).map_err(|_| "must be a JSON object such as {\"call_type\": \"video\"}")
+}
+
+/// The members of `expected` that have another value in a conference object. A theme may read back as an object.
+pub(super) fn differing_properties<'a>(expected: &'a Map<String, Value>, conference: &Value) -> Vec<&'a str> {
+    let differs = |(name, wanted): &(&String, &Value)| {
+        let found = &conference[name.as_str()];
+        *wanted != found && (!found.is_object() || *wanted != &found["resource_uri"])
+    };
+    expected.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
 }
 
 #[cfg(test)]

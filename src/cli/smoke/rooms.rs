@@ -8,13 +8,13 @@ use parking_lot::{Mutex, MutexGuard};
 use reqwest::header::HeaderName;
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::check::Failure;
-use super::room_format::{format_fault, is_room_name};
+use super::room_format::{differing_properties, format_fault, is_room_name};
 use super::service::{Answer, GENESYS_TOKEN, Service, Unanswered, bearer, secret_header};
 use super::test_case::{TagForm, TestCase};
 use crate::outbound::CallFailure;
@@ -135,6 +135,20 @@ impl Rooms {
             }
             (401, "token_invalid") => Err(Failure::unclear("Genesys refuses SMOKE_GENESYS_TOKEN; renew it")),
             _ => Err(self.service.diagnose(&answer, "200").await),
+        }
+    }
+
+    /// Reads the conference object as IDIM's server can, and compares it with the expected values.
+    pub(super) async fn check_properties(&self, room: &Room, expected: &Map<String, Value>) -> Result<(), Failure> {
+        let read =
+            self.service.request(Method::GET, &["room", &room.name]).query(&[("constrained_attributes", "false")]);
+        let answer = self.service.send(bearer(read, &self.token)).await?;
+        if answer.status != 200 {
+            return Err(self.service.diagnose(&answer, "200").await);
+        }
+        match differing_properties(expected, &answer.body).as_slice() {
+            [] => Ok(()),
+            differing => Err(Failure::service(format!("the room has other values in {}", differing.join(", ")))),
         }
     }
 

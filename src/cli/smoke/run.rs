@@ -135,6 +135,12 @@ impl<'a> Run<'a> {
             rooms.public_read(&first, genesys_token.ok_or(missing)?).await
         })
         .await;
+        let properties = self.command.room_properties.as_ref();
+        self.check(Check::RoomProperties, async {
+            let missing = Failure::not_checked("--room-properties is not given");
+            rooms.check_properties(&first, properties.ok_or(missing)?).await
+        })
+        .await;
         if let Some(second) = self.check(Check::CreateAnother, rooms.create_another(&first)).await {
             self.check(Check::Pool, check_pool(service, &[&first, &second], self.command.expect_pool)).await;
         }

@@ -27,7 +27,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 43] = [
+pub(super) const FAULTS: [OneFault; 44] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -80,6 +80,9 @@ pub(super) const FAULTS: [OneFault; 43] = [
     }),
     fails("an automatic participant is gone", &["pexip/automatic_participants"], |_, settings| {
         settings.insert("ROOM_AUTOMATIC_PARTICIPANTS", "7,8".to_owned());
+    }),
+    warns("rooms have other properties", &["pexip/room_properties"], |_, settings| {
+        settings.insert("ROOM_PROPERTIES", r#"{"call_type": "audio", "enable_chat": "default"}"#.to_owned());
     }),
     warns("an old release", &["pexip/release"], |world, _| world.pexip.set_release("37 (77000.0.0)")),
     warns("a future release", &["pexip/release"], |world, _| world.pexip.set_release("42")),

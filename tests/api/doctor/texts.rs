@@ -75,6 +75,15 @@ const ROWS: [Row; 16] = [
         "PEXIP_PASSWORD",
     ),
     (
+        |_, settings| {
+            let properties = r#"{"call_type": "audio", "enable_chat": "default", "mute_all_guests": true}"#;
+            settings.insert("ROOM_PROPERTIES", properties.to_owned());
+        },
+        "pexip/room_properties",
+        "the newest room has other values than ROOM_PROPERTIES in call_type, mute_all_guests",
+        "maxconf pool drain",
+    ),
+    (
         |world, _| at_storage(world, Fault::Status(404)),
         "storage/access",
         "the queue service answered 404",

@@ -12,7 +12,7 @@ use maxconf::config::{
     StorageAccess, TelemetryConfig,
 };
 use maxconf::domain::Clock;
-use maxconf::domain::{HostPin, Marks, Pin, Pins, RoomName, Tag, TagRule, UuiData};
+use maxconf::domain::{HostPin, Marks, Pin, Pins, RoomName, RoomProperties, Tag, TagRule, UuiData};
 use maxconf::outbound::client_builder;
 use maxconf::pexip::{Conference, Listing, NewConference, PexipClient};
 use maxconf::rooms::{HandedOut, Undelivered};
@@ -128,7 +128,15 @@ async fn debug_output_of_types_that_hold_secrets_shows_none() {
         let tag = rule.tag(&data).expect("a tag");
         let pins = Pins { host: Pin::parse(PINS[0]).expect("a PIN"), guest: Pin::parse(PINS[1]).expect("a PIN") };
         secrets.assert_not_in("words of the domain", &format!("{data:?} {tag:?} {pins:?}"));
-        let new = NewConference { name, pins, tag: Some(tag), marks: Marks::default(), automatic_participants: vec![] };
+        let properties = RoomProperties::default();
+        let new = NewConference {
+            name,
+            pins,
+            tag: Some(tag),
+            marks: Marks::default(),
+            automatic_participants: vec![],
+            properties,
+        };
         secrets.assert_not_in("NewConference", &format!("{new:?}"));
 
         let queue = RoomQueue::new(&config.queue, prefix, http).expect("a queue client");

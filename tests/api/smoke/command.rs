@@ -31,6 +31,7 @@ async fn invalid_arguments_are_reported_before_any_request() {
         ),
         (Smoke::of(&app).with(&["--compare", "/there/is/no/such/file"]), "cannot be read"),
         (Smoke::of(&app).with(&["--junit", "/there/is/no/such/folder/x.xml"]), "cannot be written"),
+        (Smoke::of(&app).with(&["--room-properties", "[]"]), "must be a JSON object"),
         (Smoke::of(&app).with(&["--no-such-option"]), "--no-such-option"),
         (endless, "is not in 0..=86400"),
         (Smoke::of(&app).at("http://maxconf.example.org/".parse().expect("a URL")), "must start with https://"),

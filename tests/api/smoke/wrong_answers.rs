@@ -396,5 +396,5 @@ async fn a_gateway_may_refuse_instead_of_the_service_with_behind_gateway() {
 
     assert_eq!(without_option.code, Some(BROKEN), "{without_option:#?}");
     assert_eq!(with_option.code, Some(HEALTHY), "{with_option:#?}");
-    assert_eq!(checks_with(&with_option, "not_checked"), ["ready"]);
+    assert_eq!(checks_with(&with_option, "not_checked"), ["ready", "room_properties"]);
 }

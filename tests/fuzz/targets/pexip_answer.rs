@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use maxconf::domain::{HostPin, Marks, Pins, RoomName, RoomNamePrefix};
+use maxconf::domain::{HostPin, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties};
 use maxconf::pexip::{Conference, NewConference, PexipClient, PexipError};
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 
@@ -38,7 +38,8 @@ async fn call(choice: u8, pexip: &PexipClient, name: RoomName) -> Result<Vec<Con
         5 => {
             let pins = Pins::draw(&HostPin::PerRoom { length: 6 }, &mut rand::rng());
             let marks = Marks { ready_until: Some(SystemTime::now().into()), handed_out: None };
-            let new = NewConference { name, pins, tag: None, marks, automatic_participants: vec![7] };
+            let properties = RoomProperties::default();
+            let new = NewConference { name, pins, tag: None, marks, automatic_participants: vec![7], properties };
             let id = pexip.create(&new).await?;
             Ok(pexip.read(id).await?.into_iter().collect())
         }
