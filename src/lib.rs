@@ -1,6 +1,6 @@
 //! MaxConf's room service. IDIM's server asks it for a room for one citizen's video call; the answer is a Pexip room
 //! whose tag is the URL of the citizen's case. The agent's widget in Genesys asks it for the room's data. Rooms are
-//! made in advance, because Pexip needs a minute to replicate a new one.
+//! made in advance, because Pexip needs 90 s or more to replicate a new one.
 //!
 //! # Glossary
 //!

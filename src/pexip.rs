@@ -37,7 +37,7 @@ pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
 pub use event::{Event, EventKind, events};
 pub(crate) use look_up::SeveralNamesSupport;
-pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord};
+pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord, SystemLocation};
 pub(crate) use presence::Presence;
 pub use trust::trusting;
 pub(crate) use trust::verifier;

@@ -92,7 +92,7 @@ var stickySettings = [for slot in slots: {
   POOL_TIMER_SCHEDULE: '0 * * * * *'
   POOL_TARGET_SIZE: string(slot.targetSize)
   POOL_MAX_ROOMS: string(slot.maxRooms)
-  POOL_READY_DELAY_SECONDS: '90'
+  POOL_READY_DELAY_SECONDS: '120'
   POOL_ROOM_MAX_AGE_SECONDS: '86400'
   POOL_PREFETCH: '1'
   POOL_LEASE_SECONDS: '60'

@@ -19,7 +19,8 @@ settings! {
             "Ready rooms to keep; 0 means no pool.";
         max_rooms: usize = "POOL_MAX_ROOMS", Value("1000"), whole_number(1, 100_000),
             "Rooms of this service on Pexip at which refill stops; hand-outs stop at twice as many.";
-        ready_delay: Duration = "POOL_READY_DELAY_SECONDS", Value("90"), seconds(0, LONGEST_INVISIBILITY - 1),
+        /// The vendor gives 90 s as the least time of replication, and more for a large platform.
+        ready_delay: Duration = "POOL_READY_DELAY_SECONDS", Value("120"), seconds(0, LONGEST_INVISIBILITY - 1),
             "Seconds a new room stays hidden while Pexip replicates it to the Conferencing Nodes.";
         room_max_age: Duration = "POOL_ROOM_MAX_AGE_SECONDS", Value("86400"), seconds(1, 365 * 86_400),
             "Lifetime of an unused room and of its message, in seconds.";

@@ -2,18 +2,22 @@
 
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::conferences::{AUTOMATIC_PARTICIPANT, null_as_default};
 use super::{PexipClient, PexipError};
 
 const GLOBAL: &str = "configuration/v1/global";
 const EVENT_SINKS: &str = "configuration/v1/event_sink";
+const LOCATIONS: &str = "configuration/v1/system_location";
 const CONFERENCING_NODES: &str = "status/v1/worker_vm";
 const ALARMS: &str = "status/v1/alarm";
 
 /// An event sink of the platform. Its password is not read.
 #[derive(Debug, Deserialize)]
 pub struct EventSinkRecord {
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub resource_uri: String,
     pub url: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub username: String,
@@ -22,6 +26,23 @@ pub struct EventSinkRecord {
     pub filter_events: bool,
     #[serde(default, deserialize_with = "null_as_default")]
     pub events: Vec<EventName>,
+}
+
+/// A location of the platform. Its Conferencing Nodes report to the event sinks that it selects.
+#[derive(Debug, Deserialize)]
+pub struct SystemLocation {
+    pub name: String,
+    /// Each is a path, or an object that has it.
+    #[serde(default, deserialize_with = "null_as_default")]
+    event_sinks: Vec<Value>,
+}
+
+impl SystemLocation {
+    /// Whether this event sink is selected.
+    pub fn selects(&self, sink: &EventSinkRecord) -> bool {
+        let path = sink.resource_uri.as_str();
+        !path.is_empty() && self.event_sinks.iter().any(|selected| selected == path || selected["resource_uri"] == path)
+    }
 }
 
 /// The name of a kind of event.
@@ -36,6 +57,9 @@ pub struct ConferencingNode {
     /// Such as `40 (79715.0.0)`: release and build.
     #[serde(default, deserialize_with = "null_as_default")]
     pub version: String,
+    /// The name of its location.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub system_location: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub maintenance_mode: bool,
     /// What the operator gave as the reason for the maintenance mode.
@@ -86,6 +110,11 @@ impl PexipClient {
     /// The event sinks to which Conferencing Nodes report.
     pub async fn event_sinks(&self) -> Result<Vec<EventSinkRecord>, PexipError> {
         self.all("event_sinks", EVENT_SINKS).await
+    }
+
+    /// The locations of the platform.
+    pub async fn locations(&self) -> Result<Vec<SystemLocation>, PexipError> {
+        self.all("locations", LOCATIONS).await
     }
 
     /// The Conferencing Nodes.

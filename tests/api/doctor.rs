@@ -31,7 +31,7 @@ const DIAL_OUT: u64 = 7;
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 35] = [
+const CHECKS: [&str; 36] = [
     "settings/all",
     "pexip/name",
     "pexip/connection",
@@ -43,6 +43,7 @@ const CHECKS: [&str; 35] = [
     "pexip/several_names",
     "pexip/automatic_participants",
     "pexip/room_properties",
+    "pexip/ready_delay",
     "pexip/event_sink",
     "pexip/writing",
     "storage/name",
@@ -98,6 +99,7 @@ fn with_healthy_service(world: World) -> (World, Settings) {
     settings.extend([
         ("ROOM_HOST_PIN", HOST_PIN.to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT.to_string()),
+        ("POOL_READY_DELAY_SECONDS", "90".to_owned()),
         ("PEXIP_EVENT_USERNAME", EVENT_USERNAME.to_owned()),
         ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD.to_owned()),
     ]);
@@ -207,7 +209,7 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 33 fine");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 34 fine");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
     settings.extend([
         ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
         ("POOL_TARGET_SIZE", POOL_SIZE.to_string()),
-        // Nothing is replicated here, so the 90 s of a real deployment are not needed.
+        // Nothing is replicated here, so the 2 minutes of a real deployment are not needed.
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
         ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
         ("CORS_ALLOWED_ORIGINS", WIDGET.to_owned()),

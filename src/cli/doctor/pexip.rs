@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use url::Url;
 
@@ -11,9 +12,11 @@ use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
 use crate::domain::{Clock, HostPin, RoomProperties};
-use crate::pexip::{Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport};
+use crate::pexip::{
+    Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation,
+};
 
-pub(super) const CHECKS: [&str; 12] = [
+pub(super) const CHECKS: [&str; 13] = [
     "name",
     "connection",
     "certificate",
@@ -24,6 +27,7 @@ pub(super) const CHECKS: [&str; 12] = [
     "several_names",
     "automatic_participants",
     "room_properties",
+    "ready_delay",
     "event_sink",
     "writing",
 ];
@@ -33,6 +37,9 @@ const KNOWN_RELEASES: RangeInclusive<u32> = 38..=41;
 
 /// The service's route for events. A gateway may add a prefix.
 const EVENTS_PATH: &str = "/public/event_sink";
+
+/// The least time that the vendor gives for the replication of a new room to the Conferencing Nodes.
+const LEAST_REPLICATION_TIME: Duration = Duration::from_secs(90);
 
 const CHECK_LOAD: &str = "check the load of the management node";
 
@@ -63,6 +70,7 @@ pub(super) async fn examine(
         event_sink(&pexip, &settings.pexip_events),
     );
     findings.extend([release, pins, several_names, participants, properties, event_sink].map(Finding::of));
+    findings.push(ready_delay(settings));
     findings.push(Finding::could_not_tell(
         "writing",
         "not tried: it would change the node. The account must be allowed to create, change and delete conferences",
@@ -225,6 +233,20 @@ async fn room_properties(pexip: &PexipClient, properties: &RoomProperties) -> Re
     ))
 }
 
+fn ready_delay(settings: &ConfigParts) -> Finding {
+    let check = "ready_delay";
+    let Ok(pool) = &settings.pool else { return Finding::could_not_tell(check, INVALID_SETTINGS) };
+    let seconds = pool.ready_delay.as_secs();
+    if pool.ready_delay >= LEAST_REPLICATION_TIME {
+        return Finding::fine(check, format!("new rooms stay hidden for {seconds} s while they are replicated"));
+    }
+    Finding::warning(
+        check,
+        format!("new rooms stay hidden for {seconds} s only, and replicating one takes at least 90 s"),
+        "set POOL_READY_DELAY_SECONDS to 120: a citizen who joins a room too early is told that it does not exist",
+    )
+}
+
 async fn event_sink(
     pexip: &PexipClient,
     events: &Result<Option<PexipEventConfig>, Faulty>,
@@ -237,21 +259,49 @@ async fn event_sink(
     };
     let (sinks, alarms) = tokio::join!(read(check, pexip.event_sinks()), read(check, pexip.alarms()));
     let (sinks, alarms) = (sinks?, alarms?);
-    check_sinks(&sinks, account)?;
+    let ours = check_sinks(&sinks, account)?;
     if alarms.iter().any(Alarm::is_about_an_event_sink) {
         let to_do = "check that the Conferencing Nodes can reach the service, then restart the event sink on Pexip";
         return Err(Finding::not_fine(check, "an alarm reports that an event sink has stopped", to_do));
     }
-    Ok(Finding::fine(
-        check,
-        format!(
-            "an event sink posts to {EVENTS_PATH} with our account, and no alarm is raised; locations are not checked"
-        ),
-    ))
+    let (locations, nodes) = tokio::join!(read(check, pexip.locations()), read(check, pexip.conferencing_nodes()));
+    let Ok(nodes) = nodes else {
+        return Ok(Finding::could_not_tell(check, "the Conferencing Nodes and their locations could not be read"));
+    };
+    Ok(check_locations(&ours, &locations?, &nodes))
 }
 
-/// Fails unless one sink has the right path, account and events. Other environments on the same platform have sinks too.
-fn check_sinks(sinks: &[EventSinkRecord], account: &PexipEventConfig) -> Result<(), Finding> {
+/// Whether each location with Conferencing Nodes selects one of these event sinks.
+fn check_locations(ours: &[&EventSinkRecord], locations: &[SystemLocation], nodes: &[ConferencingNode]) -> Finding {
+    let check = "event_sink";
+    let has_nodes = |location: &&SystemLocation| nodes.iter().any(|node| node.system_location == location.name);
+    let (with, without): (Vec<_>, Vec<_>) =
+        locations.iter().filter(has_nodes).partition(|location| ours.iter().any(|sink| location.selects(sink)));
+    let names = |locations: &[&SystemLocation]| {
+        locations.iter().map(|location| location.name.escape_debug().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let to_do = "select the event sink in each location whose Conferencing Nodes host the calls";
+    match (with.is_empty(), without.is_empty()) {
+        (true, true) => Finding::could_not_tell(check, "no Conferencing Node reports its location"),
+        (_, true) => Finding::fine(
+            check,
+            format!("one posts to {EVENTS_PATH} with our account from {}, and no alarm is raised", names(&with)),
+        ),
+        (true, false) => {
+            Finding::not_fine(check, format!("no location selects it, not even {}", names(&without)), to_do)
+        }
+        (false, false) => {
+            let says = format!("{} does not select it, so its nodes report no end of a call", names(&without));
+            Finding::warning(check, says, to_do)
+        }
+    }
+}
+
+/// The sinks with the right path, account and events. Other environments on the same platform have sinks too.
+fn check_sinks<'a>(
+    sinks: &'a [EventSinkRecord],
+    account: &PexipEventConfig,
+) -> Result<Vec<&'a EventSinkRecord>, Finding> {
     let not_fine = |says: String, to_do: String| Err(Finding::not_fine("event_sink", says, to_do));
     let has_path = |sink: &&EventSinkRecord| {
         Url::parse(&sink.url).is_ok_and(|url| url.path().trim_end_matches('/').ends_with(EVENTS_PATH))
@@ -276,11 +326,12 @@ fn check_sinks(sinks: &[EventSinkRecord], account: &PexipEventConfig) -> Result<
     let sends_ends = |sink: &EventSinkRecord| {
         !sink.filter_events || sink.events.iter().any(|event| event.name == "conference_ended")
     };
-    if !ours.into_iter().any(sends_ends) {
+    let ours: Vec<_> = ours.into_iter().filter(|sink| sends_ends(sink)).collect();
+    if ours.is_empty() {
         return not_fine(
             "it does not send conference_ended".to_owned(),
             "add conference_ended to the events that the event sink sends".to_owned(),
         );
     }
-    Ok(())
+    Ok(ours)
 }

@@ -27,7 +27,7 @@ pub(super) fn route() -> Route {
         Header::optional("Retry-After", wait, &json!({ "type": "integer", "minimum": 0 })).component("Joinable-After");
     let answer = ConstrainedConference::answer("The room. Pexip has accepted its tag.")
         .header(Header::required("Room-Source", source, &json!({ "type": "string", "enum": ["pool", "direct"] })))
-        .header(wait.example(90))
+        .header(wait.example(120))
         .link("endRoom", "room_delete", "Ends the room.")
         .link("readRoom", "room_read", "Reads the room.")
         .link("seeRoom", "public_room", "What the agent's widget sees of the room.");

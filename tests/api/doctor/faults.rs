@@ -27,7 +27,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 44] = [
+pub(super) const FAULTS: [OneFault; 47] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -94,6 +94,18 @@ pub(super) const FAULTS: [OneFault; 44] = [
         world.pexip.set_maintenance(Some("upgrade"));
     }),
     fails("no event sink", &["pexip/event_sink"], |world, _| sinks(world, "")),
+    fails("an event sink that no location selects", &["pexip/event_sink"], |world, _| {
+        world.pexip.select_services_in_location(false);
+    }),
+    warns("a location without the event sink", &["pexip/event_sink"], |world, _| {
+        nodes(world, r#"{"version": "40", "system_location": "A"}, {"version": "40", "system_location": "B"}"#);
+        let selected = r#"["/api/admin/configuration/v1/event_sink/1/"]"#;
+        let locations = format!(r#"{{"name": "A", "event_sinks": {selected}}}, {{"name": "B", "event_sinks": []}}"#);
+        answer(world.pexip.traffic(), "/system_location/", list(&locations));
+    }),
+    warns("a ready delay below the vendor's", &["pexip/ready_delay"], |_, settings| {
+        settings.insert("POOL_READY_DELAY_SECONDS", "89".to_owned());
+    }),
     fails("an event sink with another path", &["pexip/event_sink"], |world, _| {
         sinks(world, r#"{"url": "https://vbv.example.org/public/event", "username": "conferencing-nodes"}"#);
     }),

@@ -14,13 +14,14 @@ const ENTRA: TrafficOf = |world| world.entra.traffic();
 const GENESYS: TrafficOf = |world| world.genesys.traffic();
 
 /// Each call, by its system and a part of its path or query, and the check that must report it.
-const CALLS: [(TrafficOf, &str, &str); 14] = [
+const CALLS: [(TrafficOf, &str, &str); 15] = [
     (PEXIP, "/configuration/v1/conference", "pexip/account"),
     (PEXIP, "/worker_vm", "pexip/release"),
     (PEXIP, "/configuration/v1/global", "pexip/pins"),
     (PEXIP, "/automatic_participant", "pexip/automatic_participants"),
     (PEXIP, "/event_sink", "pexip/event_sink"),
     (PEXIP, "/alarm", "pexip/event_sink"),
+    (PEXIP, "/system_location", "pexip/event_sink"),
     (STORAGE, "/room-creation-queue", "storage/access"),
     (STORAGE, "/room-creation-queue-poison", "storage/other_queues"),
     (STORAGE, "/room-creation-queue-ended", "storage/other_queues"),

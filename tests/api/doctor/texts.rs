@@ -11,7 +11,7 @@ use crate::support::{POOL_QUEUE, Program, Secrets};
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 19] = [
     (
         |_, settings| {
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
@@ -82,6 +82,18 @@ const ROWS: [Row; 16] = [
         "pexip/room_properties",
         "the newest room has other values than ROOM_PROPERTIES in call_type, mute_all_guests",
         "maxconf pool drain",
+    ),
+    (
+        |world, _| world.pexip.select_services_in_location(false),
+        "pexip/event_sink",
+        "no location selects it, not even Simulated",
+        "select the event sink in each location",
+    ),
+    (
+        |_, settings| drop(settings.insert("POOL_READY_DELAY_SECONDS", "60".to_owned())),
+        "pexip/ready_delay",
+        "hidden for 60 s only, and replicating one takes at least 90 s",
+        "POOL_READY_DELAY_SECONDS to 120",
     ),
     (
         |world, _| at_storage(world, Fault::Status(404)),
