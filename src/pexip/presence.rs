@@ -1,12 +1,14 @@
 //! Who is in which room: conferences that run and their participants.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use time::OffsetDateTime;
+use time::format_description::well_known::Iso8601;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::conferences::Meta;
 use super::{PexipClient, PexipError};
@@ -26,6 +28,10 @@ pub struct Presence {
     people: HashSet<String>,
     /// Conferences with legs that Pexip dialled out itself.
     dialled_legs: HashSet<String>,
+    /// Connect time of the person past the PIN who has been longest in each conference, by the node's clock.
+    first_person_since: HashMap<String, OffsetDateTime>,
+    /// The node's clock at the reading of the participants.
+    node_time: Option<OffsetDateTime>,
 }
 
 impl Presence {
@@ -45,6 +51,38 @@ impl Presence {
         let name = name.as_str();
         self.people.contains(name) || (self.running.contains(name) && !self.dialled_legs.contains(name))
     }
+
+    /// Names of the conferences in which somebody has been for longer than `wait` and which have no dialled leg. The time
+    /// is the participant's own on the node, so a restart of this process loses nothing.
+    pub fn without_dialled_leg(&self, wait: Duration) -> impl Iterator<Item = &str> {
+        let since = self.node_time.map(|now| now - wait);
+        self.first_person_since
+            .iter()
+            .filter(move |(name, from)| since.is_some_and(|since| **from < since) && !self.dialled_legs.contains(*name))
+            .map(|(name, _)| name.as_str())
+    }
+
+    fn add(&mut self, participant: Participant) {
+        if participant.call_direction.as_deref() == Some("out") {
+            self.dialled_legs.insert(participant.conference);
+            return;
+        }
+        if participant.is_past_pin()
+            && let Some(connected) = participant.connect_time.as_deref().and_then(read_time)
+        {
+            let first = self.first_person_since.entry(participant.conference.clone()).or_insert(connected);
+            *first = connected.min(*first);
+        }
+        self.people.insert(participant.conference);
+    }
+}
+
+/// A time of the status API: in UTC, usually without an offset.
+fn read_time(text: &str) -> Option<OffsetDateTime> {
+    let with_offset = OffsetDateTime::parse(text, &Iso8601::PARSING);
+    with_offset
+        .or_else(|_| Ok::<_, time::error::Parse>(PrimitiveDateTime::parse(text, &Iso8601::PARSING)?.assume_utc()))
+        .ok()
 }
 
 impl PexipClient {
@@ -55,10 +93,15 @@ impl PexipClient {
         for running in self.all::<Running>("running", RUNNING).await? {
             presence.running.insert(running.name);
         }
-        for participant in self.all::<Participant>("participants", PARTICIPANTS).await? {
-            let dialled = participant.call_direction.as_deref() == Some("out");
-            let counted = if dialled { &mut presence.dialled_legs } else { &mut presence.people };
-            counted.insert(participant.conference);
+        let (mut offset, mut is_last) = (0, false);
+        while !is_last {
+            let (page, node_time): (ListPage<Participant>, _) =
+                self.page("participants", PARTICIPANTS, &[], offset).await?;
+            offset += page.objects.len();
+            is_last = page.meta.next.is_none() || page.objects.is_empty();
+            // The first page's: by a later clock somebody would seem to have waited longer.
+            presence.node_time = presence.node_time.or(node_time);
+            page.objects.into_iter().for_each(|participant| presence.add(participant));
         }
         Ok(presence)
     }
@@ -128,4 +171,36 @@ struct Participant {
     conference: String,
     #[serde(default)]
     call_direction: Option<String>,
+    #[serde(default)]
+    service_type: Option<String>,
+    #[serde(default)]
+    connect_time: Option<String>,
+}
+
+impl Participant {
+    /// Whether the participant has entered the PIN, which starts the dial-out.
+    fn is_past_pin(&self) -> bool {
+        !matches!(self.service_type.as_deref(), Some("connecting" | "ivr"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn times_of_the_status_api_are_read_in_every_form() {
+        for (text, expected) in [
+            ("2026-03-04T22:32:11.234996", Some(datetime!(2026-03-04 22:32:11.234996 UTC))),
+            ("2026-03-04T22:32:11", Some(datetime!(2026-03-04 22:32:11 UTC))),
+            ("2026-03-04T22:32:11Z", Some(datetime!(2026-03-04 22:32:11 UTC))),
+            ("2026-03-04T14:32:11-08:00", Some(datetime!(2026-03-04 22:32:11 UTC))),
+            ("", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(read_time(text), expected, "{text:?}");
+        }
+    }
 }

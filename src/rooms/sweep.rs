@@ -14,11 +14,15 @@ use super::delete::{EndReason, end_if_unchanged};
 use super::presence_snapshot::PresenceSnapshot;
 use crate::domain::RoomName;
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
-use crate::telemetry::metrics::SWEEP_CAPPED;
+use crate::telemetry::metrics::{SWEEP_CAPPED, WITHOUT_DIALLED_LEG};
 
 /// A room is ended only if two readings at least this far apart find it empty. A citizen whose phone changes networks
 /// is back sooner.
 pub(super) const MIN_TIME_EMPTY: Duration = Duration::from_secs(30);
+
+/// The dial-out to the agent starts 10 s after the first participant, once, and takes seconds. Without a leg after this
+/// time it has failed, and nobody else notices that the citizen waits alone.
+const LONGEST_WAIT_FOR_DIAL_OUT: Duration = Duration::from_secs(60);
 
 /// Failed deletions after which a run stops: a failing node answers all of them alike.
 pub(super) const MAX_FAILURES: usize = 3;
@@ -42,6 +46,7 @@ impl Sweeper {
     /// no deletion after `until`. Returns how many rooms were ended.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
         let mut snapshot = PresenceSnapshot::take(&self.backend.background).await?;
+        self.report_failed_dial_outs(&snapshot.presence);
         let to_end = self.rooms_to_end(listing, &snapshot.presence);
         let cap = self.backend.config.sweep_max_deletions;
         if to_end.len() > cap {
@@ -66,6 +71,19 @@ impl Sweeper {
         }
         self.disconnect_conferences_without_room(listing, &snapshot.presence).await?;
         Ok(swept)
+    }
+
+    /// Reports rooms of ours in which people wait and which have no dialled leg.
+    fn report_failed_dial_outs(&self, presence: &Presence) {
+        if self.backend.rooms.automatic_participants.is_empty() {
+            return;
+        }
+        let names = presence.without_dialled_leg(LONGEST_WAIT_FOR_DIAL_OUT);
+        let rooms: Vec<_> = names.filter_map(|name| self.backend.rooms.prefix.parse_name(name)).collect();
+        WITHOUT_DIALLED_LEG.set(rooms.len(), []);
+        if let Some(room) = rooms.first() {
+            warn!(%room, rooms = rooms.len(), "people wait in rooms without a dialled leg");
+        }
     }
 
     /// Ends one room unless a participant has joined it since. Returns whether the room was deleted.

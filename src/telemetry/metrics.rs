@@ -140,6 +140,8 @@ metrics! {
         "POOL_MAX_ROOMS. Set by each maintenance run.";
     POISON: Gauge = "maxconf.pool.poison", "{message}", &[],
         "Messages in the poison queue, which are not room names. Set by each maintenance run.";
+    WITHOUT_DIALLED_LEG: Gauge = "maxconf.pool.rooms_without_dialled_leg", "{room}", &[],
+        "Rooms of ours in which somebody has been for over 60 s without any leg that Pexip dialled: the agent is not called. Set by each maintenance run, if ROOM_AUTOMATIC_PARTICIPANTS is set.";
     STASHED: Observed = "maxconf.pool.stashed", "{room}", &[],
         "Ready rooms in this instance's prefetch.";
     OWED: Observed = "maxconf.pool.owed", "{room}", &[],

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
@@ -64,6 +65,47 @@ async fn rooms_are_counted_by_state_and_messages_by_queue() {
         ("maxconf.pool.stashed", &[], Some(0.0)),
     ]);
     assert_all_as_described(&received.points);
+}
+
+#[tokio::test]
+async fn rooms_in_which_people_wait_without_a_dialled_leg_are_counted() {
+    const DIAL_OUT: u64 = 7;
+    for is_set in [true, false] {
+        let setting = if is_set { "7" } else { "none" };
+        let service = Monitored::start(|builder| {
+            builder.set("ROOM_AUTOMATIC_PARTICIPANTS", setting).set("POOL_TARGET_SIZE", 0).set("POOL_PREFETCH", 0)
+        })
+        .await;
+        let pexip = &service.app.pexip;
+        pexip.add_automatic_participant(DIAL_OUT, "sip:queue@sbc.example.org");
+        for number in 1..=6 {
+            let room = StoredRoom::named(name(number)).tagged(TAG).described(mark("handed-out", -60));
+            pexip.insert(StoredRoom { automatic_participants: vec![DIAL_OUT], ..room });
+        }
+        // Dialled after 10 s; a dial-out that failed; one that is late; nobody past the PIN; a leg and nobody else;
+        // another service's room.
+        pexip.join(&name(1), Role::Guest);
+        pexip.advance(Duration::from_secs(11));
+        pexip.fail_dial_outs(true);
+        pexip.join(&name(2), Role::Guest);
+        pexip.join("boardroom", Role::Guest);
+        pexip.advance(Duration::from_secs(11));
+        pexip.fail_dial_outs(false);
+        pexip.set_dial_out_delay(Duration::from_secs(600));
+        pexip.join(&name(3), Role::Guest);
+        pexip.wait_for_pin(&name(4));
+        pexip.dial_out_leg(&name(5));
+        // In two minutes all of them have waited for more than 60 s, and who joins then for less.
+        pexip.advance(Duration::from_secs(100));
+        pexip.join(&name(6), Role::Guest);
+        pexip.traffic().set_clock_offset(125);
+        service.app.fill_pool().await;
+        let received = service.stop().await;
+
+        let rooms = is_set.then_some(2.0);
+        received.assert_numbers(&[("maxconf.pool.rooms_without_dialled_leg", &[], rooms)]);
+        assert_all_as_described(&received.points);
+    }
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ def complete(tree):
     names = [rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]]
     yield from (f"no alert {name}" for name in WANTED if name not in names)
     for rule in rules["logAlerts"]:
-        if rule["name"] in ("pool-empty", "refusals", "errors", "pexip-failing") and rule["severity"] > 1:
+        if rule["name"] in ("no-dial-out", "pool-empty", "refusals", "errors", "pexip-failing") and rule["severity"] > 1:
             yield f"{rule['name']} calls nobody out: its severity is above 1"
     for environment, deployment in tree.environments.items():
         production = settings_of(deployment)["production"]
@@ -176,8 +176,8 @@ def complete(tree):
 
 
 WANTED = (
-    "pool-low pool-empty pool-no-data direct-creates errors slow pexip-failing sweep-capped poison rooms-near-maximum "
-    "swapped swap-failed deployed"
+    "no-dial-out pool-low pool-empty pool-no-data direct-creates errors slow pexip-failing sweep-capped poison "
+    "rooms-near-maximum swapped swap-failed deployed"
 ).split()
 
 
