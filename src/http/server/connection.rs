@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
@@ -79,10 +79,10 @@ pub(super) async fn serve(
     http.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_HEAD_BYTES);
     let mut exchange = pin!(http.serve_connection(stream, service));
     tokio::select! {
-        // Reads what has arrived before the connection is closed: on a busy machine a whole request may lie unread.
+        // A request is read before the connection is closed.
         biased;
         () = run_within_timeouts(exchange.as_mut(), &connection) => return,
-        () = connection.slot.closed_for_newcomer() => {
+        () = told_to_close(&connection.slot) => {
             if !connection.slot.is_busy() {
                 return;
             }
@@ -91,6 +91,13 @@ pub(super) async fn serve(
     }
     exchange.as_mut().graceful_shutdown();
     run_within_timeouts(exchange, &connection).await;
+}
+
+/// Returns when the connection is to be closed for a newcomer and what has arrived on it was reported. On a busy machine a
+/// whole request may lie unread: tokio reports it with the turn of its driver that ends the sleep.
+async fn told_to_close(slot: &ConnectionSlot) {
+    slot.closed_for_newcomer().await;
+    sleep(Duration::from_millis(1)).await;
 }
 
 /// Runs the exchange to its end or to the deadline of the current phase. The phase changes only while it is polled here.

@@ -237,10 +237,9 @@ impl TestApp {
         }
     }
 
-    /// Fills the pool to its target, by the timer.
+    /// Fills the pool to its target, by the timer. On a busy machine a call of the first run may time out.
     pub(crate) async fn fill_pool(&self) {
-        let said = self.maintain().await;
-        assert!(said.contains("failed 0"), "{said}");
+        eventually("the pool is filled", async || self.maintain().await.contains("failed 0")).await;
     }
 
     pub(crate) fn is_in_this_process(&self) -> bool {
