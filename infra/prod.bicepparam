@@ -47,6 +47,8 @@ param pexip = {
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')
+  serviceHours: readEnvironmentVariable('SERVICE_HOURS', '')
+  closedDates: readEnvironmentVariable('SERVICE_CLOSED_DATES', '')
 }
 param tagHosts = readEnvironmentVariable('ROOM_TAG_HOSTS')
 param entra = {

@@ -10,6 +10,7 @@ mod pool;
 mod room;
 mod rules;
 mod server;
+mod service_hours;
 mod setting;
 mod storage;
 mod telemetry;
@@ -28,6 +29,8 @@ use room::RoomDraft;
 use server::ServerDraft;
 use setting::Reader;
 use telemetry::TelemetryDraft;
+
+use crate::domain::ServiceHours;
 
 pub use allowed_ids::AllowedIds;
 pub use audiences::Audiences;
@@ -54,6 +57,8 @@ pub struct Config {
     pub pexip: PexipConfig,
     /// Account of the Conferencing Nodes for `/public/event_sink`. `None`: events are off.
     pub pexip_events: Option<PexipEventConfig>,
+    /// When Pexip is meant to be up. `None`: always.
+    pub service_hours: Option<ServiceHours>,
     pub entra: EntraConfig,
     pub genesys: GenesysConfig,
 }
@@ -87,6 +92,7 @@ impl Config {
             RoomDraft::SETTINGS,
             PexipDraft::SETTINGS,
             pexip::SETTINGS,
+            service_hours::SETTINGS,
             EntraDraft::SETTINGS,
             GenesysDraft::SETTINGS,
         ]
@@ -124,6 +130,7 @@ pub struct ConfigParts {
     pub room: Result<RoomConfig, Faulty>,
     pub pexip: Result<PexipConfig, Faulty>,
     pub pexip_events: Result<Option<PexipEventConfig>, Faulty>,
+    pub service_hours: Result<Option<ServiceHours>, Faulty>,
     pub entra: Result<EntraConfig, Faulty>,
     pub genesys: Result<GenesysConfig, Faulty>,
     /// A section whose settings break a rule between them is usable all the same; the fault is here.
@@ -147,6 +154,7 @@ impl ConfigParts {
         let room = RoomDraft::read(&mut reader);
         let pexip = PexipDraft::read(&mut reader);
         let pexip_events = PexipEventConfig::read(&mut reader);
+        let service_hours = service_hours::read(&mut reader);
         let entra = EntraDraft::read(&mut reader);
         let genesys = GenesysDraft::read(&mut reader);
         rules::check(&mut reader, &server, &telemetry, &pool, &room, &pexip);
@@ -159,6 +167,7 @@ impl ConfigParts {
             room: room.complete(),
             pexip: pexip.complete(),
             pexip_events,
+            service_hours,
             entra: entra.complete(),
             genesys: genesys.complete(),
             faults: reader.faults,
@@ -183,6 +192,7 @@ impl ConfigParts {
             room: self.room?,
             pexip: self.pexip?,
             pexip_events: self.pexip_events?,
+            service_hours: self.service_hours?,
             entra: self.entra?,
             genesys: self.genesys?,
         })

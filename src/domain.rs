@@ -1,4 +1,4 @@
-//! Rules of a room's name, PINs, tag, marks and properties; the clock; keyed hashes. No input or output.
+//! Rules of a room's name, PINs, tag, marks and properties; service hours; the clock; keyed hashes. No input or output.
 
 mod clock;
 mod hash_key;
@@ -7,6 +7,7 @@ mod name;
 mod names;
 mod pin;
 mod room_properties;
+mod service_hours;
 mod tag;
 mod tag_url;
 mod uui_data;
@@ -18,6 +19,7 @@ pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
 pub(crate) use names::named_enum;
 pub use pin::{HostPin, InvalidPin, Pin, Pins};
 pub use room_properties::{InvalidRoomProperties, RoomProperties};
+pub use service_hours::{ClosedDates, InvalidServiceHours, ServiceHours};
 pub use tag::{LONGEST_TAG, Tag, TagRule, UuiDataFormat};
 pub use tag_url::{InvalidTagUrl, TagHost, TagUrl};
 pub use uui_data::{InvalidUuiData, UuiData};

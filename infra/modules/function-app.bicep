@@ -119,6 +119,8 @@ var stickySettings = [for slot in slots: {
   PEXIP_USERNAME: pexip.username
   PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'
   PEXIP_CA_FILE: pexip.caFile
+  SERVICE_HOURS: pexip.serviceHours
+  SERVICE_CLOSED_DATES: pexip.closedDates
   PEXIP_REQUEST_TIMEOUT_SECONDS: '10'
   PEXIP_REQUESTS_PER_MINUTE: string(slot.pexipRequestsPerMinute / instances)
   PEXIP_MAX_IN_FLIGHT: string(slot.pexipMaxInFlight)

@@ -47,6 +47,8 @@ EXAMPLE_VALUES = {
     "ROOM_AUTOMATIC_PARTICIPANTS": "7",
     "ROOM_PROPERTIES": '{"call_type": "video"}',
     "ROOM_TAG_HOSTS": "id,idtest",
+    "SERVICE_CLOSED_DATES": "2026-12-25,2026-12-28",
+    "SERVICE_HOURS": "America/Vancouver Mon-Fri 07:30-17:00 Sat 09:00-17:00",
     "SMOKE_ADDRESSES": "203.0.113.20",
 }
 ENVIRONMENTS = ("test", "prod")
