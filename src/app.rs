@@ -8,7 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
 use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
-use crate::domain::{Clock, RoomNamePrefix};
+use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
@@ -52,7 +52,7 @@ impl App {
         let prefix = config.room.prefix.clone();
 
         let queue = queue_client(&config.queue, &prefix)?;
-        let pexip = pexip_client(&config.pexip, &prefix)?;
+        let pexip = pexip_client(&config.pexip, config.service_hours, &prefix, &clock)?;
 
         let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), &stop);
@@ -103,10 +103,12 @@ impl App {
 
 /// Registers the state of this instance for every report of metrics.
 fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVerifier, genesys: GenesysVerifier) {
-    let (prefetch, refill, budget, keys) = (pool.clone(), pool, pexip.clone(), entra.clone());
+    let (prefetch, refill, keys) = (pool.clone(), pool, entra.clone());
+    let (budget, hours) = (pexip.clone(), pexip.clone());
     metrics::STASHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
     metrics::OWED.observe_with(move || [(refill.owed() as u64, [])]);
     metrics::BUDGET_LEFT.observe_with(move || [(budget.budget_left() as u64, [])]);
+    metrics::SERVICE_OPEN.observe_with(move || [(hours.out_of_hours().is_none().into(), [])]);
     metrics::JWKS_AGE.observe_with(move || {
         keys.key_ages().map(|(version, age)| (age.as_secs(), [version.into()])).collect::<Vec<_>>()
     });
@@ -124,7 +126,7 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
 /// The pool alone, for an operator's command. Starts no task.
 pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
-    let pexip = pexip_client(&config.pexip, &config.room.prefix)?;
+    let pexip = pexip_client(&config.pexip, config.service_hours, &config.room.prefix, &clock)?;
     let deadline = config.server.request_deadline;
     Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
 }
@@ -135,8 +137,13 @@ pub fn queue_client(config: &QueueConfig, prefix: &RoomNamePrefix) -> Result<Roo
 }
 
 /// A client of the management node; makes no call yet.
-pub fn pexip_client(config: &PexipConfig, prefix: &RoomNamePrefix) -> Result<PexipClient, BuildError> {
-    Ok(PexipClient::new(config, prefix.clone(), pexip_http(config)?))
+pub fn pexip_client(
+    config: &PexipConfig,
+    hours: Option<ServiceHours>,
+    prefix: &RoomNamePrefix,
+    clock: &Clock,
+) -> Result<PexipClient, BuildError> {
+    Ok(PexipClient::new(config, hours, prefix.clone(), pexip_http(config)?, clock.clone()))
 }
 
 /// HTTP client for the queue.

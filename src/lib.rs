@@ -34,6 +34,8 @@
 //! | call permit | Right to make one call to Pexip now: concurrency slot, budget token, closed circuit breaker |
 //! | tag permit | A call permit reserved for tagging, and the bound on rooms between claim and tag |
 //! | request budget | Calls per sliding window of 60 s |
+//! | service hours | Weekly hours in which Pexip is meant to be up |
+//! | closed | Of Pexip: out of service hours, and the node cannot be reached |
 //! | circuit breaker | Open, closed or probing |
 //! | failure epoch | Counter of the node's failures; an observation of an earlier epoch is stale |
 //! | single-flight | Concurrent look-ups of one key share one call |
@@ -58,7 +60,7 @@
 //! | `exit_code` | Exit codes of the program |
 //! | `telemetry` | Log, audit trail, metrics, traces |
 //! | `config` | Settings, each declared once |
-//! | `domain` | Room name, PINs, tag, marks, clock |
+//! | `domain` | Room name, PINs, tag, marks, service hours, clock |
 //!
 //! Imports point one way: `main → cli → app → http → auth | rooms → pexip | storage → outbound | tasks →
 //! telemetry → config → domain`. `axum` is used in `app` and `http` only.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod conferences;
+mod contact;
 mod error;
 mod event;
 mod look_up;
@@ -24,14 +25,16 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::config::PexipConfig;
-use crate::domain::RoomNamePrefix;
+use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::outbound::calls::{System, observed};
 use crate::outbound::{CallFailure, json, retry_after, send};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use admission::{Admission, CallPermit, Urgency};
+use contact::Contact;
 use look_up::SeveralNames;
 
 pub(crate) use admission::TagPermit;
+pub(crate) use contact::{Closed, LONGEST_WAIT};
 
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
 pub use error::PexipError;
@@ -59,6 +62,7 @@ struct Shared {
     password: SecretString,
     request_timeout: Duration,
     prefix: RoomNamePrefix,
+    contact: Arc<Contact>,
     admission: Arc<Admission>,
     several_names: SeveralNames,
     /// Number of node failures so far.
@@ -66,8 +70,15 @@ struct Shared {
 }
 
 impl PexipClient {
-    /// A client for the node in `config`. Makes no call. `http` must follow no redirects.
-    pub fn new(config: &PexipConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Self {
+    /// A client for the node in `config`, which is meant to be up in `hours`. Makes no call. `http` must follow no redirects.
+    pub fn new(
+        config: &PexipConfig,
+        hours: Option<ServiceHours>,
+        prefix: RoomNamePrefix,
+        http: reqwest::Client,
+        clock: Clock,
+    ) -> Self {
+        let contact = Arc::new(Contact::new(hours, clock));
         let shared = Shared {
             http,
             base: config.management_url.clone(),
@@ -75,7 +86,8 @@ impl PexipClient {
             password: config.password.clone(),
             request_timeout: config.request_timeout,
             prefix,
-            admission: Arc::new(Admission::new(config)),
+            admission: Arc::new(Admission::new(config, Arc::clone(&contact))),
+            contact,
             several_names: SeveralNames::default(),
             failure_epoch: AtomicU64::new(0),
         };
@@ -117,6 +129,31 @@ impl PexipClient {
     /// Whether the circuit breaker of the node or that of tagging is open.
     pub fn is_circuit_open(&self) -> bool {
         self.shared.admission.is_open()
+    }
+
+    /// `Some` if Pexip is not meant to be up now. It may be up all the same.
+    pub(crate) fn out_of_hours(&self) -> Option<Closed> {
+        self.shared.contact.out_of_hours()
+    }
+
+    /// `Some` if `error` means that Pexip is closed: the node cannot be reached, out of hours.
+    pub(crate) fn closed(&self, error: &PexipError) -> Option<Closed> {
+        self.shared.contact.closed(error)
+    }
+
+    /// `Some` if Pexip is closed by the latest call.
+    pub(crate) fn closed_by_latest_call(&self) -> Option<Closed> {
+        self.shared.contact.closed_by_latest_call()
+    }
+
+    /// Waits until Pexip is found closed.
+    pub async fn wait_until_closed(&self) {
+        self.shared.contact.wait_until(true).await;
+    }
+
+    /// Waits until the node has been reached after it was found closed.
+    pub async fn wait_until_back(&self) {
+        self.shared.contact.wait_until(false).await;
     }
 
     /// Number of node failures: lost connections, refused logins, 5xx. An observation from an older epoch is stale, because
@@ -186,6 +223,7 @@ impl PexipClient {
         if result.as_ref().is_err_and(PexipError::is_node_failure) {
             self.shared.failure_epoch.fetch_add(1, Ordering::AcqRel);
         }
+        self.shared.contact.note(&result);
         permit.settle(&result);
         result
     }

@@ -18,6 +18,7 @@ mod prefetch;
 mod presence_snapshot;
 mod provision;
 mod refill;
+mod reopening;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{PoolConfig, RoomConfig};
 use crate::domain::{Clock, RoomName, Tag};
-use crate::pexip::{Conference, PexipClient, PexipError};
+use crate::pexip::{Closed, Conference, PexipClient, PexipError};
 use crate::storage::queue::RoomQueue;
 use crate::tasks::{BackgroundTask, run_to_completion, supervise};
 use backend::Backend;
@@ -42,6 +43,7 @@ use operate::Operations;
 use prefetch::{Fill, Prefetch};
 use provision::Provisioner;
 use refill::Refill;
+use reopening::Reopening;
 use sweep::Sweeper;
 
 pub(crate) use census::Census;
@@ -58,6 +60,7 @@ pub struct RoomPool {
     fill: Arc<Fill>,
     hand_out: Arc<HandOut>,
     refill: Arc<Refill>,
+    reopening: Arc<Reopening>,
     ended: Arc<EndedRooms>,
     maintenance: Arc<Maintenance>,
     operations: Arc<Operations>,
@@ -89,7 +92,8 @@ impl RoomPool {
         let maintenance =
             Maintenance::new(backend.clone(), counter, provisioner, refill.clone(), sweeper, ended.clone());
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
-        Self { backend, prefetch, fill, hand_out, refill, ended, maintenance, operations }
+        let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
+        Self { backend, prefetch, fill, hand_out, refill, reopening, ended, maintenance, operations }
     }
 
     /// Starts the tasks that hand-outs need. They run until `stop` is cancelled.
@@ -100,6 +104,8 @@ impl RoomPool {
         }
         let refill = Arc::clone(&self.refill);
         supervise(BackgroundTask::Refill, stop.clone(), move |stop| Arc::clone(&refill).run(stop));
+        let reopening = Arc::clone(&self.reopening);
+        supervise(BackgroundTask::Reopening, stop.clone(), move |stop| Arc::clone(&reopening).run(stop));
     }
 
     /// Starts the task that ends the rooms [noted](Self::note_ended) as ended. It runs until `stop` is cancelled.
@@ -145,6 +151,20 @@ impl RoomPool {
     /// Brings the pool to its target and sweeps. Called by the timer. One run at a time; others report `Busy`.
     pub async fn maintain(&self) -> MaintenanceReport {
         self.maintenance.run().await
+    }
+
+    /// `Some` if `error` came about because Pexip is closed.
+    pub(crate) fn closed(&self, error: &TakeRoomError) -> Option<Closed> {
+        match error {
+            TakeRoomError::Pexip(error) | TakeRoomError::NoRoom(NoRoom::DirectFailed(error)) => {
+                self.backend.pexip.closed(error)
+            }
+            // The pool is empty because nothing can be made.
+            TakeRoomError::NoRoom(NoRoom::Refused | NoRoom::TooManyDirect | NoRoom::OutOfTime) => {
+                self.backend.pexip.closed_by_latest_call()
+            }
+            TakeRoomError::NoRoom(NoRoom::HardCap) | TakeRoomError::Interrupted => None,
+        }
     }
 
     /// Ready rooms that this instance keeps.

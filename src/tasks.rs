@@ -27,6 +27,7 @@ named_enum! {
         EntraKeys = "entra_keys",
         Prefetch = "prefetch",
         Refill = "refill",
+        Reopening = "reopening",
         EndedRooms = "ended_rooms",
     }
 }
@@ -152,8 +153,13 @@ mod tests {
 
     #[test]
     fn the_metric_lists_every_task() {
-        let tasks =
-            [BackgroundTask::EntraKeys, BackgroundTask::Prefetch, BackgroundTask::Refill, BackgroundTask::EndedRooms];
+        let tasks = [
+            BackgroundTask::EntraKeys,
+            BackgroundTask::Prefetch,
+            BackgroundTask::Refill,
+            BackgroundTask::Reopening,
+            BackgroundTask::EndedRooms,
+        ];
         let metric = ALL.iter().find(|about| about.name == "maxconf.tasks.restarts").expect("the metric");
         assert_eq!(metric.labels[0].values, tasks.map(BackgroundTask::as_str));
     }

@@ -14,21 +14,22 @@ use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, To
 use crate::domain::InvalidUuiData;
 use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
-use crate::pexip::PexipError;
+use crate::pexip::{Closed, LONGEST_WAIT, PexipError};
 use crate::rooms::TakeRoomError;
 
-/// The bounds of `Retry-After`.
+/// The bounds of `Retry-After`. Until Pexip opens it may be longer.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The problems of [`PexipError`].
-pub(crate) const PEXIP: [Code; 4] =
-    [Code::PexipRefused, Code::PexipInvalid, Code::PexipUnavailable, Code::PexipTimeout];
+pub(crate) const PEXIP: [Code; 5] =
+    [Code::PexipRefused, Code::PexipInvalid, Code::PexipUnavailable, Code::PexipTimeout, Code::ServiceClosed];
 
 /// `Retry-After` of a problem, as the document describes it.
 pub(crate) fn retry_after_header() -> Header {
-    let schema = json!({ "type": "integer", "minimum": MIN_WAIT.as_secs(), "maximum": MAX_WAIT.as_secs() });
-    let header = Header::required("Retry-After", "Seconds to wait before the next try.", &schema);
+    let schema = json!({ "type": "integer", "minimum": MIN_WAIT.as_secs(), "maximum": LONGEST_WAIT.as_secs() });
+    let description = "Seconds to wait before the next try: at most 60, with `service_closed` at most a day.";
+    let header = Header::required("Retry-After", description, &schema);
     header.example(DEFAULT_RETRY_AFTER.as_secs())
 }
 
@@ -89,6 +90,7 @@ codes! {
     PexipRefused BAD_GATEWAY "pexip_refused" "Pexip refuses the request";
     PexipInvalid BAD_GATEWAY "pexip_invalid" "Pexip's answer cannot be read";
     PexipUnavailable SERVICE_UNAVAILABLE "pexip_unavailable" "Pexip is unavailable for now";
+    ServiceClosed SERVICE_UNAVAILABLE "service_closed" "Pexip is closed at this hour";
     PexipTimeout GATEWAY_TIMEOUT "pexip_timeout" "Pexip did not answer in time";
     NoRoom SERVICE_UNAVAILABLE "no_room" "No room is free for now";
     EntraUnavailable SERVICE_UNAVAILABLE "entra_unavailable" "Tokens cannot be checked for now";
@@ -175,6 +177,13 @@ impl ApiError {
         };
         let refusal = Self::new(code).cause_of(&error);
         if code == Code::RequestInvalid { refusal } else { refusal.challenge("Basic realm=\"pexip-events\"") }
+    }
+
+    /// A failure of Pexip out of hours. Callers need not come back before the next opening.
+    pub(crate) fn service_closed(closed: Closed, error: &TakeRoomError) -> Self {
+        let mut problem = Self::new(Code::ServiceClosed).cause_of(error);
+        problem.retry_after = Some(closed.opens_in.max(MIN_WAIT));
+        problem
     }
 
     fn credentials(error: InvalidCredentials, realm: &str) -> Self {

@@ -1,17 +1,21 @@
 //! Readiness: a usable Entra key, the queue and Pexip.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::auth::EntraVerifier;
 use crate::config::TelemetryConfig;
 use crate::http::openapi;
-use crate::pexip::PexipClient;
+use crate::outbound::CallFailure;
+use crate::pexip::{Closed, PexipClient};
 use crate::storage::queue::{QueueError, RoomQueue};
 use crate::tasks::SingleFlight;
 use crate::telemetry::{COMMIT, VERSION};
@@ -36,11 +40,32 @@ pub(crate) struct Health {
 }
 
 /// The state of one dependency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     Ok,
     Failing,
+    /// It cannot be reached, and is not meant to be.
+    Closed(Closed),
+}
+
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ok => serializer.serialize_str("ok"),
+            Self::Failing => serializer.serialize_str("failing"),
+            Self::Closed(closed) => serializer.collect_str(closed),
+        }
+    }
+}
+
+impl JsonSchema for Check {
+    fn schema_name() -> Cow<'static, str> {
+        "Check".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(ok|failing|closed( until [0-9T:.+-]+Z?)?)$" })
+    }
 }
 
 /// What each dependency answers.
@@ -51,14 +76,14 @@ pub(crate) struct Readiness {
     pub entra: Check,
     /// The queue of the pool answers.
     pub queue: Check,
-    /// Pexip's management node answers.
+    /// Pexip's management node answers. Out of `SERVICE_HOURS`, `closed until` and a time if it does not.
     pub pexip: Check,
 }
 
 impl Readiness {
-    /// Whether every dependency works.
+    /// Whether every dependency works, or is not meant to.
     pub(crate) fn is_ready(self) -> bool {
-        [self.entra, self.queue, self.pexip].iter().all(|check| *check == Check::Ok)
+        [self.entra, self.queue, self.pexip].iter().all(|check| *check != Check::Failing)
     }
 }
 
@@ -128,27 +153,31 @@ impl Health {
     }
 
     async fn check(&self) -> Readiness {
-        let (queue, pexip) =
-            tokio::join!(check_call("queue", self.check_queue()), check_call("pexip", self.pexip.count_ours()));
+        let (queue, pexip) = tokio::join!(self.check_queue(), self.check_pexip());
         let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
         Readiness { entra, queue, pexip }
     }
 
     /// A missing queue is created on first use, and the storage service that reports it is reachable.
-    async fn check_queue(&self) -> Result<(), QueueError> {
-        match self.queue.approximate_count().await {
-            Ok(_) | Err(QueueError::NoSuchQueue) => Ok(()),
-            Err(error) => Err(error),
+    async fn check_queue(&self) -> Check {
+        match timeout(CHECK_TIMEOUT, self.queue.approximate_count()).await {
+            Ok(Ok(_) | Err(QueueError::NoSuchQueue)) => Check::Ok,
+            Ok(Err(error)) => failing("queue", error),
+            Err(_) => failing("queue", "no answer in time"),
+        }
+    }
+
+    async fn check_pexip(&self) -> Check {
+        let answer = timeout(CHECK_TIMEOUT, self.pexip.count_ours()).await;
+        let Err(error) = answer.unwrap_or(Err(CallFailure::Timeout.into())) else { return Check::Ok };
+        match self.pexip.closed(&error) {
+            Some(closed) => Check::Closed(closed),
+            None => failing("pexip", error),
         }
     }
 }
 
-async fn check_call<T, E: std::fmt::Display>(system: &str, check: impl Future<Output = Result<T, E>>) -> Check {
-    let error = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
-        Ok(Ok(_)) => return Check::Ok,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer in time".to_owned(),
-    };
-    warn!(system, error, "a dependency is not ready");
+fn failing(system: &str, error: impl Display) -> Check {
+    warn!(system, %error, "a dependency is not ready");
     Check::Failing
 }

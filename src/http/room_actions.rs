@@ -32,7 +32,7 @@ impl RoomActions {
         let uui_data = uui_data?;
         permit.audit().set_case_hash(&uui_data);
         let tag = self.tag_rule.tag(&uui_data)?;
-        let handed_out = self.pool.take(tag).await.map_err(count_refusal)?.deliver();
+        let handed_out = self.pool.take(tag).await.map_err(|error| count_refusal(self.name(error)))?.deliver();
         let source = handed_out.source.as_str();
         permit.audit().room_handed_out(&handed_out.conference.name, source);
         HANDED_OUT.count([source.into()]);
@@ -59,21 +59,32 @@ impl RoomActions {
         permit: Permit<ReadRoomAsServer>,
         name: RoomName,
     ) -> Result<Box<RawValue>, ApiError> {
-        let found = self.pool.find_object_of_handed_out(&name).await?;
+        let found = self.pool.find_object_of_handed_out(&name).await.map_err(|error| self.name(error))?;
         let object = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(object)
     }
 
     async fn read_handed_out<A>(&self, permit: &Permit<A>, name: &RoomName) -> Result<Conference, ApiError> {
-        let conference = self.pool.find_handed_out(name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+        let found = self.pool.find_handed_out(name).await.map_err(|error| self.name(error))?;
+        let conference = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
     }
 
+    /// The failure as callers see it: out of hours, a node that cannot be reached is closed.
+    fn name(&self, error: impl Into<TakeRoomError>) -> ApiError {
+        let error = error.into();
+        match self.pool.closed(&error) {
+            Some(closed) => ApiError::service_closed(closed, &error),
+            None => error.into(),
+        }
+    }
+
     /// Deletes a room and disconnects its participants.
     pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
-        let is_deleted = self.pool.end(name, move || permit.audit().room_deleted()).await?;
+        let deleted = self.pool.end(name, move || permit.audit().room_deleted()).await;
+        let is_deleted = deleted.map_err(|error| self.name(error))?;
         if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
     }
 
@@ -90,8 +101,7 @@ impl RoomActions {
 }
 
 /// Counts a valid create that gets no room.
-fn count_refusal(error: TakeRoomError) -> ApiError {
-    let error = ApiError::from(error);
+fn count_refusal(error: ApiError) -> ApiError {
     REFUSALS.count([error.code().as_str().into()]);
     error
 }

@@ -3,6 +3,7 @@
 //! Own code, because available crates lack what the callers need: the remaining open time (for `Retry-After`), a wait
 //! that the system itself asks for, and exactly one probe.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ const SHORTEST_OPEN: Duration = Duration::from_secs(1);
 const LONGEST_OPEN: Duration = Duration::from_secs(60);
 
 /// The circuit breaker of one system.
-#[derive(Debug)]
 pub(crate) struct Breaker {
+    /// How long it is open if the system asks for no wait.
+    pause: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Never locked across an await.
     state: Mutex<State>,
 }
@@ -45,7 +47,12 @@ pub struct Open {
 impl Breaker {
     /// A closed breaker.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::Closed { failures: 0 }) })
+        Self::pausing(|| DEFAULT_RETRY_AFTER)
+    }
+
+    /// A closed breaker that is open for the time that `pause` gives, a minute at most.
+    pub(crate) fn pausing(pause: impl Fn() -> Duration + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { pause: Box::new(pause), state: Mutex::new(State::Closed { failures: 0 }) })
     }
 
     /// Whether it is open or probing.
@@ -82,6 +89,12 @@ impl Breaker {
     }
 }
 
+impl fmt::Debug for Breaker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Breaker").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 /// An admitted call.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -104,8 +117,9 @@ impl Admitted {
     /// The system failed. `retry_after` is the wait that it asked for, which opens the breaker at once.
     pub(crate) fn failed(mut self, retry_after: Option<Duration>) {
         self.is_settled = true;
+        let wait = retry_after.unwrap_or_else(|| (self.breaker.pause)());
         let mut state = self.breaker.state.lock();
-        let until = Instant::now() + retry_after.unwrap_or(DEFAULT_RETRY_AFTER).clamp(SHORTEST_OPEN, LONGEST_OPEN);
+        let until = Instant::now() + wait.clamp(SHORTEST_OPEN, LONGEST_OPEN);
         *state = match *state {
             State::Closed { failures } if retry_after.is_none() && failures + 1 < FAILURE_THRESHOLD => {
                 State::Closed { failures: failures + 1 }

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::PexipError;
+use super::contact::Contact;
 use crate::config::PexipConfig;
 use crate::outbound::breaker::{Admitted, Breaker};
 
@@ -80,12 +81,12 @@ impl TagPermit {
 }
 
 impl Admission {
-    pub(super) fn new(config: &PexipConfig) -> Self {
+    pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             background: Arc::new(Semaphore::new((config.max_in_flight / 2).max(1))),
             budget: Budget::new(config.requests_per_minute as usize),
-            node: Breaker::new(),
+            node: Breaker::pausing(move || contact.pause()),
             tagging: Breaker::new(),
             longest_wait: config.request_timeout,
         }

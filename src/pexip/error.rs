@@ -9,7 +9,7 @@ use super::LARGEST_ANSWER;
 use crate::domain::RoomProperties;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
-use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER, json};
+use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json};
 
 /// Fields that a rejection may name beside [`RoomProperties`]: those that are sent, and Django's `__all__`.
 const FIELDS: [&str; 12] = [
@@ -79,6 +79,24 @@ impl PexipError {
         match self {
             Self::AccountRefused { .. } | Self::Busy { .. } | Self::Failed(_) => true,
             Self::Rejected { .. }
+            | Self::NotFound
+            | Self::Saturated
+            | Self::Suspended { .. }
+            | Self::OverBudget { .. } => false,
+        }
+    }
+
+    /// Whether the call did not reach a node that works: one that is switched off, starting or stopping.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Busy { status, .. } => *status >= 500,
+            Self::Failed(failure) => match failure {
+                // The node is up: waiting for its opening would not help.
+                CallFailure::Unreachable(ConnectStep::Certificate(_)) | CallFailure::Unreadable => false,
+                CallFailure::Unreachable(_) | CallFailure::Timeout | CallFailure::ConnectionLost => true,
+            },
+            Self::AccountRefused { .. }
+            | Self::Rejected { .. }
             | Self::NotFound
             | Self::Saturated
             | Self::Suspended { .. }

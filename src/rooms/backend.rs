@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::PoolError;
 use crate::config::{PoolConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::pexip::PexipClient;
@@ -21,6 +22,13 @@ pub(super) struct Backend {
     pub(super) request_deadline: Duration,
 }
 
+impl Backend {
+    /// Whether `error` means that Pexip is closed. What is expected every night is logged once, by the client.
+    pub(super) fn is_closed(&self, error: &PoolError) -> bool {
+        matches!(error, PoolError::Pexip(error) if self.pexip.closed(error).is_some())
+    }
+}
+
 #[cfg(test)]
 impl Backend {
     /// Over a queue and a node that do not exist, with these settings.
@@ -37,9 +45,10 @@ impl Backend {
         let rooms = parts.room.expect("settings are valid");
         let queue = parts.queue.expect("settings are valid");
         let queue = RoomQueue::new(&queue, rooms.prefix.clone(), http.clone()).expect("settings are valid");
-        let pexip = PexipClient::new(&parts.pexip.expect("settings are valid"), rooms.prefix.clone(), http);
-        let background = pexip.in_background();
         let (clock, request_deadline) = (Clock::system(), Duration::from_secs(25));
+        let config = parts.pexip.expect("settings are valid");
+        let pexip = PexipClient::new(&config, None, rooms.prefix.clone(), http, clock.clone());
+        let background = pexip.in_background();
         let config = parts.pool.expect("settings are valid");
         Self { queue, pexip, background, clock, config, rooms, request_deadline }
     }

@@ -47,6 +47,16 @@ impl PoolCounter {
         }
     }
 
+    /// Messages that the queue has more than `before`. 0 if they cannot be counted.
+    pub(super) async fn added_since(&self, before: usize) -> usize {
+        self.messages().await.ok().flatten().unwrap_or(0).saturating_sub(before)
+    }
+
+    /// Whether `error` means that Pexip is closed.
+    pub(super) fn is_closed(&self, error: &PoolError) -> bool {
+        self.backend.is_closed(error)
+    }
+
     /// Messages that were set aside because they are not room names.
     pub(super) async fn poison_messages(&self) -> Result<usize, QueueError> {
         self.backend.queue.approximate_poison_count().await

@@ -97,7 +97,9 @@ impl EndedRooms {
                     Ok(LARGEST_BATCH) => Duration::ZERO,
                     Ok(_) => PAUSE,
                     Err(error) => {
-                        warn!(%error, "ended conferences could not be processed, trying again");
+                        if !self.backend.is_closed(&error) {
+                            warn!(%error, "ended conferences could not be processed, trying again");
+                        }
                         PAUSE
                     }
                 },

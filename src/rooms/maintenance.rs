@@ -1,4 +1,4 @@
-//! The maintenance run that the timer starts: count, top up, sweep.
+//! The maintenance run that the timer starts: count, top up, sweep. At Pexip's opening the pool is topped up as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::Census;
 use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::ended::EndedRooms;
-use super::provision::{Provisioned, Provisioner};
+use super::provision::{MAX_CONCURRENT, Provisioned, Provisioner};
 use super::refill::Refill;
 use super::sweep::Sweeper;
 use crate::pexip::Listing;
@@ -68,15 +68,34 @@ impl Maintenance {
 
     /// Tops up to the target, then sweeps: requests that wait for a room come first.
     pub(super) async fn run(&self) -> MaintenanceReport {
+        self.ended.wake();
+        self.run_with(async |listing, until| {
+            let swept = self.sweep(listing, until).await;
+            self.count_poison_messages().await;
+            swept
+        })
+        .await
+    }
+
+    /// Tops up to the target. Sweeps nothing: of the slots that share a prefix only one may.
+    pub(super) async fn top_up(&self) -> MaintenanceReport {
+        self.run_with(async |_, _| Some(0)).await
+    }
+
+    async fn run_with(&self, sweep: impl AsyncFnOnce(&Listing, Instant) -> Option<usize>) -> MaintenanceReport {
         let Ok(_running) = self.running.try_acquire() else { return MaintenanceReport::Busy };
         let until = Instant::now() + MAX_DURATION;
-        self.ended.wake();
         // Waits: under steady load there is always a refill under way.
         let Ok(_provisioning) = timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await else {
             return MaintenanceReport::Busy;
         };
         let error = match timeout_at(until, self.counter.take_census()).await {
-            Ok(Ok((census, listing))) => return self.top_up_and_sweep(census, &listing, until).await,
+            Ok(Ok((census, listing))) => {
+                let Provisioned { made, failed, .. } = self.provision_missing(census, until).await;
+                let swept = sweep(&listing, until).await;
+                return self.done(census, made, failed, swept);
+            }
+            Ok(Err(error)) if self.backend.is_closed(&error) => return MaintenanceReport::Failed,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "counting the pool took too long".to_owned(),
         };
@@ -84,11 +103,27 @@ impl Maintenance {
         MaintenanceReport::Failed
     }
 
-    async fn top_up_and_sweep(&self, census: Census, listing: &Listing, until: Instant) -> MaintenanceReport {
+    /// Provisions what `census` lacks, less what others have put into the queue since: at Pexip's opening all instances,
+    /// and the operator's command, fill the pool at the same time.
+    async fn provision_missing(&self, census: Census, until: Instant) -> Provisioned {
         let missing = census.missing(&self.backend.config);
-        let Provisioned { made, failed, .. } = self.provisioner.provision_many(missing, until).await;
-        let swept = self.sweep(listing, until).await;
-        self.count_poison_messages().await;
+        let mut made = 0;
+        while Instant::now() < until {
+            let batch =
+                MAX_CONCURRENT.min(missing - self.counter.added_since(census.messages).await.clamp(made, missing));
+            if batch == 0 {
+                return Provisioned { made, failed: 0, cause: None };
+            }
+            let Provisioned { made: more, failed, cause } = self.provisioner.provision_many(batch, until).await;
+            made += more;
+            if failed > 0 {
+                return Provisioned { made, failed: missing - made, cause };
+            }
+        }
+        Provisioned { made, failed: missing - made, cause: None }
+    }
+
+    fn done(&self, census: Census, made: usize, failed: usize, swept: Option<usize>) -> MaintenanceReport {
         info!(
             messages = census.messages,
             ready = census.ready,
@@ -109,6 +144,7 @@ impl Maintenance {
     async fn sweep(&self, listing: &Listing, until: Instant) -> Option<usize> {
         let error = match timeout_at(until, self.sweeper.sweep(listing, until)).await {
             Ok(Ok(swept)) => return Some(swept),
+            Ok(Err(error)) if self.backend.is_closed(&error.clone().into()) => return None,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "out of time".to_owned(),
         };

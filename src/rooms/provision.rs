@@ -19,7 +19,7 @@ use crate::pexip::{Conference, NewConference, PexipError};
 use crate::telemetry::metrics::DIRECT_CREATES;
 
 /// Rooms provisioned concurrently. Fewer than the calls that may be in flight, so that direct creates get a slot.
-const MAX_CONCURRENT: usize = 2;
+pub(super) const MAX_CONCURRENT: usize = 2;
 
 /// Creates rooms and puts their messages.
 pub(super) struct Provisioner {
@@ -60,7 +60,9 @@ impl Provisioner {
             match tasks.join_next().await {
                 Some(Ok(Ok(()))) => made += 1,
                 Some(Ok(Err(error))) => {
-                    warn!(%error, "room could not be provisioned");
+                    if !self.backend.is_closed(&error) {
+                        warn!(%error, "room could not be provisioned");
+                    }
                     failed += 1;
                     cause = Some(error);
                 }

@@ -59,7 +59,9 @@ impl Refill {
         loop {
             while self.owed() > 0 {
                 if let Err(error) = self.provision_owed().await {
-                    warn!(%error, "the pool could not be refilled, trying again");
+                    if !self.counter.is_closed(&error) {
+                        warn!(%error, "the pool could not be refilled, trying again");
+                    }
                     if stop.run_until_cancelled(sleep(PAUSE_AFTER_FAILURE)).await.is_none() {
                         return;
                     }

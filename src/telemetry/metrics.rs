@@ -176,6 +176,8 @@ metrics! {
         "1 while the circuit breaker of the system is open or probing; for Entra, while its keys cannot be read.";
     BUDGET_LEFT: Observed = "maxconf.pexip.budget_left", "{call}", &[],
         "Calls to Pexip left in this instance's request budget.";
+    SERVICE_OPEN: Observed = "maxconf.service.open", "1", &[],
+        "1 in SERVICE_HOURS, 0 outside of them, whether Pexip answers or not. Always 1 without hours.";
     AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
         &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, AUTH_REASON],
         "Requests at a guard: ok, or the reason of the refusal.";
@@ -191,7 +193,7 @@ metrics! {
         }],
         "Events from Conferencing Nodes.";
     TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",
-        &[Label { name: "task", values: &["entra_keys", "prefetch", "refill", "ended_rooms"] }],
+        &[Label { name: "task", values: &["entra_keys", "prefetch", "refill", "reopening", "ended_rooms"] }],
         "Background tasks that panicked or returned and were started again.";
 }
 

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::pool_command::assert_only_read;
-use crate::support::{Ended, POOL_QUEUE, Program, Secrets, TAG, World, eventually};
+use crate::support::{ALWAYS_OPEN, Ended, POOL_QUEUE, Program, Secrets, TAG, World, eventually, opening_in};
 
 const EVENT_USERNAME: &str = "conferencing-nodes";
 const EVENT_PASSWORD: &str = "password-of-the-conferencing-nodes";
@@ -31,8 +31,9 @@ const DIAL_OUT: u64 = 7;
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 36] = [
+const CHECKS: [&str; 37] = [
     "settings/all",
+    "pexip/hours",
     "pexip/name",
     "pexip/connection",
     "pexip/certificate",
@@ -209,7 +210,7 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 34 fine");
+    assert_eq!(ended.stdout.last().expect("a last line"), "1 not fine, 0 warning, 1 could not tell, 35 fine");
 }
 
 #[tokio::test]
@@ -239,6 +240,28 @@ async fn each_fault_is_found_by_its_own_check() {
         .collect()
         .await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_node_that_is_off_is_no_fault_out_of_hours_only() {
+    let (hours, opening) = opening_in(90);
+    for (off, check) in [(None, "pexip/connection"), (Some(Fault::Status(503)), "pexip/account")] {
+        let (world, mut settings) = a_healthy_world().await;
+        match off {
+            None => world.pexip.stop().await,
+            Some(fault) => world.pexip.traffic().inject(Matching::any(), Times::Always, fault),
+        }
+        settings.insert("SERVICE_HOURS", hours.clone());
+        let found = examine(&settings).await;
+        assert_found("closed", &found, &[], &[]);
+        assert!(checks(&found.0, "could_not_tell").contains(check), "{:#}", found.0);
+        assert!(texts(&found.0, check).0.starts_with("Pexip is closed by SERVICE_HOURS: "), "{:#}", found.0);
+        let until = format!("closed until {}, by SERVICE_HOURS", opening.format(&Rfc3339).expect("a time"));
+        assert_eq!(texts(&found.0, "pexip/hours").0, until);
+
+        settings.insert("SERVICE_HOURS", ALWAYS_OPEN.to_owned());
+        assert_found("an outage", &examine(&settings).await, &[check], &[]);
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ mod room_delete;
 mod room_pool;
 mod room_properties;
 mod room_read;
+mod service_hours;
 mod several_names;
 mod sizing;
 mod smoke;

@@ -7,6 +7,7 @@ mod azurite;
 mod browser;
 mod call;
 mod companion;
+mod hours;
 mod identity;
 mod idim;
 mod log;
@@ -27,6 +28,7 @@ pub(crate) use app::{TestApp, TestAppBuilder, on_every_host};
 pub(crate) use azurite::Azurite;
 pub(crate) use browser::Browser;
 pub(crate) use call::Call;
+pub(crate) use hours::{ALWAYS_OPEN, opening_in};
 pub(crate) use identity::Identity;
 pub(crate) use idim::{
     IDIM_CREATE, IDIM_DELETE, IDIM_READ, IDIM_ROUTES, INVALID_ENTRA_TOKEN, IdimRoute, assert_token_invalid,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::finding::{Finding, Findings};
@@ -11,12 +13,13 @@ use super::tls::Trust;
 use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
-use crate::domain::{Clock, HostPin, RoomProperties};
+use crate::domain::{Clock, HostPin, RoomProperties, ServiceHours};
 use crate::pexip::{
     Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation,
 };
 
-pub(super) const CHECKS: [&str; 13] = [
+pub(super) const CHECKS: [&str; 14] = [
+    "hours",
     "name",
     "connection",
     "certificate",
@@ -49,14 +52,20 @@ pub(super) async fn examine(
     clock: &Clock,
     findings: &mut Findings,
 ) -> Result<(), Finding> {
+    let hours = settings.service_hours.as_ref().ok().and_then(Option::as_ref);
+    findings.push(service_hours(&settings.service_hours, clock.now_utc()));
     let trust = Trust { certificates: &config.trusted_certificates, setting: "PEXIP_CA_FILE" };
-    host::examine(&config.management_url, trust, clock, findings).await?;
+    let is_closed = hours.is_some_and(|hours| !hours.is_open(clock.now_utc()));
+    host::examine(&config.management_url, trust, clock, findings).await.map_err(|failed| match failed.check {
+        "name" | "connection" if is_closed => closed(&failed),
+        _ => failed,
+    })?;
     let http = app::pexip_http(config).map_err(no_client("account"))?;
     let Ok(rooms) = &settings.room else {
         findings.push(host::clock(&config.management_url, &http, clock).await);
         return Err(Finding::could_not_tell("account", INVALID_SETTINGS));
     };
-    let pexip = app::pexip_client(config, &rooms.prefix).map_err(no_client("account"))?;
+    let pexip = app::pexip_client(config, hours.cloned(), &rooms.prefix, clock).map_err(no_client("account"))?;
     let (clock, account) = tokio::join!(host::clock(&config.management_url, &http, clock), account(&pexip));
     findings.push(clock);
     findings.push(account?);
@@ -78,6 +87,24 @@ pub(super) async fn examine(
     Ok(())
 }
 
+fn service_hours(hours: &Result<Option<ServiceHours>, Faulty>, now: OffsetDateTime) -> Finding {
+    let check = "hours";
+    let hours = match hours {
+        Ok(Some(hours)) => hours,
+        Ok(None) => return Finding::fine(check, "always open: SERVICE_HOURS is not set"),
+        Err(_) => return Finding::could_not_tell(check, INVALID_SETTINGS),
+    };
+    let (state, until) =
+        if hours.is_open(now) { ("open", hours.next_closing(now)) } else { ("closed", hours.next_opening(now)) };
+    let until = until.and_then(|until| until.format(&Rfc3339).ok());
+    Finding::fine(check, format!("{state} until {}, by SERVICE_HOURS", until.as_deref().unwrap_or("further notice")))
+}
+
+/// Out of hours a node that cannot be reached is as it is meant to be.
+fn closed(failed: &Finding) -> Finding {
+    Finding::could_not_tell(failed.check, format!("Pexip is closed by SERVICE_HOURS: {}", failed.says))
+}
+
 async fn account(pexip: &PexipClient) -> Result<Finding, Finding> {
     let error = match in_time(CALL_LIMIT, pexip.count_ours()).await {
         Some(Ok(rooms)) => {
@@ -85,14 +112,18 @@ async fn account(pexip: &PexipClient) -> Result<Finding, Finding> {
             return Ok(Finding::fine("account", says));
         }
         Some(Err(error)) => error,
-        None => return Err(Finding::not_fine("account", NO_ANSWER, CHECK_LOAD)),
+        None => {
+            let silent = Finding::not_fine("account", NO_ANSWER, CHECK_LOAD);
+            return Err(if pexip.out_of_hours().is_some() { closed(&silent) } else { silent });
+        }
     };
     let says = match &error {
         // A management node always has a list of conferences, even if it is empty.
         PexipError::NotFound => "not Pexip's management node, but another server answers (404)".to_owned(),
         error => error.to_string(),
     };
-    Err(Finding::not_fine("account", says, error.remedy()))
+    let failed = Finding::not_fine("account", says, error.remedy());
+    Err(if pexip.closed(&error).is_some() { closed(&failed) } else { failed })
 }
 
 /// Reads something that only the doctor needs, so the account may lack the right to, and an old release the route.

@@ -14,7 +14,8 @@ pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(Room
     let (config, rooms, queue_config) =
         (settings.pool.as_ref().ok()?, settings.room.as_ref().ok()?, settings.queue.as_ref().ok()?);
     let queue = queue_client(queue_config, &rooms.prefix).ok()?;
-    let pexip = pexip_client(settings.pexip.as_ref().ok()?, &rooms.prefix).ok()?;
+    let hours = settings.service_hours.clone().ok()?;
+    let pexip = pexip_client(settings.pexip.as_ref().ok()?, hours, &rooms.prefix, clock).ok()?;
     let deadline = settings.server.as_ref().ok()?.request_deadline;
     let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, pexip, clock.clone());
     Some((pool, queue_config))

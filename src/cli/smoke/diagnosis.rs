@@ -15,6 +15,8 @@ impl Service {
         let (suspect, otherwise) = match answer.code() {
             // `/health/ready` does not cover Genesys.
             "genesys_unavailable" | "genesys_invalid" => return Failure::dependency(Dependency::Genesys, detail),
+            // Its readiness reports no failure: Pexip is not meant to be up.
+            "service_closed" => return Failure::dependency(Dependency::Pexip, detail),
             "rate_limited" | "overloaded" => return Failure::unclear(detail),
             "entra_unavailable" => (Some(Dependency::Entra), Fault::Unclear),
             "pexip_unavailable" | "pexip_timeout" | "pexip_invalid" => (Some(Dependency::Pexip), Fault::Unclear),

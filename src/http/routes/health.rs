@@ -39,7 +39,7 @@ fn ready_operation() -> Operation {
             "Checks Entra's keys, the queue and Pexip, at most every 5 s, and names which one fails. Its 503 has the \
             form of its 200 and is no problem document.",
         )
-        .answer(Answer::json(StatusCode::OK, "Every dependency works.", &ready))
+        .answer(Answer::json(StatusCode::OK, "Every dependency works, or is not meant to at this hour.", &ready))
         .answer(not_ready.header(retry_after_header()))
 }
 

@@ -104,7 +104,9 @@ impl Fill {
                 Duration::ZERO
             }
             Err(error) => {
-                warn!(%error, "leased rooms could not be checked");
+                if self.backend.pexip.closed(&error).is_none() {
+                    warn!(%error, "leased rooms could not be checked");
+                }
                 self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
                 PAUSE_AFTER_FAILURE
             }

@@ -118,7 +118,7 @@ async fn debug_output_of_types_that_hold_secrets_shows_none() {
 
         let prefix = config.room.prefix.clone();
         let http = client_builder(Duration::from_secs(2)).build().expect("a client");
-        let pexip = PexipClient::new(&config.pexip, prefix.clone(), http.clone());
+        let pexip = PexipClient::new(&config.pexip, None, prefix.clone(), http.clone(), Clock::system());
         let name = prefix.parse_name(HANDED_OUT[0]).expect("a name of ours");
         let conference = pexip.find_by_name(&name).await.expect("an answer").expect("the room");
         secrets.assert_not_in("Conference", &format!("{conference:?} {pexip:?}"));

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use maxconf_simulators::{Fault, GenesysToken, Matching, Times};
 use reqwest::{Method, RequestBuilder};
 
-use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually};
+use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually, opening_in};
 
 /// Concurrent services.
 const CONCURRENT_SERVICES: usize = 8;
@@ -83,6 +83,8 @@ enum Way {
     WithoutAClock,
     /// After this change.
     After(fn(&TestApp)),
+    /// The same, out of service hours.
+    OutOfHours(fn(&TestApp)),
 }
 
 /// An answer, the operations that can give it, and how to get it.
@@ -122,6 +124,7 @@ const ROWS: &[Row] = &[
     row("pexip_refused", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(401)))),
     row("pexip_invalid", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Rubbish))),
     row("pexip_unavailable", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
+    row("service_closed", OF_PEXIP, &[], Way::OutOfHours(|app| pexip_shows(app, Fault::Status(503)))),
     row("pexip_timeout", OF_PEXIP, SHORT_LIMITS, Way::After(|app| pexip_shows(app, Fault::Stall))),
     row("entra_unavailable", OF_IDIM, &[("ENTRA_AUTHORITY_URL", NOWHERE)], Way::Properly),
     row("genesys_unavailable", &[Read], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
@@ -204,7 +207,7 @@ impl Operation {
 }
 
 /// A service with a pool and a handed-out room, and a switch that makes its clock panic.
-async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<AtomicBool>) {
+async fn start(row: &Row) -> (TestApp, Arc<AtomicBool>) {
     let clock_is_broken = Arc::new(AtomicBool::new(false));
     let is_broken = Arc::clone(&clock_is_broken);
     let mut service = TestApp::with()
@@ -213,7 +216,10 @@ async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<Atomi
         .set("POOL_PREFETCH", 0)
         .set("PEXIP_EVENT_USERNAME", NODES.0)
         .set("PEXIP_EVENT_PASSWORD", NODES.1);
-    for (name, value) in settings {
+    if matches!(row.way, Way::OutOfHours(_)) {
+        service = service.set("SERVICE_HOURS", opening_in(90).0);
+    }
+    for (name, value) in row.settings {
         service = service.set(name, value);
     }
     let app = service.start().await;
@@ -224,7 +230,7 @@ async fn start(settings: &[(&'static str, &'static str)]) -> (TestApp, Arc<Atomi
 
 /// The answer of an operation to a request of this row.
 async fn answer(operation: Operation, row: &Row) -> Answer {
-    let (app, clock_is_broken) = start(row.settings).await;
+    let (app, clock_is_broken) = start(row).await;
     let properly = || operation.by_its_caller(&app);
     let request = match row.way {
         Way::Properly => properly(),
@@ -254,7 +260,7 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
             clock_is_broken.store(true, Ordering::Relaxed);
             properly()
         }
-        Way::After(cause) => {
+        Way::After(cause) | Way::OutOfHours(cause) => {
             cause(&app);
             properly()
         }

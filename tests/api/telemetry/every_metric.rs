@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Monitored, assert_all_as_described};
-use crate::support::{Call, POOL_QUEUE, TAG, TestAppBuilder, eventually};
+use crate::support::{ALWAYS_OPEN, Call, POOL_QUEUE, TAG, TestAppBuilder, eventually, opening_in};
 
 /// Concurrent programs; most of them wait for a time limit.
 const CONCURRENT_PROGRAMS: usize = 4;
@@ -286,6 +286,21 @@ async fn a_caller_who_hangs_up_and_the_abandoned_call_are_counted() {
         ("maxconf.http.requests", &[("route", "/public/room/{name}"), ("status", "499")], Some(1.0)),
         ("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "given_up")], Some(1.0)),
     ]);
+}
+
+/// Alerts read it, so it says what the hours say, not whether Pexip answers.
+#[tokio::test]
+async fn service_hours_are_exported_whether_pexip_answers_or_not() {
+    for (hours, open) in [(String::new(), 1.0), (ALWAYS_OPEN.to_owned(), 1.0), (opening_in(90).0, 0.0)] {
+        for is_up in [true, false] {
+            let service = Monitored::start(|builder| builder.set("SERVICE_HOURS", &hours)).await;
+            if !is_up {
+                service.app.pexip.stop().await;
+            }
+            service.create().await;
+            service.stop().await.assert_numbers(&[("maxconf.service.open", &[], Some(open))]);
+        }
+    }
 }
 
 /// Only the failing system's circuit breaker opens.

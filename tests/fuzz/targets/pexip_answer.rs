@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use maxconf::domain::{HostPin, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties};
+use maxconf::domain::{Clock, HostPin, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties};
 use maxconf::pexip::{Conference, NewConference, PexipClient, PexipError};
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let prefix = config.room.prefix.clone();
     let name = prefix.parse_name(NAME).expect("a name of ours");
     // A new one for each input: its breaker remembers what went wrong.
-    let pexip = PexipClient::new(&config.pexip, prefix.clone(), http().clone());
+    let pexip = PexipClient::new(&config.pexip, None, prefix.clone(), http().clone(), Clock::system());
     outside.answers_with(if outside.call == 5 { "location" } else { "date" });
     match runtime().block_on(call(outside.call, &pexip, name)) {
         Ok(found) => found.iter().for_each(|conference| assert_ours(conference, &prefix)),

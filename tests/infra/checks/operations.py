@@ -54,6 +54,29 @@ def queries(tree):
     yield from (f"no alert or panel uses {metric}; remove it from metrics.json" for metric in sorted(unused))
 
 
+# Raised by a Pexip that is switched off out of hours, unless they look at the hours.
+BY_PEXIP = ("pool-empty", "pool-low", "errors", "pexip-failing")
+
+
+@check(
+    "alerts are quiet out of service hours",
+    Mistake("infra/alerts.yaml", "where open != 0 and Rooms == 0", "where Rooms == 0", "pool-empty is raised"),
+    Mistake("infra/alerts.yaml", "summarize min(Min));", "summarize max(Max));", "is raised"),
+    Mistake("infra/alerts.yaml", '!= "service_closed"', '!= "no_room"', "refusals is raised"),
+)
+def quiet_out_of_hours(tree):
+    hours = (
+        'let open = toscalar(AppMetrics\n| where Name == "maxconf.service.open" and '
+        'tostring(Properties.slot) == "production"\n| summarize min(Min));\n'
+    )
+    queries = {rule["name"]: rule["query"] for rule in alert_rules(tree)["logAlerts"]}
+    for name in BY_PEXIP:
+        if hours not in queries[name] or "open != 0" not in queries[name]:
+            yield f"{name} is raised by a Pexip that is switched off out of hours"
+    if 'tostring(Properties.code) != "service_closed"' not in queries["refusals"]:
+        yield "refusals is raised by a Pexip that is switched off out of hours"
+
+
 def metrics_in(query):
     return set(re.findall(r'"(maxconf\.[\w.]+)"', query))
 
@@ -70,10 +93,11 @@ def faults_of(query, tree):
             yield f"{function} is no function"
     names = metrics_in(query)
     yield from (f"{metric} is no metric" for metric in sorted(names - known.keys()))
+    labels = {label for metric in names & known.keys() for label in known[metric]["labels"]}
+    if labels:
+        for label in sorted(set(re.findall(r"Properties\.(\w+)", query)) - labels):
+            yield f"{' or '.join(sorted(names))} has no label {label}"
     for metric in names & known.keys():
-        for label in set(re.findall(r"Properties\.(\w+)", query)) - set(known[metric]["labels"]):
-            if len(names) == 1:
-                yield f"{metric} has no label {label}"
         for label, values in known[metric].get("values", {}).items():
             for found in re.findall(rf'Properties\.{label}\) (?:==|!=|in) (\(.*?\)|"\w+")', query):
                 yield from (f"{value} is no {label}" for value in re.findall(r'"(\w+)"', found) if value not in values)
