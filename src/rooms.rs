@@ -182,9 +182,10 @@ impl RoomPool {
         self.operations.status(on_progress).await
     }
 
-    /// Brings the pool to its target, for an operator. Does not sweep.
-    pub async fn fill(&self, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
-        self.operations.fill(on_progress).await
+    /// Brings the pool to its target, for an operator. Does not sweep. With a limit to `wait`, waits for Pexip first and
+    /// for rooms that can be joined in the end.
+    pub async fn fill(&self, wait: Option<Duration>, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
+        self.operations.fill(wait, on_progress).await
     }
 
     /// Empties the pool: claims each message and deletes its room if it is untagged, unchanged and empty.

@@ -3,6 +3,7 @@
 mod report;
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -23,6 +24,11 @@ pub enum PoolCommand {
         /// Report how many rooms would be made, and make none.
         #[arg(long)]
         dry_run: bool,
+        /// Wait for Pexip first, and until the rooms can be joined. At most so many seconds for everything, 900 by
+        /// default.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "900")]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "dry_run")]
+        wait: Option<u64>,
         #[command(flatten)]
         output: Output,
     },
@@ -78,9 +84,10 @@ pub async fn run(command: PoolCommand, pool: RoomPool, stop: impl Future<Output 
 async fn execute(command: PoolCommand, pool: &RoomPool) -> Result<(), PoolCommandError> {
     match command {
         PoolCommand::Status { output } => Report::of_status(&status(pool).await?).write(output)?,
-        PoolCommand::Fill { dry_run: true, output } => Report::of_missing(&status(pool).await?).write(output)?,
-        PoolCommand::Fill { dry_run: false, output } => {
-            let filled = with_progress(async |on_progress| pool.fill(on_progress).await).await?;
+        PoolCommand::Fill { dry_run: true, output, .. } => Report::of_missing(&status(pool).await?).write(output)?,
+        PoolCommand::Fill { dry_run: false, wait, output } => {
+            let wait = wait.map(Duration::from_secs);
+            let filled = with_progress(async |on_progress| pool.fill(wait, on_progress).await).await?;
             Report::of_fill(&filled).write(output)?;
             if let Some(error) = filled.stopped_by {
                 return Err(error.into());

@@ -5,6 +5,7 @@ mod fill;
 mod retry_budget;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::counter::PoolCounter;
@@ -13,6 +14,7 @@ use super::provision::Provisioner;
 use super::sweep::Sweeper;
 use super::{Census, PoolError};
 use crate::pexip::{Conference, Listing};
+use fill::Fill;
 use retry_budget::RetryBudget;
 
 pub(crate) use drain::Drained;
@@ -93,9 +95,14 @@ impl Operations {
         })
     }
 
-    /// Tops up to the target as a maintenance run does, without its sweep.
-    pub(super) async fn fill(&self, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
-        fill::run(&self.backend.config, &self.counter, &self.provisioner, on_progress).await
+    /// Tops up to the target as a maintenance run does, without its sweep. With a limit, waits for Pexip first and for
+    /// rooms that can be joined in the end.
+    pub(super) async fn fill(&self, wait: Option<Duration>, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
+        let fill = Fill { config: &self.backend.config, counter: &self.counter, provisioner: &self.provisioner };
+        match wait {
+            None => fill.run(on_progress).await,
+            Some(limit) => fill.run_and_wait(limit, on_progress).await,
+        }
     }
 
     /// Empties the pool: claims each message and deletes its room.

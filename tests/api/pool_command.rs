@@ -1,6 +1,7 @@
 //! `maxconf pool` as an operator runs it: the real program, with rooms and messages of others beside its own.
 
 mod drain;
+mod wait;
 
 use maxconf_simulators::pexip::PASSWORD;
 use maxconf_simulators::queue::ACCOUNT_KEY;

@@ -77,12 +77,20 @@ impl Report {
     }
 
     pub(super) fn of_fill(filled: &Filled) -> Self {
-        let Filled { in_pool_before, to_make, made, .. } = filled;
-        let text = match to_make {
+        let Filled { in_pool_before, to_make, made, joinable, .. } = filled;
+        let mut text = match to_make {
             0 => format!("{in_pool_before} rooms are in the pool; none are missing.\n"),
             _ => format!("{in_pool_before} rooms were in the pool; {made} of {to_make} missing ones were made.\n"),
         };
-        Self { text, json: fill_json(false, *in_pool_before, *to_make, *made) }
+        if made < to_make && filled.stopped_by.is_none() {
+            text += "Instances of the service made the other ones.\n";
+        }
+        let mut json = fill_json(false, *in_pool_before, *to_make, *made);
+        if let Some(joinable) = joinable {
+            text += &format!("{joinable} rooms can be joined.\n");
+            json["joinable"] = (*joinable).into();
+        }
+        Self { text, json }
     }
 
     /// The report of `drain --dry-run`.

@@ -38,7 +38,12 @@ pub(super) struct RetryBudget<'a> {
 
 impl<'a> RetryBudget<'a> {
     pub(super) fn new(on_progress: OnProgress<'a>) -> Self {
-        Self { on_progress, until: Instant::now() + MAX_DURATION, waited: Duration::ZERO }
+        Self::with_limit(on_progress, MAX_DURATION)
+    }
+
+    /// A budget of a command that must have ended after `limit`.
+    pub(super) fn with_limit(on_progress: OnProgress<'a>, limit: Duration) -> Self {
+        Self { on_progress, until: Instant::now() + limit, waited: Duration::ZERO }
     }
 
     /// The result of `call`. Repeats it as long as Pexip, or our own limits, only ask for time.
