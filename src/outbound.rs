@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tower::util::MapRequestLayer;
 
+pub(crate) use failure::is_close_without_answer;
 pub use failure::{CallFailure, CertificateFault, ConnectStep};
 pub use tls::{Intercepting, tls_with};
 
@@ -56,6 +57,11 @@ fn note_opened<T>(target: T) -> T {
     target
 }
 
+/// The result of a call, and whether it opened a connection.
+pub(crate) async fn noting_opened<T>(call: impl Future<Output = T>) -> (T, bool) {
+    OPENED.scope(Cell::new(false), async { (call.await, OPENED.with(Cell::get)) }).await
+}
+
 /// Sends a request and returns the response's head. The one place that sends: a failure always names its step.
 ///
 /// A peer may close an idle connection at the moment it is used again. A GET that gets no answer because of that is sent
@@ -66,9 +72,8 @@ pub async fn send(request: RequestBuilder) -> Result<Response, CallFailure> {
     let request = request?;
     let again = if request.method() == Method::GET { request.try_clone() } else { None };
     let started = Instant::now();
-    let first = async { (client.execute(request).await, OPENED.with(Cell::get)) };
-    match (OPENED.scope(Cell::new(false), first).await, again) {
-        ((Err(error), false), Some(mut again)) if failure::is_close_without_answer(&error) => {
+    match (noting_opened(client.execute(request)).await, again) {
+        ((Err(error), false), Some(mut again)) if is_close_without_answer(&error) => {
             // Both together take no longer than one may.
             if let Some(limit) = again.timeout_mut() {
                 *limit = limit.saturating_sub(started.elapsed());

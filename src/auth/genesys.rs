@@ -122,7 +122,7 @@ impl GenesysVerifier {
         match &answer {
             Err(GenesysRefusal::Busy(wait)) => {
                 self.0.verdicts.pause_for(hash, *wait).await;
-                // Genesys limits each token by itself. Only if it does so with one after another is it out of order.
+                // A 429 is about one token. Only 429s for token after token say something about Genesys.
                 if self.0.limited.lock().insert(hash) { call.failed(None) } else { drop(call) }
             }
             Err(GenesysRefusal::Unavailable(..)) => call.failed(None),

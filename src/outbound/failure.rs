@@ -116,8 +116,8 @@ impl ConnectStep {
 }
 
 /// Whether the peer closed the connection before a response.
-pub(super) fn is_close_without_answer(error: &reqwest::Error) -> bool {
-    iter::successors(Some(error as &(dyn Error + 'static)), |error| below(*error)).any(|error| {
+pub(crate) fn is_close_without_answer(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |error| below(*error)).any(|error| {
         error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
             || error.downcast_ref::<io::Error>().is_some_and(|error| {
                 use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};

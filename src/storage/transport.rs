@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
-use azure_core::http::{AsyncRawResponse, HttpClient, Request, Transport};
+use azure_core::http::{AsyncRawResponse, HttpClient, Method, Request, Transport};
 use futures_util::TryStreamExt;
+
+use crate::outbound::{is_close_without_answer, noting_opened};
 
 /// Enough for 32 messages of 64 KiB in which each byte is escaped by six.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
@@ -21,7 +23,14 @@ struct Bounded(reqwest::Client);
 #[async_trait]
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let (status, headers, mut chunks) = self.0.execute_request(request).await?.deconstruct();
+        let answer = match noting_opened(self.0.execute_request(request)).await {
+            // The peer closed an idle connection at the moment it was used again.
+            (Err(error), false) if is_read(request) && is_close_without_answer(&error) => {
+                self.0.execute_request(request).await?
+            }
+            (first, _) => first?,
+        };
+        let (status, headers, mut chunks) = answer.deconstruct();
         let mut body = Vec::new();
         while let Some(chunk) = chunks.try_next().await? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -31,4 +40,9 @@ impl HttpClient for Bounded {
         }
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
+}
+
+/// Whether the request changes nothing. A receive does: it hides messages, though it is a GET.
+fn is_read(request: &Request) -> bool {
+    request.method() == Method::Get && !request.url().path().ends_with("/messages")
 }

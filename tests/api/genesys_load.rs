@@ -468,10 +468,12 @@ async fn a_flood_from_one_address_keeps_no_agent_at_another_out() {
         .collect();
     others_have_their_turn(&app).await;
     assert_eq!(app.genesys_calls().0, calls, "one address has no more than its share");
+    let now = tokio::time::Instant::now();
     for number in 0..40 {
         let agent = spawn_read_from(&app, &format!("198.51.100.{number}"), &app.genesys.issue_token());
         assert_eq!(within("an answer", agent).await.expect("no panic").status, 200, "at another address");
     }
+    assert_eq!(now.elapsed(), Duration::ZERO, "nobody waited");
     time_passes_in_steps(&app, LONGEST_WAIT.as_secs() + 1).await;
     let answers = all(flood).await;
     let (refused, limited): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 401);
@@ -547,7 +549,8 @@ async fn tokens_that_genesys_has_accepted_do_not_wait_in_line() {
     assert_eq!(app.read_as_agent(&known).await.status, 200);
     seconds_pass(FRESH_FOR).await;
     made_up_tokens_are_refused(&app, 0..AT_ONCE, |_| String::new()).await;
-    let calls = app.genesys_calls();
+    let (calls, now) = (app.genesys_calls(), tokio::time::Instant::now());
     assert_eq!(app.read_as_agent(&known).await.status, 200);
     assert_eq!(app.genesys_calls(), (calls.0 + 1, calls.1 + 1));
+    assert_eq!(now.elapsed(), Duration::ZERO);
 }

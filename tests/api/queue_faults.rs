@@ -54,6 +54,20 @@ async fn a_put_whose_answer_is_lost_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn only_a_count_is_repeated_when_its_reused_connection_was_closed() {
+    let (queue, client, _) = leased().await;
+    queue.fail(Method::GET, Times::Once, Fault::HangUpBefore);
+    assert_eq!(client.approximate_count().await, Ok(1));
+    assert_eq!(queue.requests(Method::GET), 2);
+
+    // A receive hides messages.
+    let (queue, client, _) = leased().await;
+    queue.fail(Method::GET, Times::Once, Fault::HangUpAfter);
+    client.receive(1, LEASE).await.expect_err("a lost answer");
+    assert_eq!(queue.requests(Method::GET), 1);
+}
+
+#[tokio::test]
 async fn a_claim_whose_answer_is_lost_is_asked_again_and_is_not_ours() {
     for fault in [Fault::HangUpAfter, Fault::StatusAfter(503)] {
         let (queue, client, message) = leased().await;

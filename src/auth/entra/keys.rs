@@ -16,7 +16,7 @@ use super::claims::TokenVersion;
 use super::key_set::SigningKey;
 use super::key_source::KeySource;
 use crate::config::EntraConfig;
-use crate::tasks::{BackgroundTask, supervise};
+use crate::tasks::{BackgroundTask, SingleFlight, supervise};
 
 /// Microsoft documents no interval of key rollover; its own libraries refresh hourly. Jitter of ± 10 % keeps the
 /// instances from reading at the same time.
@@ -43,8 +43,8 @@ const MAX_UNKNOWN: usize = 512;
 const MIN_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// Bound on the requests that wait for a refresh. Beyond it a request fails if there are usable keys, else it waits for
-/// the channel.
+/// Bound on those who wait for a refresh. While there are usable keys these are different `kid`s, far more than a flood has;
+/// others wait for the channel.
 const MAX_WAITING: usize = 64;
 
 /// Why there is no key for a token.
@@ -54,7 +54,7 @@ pub(super) enum NoKey {
     Unknown,
     /// There are usable keys, and the next read, after this time, may bring one with this `kid`.
     ToCome(Duration),
-    /// There are no usable keys, or too many requests wait for a refresh.
+    /// There are no usable keys.
     Unavailable,
 }
 
@@ -104,12 +104,14 @@ impl EntraKeys {
 /// The keys of one token version. A request whose key is known never waits for a refresh.
 struct VersionKeys {
     current: watch::Receiver<Arc<Snapshot>>,
-    unknown_kid: mpsc::Sender<UnknownKid>,
+    refresher: mpsc::Sender<KeyRequest>,
+    /// The requests that wait for the same key wait together, so that many of them are no flood.
+    waiting: SingleFlight<String, Result<Arc<SigningKey>, NoKey>>,
     failing: Arc<AtomicBool>,
 }
 
 /// A request that waits for a refresh that may bring its key.
-struct UnknownKid {
+struct KeyRequest {
     kid: String,
     answer: oneshot::Sender<Result<Arc<SigningKey>, NoKey>>,
 }
@@ -155,7 +157,7 @@ impl Snapshot {
 impl VersionKeys {
     fn start(source: KeySource, min_refresh: Duration, stop: CancellationToken) -> Self {
         let (snapshots, current) = watch::channel(Arc::default());
-        let (unknown_kid, requests) = mpsc::channel(MAX_WAITING);
+        let (sender, requests) = mpsc::channel(MAX_WAITING);
         let failing = Arc::new(AtomicBool::new(false));
         let refresher = Refresher {
             failing: Arc::clone(&failing),
@@ -176,7 +178,7 @@ impl VersionKeys {
             let refresher = Arc::clone(&refresher);
             async move { refresher.lock().await.run(stop).await }
         });
-        Self { current, unknown_kid, failing }
+        Self { current, refresher: sender, waiting: SingleFlight::default(), failing }
     }
 
     async fn key(&self, kid: &str) -> Result<Arc<SigningKey>, NoKey> {
@@ -185,15 +187,21 @@ impl VersionKeys {
             return Ok(key);
         }
         let (answer, answered) = oneshot::channel();
-        let request = UnknownKid { kid: kid.to_owned(), answer };
+        let request = KeyRequest { kid: kid.to_owned(), answer };
         if !snapshot.is_usable() {
             // Fails when the service stops and the refresher has ended; `answered` then fails too.
-            let _ = self.unknown_kid.send(request).await;
-        } else if let Err(TrySendError::Full(_)) = self.unknown_kid.try_send(request) {
-            // Otherwise made-up kids could take all request slots while Entra is slow.
-            return Err(NoKey::Unavailable);
+            let _ = self.refresher.send(request).await;
+            return answered.await.unwrap_or(Err(NoKey::Unavailable));
         }
-        answered.await.unwrap_or(Err(NoKey::Unavailable))
+        let refresher = self.refresher.clone();
+        let ask = async move {
+            match refresher.try_send(request) {
+                // Otherwise made-up kids could take all request slots while Entra is slow.
+                Err(TrySendError::Full(_)) => Err(NoKey::Unknown),
+                Ok(()) | Err(TrySendError::Closed(_)) => answered.await.unwrap_or(Err(NoKey::Unavailable)),
+            }
+        };
+        self.waiting.run(kid.to_owned(), ask).await
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -213,7 +221,7 @@ enum Cause {
 
 /// A `kid` that requests have named and no read has listed.
 #[derive(Clone, Copy)]
-struct Stranger {
+struct UnknownKid {
     first_came: Instant,
     last_came: Instant,
     /// A read late enough after the first request has lacked it.
@@ -222,7 +230,7 @@ struct Stranger {
 
 /// The task that reads the keys of one token version. Because there is only one, reads do not overlap and need no lock.
 struct Refresher {
-    requests: mpsc::Receiver<UnknownKid>,
+    requests: mpsc::Receiver<KeyRequest>,
     source: KeySource,
     snapshots: watch::Sender<Arc<Snapshot>>,
     min_refresh: Duration,
@@ -234,7 +242,7 @@ struct Refresher {
     gate_opens: Instant,
     /// No second look before this time.
     second_look_from: Instant,
-    unknown: HashMap<String, Stranger>,
+    unknown: HashMap<String, UnknownKid>,
     /// Consecutive failures.
     failures: u32,
     /// Whether the last read failed; shared with [`VersionKeys`].
@@ -260,7 +268,7 @@ impl Refresher {
                 biased;
                 () = stop.cancelled() => return,
                 () = sleep_until(next) => {}
-                Some(UnknownKid { kid, answer }) = self.requests.recv() => {
+                Some(KeyRequest { kid, answer }) = self.requests.recv() => {
                     let _ = answer.send(self.look_up(kid).await);
                 }
             }
@@ -274,11 +282,11 @@ impl Refresher {
             return Ok(key);
         }
         let now = Instant::now();
-        let stranger = self.note(kid.clone(), now);
+        let noted = self.note(kid.clone(), now);
         let gate_is_open = now >= self.gate_opens;
         let in_flood = self.is_flooded(now);
-        let second_look = (stranger.first_came + SECOND_LOOK).max(self.second_look_from);
-        if gate_is_open || (!in_flood && !stranger.is_settled && now >= second_look) {
+        let second_look = (noted.first_came + SECOND_LOOK).max(self.second_look_from);
+        if gate_is_open || (!in_flood && !noted.is_settled && now >= second_look) {
             self.refresh(Cause::UnknownKid).await;
             if self.failures == 0 {
                 let now = Instant::now();
@@ -294,11 +302,11 @@ impl Refresher {
         if !self.snapshots.borrow().is_usable() {
             return Err(NoKey::Unavailable);
         }
-        let is_settled = self.unknown.get(&kid).is_none_or(|stranger| stranger.is_settled);
+        let is_settled = self.unknown.get(&kid).is_none_or(|unknown| unknown.is_settled);
         if in_flood || is_settled {
             return Err(NoKey::Unknown);
         }
-        let next_look = (stranger.first_came + SECOND_LOOK).max(self.second_look_from).min(self.gate_opens);
+        let next_look = (noted.first_came + SECOND_LOOK).max(self.second_look_from).min(self.gate_opens);
         Err(NoKey::ToCome(next_look.saturating_duration_since(Instant::now())))
     }
 
@@ -307,21 +315,21 @@ impl Refresher {
     }
 
     /// Remembers that a request named this `kid`.
-    fn note(&mut self, kid: String, now: Instant) -> Stranger {
+    fn note(&mut self, kid: String, now: Instant) -> UnknownKid {
         if self.unknown.len() >= MAX_UNKNOWN && !self.unknown.contains_key(&kid) {
-            let longest_ago = self.unknown.iter().min_by_key(|(_, stranger)| stranger.last_came);
+            let longest_ago = self.unknown.iter().min_by_key(|(_, unknown)| unknown.last_came);
             if let Some(kid) = longest_ago.map(|(kid, _)| kid.clone()) {
                 self.unknown.remove(&kid);
             }
         }
-        let new = Stranger { first_came: now, last_came: now, is_settled: false };
-        let stranger = self.unknown.entry(kid).or_insert(new);
-        stranger.last_came = now;
-        *stranger
+        let new = UnknownKid { first_came: now, last_came: now, is_settled: false };
+        let noted = self.unknown.entry(kid).or_insert(new);
+        noted.last_came = now;
+        *noted
     }
 
     fn is_flooded(&self, now: Instant) -> bool {
-        self.unknown.values().filter(|stranger| now < stranger.last_came + FLOOD_WINDOW).count() >= FLOOD
+        self.unknown.values().filter(|unknown| now < unknown.last_came + FLOOD_WINDOW).count() >= FLOOD
     }
 
     async fn refresh(&mut self, cause: Cause) {
@@ -335,8 +343,8 @@ impl Refresher {
                 let snapshot = self.snapshots.borrow().after(listed, cause);
                 self.unknown.retain(|kid, _| !snapshot.keys.contains_key(kid));
                 let late_enough = SECOND_LOOK.min(self.min_refresh);
-                for stranger in self.unknown.values_mut() {
-                    stranger.is_settled |= begun >= stranger.first_came + late_enough;
+                for unknown in self.unknown.values_mut() {
+                    unknown.is_settled |= begun >= unknown.first_came + late_enough;
                 }
                 self.snapshots.send_replace(Arc::new(snapshot));
                 self.failures = 0;

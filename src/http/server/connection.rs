@@ -53,7 +53,7 @@ pub(super) async fn serve(
     let service = service_fn(|request: Request<Incoming>| {
         connection.end_head();
         let unread = Arc::default();
-        // Such a client sends no byte of its body before one is asked for.
+        // A client that expects `100 Continue` sends no body before somebody reads it.
         let waits = request.headers().contains_key(EXPECT);
         let watched = |body| WatchedBody::new(body, waits, Arc::clone(&unread), Arc::clone(&connection));
         let response = router.call(request.map(|body| Body::new(watched(body))));
