@@ -58,7 +58,7 @@ impl App {
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), &stop);
 
         let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
-        let tag_rule = config.room.tag_rule();
+        let (tag_rule, create_shows_host_pin) = (config.room.tag_rule(), config.room.create_shows_host_pin);
         let deadline = config.server.request_deadline;
         let request_ids = RequestIds::new(&clock);
         let pool = RoomPool::new(config.pool, config.room, deadline, queue.clone(), pexip.clone(), clock.clone());
@@ -68,11 +68,12 @@ impl App {
             pool.start_ending_rooms(&stop);
         }
 
-        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock);
+        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
         observe(pool.clone(), queue, pexip, entra.clone(), genesys.clone());
         let state = AppState::new(Shared {
             rooms: RoomActions::new(pool, tag_rule),
             prefix,
+            create_shows_host_pin,
             entra,
             genesys,
             event_sink,
@@ -81,6 +82,7 @@ impl App {
             client_address_header: config.server.client_address_header.clone(),
             audit: Audit::new(config.server.audit_hash_key.as_ref()),
             health,
+            clock,
             limits: Limits::new(&config.server),
             request_ids,
         });

@@ -108,6 +108,8 @@ var stickySettings = [for slot in slots: {
   UUI_DATA_FORMAT: 'host-and-id'
   ROOM_PIN_LENGTH: '6'
   ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
+  // IDIM does not need it, and does not get it from the earlier system.
+  CREATE_SHOWS_HOST_PIN: 'false'
   ROOM_AUTOMATIC_PARTICIPANTS: pexip.automaticParticipants
   ROOM_PROPERTIES: pexip.roomProperties
   ROOM_MAX_LIFETIME_SECONDS: '14400'

@@ -42,6 +42,8 @@ settings! {
             optional(|text| RoomProperties::parse(text).map_err(|error| error.to_string())),
             "JSON object of further fields of Pexip's conference resource, the same for all rooms, such as \
              {\"call_type\": \"video\", \"crypto_mode\": \"on\"}: layouts, call type and rates, encryption, chat, theme.";
+        create_shows_host_pin: bool = "CREATE_SHOWS_HOST_PIN", Value("true"), one_of(&[("true", true), ("false", false)]),
+            "false leaves the host PIN out of create's answer: IDIM does not need it. Reads have it.";
         max_lifetime: Duration = "ROOM_MAX_LIFETIME_SECONDS", Value("14400"), seconds(1, 30 * 86_400),
             "Seconds after its hand-out at which an empty room is deleted.";
         absolute_lifetime: Duration = "ROOM_ABSOLUTE_LIFETIME_SECONDS", Value("43200"), seconds(1, 30 * 86_400),

@@ -34,6 +34,7 @@ pub(crate) fn table() -> Vec<Route> {
         public_room::route(),
         event_sink::route(),
         health::route(),
+        health::route_without_probe(),
         document::route(),
         host::route(),
         pool_maintenance::route(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::HeaderName;
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
-use crate::domain::RoomNamePrefix;
+use crate::domain::{Clock, RoomNamePrefix};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
@@ -22,6 +22,7 @@ pub(crate) struct AppState(Arc<Shared>);
 pub(crate) struct Shared {
     pub rooms: RoomActions,
     pub prefix: RoomNamePrefix,
+    pub create_shows_host_pin: bool,
     pub entra: EntraVerifier,
     pub genesys: GenesysVerifier,
     /// `None`: events are not accepted and their path is unknown.
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub client_address_header: Option<HeaderName>,
     pub audit: Audit,
     pub health: Health,
+    pub clock: Clock,
     pub limits: Limits,
     pub request_ids: RequestIds,
 }

@@ -37,6 +37,11 @@ impl ConferenceId {
     fn path(self) -> String {
         format!("{COLLECTION}/{self}")
     }
+
+    /// The path by which other objects of the node name the VMR.
+    pub fn resource_uri(self) -> String {
+        format!("/api/admin/{COLLECTION}/{self}/")
+    }
 }
 
 impl fmt::Display for ConferenceId {

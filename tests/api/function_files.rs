@@ -61,6 +61,7 @@ fn functions() -> Vec<Function> {
 /// An address that the route matches.
 fn example(route: &str) -> String {
     route
+        .replace("{probe?}", "live")
         .replace("{probe}", "live")
         .replace("{name}", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")
         .trim_start_matches('/')
@@ -210,7 +211,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn template_matches(template: &str, path: &str) -> bool {
-    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let (mut template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    if template.len() > path.len() && template.last().is_some_and(|last| last.ends_with("?}")) {
+        template.pop();
+    }
     let same = |(wanted, given): (&&str, &&str)| wanted.starts_with('{') || wanted == given;
     template.len() == path.len() && template.iter().zip(&path).all(same)
 }

@@ -4,8 +4,9 @@ use maxconf::telemetry::{COMMIT, VERSION};
 use maxconf_simulators::{EntraSimulator, Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::json;
+use time::OffsetDateTime;
 
-use crate::support::{Answer, TestApp, eventually, stop_time};
+use crate::support::{Answer, TestApp, eventually, on_every_host, stop_time};
 
 async fn ready(app: &TestApp) -> Answer {
     app.send(app.request(Method::GET, "health/ready")).await
@@ -48,6 +49,34 @@ async fn live_shows_version_and_slot_and_causes_no_upstream_call() {
     }
     assert!(!COMMIT.is_empty());
     app.assert_no_outside_calls("live");
+}
+
+#[tokio::test]
+async fn health_without_a_probe_answers_as_the_earlier_system_does() {
+    let now = OffsetDateTime::from_unix_timestamp_nanos(1_772_663_531_234_996_789).expect("a time");
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).clock(move || now.into()).start().await;
+    tokio::join!(app.pexip.stop(), app.queue.stop(), app.entra.stop(), app.genesys.stop());
+
+    let answer = app.send(app.request(Method::GET, "health")).await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.json(), json!({ "status": "alive", "timestamp": "2026-03-04T22:32:11.234996" }));
+    app.assert_no_outside_calls("alive");
+}
+
+#[tokio::test]
+async fn health_is_served_behind_every_host() {
+    on_every_host(
+        || TestApp::with().set("POOL_TARGET_SIZE", 0),
+        async |app| {
+            for (path, status) in [("health", "alive"), ("health/live", "live")] {
+                let answer = app.send(app.request(Method::GET, path)).await;
+                assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!(status)), "{path}");
+            }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -203,10 +232,12 @@ async fn no_answer_holds_an_address_an_account_or_a_cause() {
 #[tokio::test]
 async fn other_probes_are_not_found() {
     let app = TestApp::without_pool().await;
-    for path in ["health", "health/", "health/other", "health/LIVE", "health/live/", "health/%ff", "health/live/x"] {
+    for path in ["health/", "health/other", "health/LIVE", "health/live/", "health/%ff", "health/live/x"] {
         app.send(app.request(Method::GET, path)).await.assert_problem(404, "not_found");
     }
     for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
-        app.send(app.request(method, "health/live")).await.assert_problem(405, "method_not_allowed");
+        for path in ["health", "health/live"] {
+            app.send(app.request(method.clone(), path)).await.assert_problem(405, "method_not_allowed");
+        }
     }
 }

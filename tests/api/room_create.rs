@@ -27,7 +27,8 @@ async fn a_room_from_the_pool_carries_the_citizens_tag_on_pexip_and_in_the_answe
         json!({
             "id": room.id, "name": room.name, "service_type": "conference", "allow_guests": true,
             "pin": room.pin, "guest_pin": room.guest_pin, "tag": TAG,
-            "aliases": [{ "alias": room.name, "creation_time": body["aliases"][0]["creation_time"],
+            "aliases": [{ "alias": room.name,
+                          "conference": format!("/api/admin/configuration/v1/conference/{}/", room.id), "creation_time": body["aliases"][0]["creation_time"],
                           "description": "", "id": alias.id }],
         })
     );

@@ -53,6 +53,27 @@ async fn idim_reads_what_the_agent_reads() {
 }
 
 #[tokio::test]
+async fn only_creates_answer_lacks_the_host_pin_if_the_deployment_says_so() {
+    for (shows, target) in [("false", 0), ("false", 4), ("true", 4)] {
+        let app = TestApp::with().set("CREATE_SHOWS_HOST_PIN", shows).set("POOL_TARGET_SIZE", target).start().await;
+        app.fill_pool().await;
+
+        let created = app.create_room().await;
+
+        let name = created.room();
+        let stored = app.pexip.room(&name).expect("the room");
+        let mut expected = app.read_room(&name).await.json();
+        assert_eq!(expected["pin"], stored.pin.as_str());
+        assert_eq!(app.public_room(&name).await.json(), expected);
+        if shows == "false" {
+            expected.as_object_mut().expect("an object").remove("pin");
+            assert!(!created.text.contains(&stored.pin), "{shows} {target}");
+        }
+        assert_eq!(created.json(), expected, "{shows} {target}");
+    }
+}
+
+#[tokio::test]
 async fn the_object_is_the_one_that_the_management_node_has() {
     let app = with_a_room().await;
     let path = format!("api/admin/configuration/v1/conference/?name={HANDED_OUT}");

@@ -229,6 +229,17 @@ async fn a_room_with_other_properties_than_expected_is_a_fault_that_names_the_fi
 }
 
 #[tokio::test]
+async fn a_service_whose_create_leaves_the_host_pin_out_is_healthy() {
+    let app = service().set("CREATE_SHOWS_HOST_PIN", "false").start().await;
+    app.warm_up().await;
+
+    let ended = Smoke::of(&app).run().await;
+
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    assert_eq!(outcomes(&ended)["public_read"], "passed");
+}
+
+#[tokio::test]
 async fn every_request_id_in_the_services_log_starts_with_smoke() {
     let (app, program) = service().start_program().await;
 

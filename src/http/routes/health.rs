@@ -1,4 +1,5 @@
-//! `GET /health/live` and `GET /health/ready`: for load balancer, slot swap and smoke test.
+//! `GET /health/live` and `GET /health/ready`: for load balancer, slot swap and smoke test. `GET /health`: for callers of
+//! the earlier system.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -8,6 +9,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use crate::http::openapi::{Answer, Audience, Operation};
 use crate::http::problem::{ApiError, Code, retry_after_header};
@@ -16,8 +19,28 @@ use crate::http::route::Route;
 use crate::http::state::AppState;
 use crate::outbound::DEFAULT_RETRY_AFTER;
 
+const FUNCTION: &str = "function_health";
+
+/// As Python's `isoformat` writes a time: without an offset.
+const TIMESTAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
+
 pub(super) fn route() -> Route {
-    Route::open("/health/{probe}", vec![live_operation(), ready_operation()], "function_health", handler)
+    Route::open("/health/{probe}", vec![live_operation(), ready_operation()], FUNCTION, handler)
+}
+
+pub(super) fn route_without_probe() -> Route {
+    let (path, summary) = ("/health", "Is the process up, in the earlier system's words?");
+    let example = AliveAnswer { status: "alive", timestamp: "2026-03-04T22:32:11.234996".to_owned() };
+    let operation = Operation::new("health", Audience::Operation, Method::GET, path, summary)
+        .description("Calls nothing. For callers that know the answer of the earlier system.")
+        .answer(Answer::json(StatusCode::OK, "The process is up.", &example));
+    Route::open(path, vec![operation], FUNCTION, alive)
+}
+
+async fn alive(State(state): State<AppState>) -> Json<AliveAnswer> {
+    let timestamp = state.clock.now_utc().format(TIMESTAMP).expect("a time has every component of the format");
+    Json(AliveAnswer { status: "alive", timestamp })
 }
 
 fn live_operation() -> Operation {
@@ -67,6 +90,16 @@ async fn ready(health: &Health) -> Response {
         response.headers_mut().insert(RETRY_AFTER, DEFAULT_RETRY_AFTER.as_secs().into());
     }
     response
+}
+
+/// That the process is up, as the earlier system answers it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+struct AliveAnswer {
+    #[schemars(extend("const" = "alive"))]
+    status: &'static str,
+    /// The service's clock in UTC, without an offset.
+    timestamp: String,
 }
 
 /// The state of the service and its build.

@@ -31,9 +31,10 @@ pub(super) struct ConstrainedConference<'a> {
     /// Whether guests may join with `guest_pin`.
     #[schemars(example = true)]
     allow_guests: bool,
-    /// The agent's PIN: hosts join with it.
-    #[schemars(regex(pattern = "^[0-9]*$"), example = "193604")]
-    pin: &'a str,
+    /// The agent's PIN: hosts join with it. Missing from the answer to a create with `CREATE_SHOWS_HOST_PIN=false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str", regex(pattern = "^[0-9]*$"), example = "193604")]
+    pin: Option<&'a str>,
     /// The citizen's PIN: guests join with it.
     #[schemars(regex(pattern = "^[0-9]*$"), example = "852117")]
     guest_pin: &'a str,
@@ -52,6 +53,9 @@ struct Alias<'a> {
     /// What is dialled.
     #[schemars(example = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")]
     alias: &'a str,
+    /// The room's path on Pexip's management node.
+    #[schemars(example = "/api/admin/configuration/v1/conference/41/")]
+    conference: String,
     /// When it was made, by Pexip's clock in UTC and without an offset.
     #[schemars(default, example = "2026-03-04T22:32:11.234996")]
     creation_time: &'a str,
@@ -63,10 +67,10 @@ struct Alias<'a> {
     id: u64,
 }
 
-impl<'a> From<&'a pexip::Alias> for Alias<'a> {
-    fn from(alias: &'a pexip::Alias) -> Self {
+impl<'a> Alias<'a> {
+    fn new(alias: &'a pexip::Alias, conference: String) -> Self {
         let pexip::Alias { alias, creation_time, description, id } = alias;
-        Self { alias, creation_time, description, id: *id }
+        Self { alias, conference, creation_time, description, id: *id }
     }
 }
 
@@ -82,18 +86,29 @@ impl ConstrainedConference<'static> {
     }
 
     fn example() -> Self {
-        let alias =
-            Alias { alias: EXAMPLE_NAME, creation_time: "2026-03-04T22:32:11.234996", description: "", id: 111 };
+        let alias = Alias {
+            alias: EXAMPLE_NAME,
+            conference: "/api/admin/configuration/v1/conference/41/".to_owned(),
+            creation_time: "2026-03-04T22:32:11.234996",
+            description: "",
+            id: 111,
+        };
         Self {
             id: 41,
             name: EXAMPLE_NAME,
             service_type: "conference",
             allow_guests: true,
-            pin: "193604",
+            pin: Some("193604"),
             guest_pin: "852117",
             tag: "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg",
             aliases: vec![alias],
         }
+    }
+}
+
+impl ConstrainedConference<'_> {
+    pub(super) fn without_host_pin(self) -> Self {
+        Self { pin: None, ..self }
     }
 }
 
@@ -104,10 +119,10 @@ impl<'a> From<&'a Conference> for ConstrainedConference<'a> {
             name: conference.name.as_str(),
             service_type: &conference.service_type,
             allow_guests: conference.allow_guests,
-            pin: conference.host_pin.expose_secret(),
+            pin: Some(conference.host_pin.expose_secret()),
             guest_pin: conference.guest_pin.expose_secret(),
             tag: conference.tag.as_ref().map_or("", Tag::expose),
-            aliases: conference.aliases.iter().map(Alias::from).collect(),
+            aliases: conference.aliases.iter().map(|alias| Alias::new(alias, conference.id.resource_uri())).collect(),
         }
     }
 }

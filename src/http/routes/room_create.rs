@@ -64,7 +64,9 @@ async fn handler(
 ) -> Result<Response, ApiError> {
     let HandedOut { conference, source, joinable_after } =
         state.rooms.create(permit, uui_data(query.as_deref())).await?;
-    let mut response = Json(ConstrainedConference::from(&conference)).into_response();
+    let room = ConstrainedConference::from(&conference);
+    let room = if state.create_shows_host_pin { room } else { room.without_host_pin() };
+    let mut response = Json(room).into_response();
     let headers = response.headers_mut();
     headers.insert(ROOM_SOURCE, HeaderValue::from_static(source.as_str()));
     if let Some(wait) = joinable_after {

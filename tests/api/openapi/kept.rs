@@ -35,19 +35,22 @@ enum Operation {
     Read,
     Preflight,
     Event,
+    Alive,
     Live,
     Ready,
     Document,
 }
 
-use Operation::{Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, ReadAsServer, Ready};
+use Operation::{Alive, Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, ReadAsServer, Ready};
 
-const ALL: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Preflight, Event, Live, Ready, Document];
+const ALL: &[Operation] =
+    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Preflight, Event, Alive, Live, Ready, Document];
 /// All but the preflight, which is answered before its body is read.
-const WITH_A_BODY: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Live, Ready, Document];
+const WITH_A_BODY: &[Operation] =
+    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Alive, Live, Ready, Document];
 const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event];
 const GUARDED: &[Operation] = BOUNDED;
-const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read];
+const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Alive];
 const RATED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read];
 const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer];
 const OF_PEXIP: &[Operation] = &[Create, Delete, ReadAsServer, Read];
@@ -106,7 +109,7 @@ const fn row(
 }
 
 const ROWS: &[Row] = &[
-    row("application/json", &[Create, ReadAsServer, Read, Live, Ready, Document], &[], Way::Properly),
+    row("application/json", &[Create, ReadAsServer, Read, Alive, Live, Ready, Document], &[], Way::Properly),
     row("", &[Delete, Event, Preflight], &[], Way::Properly),
     // Only a direct room has `Retry-After`.
     row("application/json", &[Create], &[("POOL_TARGET_SIZE", "0")], Way::Properly),
@@ -155,6 +158,7 @@ impl Operation {
             Read => (Method::GET, format!("/public/room/{HANDED_OUT}")),
             Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
             Event => (Method::POST, "/public/event_sink".to_owned()),
+            Alive => (Method::GET, "/health".to_owned()),
             Live => (Method::GET, "/health/live".to_owned()),
             Ready => (Method::GET, "/health/ready".to_owned()),
             Document => (Method::GET, "/openapi.json".to_owned()),
@@ -181,7 +185,7 @@ impl Operation {
                 request.header("x-auth-token", app.genesys.issue(token))
             }
             Event => request.basic_auth(NODES.0, Some(NODES.1)),
-            Preflight | Live | Ready | Document => request,
+            Preflight | Alive | Live | Ready | Document => request,
         }
     }
 

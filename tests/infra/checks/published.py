@@ -21,6 +21,12 @@ from harness import Mistake, check
         '"route": "room/make"',
         "POST /room/make is served, but not published",
     ),
+    Mistake(
+        "function_health/function.json",
+        '"route": "health/{probe?}"',
+        '"route": "health/{probe}"',
+        "GET /health is published, but no function serves it",
+    ),
 )
 def served(tree):
     published = {(o["method"], o["path"]) for o in operations(tree)}
@@ -38,8 +44,9 @@ def served(tree):
 
 
 def leads_to(function, operation):
-    """Whether a function's route matches the operation; a parameter matches any segment."""
+    """Whether a function's route matches the operation; a parameter matches any segment, and none if it is optional."""
     (method, route), (wanted, path) = function, operation
+    route = re.sub(r"/\{\w+\?\}$", "(/[^/]+)?", route)
     return method == wanted and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path) is not None
 
 

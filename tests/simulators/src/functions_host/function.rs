@@ -28,6 +28,8 @@ pub(super) enum Trigger {
 pub(super) enum Segment {
     Literal(String),
     Parameter,
+    /// A parameter that may be missing; the last one of its route.
+    OptionalParameter,
 }
 
 impl Function {
@@ -60,14 +62,18 @@ impl Function {
     pub(super) fn parameters(&self, method: &str, path: &str) -> Option<usize> {
         let Trigger::Http { methods, route, .. } = &self.trigger else { return None };
         let path: Vec<_> = path.trim_matches('/').split('/').collect();
+        let route = match &route[..] {
+            [before @ .., Segment::OptionalParameter] if before.len() == path.len() => before,
+            whole => whole,
+        };
         let matches = |(segment, given): (&Segment, &&str)| match segment {
             Segment::Literal(literal) => percent_decode_str(given).decode_utf8_lossy().eq_ignore_ascii_case(literal),
-            Segment::Parameter => !given.is_empty(),
+            Segment::Parameter | Segment::OptionalParameter => !given.is_empty(),
         };
         let is_meant = methods.iter().any(|allowed| allowed.eq_ignore_ascii_case(method))
             && route.len() == path.len()
             && route.iter().zip(&path).all(matches);
-        is_meant.then(|| route.iter().filter(|segment| matches!(segment, Segment::Parameter)).count())
+        is_meant.then(|| route.iter().filter(|segment| !matches!(segment, Segment::Literal(_))).count())
     }
 
     /// Whether the host forwards the request to the handler.
@@ -84,7 +90,11 @@ fn http(name: &str, binding: &Value, prefix: &str) -> Result<Trigger, String> {
     let methods = methods.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
     let template = binding["route"].as_str().unwrap_or(name);
     let whole = [prefix, template].join("/");
-    let route = whole.split('/').filter(|segment| !segment.is_empty()).map(segment).collect::<Result<_, _>>()?;
+    let route: Vec<_> =
+        whole.split('/').filter(|segment| !segment.is_empty()).map(segment).collect::<Result<_, _>>()?;
+    if route.iter().rev().skip(1).any(|segment| matches!(segment, Segment::OptionalParameter)) {
+        return Err(format!("a route with an optional parameter before its end, {whole}, is not simulated"));
+    }
     let needs_key = binding["authLevel"].as_str().is_none_or(|level| !level.eq_ignore_ascii_case("anonymous"));
     Ok(Trigger::Http { methods, route, needs_key })
 }
@@ -94,8 +104,11 @@ fn segment(text: &str) -> Result<Segment, String> {
         None if text.contains('{') => Err(format!("a route with {text} is not simulated")),
         None => Ok(Segment::Literal(text.to_owned())),
         // A catch-all would make the timer's address reachable for callers.
-        Some(name) if name.contains(['*', ':', '?', '=']) => Err(format!("a route with {text} is not simulated")),
-        Some(_) => Ok(Segment::Parameter),
+        Some(name) => match name.strip_suffix('?').unwrap_or(name) {
+            bare if bare.contains(['*', ':', '?', '=']) => Err(format!("a route with {text} is not simulated")),
+            bare if bare.len() < name.len() => Ok(Segment::OptionalParameter),
+            _ => Ok(Segment::Parameter),
+        },
     }
 }
 
