@@ -33,6 +33,9 @@ param pexip object
 @description('Hosts that a citizen\'s case may name, comma-separated: those of this environment\'s own sites and no others.')
 param tagHosts string
 
+@description('Starts of the names of foreign rooms that agents may read, comma-separated; empty for none.')
+param publicReadPrefixes string
+
 @description('Entra: tenant, accepted audiences and clients, and the roles that routes require (or none).')
 param entra object
 
@@ -143,6 +146,7 @@ module functionApp 'modules/function-app.bicep' = {
     workspaceId: monitor.outputs.workspaceId
     pexip: pexip
     tagHosts: tagHosts
+    publicReadPrefixes: publicReadPrefixes
     entra: entra
     genesys: genesys
     clientAddressHeader: clientAddressHeader

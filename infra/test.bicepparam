@@ -50,6 +50,7 @@ param pexip = {
   closedDates: readEnvironmentVariable('SERVICE_CLOSED_DATES', '')
 }
 param tagHosts = readEnvironmentVariable('ROOM_TAG_HOSTS')
+param publicReadPrefixes = readEnvironmentVariable('PUBLIC_READ_PREFIXES', '')
 param entra = {
   tenantId: readEnvironmentVariable('ENTRA_TENANT_ID')
   audiences: split(readEnvironmentVariable('ENTRA_AUDIENCE'), ',')

@@ -59,6 +59,7 @@ impl App {
 
         let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
         let (tag_rule, create_shows_host_pin) = (config.room.tag_rule(), config.room.create_shows_host_pin);
+        let public_read_prefixes = config.room.public_read_prefixes.clone();
         let deadline = config.server.request_deadline;
         let request_ids = RequestIds::new(&clock);
         let pool = RoomPool::new(config.pool, config.room, deadline, queue.clone(), pexip.clone(), clock.clone());
@@ -74,6 +75,7 @@ impl App {
             rooms: RoomActions::new(pool, tag_rule),
             prefix,
             create_shows_host_pin,
+            public_read_prefixes,
             entra,
             genesys,
             event_sink,

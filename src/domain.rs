@@ -15,7 +15,7 @@ mod uui_data;
 pub use clock::Clock;
 pub use hash_key::HashKey;
 pub use marks::Marks;
-pub use name::{InvalidRoomNamePrefix, RoomName, RoomNamePrefix};
+pub use name::{ForeignRoomName, InvalidRoomNamePrefix, ReadablePrefix, RoomName, RoomNamePrefix};
 pub(crate) use names::named_enum;
 pub use pin::{HostPin, InvalidPin, Pin, Pins};
 pub use room_properties::{InvalidRoomProperties, RoomProperties};

@@ -11,6 +11,7 @@
 //! | conference | A running call in a room; in the names of Pexip's API also the VMR |
 //! | alias | What a client dials to join a room; equals the room's name |
 //! | room name | Prefix and lower-case ULID |
+//! | foreign room | A VMR of somebody else on the node, such as a kiosk's |
 //! | tag | URL of the citizen's case, stored in the VMR's `tag` field |
 //! | mark | A time that we write into the VMR's description: `ready-until`, `handed-out` |
 //! | host PIN, guest PIN | Agents join as host, citizens as guest |

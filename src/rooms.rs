@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{PoolConfig, RoomConfig};
-use crate::domain::{Clock, RoomName, Tag};
+use crate::domain::{Clock, ForeignRoomName, RoomName, Tag};
 use crate::pexip::{Closed, Conference, PexipClient, PexipError};
 use crate::storage::queue::RoomQueue;
 use crate::tasks::{BackgroundTask, run_to_completion, supervise};
@@ -124,6 +124,15 @@ impl RoomPool {
     pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
         let found = self.backend.pexip.for_reads().find_by_name(name).await?;
         Ok(found.filter(|conference| conference.tag.is_some()))
+    }
+
+    /// The foreign room of this name as Pexip stores it now. Other services than a conference are no rooms.
+    pub async fn find_foreign(
+        &self,
+        name: &ForeignRoomName,
+    ) -> Result<Option<Conference<ForeignRoomName>>, PexipError> {
+        let found = self.backend.pexip.for_reads().find_foreign(name).await?;
+        Ok(found.filter(|conference| conference.service_type == "conference"))
     }
 
     /// The conference object of this room as the management node has it, if the room was handed out.

@@ -48,6 +48,7 @@ param pexip object
 
 @description('Hosts that a citizen\'s case may name, comma-separated.')
 param tagHosts string
+param publicReadPrefixes string
 
 param entra object
 param genesys object
@@ -110,6 +111,7 @@ var stickySettings = [for slot in slots: {
   ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
   // IDIM does not need it, and does not get it from the earlier system.
   CREATE_SHOWS_HOST_PIN: 'false'
+  PUBLIC_READ_PREFIXES: publicReadPrefixes
   ROOM_AUTOMATIC_PARTICIPANTS: pexip.automaticParticipants
   ROOM_PROPERTIES: pexip.roomProperties
   ROOM_MAX_LIFETIME_SECONDS: '14400'

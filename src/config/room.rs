@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::parser::{one_of, optional, seconds, whole_number};
 use super::setting::WhenUnset::{Described, LocalOnly, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
-use crate::domain::{HostPin, Pin, RoomNamePrefix, RoomProperties, TagHost, TagRule, TagUrl, UuiDataFormat};
+use crate::domain::{
+    HostPin, Pin, ReadablePrefix, RoomNamePrefix, RoomProperties, TagHost, TagRule, TagUrl, UuiDataFormat,
+};
 
 settings! {
     /// Properties of the rooms, and how long they may live.
@@ -44,6 +46,9 @@ settings! {
              {\"call_type\": \"video\", \"crypto_mode\": \"on\"}: layouts, call type and rates, encryption, chat, theme.";
         create_shows_host_pin: bool = "CREATE_SHOWS_HOST_PIN", Value("true"), one_of(&[("true", true), ("false", false)]),
             "false leaves the host PIN out of create's answer: IDIM does not need it. Reads have it.";
+        public_read_prefixes: Vec<ReadablePrefix> = "PUBLIC_READ_PREFIXES", Described("none"), optional(readable_prefixes),
+            "Starts of the names of foreign rooms that agents may read, host PINs too, comma-separated, such as \
+             test_,vkiosk_: at least 4 characters of A-Z, a-z, 0-9, _ and -. Nothing else is done with these rooms.";
         max_lifetime: Duration = "ROOM_MAX_LIFETIME_SECONDS", Value("14400"), seconds(1, 30 * 86_400),
             "Seconds after its hand-out at which an empty room is deleted.";
         absolute_lifetime: Duration = "ROOM_ABSOLUTE_LIFETIME_SECONDS", Value("43200"), seconds(1, 30 * 86_400),
@@ -68,6 +73,11 @@ impl RoomConfig {
 fn tag_hosts(text: &str) -> Result<Vec<TagHost>, String> {
     let hosts = text.split(',').map(|host| TagHost::parse(host.trim()));
     hosts.collect::<Option<_>>().ok_or_else(|| "must be DNS labels of a-z, 0-9 and -, such as id,idtest".to_owned())
+}
+
+fn readable_prefixes(text: &str) -> Result<Vec<ReadablePrefix>, String> {
+    let prefixes = text.split(',').map(|prefix| ReadablePrefix::parse(prefix.trim()));
+    prefixes.collect::<Option<_>>().ok_or_else(|| "must be prefixes of 4 or more of A-Z, a-z, 0-9, _ and -".to_owned())
 }
 
 fn fixed_host_pin(text: &str) -> Result<Option<Pin>, String> {

@@ -27,6 +27,7 @@ pub(super) fn check(
         }
     }
     check_tag_rule(reader, room);
+    check_readable_prefixes(reader, room);
     let mut require = |setting, rule: &dyn Fn() -> Result<bool, Faulty>, reason| {
         if rule() == Ok(false) {
             reader.fault(setting, reason);
@@ -79,6 +80,14 @@ fn check_tag_rule(reader: &mut Reader<'_>, room: &RoomDraft) {
         && let Some(error) = hosts.iter().find_map(|host| url.check_with(host).err())
     {
         reader.fault("ROOM_TAG_URL", format!("{error}, with each of ROOM_TAG_HOSTS in the place of {{host}}"));
+    }
+}
+
+/// A room of ours must never be read as a foreign one: agents may see it only once it belongs to a citizen.
+fn check_readable_prefixes(reader: &mut Reader<'_>, room: &RoomDraft) {
+    let (Ok(readable), Ok(ours)) = (&room.public_read_prefixes, &room.prefix) else { return };
+    if readable.iter().any(|prefix| prefix.overlaps(ours)) {
+        reader.fault("PUBLIC_READ_PREFIXES", "must not share its start with ROOM_NAME_PREFIX");
     }
 }
 

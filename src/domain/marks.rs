@@ -36,6 +36,12 @@ impl Marks {
         }
         marks
     }
+
+    /// Whether a description has a mark, with a valid time or not.
+    pub fn are_in(description: &str) -> bool {
+        let mut words = description.split_ascii_whitespace().filter_map(|word| word.split_once('='));
+        words.any(|(name, _)| [READY_UNTIL, HANDED_OUT].contains(&name))
+    }
 }
 
 impl fmt::Display for Marks {
@@ -68,6 +74,19 @@ mod tests {
         let text = marks.to_string();
         assert_eq!(text, "ready-until=2026-03-04T22:32:11Z handed-out=2026-03-04T22:32:12Z");
         assert_eq!(Marks::read(&text).to_string(), text);
+    }
+
+    #[test]
+    fn a_mark_is_seen_even_if_its_time_is_invalid() {
+        for (description, has_mark) in [
+            ("handed-out=yesterday", true),
+            ("a kiosk ready-until=2026-03-04T22:32:11Z", true),
+            ("handed-out", false),
+            ("not-handed-out=2026-03-04T22:32:11Z", false),
+            ("", false),
+        ] {
+            assert_eq!(Marks::are_in(description), has_mark, "{description}");
+        }
     }
 
     #[test]

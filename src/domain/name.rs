@@ -66,9 +66,54 @@ impl RoomName {
     }
 }
 
+impl AsRef<str> for RoomName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for RoomName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// Longest name of a VMR on Pexip.
+const LONGEST_NAME: usize = 250;
+
+/// Start of the names of foreign rooms that agents may read: at least 4 characters of `[A-Za-z0-9_-]`. One of
+/// `PUBLIC_READ_PREFIXES`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadablePrefix(String);
+
+impl ReadablePrefix {
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let is_prefix = (4..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(allowed);
+        is_prefix.then(|| Self(text.to_owned()))
+    }
+
+    /// Whether a name can start with both prefixes.
+    pub fn overlaps(&self, ours: &RoomNamePrefix) -> bool {
+        self.0.starts_with(&ours.0) || ours.0.starts_with(&self.0)
+    }
+
+    /// `text` as the name of a foreign room, if it starts with this prefix. Only `[A-Za-z0-9._~-]`: what no gateway and
+    /// no host writes otherwise in a path (RFC 3986, unreserved).
+    pub fn parse_name(&self, text: &str) -> Option<ForeignRoomName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        let is_name = text.starts_with(&self.0) && text.len() <= LONGEST_NAME && text.bytes().all(allowed);
+        is_name.then(|| ForeignRoomName(text.to_owned()))
+    }
+}
+
+/// Name of a foreign room that agents may read. What changes or deletes a room takes a [`RoomName`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignRoomName(String);
+
+impl AsRef<str> for ForeignRoomName {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -109,6 +154,32 @@ mod tests {
             assert_eq!(prefix().parse_name(foreign), None, "{foreign:?}");
         }
         assert!(prefix().parse_name("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").is_some());
+    }
+
+    #[test]
+    fn readable_prefixes_are_at_least_four_plain_characters() {
+        for refused in ["", "tes", "test ", "test.", "test*", "test/", "tést", "%74est"] {
+            assert_eq!(ReadablePrefix::parse(refused), None, "{refused:?}");
+        }
+        for accepted in ["test", "test_", "vkiosk_", "VK-1"] {
+            assert!(ReadablePrefix::parse(accepted).is_some(), "{accepted}");
+        }
+    }
+
+    #[test]
+    fn foreign_names_start_with_the_prefix_and_hold_only_unreserved_characters() {
+        let prefix = ReadablePrefix::parse("test_").expect("a prefix");
+        let longest = format!("test_{}", "x".repeat(245));
+        for accepted in ["test_", "test_Kiosk-7.a~b", &longest] {
+            assert!(prefix.parse_name(accepted).is_some(), "{accepted}");
+        }
+        let too_long = format!("{longest}x");
+        for refused in [
+            "", "test", "Test_1", "xtest_1", " test_1", "test_1 ", "test_a/b", "test_%31", "test_*", "test_\n",
+            "test_é", &too_long,
+        ] {
+            assert_eq!(prefix.parse_name(refused), None, "{refused:?}");
+        }
     }
 
     #[test]

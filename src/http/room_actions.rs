@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use crate::domain::{InvalidUuiData, RoomName, TagRule, UuiData};
+use crate::domain::{ForeignRoomName, InvalidUuiData, RoomName, TagRule, UuiData};
 use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, ReadRoomAsServer, SendEvents};
 use crate::http::problem::{ApiError, Code};
 use crate::pexip::Conference;
@@ -44,7 +44,18 @@ impl RoomActions {
         self.read_handed_out(&permit, &name).await
     }
 
-    /// The same for IDIM's server.
+    /// Reads a foreign room.
+    pub(crate) async fn read_foreign(
+        &self,
+        permit: Permit<ReadRoom>,
+        name: ForeignRoomName,
+    ) -> Result<Conference<ForeignRoomName>, ApiError> {
+        let conference = self.pool.find_foreign(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+        permit.audit().room_read();
+        Ok(conference)
+    }
+
+    /// Reads a room that was handed out, for IDIM's server.
     pub(crate) async fn read_as_server(
         &self,
         permit: Permit<ReadRoomAsServer>,

@@ -5,7 +5,7 @@ mod document;
 mod event_sink;
 mod health;
 mod host;
-mod our_room;
+mod named_room;
 mod pool_maintenance;
 mod public_room;
 mod room_answer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::HeaderName;
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
-use crate::domain::{Clock, RoomNamePrefix};
+use crate::domain::{Clock, ReadablePrefix, RoomNamePrefix};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     pub rooms: RoomActions,
     pub prefix: RoomNamePrefix,
     pub create_shows_host_pin: bool,
+    pub public_read_prefixes: Vec<ReadablePrefix>,
     pub entra: EntraVerifier,
     pub genesys: GenesysVerifier,
     /// `None`: events are not accepted and their path is unknown.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{PexipClient, PexipError, TagPermit};
-use crate::domain::{Marks, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
+use crate::domain::{ForeignRoomName, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
 use crate::outbound::{CallFailure, parse_json};
 
 /// Bound on a conference object that is passed on. A room of ours has about 3 KB.
@@ -50,11 +50,11 @@ impl fmt::Display for ConferenceId {
     }
 }
 
-/// A VMR of ours as the management node has it.
+/// A VMR as the management node has it: one of ours, unless its name says otherwise.
 #[derive(Clone, Debug)]
-pub struct Conference {
+pub struct Conference<N = RoomName> {
     pub id: ConferenceId,
-    pub name: RoomName,
+    pub name: N,
     pub service_type: String,
     pub allow_guests: bool,
     pub host_pin: SecretString,
@@ -132,6 +132,26 @@ impl PexipClient {
         }
         let response = self.send("create", permit, self.request(Method::POST, COLLECTION).json(&body), &[201]).await?;
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
+    }
+
+    /// The VMR of this name that is not ours, or `None`. With a mark it is a room of this service in another deployment.
+    pub async fn find_foreign(
+        &self,
+        name: &ForeignRoomName,
+    ) -> Result<Option<Conference<ForeignRoomName>>, PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name", name.as_ref()), ("limit", "2")];
+        let request = self.request(Method::GET, COLLECTION).query(&query);
+        let (page, _): (Page, _) = self.fetch("find", permit, request).await?;
+        // A node may compare names without case. One that lists any other room has ignored the filter: whether the room
+        // exists is unknown.
+        let is_variant = |object: &Object| object.name.eq_ignore_ascii_case(name.as_ref());
+        if page.meta.total_count != page.objects.len() || !page.objects.iter().all(is_variant) {
+            return Err(CallFailure::Unreadable.into());
+        }
+        let found = page.objects.into_iter().find(|object| object.name == name.as_ref());
+        let foreign = found.filter(|object| !Marks::are_in(&object.description));
+        Ok(foreign.map(|object| object.conference(name.clone())))
     }
 
     /// The VMR of this name as the node writes it, and what this service reads of it; or `None`.
@@ -280,7 +300,7 @@ impl Page {
 }
 
 impl Object {
-    fn conference(self, name: RoomName) -> Conference {
+    fn conference<N>(self, name: N) -> Conference<N> {
         Conference {
             id: self.id,
             name,

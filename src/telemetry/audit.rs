@@ -104,7 +104,7 @@ struct AuditContextInner {
 #[derive(Clone, Debug, Default)]
 struct Known {
     caller: Option<Caller>,
-    room: Option<RoomName>,
+    room: Option<String>,
     uui_data_hash: Option<String>,
 }
 
@@ -142,9 +142,9 @@ impl AuditContext {
         self.0.known.lock().caller = Some(caller);
     }
 
-    /// Sets the room that the request is about. Its name has our prefix.
-    pub fn set_room(&self, room: &RoomName) {
-        self.0.known.lock().room = Some(room.clone());
+    /// Sets the room that the request is about, by a name that has been checked.
+    pub fn set_room(&self, room: &impl AsRef<str>) {
+        self.0.known.lock().room = Some(room.as_ref().to_owned());
     }
 
     /// Sets the hash of the citizen's case.
@@ -192,7 +192,7 @@ impl AuditContext {
             oid,
             uti,
             genesys_user,
-            room = room.as_ref().map(RoomName::as_str),
+            room,
             source,
             reason,
             uui_data_hash,

@@ -116,6 +116,7 @@ async fn all_faulty_settings_are_reported_together_and_none_of_their_values() {
         ("UUI_DATA_FORMAT", "leaked-format"),
         ("ROOM_HOST_PIN", "leaked-pin"),
         ("CREATE_SHOWS_HOST_PIN", "leaked-choice"),
+        ("PUBLIC_READ_PREFIXES", "leaked prefix"),
         ("PEXIP_MANAGEMENT_URL", "http://leaked.example.org"),
         ("PEXIP_PASSWORD", "@Microsoft.KeyVault(SecretUri=https://leaked.vault.azure.net/secrets/leaked/)"),
         ("PEXIP_CA_FILE", "/leaked/ca.pem"),

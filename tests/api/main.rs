@@ -22,6 +22,7 @@ mod entra_properties;
 mod entra_tokens;
 mod event_sink;
 mod fault_table;
+mod foreign_rooms;
 mod function_files;
 mod genesys_load;
 mod genesys_tokens;

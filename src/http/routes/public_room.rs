@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::constrained_attributes::OnlyConstrained;
-use super::our_room::OurRoom;
+use super::named_room::ReadableRoom;
 use super::room_answer::{ConstrainedConference, EXAMPLE_NAME};
 use crate::http::middleware::cors;
 use crate::http::openapi::{Answer, Audience, Operation, Parameter};
@@ -22,9 +22,10 @@ pub(super) fn route() -> Route {
     let operation = Operation::new("public_room", Audience::Widget, Method::GET, PATH, "See a room")
         .description(
             "What the agent needs to join, with both PINs. A room that was not handed out, a foreign name and an \
-            unknown one are the same 404.",
+            unknown one are the same 404. The deployment may let agents read foreign rooms as well, such as those of \
+            kiosks, by the start of their names (`PUBLIC_READ_PREFIXES`).",
         )
-        .parameter(OurRoom::parameter())
+        .parameter(ReadableRoom::parameter())
         .parameter(OnlyConstrained::parameter())
         .answer(ConstrainedConference::answer("The room as Pexip has it at this moment."))
         .problems(&[Code::RoomNotFound])
@@ -58,9 +59,15 @@ fn preflight() -> Operation {
 async fn handler(
     permit: Permit<ReadRoom>,
     _: OnlyConstrained,
-    OurRoom(name): OurRoom,
+    room: ReadableRoom,
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {
-    let conference = state.rooms.read(permit, name).await?;
-    Ok(Json(ConstrainedConference::from(&conference)).into_response())
+    Ok(match room {
+        ReadableRoom::Ours(name) => {
+            Json(ConstrainedConference::from(&state.rooms.read(permit, name).await?)).into_response()
+        }
+        ReadableRoom::Foreign(name) => {
+            Json(ConstrainedConference::from(&state.rooms.read_foreign(permit, name).await?)).into_response()
+        }
+    })
 }

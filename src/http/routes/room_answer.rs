@@ -12,6 +12,12 @@ use crate::pexip::{self, Conference};
 /// A room's name: the deployment's prefix and a lower-case ULID.
 pub(super) const ROOM_NAME: &str = "^[a-z0-9-]{1,20}[0-9a-hjkmnp-tv-z]{26}$";
 
+/// The same, or a foreign room's name.
+pub(super) const ANY_NAME: &str = "^[A-Za-z0-9._~-]{4,250}$";
+
+/// A PIN; a foreign room may have none, or one that ends in `#`.
+const PIN: &str = "^[0-9]*#?$";
+
 /// A room's name, for examples.
 pub(crate) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -22,8 +28,8 @@ pub(super) struct ConstrainedConference<'a> {
     /// Number of the conference on Pexip.
     #[schemars(range(min = 1), example = 41)]
     id: u64,
-    /// The room's name. It says nothing about the citizen and is never used twice.
-    #[schemars(regex(pattern = ROOM_NAME), example = EXAMPLE_NAME)]
+    /// The room's name. One of this service says nothing about the citizen and is never used twice.
+    #[schemars(regex(pattern = ANY_NAME), example = EXAMPLE_NAME)]
     name: &'a str,
     /// Pexip's kind of conference; `conference` for each room that this service makes.
     #[schemars(example = &"conference")]
@@ -33,10 +39,10 @@ pub(super) struct ConstrainedConference<'a> {
     allow_guests: bool,
     /// The agent's PIN: hosts join with it. Missing from the answer to a create with `CREATE_SHOWS_HOST_PIN=false`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "&str", regex(pattern = "^[0-9]*$"), example = "193604")]
+    #[schemars(with = "&str", regex(pattern = PIN), example = "193604")]
     pin: Option<&'a str>,
     /// The citizen's PIN: guests join with it.
-    #[schemars(regex(pattern = "^[0-9]*$"), example = "852117")]
+    #[schemars(regex(pattern = PIN), example = "852117")]
     guest_pin: &'a str,
     /// The URL under which the agent sees the citizen's case: a fixed start and the case from `uuiData`.
     #[schemars(length(max = LONGEST_TAG), example = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg")]
@@ -112,11 +118,11 @@ impl ConstrainedConference<'_> {
     }
 }
 
-impl<'a> From<&'a Conference> for ConstrainedConference<'a> {
-    fn from(conference: &'a Conference) -> Self {
+impl<'a, N: AsRef<str>> From<&'a Conference<N>> for ConstrainedConference<'a> {
+    fn from(conference: &'a Conference<N>) -> Self {
         Self {
             id: conference.id.get(),
-            name: conference.name.as_str(),
+            name: conference.name.as_ref(),
             service_type: &conference.service_type,
             allow_guests: conference.allow_guests,
             pin: Some(conference.host_pin.expose_secret()),

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 
 use super::constrained_attributes::OnlyConstrained;
-use super::our_room::OurRoom;
+use super::named_room::OurRoom;
 use crate::http::openapi::{Answer, Audience, Operation};
 use crate::http::permit::{DeleteRoom, Permit};
 use crate::http::problem::{ApiError, Code, PEXIP};

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::constrained_attributes::ConstrainedAttributes;
-use super::our_room::OurRoom;
+use super::named_room::OurRoom;
 use super::room_answer::ConstrainedConference;
 use crate::http::openapi::{Audience, Operation};
 use crate::http::permit::{Permit, ReadRoomAsServer};
