@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::domain::{RoomName, RoomNamePrefix, named_enum};
-use crate::outbound::parse_json;
 
 /// Something that happened on a Conferencing Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +41,31 @@ impl EventKind {
     }
 }
 
-/// The events in the body of one delivery; none if it is unreadable, which a repeated delivery would be too.
-pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Event> {
-    let Some(envelope) = parse_json::<Envelope>(body) else { return Vec::new() };
-    match envelope.data {
-        Value::Array(bulk) if envelope.event == "eventsink_bulk" => bulk
-            .into_iter()
-            .filter_map(|event| serde_json::from_value::<Envelope>(event).ok())
-            .map(|event| event.read(prefix))
-            .collect(),
-        data => vec![Envelope { event: envelope.event, data }.read(prefix)],
-    }
+/// The events in the body of one delivery, each `None` if it cannot be read, which a repeated delivery could not be
+/// either. An unreadable event of a bulk leaves the others readable.
+pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Option<Event>> {
+    let text = with_unreadable_escapes(body);
+    let events = match serde_json::from_str::<Bulk<'_>>(&text) {
+        Ok(bulk) if bulk.event == "eventsink_bulk" => bulk.data.into_iter().map(RawValue::get).collect(),
+        _ => vec![text.as_str()],
+    };
+    events.into_iter().map(|event| Some(serde_json::from_str::<Envelope>(event).ok()?.read(prefix))).collect()
+}
+
+/// `body` with half a surrogate pair in place of bytes that are not UTF-8. In a string that makes the string unreadable and
+/// nothing around it, because what is passed over as a [`RawValue`] is not decoded.
+fn with_unreadable_escapes(body: &[u8]) -> String {
+    body.utf8_chunks()
+        .flat_map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }])
+        .collect()
+}
+
+/// Several events in one delivery.
+#[derive(Deserialize)]
+struct Bulk<'a> {
+    event: String,
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
 }
 
 /// The other members (`node`, `seq`, `version`, `time`) are not needed: `seq` restarts with the sink, and every event is
@@ -84,7 +98,7 @@ mod tests {
     fn read(body: &Value) -> Vec<(EventKind, bool)> {
         let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
         let events = events(body.to_string().as_bytes(), &prefix);
-        events.into_iter().map(|event| (event.kind, event.ended.is_some())).collect()
+        events.into_iter().flatten().map(|event| (event.kind, event.ended.is_some())).collect()
     }
 
     #[test]
@@ -119,14 +133,46 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf_8_are_no_event() {
+    fn an_unreadable_event_of_a_bulk_costs_no_other() {
         let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
-        let read = |node: u8| {
-            let body = json!({"node": "N", "event": "conference_ended", "data": {"name": NAME}}).to_string();
-            let body: Vec<_> = body.bytes().map(|byte| if byte == b'N' { node } else { byte }).collect();
-            events(&body, &prefix).len()
-        };
-        assert_eq!((read(b'n'), read(0xb7)), (1, 0));
+        let ended = json!({"event": "conference_ended", "data": {"name": NAME}}).to_string();
+        let read = Some(Event { kind: EventKind::ConferenceEnded, ended: prefix.parse_name(NAME) });
+        let too_deep = [r#"{"event":"x","data":"#, &"[".repeat(200), &"]".repeat(200), "}"].concat();
+        let strings: [&[u8]; 6] =
+            [br"\ud83d", br"\udc00\ud83d", b"\xff", b"\xed\xa0\xbd", b"caf\xe9 \xf0\x9f", b"\xc3"];
+        let mut unreadable: Vec<Vec<u8>> = Vec::new();
+        for string in strings {
+            for (before, after) in [
+                (r#"{"event":"participant_connected","data":{"display_name":""#, r#""}}"#),
+                (r#"{"event":"conference_ended","data":{"tag":["a",{"b":""#, r#""}]}}"#),
+                (r#"{"event":"conference_ended","data":{""#, r#"":1}}"#),
+                (r#"{"event":""#, r#""}"#),
+            ] {
+                unreadable.push([before.as_bytes(), string, after.as_bytes()].concat());
+            }
+        }
+        unreadable.extend(
+            ["7", "null", "[]", "{}", r#"{"event":1}"#, r#"{"event":"x","event":"y"}"#, &too_deep].map(Into::into),
+        );
+        unreadable.push(br#"{"event":"x","data":1e999}"#.to_vec());
+        for event in unreadable {
+            let bulk: [&[u8]; 7] = [
+                br#"{"event":"eventsink_bulk","data":["#,
+                ended.as_bytes(),
+                b",",
+                &event,
+                b",",
+                ended.as_bytes(),
+                b"]}",
+            ];
+            let found = events(&bulk.concat(), &prefix);
+            assert_eq!(found, [read.clone(), None, read.clone()], "{}", String::from_utf8_lossy(&event));
+            assert_eq!(events(&event, &prefix), [None], "{}", String::from_utf8_lossy(&event));
+        }
+        for broken in ["", "{", r#"{"event":"eventsink_bulk","data":[{"event":"x"}"#] {
+            assert_eq!(events(broken.as_bytes(), &prefix), [None], "{broken}");
+        }
+        assert_eq!(events(br#"{"event":"eventsink_bulk","data":[]}"#, &prefix), []);
     }
 
     #[test]

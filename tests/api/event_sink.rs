@@ -129,6 +129,27 @@ async fn every_delivery_is_taken_and_ended_rooms_of_ours_are_kept_until_the_grac
 }
 
 #[tokio::test]
+async fn an_unreadable_event_of_a_bulk_costs_no_other() {
+    let app = receiver().start().await;
+    let ended = |number| conference_ended(&name(number), number).to_string();
+    for (number, string) in [(1, &br"\ud83d"[..]), (3, b"caf\xe9")] {
+        let (before, after) = (ended(number), ended(number + 1));
+        let bulk: [&[u8]; 7] = [
+            br#"{"event":"eventsink_bulk","data":["#,
+            before.as_bytes(),
+            br#",{"event":"participant_connected","data":{"display_name":""#,
+            string,
+            br#""}},"#,
+            after.as_bytes(),
+            b"]}",
+        ];
+        let request = app.request(Method::POST, "public/event_sink").basic_auth(USERNAME, Some(PASSWORD));
+        assert_eq!(app.send(request.body(bulk.concat())).await.status, 204);
+    }
+    assert_eq!(hints(&app), [name(1), name(2), name(3), name(4)]);
+}
+
+#[tokio::test]
 async fn a_bulk_may_be_larger_than_other_bodies_but_not_endless() {
     let app = receiver().start().await;
     let events: Vec<_> = (0..500).map(|number| conference_ended(&name(number), number)).collect();
@@ -136,8 +157,9 @@ async fn a_bulk_may_be_larger_than_other_bodies_but_not_endless() {
     assert!(bulk.to_string().len() > 100 * 1024);
     assert_eq!(report(&app, &bulk).await.status, 204);
 
-    let endless = json!({"event": "something_new", "data": "x".repeat(1024 * 1024)});
-    report(&app, &endless).await.assert_problem(413, "body_too_large");
+    let padded = |length: usize| json!({"event": "something_new", "data": "x".repeat(length)});
+    assert_eq!(report(&app, &padded(4 * 1024 * 1024 - 100)).await.status, 204);
+    report(&app, &padded(4 * 1024 * 1024)).await.assert_problem(413, "body_too_large");
 }
 
 #[tokio::test]
