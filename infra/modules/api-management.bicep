@@ -75,10 +75,12 @@ var masked = {
   queryParams: [
     { value: 'uuiData', mode: 'Hide' }
     { value: 'code', mode: 'Hide' }
+    { value: 'subscription-key', mode: 'Hide' }
   ]
   headers: [
     { value: 'Authorization', mode: 'Hide' }
     { value: 'x-auth-token', mode: 'Hide' }
+    { value: 'Ocp-Apim-Subscription-Key', mode: 'Hide' }
   ]
 }
 var logged = {

@@ -254,6 +254,12 @@ def asked_for(root):
     ),
     Mistake(
         "infra/gateway/api.xml",
+        '<set-query-parameter name="subscription-key" exists-action="delete" />',
+        "",
+        "bring a key in the query",
+    ),
+    Mistake(
+        "infra/gateway/api.xml",
         '<set-query-parameter name="x-ms-routing-name" exists-action="delete" />',
         "",
         "another slot",
@@ -272,7 +278,7 @@ def stripped(tree):
             if operation is None:
                 yield from (f"{environment}/{slot}: callers can send {name}" for name in STRIPPED if name not in gone)
                 parameters = {p.get("name") for p in root.findall("inbound/set-query-parameter[@exists-action='delete']")}
-                if not {"code", "x-ms-routing-name"} <= parameters:
+                if not {"code", "subscription-key", "x-ms-routing-name"} <= parameters:
                     yield f"{environment}/{slot}: callers can choose another slot or bring a key in the query"
             touched = {h.get("name").lower() for h in root.findall("inbound/set-header")}
             if "authorization" in touched and asked_for(root) != "nothing":
@@ -501,6 +507,12 @@ def words(tree):
         "{ value: 'x-auth-token', mode: 'Mask' }",
         "x-auth-token is not hidden",
     ),
+    Mistake(
+        "infra/modules/api-management.bicep",
+        "    { value: 'subscription-key', mode: 'Hide' }\n",
+        "",
+        "subscription-key is not hidden",
+    ),
     Mistake("infra/modules/api-management.bicep", "body: { bytes: 0 }", "body: { bytes: 512 }", "keeps bodies"),
     Mistake(
         "infra/modules/function-app.bicep",
@@ -524,7 +536,7 @@ def masked(tree):
             for side in ("frontend", "backend"):
                 for way, message in diagnostic.properties[side].items():
                     hidden = {m["value"] for ms in message["dataMasking"].values() for m in ms if m["mode"] == "Hide"}
-                    for name in ("uuiData", "Authorization", "x-auth-token"):
+                    for name in ("uuiData", "Authorization", "x-auth-token", "Ocp-Apim-Subscription-Key", "subscription-key"):
                         if name not in hidden:
                             yield f"{environment}: {diagnostic.name}: {side} {way}: {name} is not hidden"
                     if message["body"]["bytes"]:
