@@ -18,6 +18,7 @@ use maxconf_simulators::entra::{APP_ID_URI, CLIENT_ID, CLIENT_SECRET};
 use serde_json::Value;
 use url::Url;
 
+use self::proxy::{ProxiedAnswer, Proxy};
 use crate::support::{Ended, Program, Secrets, TestApp, TestAppBuilder};
 
 /// As long as a PIN may be.
@@ -134,7 +135,12 @@ impl Smoke {
         secrets.plant("uuiData", "maxconf-smoke--");
         // Start of every Entra token.
         secrets.plant("an Entra token", "eyJ0eXAiOiJKV1Qi");
-        for name in ["SMOKE_ENTRA_CLIENT_SECRET", "SMOKE_GENESYS_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
+        for name in [
+            "SMOKE_ENTRA_CLIENT_SECRET",
+            "SMOKE_GENESYS_TOKEN",
+            "SMOKE_SUBSCRIPTION_KEY",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        ] {
             if let Some(secret) = self.environment.get(name) {
                 secrets.plant(name, secret);
             }
@@ -237,6 +243,25 @@ async fn a_service_whose_create_leaves_the_host_pin_out_is_healthy() {
 
     assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
     assert_eq!(outcomes(&ended)["public_read"], "passed");
+}
+
+#[tokio::test]
+async fn a_gateway_that_asks_for_a_subscription_key_gets_it_with_every_request() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let app = healthy_service().await;
+    let proxy = Proxy::answering(&app, |request| {
+        let keys: Vec<_> = request.headers.get_all("ocp-apim-subscription-key").iter().collect();
+        (keys != [KEY]).then(|| ProxiedAnswer::bare(401))
+    })
+    .await;
+    let smoke = Smoke::of(&app).at(proxy.url());
+
+    let ended = smoke.clone().set("SMOKE_SUBSCRIPTION_KEY", KEY).run().await;
+    assert_eq!(ended.code, Some(HEALTHY), "{ended:#?}");
+    assert_eq!(handed_out(&app), Vec::<String>::new());
+
+    let ended = smoke.run().await;
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const FOREIGN_SCOPE: &str = "https://management.azure.com/.default";
 const CLIENT_SECRET: &str = "SMOKE_ENTRA_CLIENT_SECRET";
 
 /// Environment variables, with their meaning.
-pub(super) const VARIABLES: [(&str, &str); 7] = [
+pub(super) const VARIABLES: [(&str, &str); 8] = [
     ("SMOKE_ENTRA_TOKEN_URL", "Entra's token endpoint: https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token."),
     ("SMOKE_ENTRA_CLIENT_ID", "Client id of an application that may create and delete rooms."),
     (
@@ -28,6 +28,7 @@ pub(super) const VARIABLES: [(&str, &str); 7] = [
     ("SMOKE_ENTRA_SCOPE", "Scope of the room API: <App ID URI>/.default."),
     ("SMOKE_ENTRA_FOREIGN_SCOPE", "Scope of any other API. Default: that of Azure Resource Manager."),
     ("SMOKE_GENESYS_TOKEN", "Token of an agent. Without it the public read is reported as not checked."),
+    ("SMOKE_SUBSCRIPTION_KEY", "Subscription key of the gateway, if it asks for one."),
     ("SMOKE_ORIGIN", "Origin of the widget. Without it the widget's CORS headers are reported as not checked."),
 ];
 
@@ -35,6 +36,7 @@ pub(super) const VARIABLES: [(&str, &str); 7] = [
 pub struct Credentials {
     entra: Option<EntraClient>,
     pub(super) genesys_token: Option<SecretString>,
+    pub(super) subscription_key: Option<SecretString>,
     pub(super) origin: Option<String>,
 }
 
@@ -68,6 +70,7 @@ impl Credentials {
         Ok(Self {
             entra: read_entra(value)?,
             genesys_token: value("SMOKE_GENESYS_TOKEN")?.map(Into::into),
+            subscription_key: value("SMOKE_SUBSCRIPTION_KEY")?.map(Into::into),
             origin: value("SMOKE_ORIGIN")?,
         })
     }

@@ -46,7 +46,7 @@ impl<'a> Run<'a> {
         self.progress.set_total(Check::ALL.len());
         let (wait, one_answer) = (Duration::from_secs(self.command.wait), Duration::from_secs(self.command.timeout));
         let (url, http, gateway) = (self.command.url.clone(), self.http.clone(), self.command.behind_gateway);
-        let service = Service::new(url, http, gateway, one_answer);
+        let service = Service::new(url, http, gateway, self.credentials.subscription_key.clone(), one_answer);
 
         // Bounds the run if every answer is slow but within its own limit.
         let limit = wait + 4 * one_answer;

@@ -19,6 +19,7 @@ use crate::outbound::{CallFailure, json, send};
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("maxconf-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const GENESYS_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
 /// Limit for answers that need no dependency, or come from the service's cache.
 const CACHED_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ struct Shared {
     url: Url,
     http: Client,
     behind_gateway: bool,
+    /// Sent with every request.
+    subscription_key: Option<SecretString>,
     timeout: Duration,
     /// Start of every request id, by which the service's log shows this test's requests.
     run_id: String,
@@ -75,10 +78,16 @@ pub(super) enum Readiness {
 }
 
 impl Service {
-    pub(super) fn new(url: Url, http: Client, behind_gateway: bool, timeout: Duration) -> Self {
+    pub(super) fn new(
+        url: Url,
+        http: Client,
+        behind_gateway: bool,
+        subscription_key: Option<SecretString>,
+        timeout: Duration,
+    ) -> Self {
         let run_id = format!("{:016x}", rand::random::<u64>());
         let (requests, answers) = (AtomicU32::new(0), Mutex::default());
-        Self(Arc::new(Shared { url, http, behind_gateway, timeout, run_id, requests, answers }))
+        Self(Arc::new(Shared { url, http, behind_gateway, subscription_key, timeout, run_id, requests, answers }))
     }
 
     pub(super) fn is_behind_gateway(&self) -> bool {
@@ -93,7 +102,11 @@ impl Service {
         }
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("smoke-{}-{number}", self.0.run_id);
-        self.0.http.request(method, url).header(REQUEST_ID, id).timeout(self.0.timeout)
+        let request = self.0.http.request(method, url).header(REQUEST_ID, id).timeout(self.0.timeout);
+        match &self.0.subscription_key {
+            Some(key) => request.header(SUBSCRIPTION_KEY, secret_header(key.expose_secret())),
+            None => request,
+        }
     }
 
     /// A GET that the service answers without calling a dependency.
