@@ -3,7 +3,7 @@
 use crate::protocol::{Backup, Protocol, Restore, Wrong};
 use crate::queue::Holder;
 use crate::step::{OutsideStep, Step};
-use crate::world::{Age, Phase, Presence, Provision, Room, Sweep, World};
+use crate::world::{Age, Presence, Provision, Room, Sweep, World};
 use crate::{hand_out, prefetch, upkeep};
 
 use OutsideStep as S;
@@ -15,9 +15,20 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
         if state.leased {
             add(&[S::LeaseEnds(message)]);
         }
-        if state.latest == Holder::LateClaim {
-            add(&[S::LateClaim(message)]);
+        if state.latest == Holder::LateDelete {
+            add(&[S::LateDelete(message)]);
         }
+    }
+    for room in 0..scope.rooms {
+        if world.records.late_claim(room).is_some() {
+            add(&[S::LateRecord(room)]);
+        }
+        if world.copies_to_come > 0 && world.life(room).made {
+            add(&[S::Copies(room)]);
+        }
+    }
+    if !world.records.overdue && world.records.key().is_some_and(|record| record.done.is_none()) {
+        add(&[S::RunningTimesOut]);
     }
     for room in (0..scope.rooms).filter(|room| world.is_there(*room)) {
         match world.life(room).age {
@@ -57,9 +68,18 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: OutsideStep) ->
             state.leased = false;
             true
         }),
-        S::LateClaim(message) => {
-            world.queue.delete(message, Holder::LateClaim);
+        S::LateDelete(message) => {
+            world.queue.delete(message, Holder::LateDelete);
             true
+        }
+        S::LateRecord(room) => world.records.late_claim_arrives(room),
+        S::RunningTimesOut => {
+            world.records.overdue = true;
+            true
+        }
+        S::Copies(room) => {
+            world.copies_to_come -= 1;
+            world.queue.copy(room)
         }
         S::ReadyUntilPasses(room) => {
             world.life_mut(room).age = Age::Old;
@@ -138,7 +158,6 @@ fn move_citizen(world: &mut World, step: OutsideStep) -> bool {
         S::Leaves(room) => (room, Presence::Left),
         _ => return false,
     };
-    let answered = world.requests.iter().any(|request| request.phase == Phase::Answered(room));
     let enters = presence == Presence::Inside || presence == Presence::InsideAgain;
     let exists = world.node.find(room).is_some();
     // Assumption of the model: no first entry between the second presence snapshot and the delete, hours after the
@@ -148,7 +167,7 @@ fn move_citizen(world: &mut World, step: OutsideStep) -> bool {
         Sweep::SeenEmpty { room: swept, .. } => swept == room && presence == Presence::ChangingNetworks,
         Sweep::Idle => false,
     };
-    if !answered || (enters && !exists) || ruled_out {
+    if !world.is_answered(room) || (enters && !exists) || ruled_out {
         return false;
     }
     world.life_mut(room).presence = presence;

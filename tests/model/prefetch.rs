@@ -2,8 +2,9 @@
 
 use crate::protocol::{Protocol, Restore, Wrong};
 use crate::queue::{Holder, Message};
+use crate::request::ReadyRoom;
 use crate::step::{PrefetchStep, Step};
-use crate::world::{Age, Instance, Prefetch, ReadyRoom, World};
+use crate::world::{Age, Instance, Prefetch, World};
 
 use PrefetchStep as S;
 

@@ -2,18 +2,24 @@
 
 use stateright::Property;
 
-use crate::protocol::{Backup, Protocol};
+use crate::protocol::{Backup, Beside, Keys, Protocol};
+use crate::request::{Claiming, End, Phase, RecordHalf};
 use crate::step::{Call, OutsideStep, Step, UpkeepStep};
-use crate::world::{Age, End, Phase, Presence, Provision, Sweep, World};
+use crate::world::{Age, Presence, Provision, Room, Sweep, World};
 
 pub(crate) const EXCLUSIVE: &str = "I1: a room is in at most one answer";
 pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and no other";
-pub(crate) const NO_RETURN: &str = "I4: a claimed room is never offered or claimed again";
+pub(crate) const NO_RETURN: &str = "I4: a claimed room is handed out or destroyed, never both, never offered again";
 pub(crate) const CONSERVATION: &str = "I5: every room is deleted in the end";
 pub(crate) const NARROW: &str = "I8: a delete hits only the intended room, and only while it is empty";
+pub(crate) const ONCE: &str = "I12: a key is answered with at most one room";
 
 /// States that the search must reach; otherwise it would prove nothing.
 pub(crate) const ALL_ANSWERED: &str = "every citizen gets a room while rooms are left";
+pub(crate) const REPLAYED: &str = "every repetition is answered with the first room";
+pub(crate) const TAKEN_OVER: &str = "a repetition gets a room after the first request has failed";
+pub(crate) const COPY_DROPPED: &str = "a copied message meets the record of its room's claim";
+pub(crate) const OLD_BUILD_TAGS: &str = "the old build tags a room";
 pub(crate) const SWEPT: &str = "an unused room is swept";
 pub(crate) const ENDED: &str = "a handed-out room is swept after its lifetime";
 pub(crate) const ANSWERED_AFTER_RESTORE: &str = "a citizen gets a room on the restored node";
@@ -25,20 +31,21 @@ pub(crate) enum Promise {
     RightCitizen,
     NoReturn,
     Narrow,
+    Once,
 }
 
 pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
     let mut properties = vec![
         Property::always(EXCLUSIVE, |_, world: &World| world.keeps(Promise::Exclusive)),
         Property::always(RIGHT_CITIZEN, |_, world: &World| world.keeps(Promise::RightCitizen)),
-        Property::always(NO_RETURN, |_, world: &World| world.keeps(Promise::NoReturn) && !is_offered_again(world)),
+        Property::always(NO_RETURN, |protocol: &Protocol, world: &World| {
+            world.keeps(Promise::NoReturn) && (protocol.scope.has_copies() || !is_offered_again(world))
+        }),
         Property::always(CONSERVATION, |protocol, world| !is_settled(world) || nothing_is_left(protocol, world)),
         Property::always(NARROW, |_, world: &World| world.keeps(Promise::Narrow)),
-        Property::sometimes(ALL_ANSWERED, |protocol: &Protocol, world: &World| {
-            let answered = world.requests.iter().filter(|request| matches!(request.phase, Phase::Answered(_)));
-            answered.count() == usize::from(protocol.scope.citizens.min(protocol.scope.rooms))
-        }),
+        Property::always(ONCE, |_, world: &World| world.keeps(Promise::Once)),
     ];
+    properties.extend(keys_and_copies(protocol));
     if protocol.scope.ages {
         properties.push(Property::sometimes(SWEPT, |_, world: &World| {
             !world.restored
@@ -57,13 +64,55 @@ pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
     if protocol.scope.backup != Backup::Never {
         properties.push(Property::sometimes(ANSWERED_AFTER_RESTORE, |_, world: &World| {
             world.restored
-                && (0..).zip(&world.requests).any(|(citizen, request)| match request.phase {
-                    Phase::Answered(room) => world.node.find(room).is_some_and(|(_, vmr)| vmr.tag == Some(citizen)),
-                    _ => false,
-                })
+                && answered(world).any(|room| world.node.find(room).is_some_and(|(_, vmr)| vmr.tag.is_some()))
         }));
     }
     properties
+}
+
+/// What a search with keys, copies or an old build must reach.
+fn keys_and_copies(protocol: &Protocol) -> Vec<Property<Protocol>> {
+    let mut properties = vec![];
+    match protocol.scope.keys {
+        Keys::None => properties.push(Property::sometimes(ALL_ANSWERED, |protocol: &Protocol, world: &World| {
+            answered(world).count() == usize::from(protocol.scope.creates.min(protocol.scope.rooms))
+        })),
+        Keys::Same => {
+            properties.push(Property::sometimes(REPLAYED, |protocol: &Protocol, world: &World| {
+                answered(world).count() == usize::from(protocol.scope.creates)
+            }));
+            properties.push(Property::sometimes(TAKEN_OVER, |_, world: &World| {
+                world.requests[0].phase == Phase::Failed && answered(world).count() > 0
+            }));
+        }
+        Keys::SameForAnother => {}
+    }
+    match protocol.scope.beside {
+        Beside::Nothing => {}
+        Beside::Copies(_) => properties.push(Property::sometimes(COPY_DROPPED, |_, world: &World| {
+            world.requests.iter().any(|request| {
+                matches!(request.phase, Phase::Claiming(Claiming { ready, record: RecordHalf::NotOurs, .. })
+                    if world.life(ready.message.room).claimed)
+            })
+        })),
+        Beside::OldBuild => {
+            properties.push(Property::sometimes(OLD_BUILD_TAGS, |protocol: &Protocol, world: &World| {
+                world
+                    .requests
+                    .iter()
+                    .any(|request| matches!(request.phase, Phase::Tagged(_)) && protocol.scope.is_old_build(request.at))
+            }));
+        }
+    }
+    properties
+}
+
+/// The rooms answered, one for each answered request.
+fn answered(world: &World) -> impl Iterator<Item = Room> {
+    world.requests.iter().filter_map(|request| match request.phase {
+        Phase::Answered(room) => Some(room),
+        _ => None,
+    })
 }
 
 fn is_offered_again(world: &World) -> bool {

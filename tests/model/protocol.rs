@@ -1,7 +1,7 @@
 use stateright::{Model, Property};
 
 use crate::step::Step;
-use crate::world::World;
+use crate::world::{Citizen, Create, Instance, World};
 use crate::{hand_out, outside, prefetch, promises, upkeep};
 
 /// No bound.
@@ -11,8 +11,10 @@ pub(crate) const ANY: u8 = u8::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) instances: u8,
-    /// Requests, each for a different citizen.
-    pub(crate) citizens: u8,
+    /// Create requests, each for a citizen of its own unless `keys` says otherwise.
+    pub(crate) creates: u8,
+    pub(crate) keys: Keys,
+    pub(crate) beside: Beside,
     /// Room names, for pool and direct rooms together.
     pub(crate) rooms: u8,
     /// Rooms in the pool at the start. The others can be provisioned.
@@ -24,8 +26,7 @@ pub(crate) struct Scope {
     pub(crate) restore: Restore,
     /// Rooms on the node that this service did not make.
     pub(crate) foreign_rooms: u8,
-    /// `POOL_EMPTY=direct`.
-    pub(crate) direct: bool,
+    pub(crate) source: Source,
     /// `ready-until` and the margin pass.
     pub(crate) ages: bool,
     /// Citizens enter and leave, IDIM deletes rooms, lifetimes pass.
@@ -36,7 +37,9 @@ impl Scope {
     /// Two instances, two ready rooms and two citizens. Any call may fail; nothing else goes wrong.
     pub(crate) const HAND_OUT: Self = Self {
         instances: 2,
-        citizens: 2,
+        creates: 2,
+        keys: Keys::None,
+        beside: Beside::Nothing,
         rooms: 2,
         ready: 2,
         faults: ANY,
@@ -44,23 +47,89 @@ impl Scope {
         backup: Backup::Never,
         restore: Restore::Noticed,
         foreign_rooms: 0,
-        direct: false,
+        source: Source::Pool,
         ages: false,
         ends: false,
     };
 
+    /// Two citizens for one room.
+    pub(crate) const ONE_ROOM: Self = Self { rooms: 1, ready: 1, ..Self::HAND_OUT };
+
+    /// Two requests with one key, on two instances. All rooms are direct: how a room was got makes no difference to the
+    /// key's record.
+    pub(crate) const KEYS: Self = Self { ready: 0, source: Source::Direct, keys: Keys::Same, ..Self::HAND_OUT };
+
+    /// Like `KEYS`, with two rooms in the pool.
+    pub(crate) const KEYS_IN_POOL: Self = Self { ready: 2, source: Source::Pool, ..Self::KEYS };
+
     /// The node is restored from a backup older than all rooms, so each id may be assigned to another room.
     pub(crate) const RESTORE: Self =
-        Self { ready: 0, faults: 1, backup: Backup::AtStart, direct: true, ..Self::HAND_OUT };
+        Self { ready: 0, faults: 1, backup: Backup::AtStart, source: Source::PoolOrDirect, ..Self::HAND_OUT };
 
     /// Like `RESTORE`, with one citizen, one instance and one foreign room on the node.
     pub(crate) const RESTORE_WITH_FOREIGN_ROOM: Self =
-        Self { instances: 1, citizens: 1, faults: ANY, foreign_rooms: 1, ..Self::RESTORE };
+        Self { instances: 1, creates: 1, faults: ANY, foreign_rooms: 1, ..Self::RESTORE };
 
     /// Symmetry reduction: without crashes, steps that leave no memory behind are the same at every instance.
     pub(crate) fn instances_that_differ(&self) -> u8 {
         if self.crashes > 0 { self.instances } else { 1 }
     }
+
+    pub(crate) fn has_copies(&self) -> bool {
+        matches!(self.beside, Beside::Copies(_))
+    }
+
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keys != Keys::None
+    }
+
+    pub(crate) fn citizen(&self, create: Create) -> Citizen {
+        match self.keys {
+            Keys::None => create,
+            Keys::Same => 0,
+            Keys::SameForAnother => u8::from(create + 1 == self.creates),
+        }
+    }
+
+    /// Whether both are one request to the service: same key, same `uuiData`.
+    pub(crate) fn is_repetition(&self, one: Create, other: Create) -> bool {
+        one == other || (self.has_keys() && self.citizen(one) == self.citizen(other))
+    }
+
+    pub(crate) fn is_old_build(&self, instance: Instance) -> bool {
+        self.beside == Beside::OldBuild && instance + 1 == self.instances
+    }
+}
+
+/// Where rooms come from that are not ready at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// They are provisioned.
+    Pool,
+    /// With `POOL_EMPTY=direct` they may also be made for one request.
+    PoolOrDirect,
+    /// All are made for one request.
+    Direct,
+}
+
+/// The requests' `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    None,
+    /// All requests carry one key and one citizen's `uuiData`.
+    Same,
+    /// Like `Same`, but the last request is for another citizen.
+    SameForAnother,
+}
+
+/// What else works on the queue. Never copies and an old build together: the old build would claim the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// Somebody adds so many messages that name rooms of ours.
+    Copies(u8),
+    /// The last instance knows no records: it claims by the delete of the message alone.
+    OldBuild,
 }
 
 /// When the backup is made. The node may be restored from it once.
@@ -85,10 +154,30 @@ pub(crate) enum Restore {
 /// A mistake that a change to the service could introduce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// The tag is written before the message is deleted.
+    /// The tag is written before the claim.
     TagBeforeClaim,
-    /// A leased room counts as claimed, whatever the queue answers to the delete.
-    LeaseTakenAsClaim,
+    /// The tag is written after the claim's record is made, but before the message is deleted.
+    TagBeforeDelete,
+    /// A room counts as claimed once its message is deleted. No record is made.
+    ClaimByDeleteAlone,
+    /// A room counts as claimed once its record is made, whatever the queue answers to the delete.
+    ClaimByRecordAlone,
+    /// After an unanswered make of the claim's record it is made again, and 409 read as success of the first.
+    RecordNotRead,
+    /// A failed request removes its key's record without the `ETag`.
+    KeyRemovedWithoutETag,
+    /// A run changes its key's record to done without the `ETag`.
+    DoneWithoutETag,
+    /// The record of a run past its time is taken over without the `ETag`.
+    TakeOverWithoutETag,
+    /// The answer goes out before the key's record says done.
+    AnswerBeforeDone,
+    /// The room is destroyed if the change to done stays unanswered.
+    BurnedWhenDoneUnknown,
+    /// The room in the key's record is answered to another `uuiData`.
+    ReplayOfAnothersRoom,
+    /// A replay does not look whether the room still has the tag.
+    ReplayWithoutTag,
     /// 404 for the second delete is read as success of the first.
     NotFoundTakenAsClaimed,
     /// An unanswered put of a message is retried.
@@ -125,6 +214,11 @@ impl Protocol {
         self.wrong == Some(wrong)
     }
 
+    /// Whether a tagged room is noted in the key's record before the answer.
+    pub(crate) fn notes_done(&self) -> bool {
+        self.scope.has_keys() && !self.does(Wrong::AnswerBeforeDone)
+    }
+
     /// The state after `step`; `None` if the step is impossible in `world`.
     pub(crate) fn after(&self, world: &World, step: Step) -> Option<World> {
         let mut next = *world;
@@ -132,7 +226,7 @@ impl Protocol {
             next.faults_to_come = next.faults_to_come.checked_sub(1)?;
         }
         let taken = match step {
-            Step::Request(citizen, step) => hand_out::take(self, &mut next, citizen, step),
+            Step::Request(create, step) => hand_out::take(self, &mut next, create, step),
             Step::Prefetch(instance, step) => prefetch::take(self, &mut next, instance, step),
             Step::Upkeep(step) => upkeep::take(self, &mut next, step),
             Step::Outside(step) => outside::take(self, &mut next, step),

@@ -1,6 +1,6 @@
-use crate::world::{Citizen, Instance, ROOMS, Room};
+use crate::world::{Create, Instance, ROOMS, Room};
 
-/// Each room has one message. A second one exists only for the mistakes that put a room twice.
+/// Each room has one message. A second one is a copy, or comes from a mistake that puts a room twice.
 const COPIES: usize = 2;
 
 /// The storage queue. The delay until a new message is visible is not modelled: a message can be received at any time.
@@ -22,15 +22,17 @@ pub(crate) struct MessageState {
     pub(crate) leased: bool,
     /// Who has the latest pop receipt. It stays valid after the lease has expired, until the next receive.
     pub(crate) latest: Holder,
+    /// Not put by this service.
+    pub(crate) copied: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     Nobody,
     Prefetch(Instance),
-    Request(Citizen),
+    Request(Create),
     /// A delete with the latest receipt is in flight, but its caller has given up waiting.
-    LateClaim,
+    LateDelete,
 }
 
 /// The queue's answer to a delete.
@@ -44,10 +46,17 @@ pub(crate) enum Delete {
 
 impl Queue {
     pub(crate) fn put(&mut self, room: Room) {
-        let copies = &mut self.messages[usize::from(room)];
-        if let Some(free) = copies.iter_mut().find(|copy| copy.is_none()) {
-            *free = Some(MessageState { leased: false, latest: Holder::Nobody });
-        }
+        self.add(room, false);
+    }
+
+    /// Somebody else adds a message that names the room. Returns whether there was space.
+    pub(crate) fn copy(&mut self, room: Room) -> bool {
+        self.add(room, true)
+    }
+
+    fn add(&mut self, room: Room, copied: bool) -> bool {
+        let free = self.messages[usize::from(room)].iter_mut().find(|copy| copy.is_none());
+        free.map(|free| *free = Some(MessageState { leased: false, latest: Holder::Nobody, copied })).is_some()
     }
 
     pub(crate) fn state(&self, message: Message) -> Option<MessageState> {
@@ -90,8 +99,10 @@ impl Queue {
         }
     }
 
-    /// All messages that name the room expire.
+    /// The room's message expires. A copy may live for longer.
     pub(crate) fn expire(&mut self, room: Room) {
-        self.messages[usize::from(room)] = [None; COPIES];
+        for message in &mut self.messages[usize::from(room)] {
+            message.take_if(|state| !state.copied);
+        }
     }
 }

@@ -1,11 +1,11 @@
 use crate::queue::Message;
-use crate::world::{Citizen, Id, Instance, Room};
+use crate::world::{Create, Id, Instance, Room};
 
 /// One atomic event: at most one call to an outside system, together with the caller's decision on its answer. The
 /// decision belongs to the step because it depends only on the answer and the caller's own memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Request(Citizen, RequestStep),
+    Request(Create, RequestStep),
     Prefetch(Instance, PrefetchStep),
     Upkeep(UpkeepStep),
     Outside(OutsideStep),
@@ -17,7 +17,18 @@ impl Step {
         match self {
             Self::Request(
                 _,
-                RequestStep::Claims(call)
+                RequestStep::Claim(
+                    ClaimStep::MakesRecord(call) | ClaimStep::ReadsRecord(call) | ClaimStep::DeletesMessage(call),
+                )
+                | RequestStep::Key(
+                    KeyStep::Makes(call)
+                    | KeyStep::Reads(call)
+                    | KeyStep::TakesOver(call)
+                    | KeyStep::Replays(call)
+                    | KeyStep::Notes(call)
+                    | KeyStep::ReadsNote(call)
+                    | KeyStep::Removes(call),
+                )
                 | RequestStep::Tags(call)
                 | RequestStep::DestroyDeletes(call)
                 | RequestStep::MakesDirect(call)
@@ -48,14 +59,15 @@ pub(crate) enum RequestStep {
     Arrives(Instance),
     /// Takes the room in the instance's prefetch, to claim it.
     Takes,
-    Claims(Call),
+    Claim(ClaimStep),
+    Key(KeyStep),
     /// Reads the room by its id again, before the tag is written after a node failure.
     ChecksAgain,
     Tags(Call),
     /// The request ends with an error. A claimed room is destroyed.
     Fails,
     Answers,
-    /// The caller has hung up before the answer: the room is destroyed.
+    /// The caller has hung up before the answer: the room is destroyed, or with a key kept.
     CallerIsGone,
     DestroyChecks,
     DestroyDeletes(Call),
@@ -66,6 +78,28 @@ pub(crate) enum RequestStep {
     /// IDIM sends `DELETE /room/{name}`; the name is looked up.
     IsEnded(Instance),
     EndDeletes(Call),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClaimStep {
+    MakesRecord(Call),
+    ReadsRecord(Call),
+    DeletesMessage(Call),
+}
+
+/// Each is a call for the key's record, but for the replay, which reads the room on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyStep {
+    Makes(Call),
+    Reads(Call),
+    TakesOver(Call),
+    Replays(Call),
+    /// Changes it to done.
+    Notes(Call),
+    ReadsNote(Call),
+    Removes(Call),
+    /// An abandoned write arrives.
+    LateWrite,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +129,14 @@ pub(crate) enum UpkeepStep {
 pub(crate) enum OutsideStep {
     /// The lease expires by the queue's clock.
     LeaseEnds(Message),
-    /// An abandoned claim reaches the queue.
-    LateClaim(Message),
+    /// An abandoned delete reaches the queue.
+    LateDelete(Message),
+    /// An abandoned make of a claim's record arrives.
+    LateRecord(Room),
+    /// The key's record says running, and its time is over.
+    RunningTimesOut,
+    /// Somebody puts another message with the room's name into the queue.
+    Copies(Room),
     ReadyUntilPasses(Room),
     /// The sweep's margin after `ready-until` passes.
     MarginPasses(Room),

@@ -1,7 +1,7 @@
 //! Maintenance: provision and sweep.
 
 use crate::promises::Promise;
-use crate::protocol::{Protocol, Wrong};
+use crate::protocol::{Protocol, Source, Wrong};
 use crate::step::{Call, Step, UpkeepStep};
 use crate::world::{Age, Id, Instance, Presence, Provision, Room, Sweep, World};
 
@@ -21,7 +21,7 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
         provisioning = true;
     }
     // One room is provisioned at a time: concurrent ones share only the request budget, which is not modelled.
-    if !provisioning && world.next_room(&protocol.scope).is_some() {
+    if protocol.scope.source != Source::Direct && !provisioning && world.next_room(&protocol.scope).is_some() {
         for instance in 0..protocol.scope.instances_that_differ() {
             add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(|call| S::Posts(instance, call)));
         }

@@ -1,15 +1,19 @@
 use crate::node::Node;
 use crate::promises::Promise;
-use crate::protocol::{Backup, Scope};
+use crate::protocol::{Backup, Beside, Scope};
 use crate::queue::{Message, Queue};
+use crate::records::Records;
+use crate::request::{End, Phase, ReadyRoom, Request};
 
 /// The largest numbers that any scope uses.
 pub(crate) const INSTANCES: usize = 3;
-pub(crate) const CITIZENS: usize = 3;
+pub(crate) const CREATES: usize = 3;
 pub(crate) const ROOMS: usize = 3;
 
 pub(crate) type Instance = u8;
-/// A citizen, the citizen's request, and the tag made from it.
+/// A create request.
+pub(crate) type Create = u8;
+/// A citizen, the citizen's `uuiData`, and the tag made from it.
 pub(crate) type Citizen = u8;
 /// A room name, never used twice.
 pub(crate) type Room = u8;
@@ -24,9 +28,11 @@ pub(crate) struct World {
     pub(crate) restored: bool,
     pub(crate) foreign_rooms_to_come: u8,
     pub(crate) queue: Queue,
+    pub(crate) copies_to_come: u8,
+    pub(crate) records: Records,
     pub(crate) lives: [Life; ROOMS],
     pub(crate) prefetches: [Prefetch; INSTANCES],
-    pub(crate) requests: [Request; CITIZENS],
+    pub(crate) requests: [Request; CREATES],
     pub(crate) sweep: Sweep,
     pub(crate) faults_to_come: u8,
     pub(crate) crashes_to_come: u8,
@@ -90,15 +96,6 @@ impl Presence {
     }
 }
 
-/// A leased message and the room that it names, as the instance checked it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ReadyRoom {
-    pub(crate) message: Message,
-    pub(crate) id: Id,
-    /// No node failure since the id was looked up.
-    pub(crate) fresh: bool,
-}
-
 /// The room in an instance's prefetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Prefetch {
@@ -115,77 +112,6 @@ impl Prefetch {
             Self::Unchecked(message) | Self::Ready(ReadyRoom { message, .. }) => Some(message),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Request {
-    pub(crate) at: Instance,
-    pub(crate) phase: Phase,
-    /// The id that an abandoned PATCH may still reach.
-    pub(crate) late_tag: Option<Id>,
-    pub(crate) end: End,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
-    #[default]
-    NotArrived,
-    Waiting,
-    Claiming(ReadyRoom, Attempt),
-    /// Claimed, except with `Wrong::TagBeforeClaim`.
-    Tagging(ReadyRoom),
-    /// The node has answered that the tag is written.
-    Tagged {
-        room: Room,
-        id: Id,
-        /// The node was not restored since.
-        kept: bool,
-    },
-    /// The POST of a direct room was sent.
-    MakingDirect(Room),
-    Answered(Room),
-    Destroying {
-        room: Room,
-        id: Id,
-        checked: bool,
-    },
-    Failed,
-}
-
-impl Phase {
-    /// The room that an unfinished request works on.
-    pub(crate) fn room_in_hand(self) -> Option<Room> {
-        match self {
-            Self::Claiming(ready, _) | Self::Tagging(ready) => Some(ready.message.room),
-            Self::Tagged { room, .. } | Self::MakingDirect(room) | Self::Destroying { room, .. } => Some(room),
-            Self::NotArrived | Self::Waiting | Self::Answered(_) | Self::Failed => None,
-        }
-    }
-
-    pub(crate) fn is_under_way(self) -> bool {
-        !matches!(self, Self::NotArrived | Self::Answered(_) | Self::Failed)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Attempt {
-    First,
-    /// With the same receipt, after the first was unanswered.
-    Second,
-}
-
-/// `DELETE /room/{name}` for an answered room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum End {
-    #[default]
-    NotAsked,
-    Deleting {
-        at: Instance,
-        id: Id,
-        /// One delete was sent without an answer; it may have been carried out.
-        unanswered: bool,
-    },
-    Done,
 }
 
 /// The sweep, which handles one room at a time. Runs never overlap: the timer is a singleton.
@@ -228,6 +154,8 @@ impl World {
             restored: false,
             foreign_rooms_to_come: scope.foreign_rooms,
             queue: Queue::default(),
+            copies_to_come: if let Beside::Copies(copies) = scope.beside { copies } else { 0 },
+            records: Records::default(),
             lives: Default::default(),
             prefetches: Default::default(),
             requests: Default::default(),
@@ -269,12 +197,12 @@ impl World {
         &mut self.prefetches[usize::from(instance)]
     }
 
-    pub(crate) fn request(&self, citizen: Citizen) -> &Request {
-        &self.requests[usize::from(citizen)]
+    pub(crate) fn request(&self, create: Create) -> &Request {
+        &self.requests[usize::from(create)]
     }
 
-    pub(crate) fn request_mut(&mut self, citizen: Citizen) -> &mut Request {
-        &mut self.requests[usize::from(citizen)]
+    pub(crate) fn request_mut(&mut self, create: Create) -> &mut Request {
+        &mut self.requests[usize::from(create)]
     }
 
     /// The next unused room name.
@@ -324,5 +252,14 @@ impl World {
     /// Whether an unfinished request works on the room.
     pub(crate) fn is_in_hand(&self, room: Room) -> bool {
         self.requests.iter().any(|request| request.phase.room_in_hand() == Some(room))
+    }
+
+    pub(crate) fn is_answered(&self, room: Room) -> bool {
+        self.requests.iter().any(|request| request.phase == Phase::Answered(room))
+    }
+
+    /// Whether IDIM has asked to delete the room.
+    pub(crate) fn is_ended(&self, room: Room) -> bool {
+        self.requests.iter().any(|request| request.phase == Phase::Answered(room) && request.end != End::NotAsked)
     }
 }
