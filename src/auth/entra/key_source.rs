@@ -39,6 +39,9 @@ pub enum EntraKeysError {
     KeyAddress,
     #[error("Entra publishes no usable key")]
     NoKey,
+    /// A bug.
+    #[error("the read panicked")]
+    Panicked,
 }
 
 impl EntraKeysError {
@@ -48,6 +51,7 @@ impl EntraKeysError {
             Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network path to it",
             Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
             Self::KeyAddress | Self::NoKey => "check that ENTRA_AUTHORITY_URL is Entra's own",
+            Self::Panicked => "report the event `panic` of the log",
         }
     }
 }
@@ -58,7 +62,7 @@ impl Outcome for EntraKeysError {
             Self::Call(failure) => failure.outcome(),
             Self::Status(429 | 500..) => "busy",
             Self::Status(_) => "rejected",
-            Self::Issuer | Self::KeyAddress | Self::NoKey => "unreadable",
+            Self::Issuer | Self::KeyAddress | Self::NoKey | Self::Panicked => "unreadable",
         }
     }
 }
@@ -94,6 +98,11 @@ impl KeySource {
         let path = format!("{}/{folder}.well-known/openid-configuration", config.tenant_id);
         let metadata = config.authority_url.join(&path).expect("a tenant GUID and constants form a path");
         Self { version, metadata, tenant_id: config.tenant_id.clone(), http }
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(metadata: Url, http: reqwest::Client) -> Self {
+        Self { version: TokenVersion::V2, metadata, tenant_id: String::new(), http }
     }
 
     /// The usable keys, at least one. Two calls.

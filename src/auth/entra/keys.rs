@@ -10,11 +10,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use super::claims::TokenVersion;
 use super::key_set::SigningKey;
-use super::key_source::KeySource;
+use super::key_source::{EntraKeysError, KeySource};
 use crate::config::EntraConfig;
 use crate::tasks::{BackgroundTask, SingleFlight, supervise};
 
@@ -162,7 +162,7 @@ impl VersionKeys {
         let refresher = Refresher {
             failing: Arc::clone(&failing),
             requests,
-            source,
+            source: Arc::new(source),
             snapshots,
             min_refresh,
             scheduled: Instant::now(),
@@ -231,7 +231,7 @@ struct UnknownKid {
 /// The task that reads the keys of one token version. Because there is only one, reads do not overlap and need no lock.
 struct Refresher {
     requests: mpsc::Receiver<KeyRequest>,
-    source: KeySource,
+    source: Arc<KeySource>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     min_refresh: Duration,
     /// Time of the next scheduled refresh or, after it has failed, of its repetition.
@@ -334,7 +334,10 @@ impl Refresher {
 
     async fn refresh(&mut self, cause: Cause) {
         let begun = Instant::now();
-        let fetched = self.source.fetch().await;
+        let source = Arc::clone(&self.source);
+        // In a task of its own: a panic counts as a failed read, so that nobody waits for a restart of this task.
+        let fetched = tokio::spawn(async move { source.fetch().await }.in_current_span()).await;
+        let fetched = fetched.unwrap_or(Err(EntraKeysError::Panicked));
         let token_version = self.source.version.as_str();
         self.failing.store(fetched.is_err(), Ordering::Relaxed);
         match fetched {
@@ -371,5 +374,32 @@ impl Refresher {
                 self.second_look_from = self.second_look_from.max(retry);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::dns::{Name, Resolve, Resolving};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::outbound::client_builder;
+
+    struct Panicking;
+
+    impl Resolve for Panicking {
+        fn resolve(&self, _: Name) -> Resolving {
+            panic!("a bug in the read")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_read_is_a_failed_read_and_leaves_nobody_waiting() {
+        let http = client_builder(Duration::from_secs(1)).dns_resolver(Arc::new(Panicking)).build().expect("a client");
+        let source = KeySource::at("https://login.example".parse().expect("a URL"), http);
+        let keys = VersionKeys::start(source, Duration::from_secs(60), CancellationToken::new());
+        let key = timeout(Duration::from_secs(600), keys.key("unknown")).await.expect("an answer");
+        assert_eq!(key.err(), Some(NoKey::Unavailable));
+        assert!(keys.failing.load(Ordering::Relaxed));
     }
 }
