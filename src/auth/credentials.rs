@@ -17,8 +17,9 @@ reasons! {
     InvalidCredentials {
         Missing = "missing", "no token was sent";
         Repeated = "repeated", "more than one token was sent";
-        /// For a Basic account also: wrong user name or password.
         Malformed = "malformed", "the credentials do not have the form of valid ones";
+        /// Of a Basic account only.
+        Wrong = "wrong", "the user name or the password is wrong";
     }
 }
 

@@ -35,12 +35,30 @@ impl EventSinkAccount {
         }
         let credentials = STANDARD.decode(credentials.trim_ascii()).map_err(|_| InvalidCredentials::Malformed)?;
         verify_slices_are_equal(self.0.as_ref(), digest(&SHA256, &credentials).as_ref())
-            .map_err(|_| InvalidCredentials::Malformed)
+            .map_err(|_| InvalidCredentials::Wrong)
     }
 }
 
 impl std::fmt::Debug for EventSinkAccount {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("EventSinkAccount")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_password_is_not_malformed() {
+        let account = EventSinkAccount(digest(&SHA256, b"node:secret"));
+        let verify = |credentials: &str| {
+            let value = format!("Basic {credentials}").parse().expect("a header value");
+            account.verify(&HeaderMap::from_iter([(AUTHORIZATION, value)]))
+        };
+        assert_eq!(verify(&STANDARD.encode("node:secret")), Ok(()));
+        assert_eq!(verify(&STANDARD.encode("node:secreT")), Err(InvalidCredentials::Wrong));
+        assert_eq!(verify(&STANDARD.encode("other:secret")), Err(InvalidCredentials::Wrong));
+        assert_eq!(verify("%%%"), Err(InvalidCredentials::Malformed));
     }
 }

@@ -173,7 +173,7 @@ impl ApiError {
         let code = match error {
             InvalidCredentials::Missing => Code::TokenMissing,
             InvalidCredentials::Repeated => Code::RequestInvalid,
-            InvalidCredentials::Malformed => Code::TokenInvalid,
+            InvalidCredentials::Malformed | InvalidCredentials::Wrong => Code::TokenInvalid,
         };
         let refusal = Self::new(code).cause_of(&error);
         if code == Code::RequestInvalid { refusal } else { refusal.challenge("Basic realm=\"pexip-events\"") }
@@ -190,7 +190,9 @@ impl ApiError {
         match error {
             InvalidCredentials::Missing => Self::new(Code::TokenMissing).challenge(format!("Bearer realm=\"{realm}\"")),
             InvalidCredentials::Repeated => Self::new(Code::RequestInvalid).detail("more than one token was sent"),
-            InvalidCredentials::Malformed => Self::new(Code::TokenInvalid).challenge(invalid_token(realm)),
+            InvalidCredentials::Malformed | InvalidCredentials::Wrong => {
+                Self::new(Code::TokenInvalid).challenge(invalid_token(realm))
+            }
         }
         .cause_of(&error)
     }

@@ -72,6 +72,7 @@ const AUTH_REASON: Label = Label {
         "missing",
         "repeated",
         "malformed",
+        "wrong",
         // Entra, 401.
         "segments",
         "header",
