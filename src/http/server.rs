@@ -5,6 +5,7 @@
 //! port clients reach directly.
 
 mod connection;
+mod lingering;
 mod slots;
 
 use std::convert::Infallible;

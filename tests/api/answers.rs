@@ -385,6 +385,16 @@ async fn whoever_writes_a_whole_body_before_reading_gets_the_answer() {
 }
 
 #[tokio::test]
+async fn whoever_writes_too_large_a_head_before_reading_gets_the_answer() {
+    let app = TestApp::without_pool().await;
+    for length in [40_000, 5 * 1024 * 1024] {
+        let answer = written_before_it_is_read(&app, "GET /health/live HTTP/1.1\r\nx-large: ".to_owned(), length).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{length}: {answer}");
+    }
+    app.assert_no_outside_calls("large heads");
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_end_is_dropped_for_a_bounded_time_only() {
     let app = TestApp::without_pool().await;
     let address = app.url.socket_addrs(|| None).expect("an address")[0];

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
+use super::lingering::Lingering;
 use super::slots::ConnectionSlot;
 
 /// The most bytes before a body: a token of 8 KiB, the headers that gateway and Functions host add, and a margin. A
@@ -68,7 +69,7 @@ pub(super) async fn serve(
             response
         }
     });
-    let stream = TokioIo::new(InspectReader::new(stream, |bytes| {
+    let stream = TokioIo::new(InspectReader::new(Lingering::new(stream), |bytes| {
         // Empty at the end of the stream.
         if !bytes.is_empty() {
             connection.begin_head();
