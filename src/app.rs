@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
-use crate::config::{Config, PexipConfig, QueueConfig, StorageAccess};
+use crate::config::{Config, PexipAccount, PexipConfig, QueueConfig, StorageAccess};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
@@ -52,7 +52,8 @@ impl App {
         let prefix = config.room.prefix.clone();
 
         let queue = queue_client(&config.queue, &prefix)?;
-        let pexip = pexip_client(&config.pexip, config.service_hours, &prefix, &clock)?;
+        let pexip = pexip_client(&config.pexip, &config.pexip_account, config.service_hours, &prefix, &clock)?;
+        pexip.start_renewing_tokens(&stop);
 
         let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), &stop);
@@ -130,7 +131,8 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
 /// The pool alone, for an operator's command. Starts no task.
 pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
-    let pexip = pexip_client(&config.pexip, config.service_hours, &config.room.prefix, &clock)?;
+    let (node, account) = (&config.pexip, &config.pexip_account);
+    let pexip = pexip_client(node, account, config.service_hours, &config.room.prefix, &clock)?;
     let deadline = config.server.request_deadline;
     Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
 }
@@ -143,11 +145,12 @@ pub fn queue_client(config: &QueueConfig, prefix: &RoomNamePrefix) -> Result<Roo
 /// A client of the management node; makes no call yet.
 pub fn pexip_client(
     config: &PexipConfig,
+    account: &PexipAccount,
     hours: Option<ServiceHours>,
     prefix: &RoomNamePrefix,
     clock: &Clock,
 ) -> Result<PexipClient, BuildError> {
-    Ok(PexipClient::new(config, hours, prefix.clone(), pexip_http(config)?, clock.clone()))
+    Ok(PexipClient::new(config, account, hours, prefix.clone(), pexip_http(config)?, clock.clone()))
 }
 
 /// HTTP client for the queue.

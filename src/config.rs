@@ -6,6 +6,7 @@ mod entra;
 mod genesys;
 mod parser;
 mod pexip;
+mod pexip_account;
 mod pool;
 mod room;
 mod rules;
@@ -38,6 +39,7 @@ pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
 pub(crate) use parser::{base_url, secure_url};
 pub use pexip::{PexipConfig, PexipEventConfig};
+pub use pexip_account::{PexipAccount, PrivateKey};
 pub use pool::{PoolConfig, WhenEmpty};
 pub use room::RoomConfig;
 pub use server::{LONGEST_REQUEST, ServerConfig};
@@ -55,6 +57,7 @@ pub struct Config {
     pub pool: PoolConfig,
     pub room: RoomConfig,
     pub pexip: PexipConfig,
+    pub pexip_account: PexipAccount,
     /// Account of the Conferencing Nodes for `/public/event_sink`. `None`: events are off.
     pub pexip_events: Option<PexipEventConfig>,
     /// When Pexip is meant to be up. `None`: always.
@@ -91,6 +94,7 @@ impl Config {
             PoolDraft::SETTINGS,
             RoomDraft::SETTINGS,
             PexipDraft::SETTINGS,
+            pexip_account::SETTINGS,
             pexip::SETTINGS,
             service_hours::SETTINGS,
             EntraDraft::SETTINGS,
@@ -129,6 +133,7 @@ pub struct ConfigParts {
     pub pool: Result<PoolConfig, Faulty>,
     pub room: Result<RoomConfig, Faulty>,
     pub pexip: Result<PexipConfig, Faulty>,
+    pub pexip_account: Result<PexipAccount, Faulty>,
     pub pexip_events: Result<Option<PexipEventConfig>, Faulty>,
     pub service_hours: Result<Option<ServiceHours>, Faulty>,
     pub entra: Result<EntraConfig, Faulty>,
@@ -153,6 +158,7 @@ impl ConfigParts {
         let pool = PoolDraft::read(&mut reader);
         let room = RoomDraft::read(&mut reader);
         let pexip = PexipDraft::read(&mut reader);
+        let pexip_account = PexipAccount::read(&mut reader);
         let pexip_events = PexipEventConfig::read(&mut reader);
         let service_hours = service_hours::read(&mut reader);
         let entra = EntraDraft::read(&mut reader);
@@ -166,6 +172,7 @@ impl ConfigParts {
             pool: pool.complete(),
             room: room.complete(),
             pexip: pexip.complete(),
+            pexip_account,
             pexip_events,
             service_hours,
             entra: entra.complete(),
@@ -191,6 +198,7 @@ impl ConfigParts {
             pool: self.pool?,
             room: self.room?,
             pexip: self.pexip?,
+            pexip_account: self.pexip_account?,
             pexip_events: self.pexip_events?,
             service_hours: self.service_hours?,
             entra: self.entra?,

@@ -40,6 +40,7 @@
 //! | circuit breaker | Open, closed or probing |
 //! | failure epoch | Counter of the node's failures; an observation of an earlier epoch is stale |
 //! | single-flight | Concurrent look-ups of one key share one call |
+//! | token (of Pexip), assertion | What calls carry with OAuth2; what our private key signs to get one |
 //! | verdict | What Genesys answered about a token: fresh, stale or expired |
 //! | poison message, dead message | A message without a room name; a message whose room cannot be handed out |
 //! | management node, Conferencing Node | Pexip's API node; a node that carries the calls |

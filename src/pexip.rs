@@ -3,12 +3,14 @@
 //! Sources for paths, codes and bodies: Pexip Infinity documentation, "Management configuration API", "Management
 //! status API" and "Using the management API".
 
+mod account;
 mod admission;
 mod conferences;
 mod contact;
 mod error;
 mod event;
 mod look_up;
+mod oauth2;
 mod platform;
 mod presence;
 mod trust;
@@ -18,17 +20,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::DATE;
-use reqwest::{Method, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::PexipConfig;
+use crate::config::{PexipAccount, PexipConfig};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::outbound::calls::{System, observed};
 use crate::outbound::{CallFailure, json, retry_after, send};
+use crate::tasks::{BackgroundTask, supervise};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
+use account::{Account, Credentials};
 use admission::{Admission, CallPermit, Urgency};
 use contact::Contact;
 use look_up::SeveralNames;
@@ -36,8 +40,9 @@ use look_up::SeveralNames;
 pub(crate) use admission::TagPermit;
 pub(crate) use contact::{Closed, LONGEST_WAIT};
 
+pub use account::Authentication;
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
-pub use error::PexipError;
+pub use error::{PexipError, TokenError};
 pub use event::{Event, EventKind, events};
 pub(crate) use look_up::SeveralNamesSupport;
 pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord, SystemLocation};
@@ -58,8 +63,7 @@ pub struct PexipClient {
 struct Shared {
     http: reqwest::Client,
     base: Url,
-    username: String,
-    password: SecretString,
+    account: Account,
     request_timeout: Duration,
     prefix: RoomNamePrefix,
     contact: Arc<Contact>,
@@ -73,25 +77,40 @@ impl PexipClient {
     /// A client for the node in `config`, which is meant to be up in `hours`. Makes no call. `http` must follow no redirects.
     pub fn new(
         config: &PexipConfig,
+        account: &PexipAccount,
         hours: Option<ServiceHours>,
         prefix: RoomNamePrefix,
         http: reqwest::Client,
         clock: Clock,
     ) -> Self {
-        let contact = Arc::new(Contact::new(hours, clock));
+        let (base, timeout) = (config.management_url.clone(), config.request_timeout);
+        let contact = Arc::new(Contact::new(hours, clock.clone()));
+        let admission = Arc::new(Admission::new(config, Arc::clone(&contact)));
         let shared = Shared {
+            account: Account::new(account, &base, &http, timeout, clock, &admission),
             http,
-            base: config.management_url.clone(),
-            username: config.username.clone(),
-            password: config.password.clone(),
-            request_timeout: config.request_timeout,
+            base,
+            request_timeout: timeout,
             prefix,
-            admission: Arc::new(Admission::new(config, Arc::clone(&contact))),
+            admission,
             contact,
             several_names: SeveralNames::default(),
             failure_epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), urgency: Urgency::Foreground }
+    }
+
+    /// Renews tokens in the background until `stop`, if it authenticates by OAuth2.
+    pub(crate) fn start_renewing_tokens(&self, stop: &CancellationToken) {
+        if let Account::OAuth2(oauth2) = &self.shared.account {
+            let oauth2 = Arc::clone(oauth2);
+            supervise(BackgroundTask::PexipTokens, stop.clone(), move |stop| Arc::clone(&oauth2).renew(stop));
+        }
+    }
+
+    /// How it authenticates at the node.
+    pub fn authentication(&self) -> Authentication {
+        self.shared.account.authentication()
     }
 
     /// The same client for background work: at most half of the concurrent calls and two thirds of the budget.
@@ -116,9 +135,21 @@ impl PexipClient {
         self.shared.admission.permit(self.urgency).await
     }
 
-    /// Waits for the permit to tag one room. Must be taken before the room is claimed.
+    /// Waits for the permit to tag one room. Must be taken before the room is claimed. Gets a token if there is none: a
+    /// room must not be claimed for a call that cannot be made.
     pub async fn reserve_tagging(&self) -> Result<TagPermit, PexipError> {
-        self.shared.admission.tag_permit(self.urgency).await
+        let tagging = self.shared.admission.admit_tagging()?;
+        let (first_call, _) = self.credentials(self.reserve().await?).await?;
+        Ok(TagPermit::new(first_call, tagging))
+    }
+
+    /// The credentials for the call that `permit` is for. Without them the permit is spent.
+    async fn credentials(&self, permit: CallPermit) -> Result<(CallPermit, Credentials<'_>), PexipError> {
+        match self.shared.account.credentials().await {
+            Ok(credentials) => Ok((permit, credentials)),
+            Err(no_token) if no_token.was_fetched => self.settle(permit, Err(no_token.error)),
+            Err(no_token) => Err(no_token.error),
+        }
     }
 
     /// Calls left in the request budget.
@@ -166,11 +197,7 @@ impl PexipClient {
         let mut url = self.shared.base.clone();
         // Without the slash at the end the node redirects, which counts as a refused login.
         url.set_path(&format!("{}api/admin/{path}/", self.shared.base.path()));
-        self.shared
-            .http
-            .request(method, url)
-            .basic_auth(&self.shared.username, Some(self.shared.password.expose_secret()))
-            .timeout(self.shared.request_timeout)
+        self.shared.http.request(method, url).timeout(self.shared.request_timeout)
     }
 
     /// Sends a request that succeeds with one of the statuses in `done` only: a proxy's error page may have 200.
@@ -184,7 +211,8 @@ impl PexipClient {
         let is_done = async |response: Response| {
             if done.contains(&response.status().as_u16()) { Ok(response) } else { Err(CallFailure::Unreadable.into()) }
         };
-        self.call(call, permit, request, is_done).await
+        // Boxed, because each caller's future would contain it several times.
+        Box::pin(self.call(call, permit, request, is_done)).await
     }
 
     /// Reads JSON, and the node's clock from the `Date` header.
@@ -199,27 +227,76 @@ impl PexipClient {
                 response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
             Ok((json(response, LARGEST_ANSWER).await?, date.map(OffsetDateTime::from)))
         };
-        self.call(call, permit, request, read).await
+        Box::pin(self.call(call, permit, request, read)).await
     }
 
     /// Makes one call and reports its result to the circuit breaker. Holds the permit until the response has been read.
     async fn call<T>(
         &self,
         call: &'static str,
-        mut permit: CallPermit,
+        permit: CallPermit,
         request: RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<T, PexipError>,
     ) -> Result<T, PexipError> {
+        let (mut permit, credentials) = self.credentials(permit).await?;
         permit.mark_sent();
-        let work = async {
-            // Pexip only: Genesys and Entra belong to others and get no trace ids.
-            let request = match traceparent() {
-                Some(parent) => request.header(TRACEPARENT, parent),
-                None => request,
-            };
-            read(classify(send(request).await?).await?).await
+        let result = self.send_authorized(call, credentials, request, read).await;
+        self.settle(permit, result)
+    }
+
+    /// Sends a request. A 401 to a token says that nothing was done and perhaps only that the token has ended, so the
+    /// request is repeated once with another token.
+    async fn send_authorized<T>(
+        &self,
+        call: &'static str,
+        credentials: Credentials<'_>,
+        request: RequestBuilder,
+        read: impl AsyncFnOnce(Response) -> Result<T, PexipError>,
+    ) -> Result<T, PexipError> {
+        // `None` for a body that is a stream; there is none here.
+        let repetition = request.try_clone().filter(|_| credentials.may_be_replaced());
+        let mut read = Some(read);
+        let answer = self.attempt(call, credentials.authorize(request), &mut read, repetition.is_some()).await?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        let refused = PexipError::AccountRefused { status: 401, authentication: self.authentication() };
+        let (Some(repetition), Credentials::Token { token, oauth2 }) = (repetition, credentials) else {
+            return Err(refused);
         };
-        let result = observed(System::Pexip, call, work).await;
+        let token = oauth2.token_in_place_of(&token).await.map_err(|no_token| no_token.error)?;
+        self.shared.admission.count_call()?;
+        let answer = self.attempt(call, token.authorize(repetition), &mut read, false).await;
+        if answer.as_ref().is_err_and(|error| *error == refused) {
+            oauth2.note_refused(&token);
+        }
+        answer?.ok_or(refused)
+    }
+
+    /// Sends a request once. `None` for a 401, if that `may_be_repeated`.
+    async fn attempt<T>(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        read: &mut Option<impl AsyncFnOnce(Response) -> Result<T, PexipError>>,
+        may_be_repeated: bool,
+    ) -> Result<Option<T>, PexipError> {
+        let work = async {
+            let response = send(with_traceparent(request)).await?;
+            if may_be_repeated && response.status() == StatusCode::UNAUTHORIZED {
+                return Ok(None);
+            }
+            let response = self.classify(response).await?;
+            match read.take() {
+                Some(read) => read(response).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        observed(System::Pexip, call, work).await
+    }
+
+    /// Reports the result of a call to the circuit breaker, and counts a failure of the node.
+    fn settle<T>(&self, permit: CallPermit, result: Result<T, PexipError>) -> Result<T, PexipError> {
         if result.as_ref().is_err_and(PexipError::is_node_failure) {
             self.shared.failure_epoch.fetch_add(1, Ordering::AcqRel);
         }
@@ -227,18 +304,26 @@ impl PexipClient {
         permit.settle(&result);
         result
     }
+
+    /// Maps a response that is no success to its error.
+    async fn classify(&self, response: Response) -> Result<Response, PexipError> {
+        let status = response.status().as_u16();
+        match status {
+            200..=299 => Ok(response),
+            // The node answers a refused login with a redirect to its login page.
+            300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status, authentication: self.authentication() }),
+            404 => Err(PexipError::NotFound),
+            429 | 500..=599 => Err(PexipError::Busy { status, retry_after: retry_after(&response) }),
+            _ => Err(PexipError::rejected(response).await),
+        }
+    }
 }
 
-/// Maps a response that is no success to its error.
-async fn classify(response: Response) -> Result<Response, PexipError> {
-    let status = response.status();
-    match status.as_u16() {
-        200..=299 => Ok(response),
-        // The node answers a refused login with a redirect to its login page.
-        300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status: status.as_u16() }),
-        404 => Err(PexipError::NotFound),
-        429 | 500..=599 => Err(PexipError::Busy { status: status.as_u16(), retry_after: retry_after(&response) }),
-        _ => Err(PexipError::rejected(response).await),
+/// Adds the trace to a request. For Pexip only: Genesys and Entra belong to others and get no trace ids.
+fn with_traceparent(request: RequestBuilder) -> RequestBuilder {
+    match traceparent() {
+        Some(parent) => request.header(TRACEPARENT, parent),
+        None => request,
     }
 }
 

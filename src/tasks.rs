@@ -29,6 +29,7 @@ named_enum! {
         Refill = "refill",
         Reopening = "reopening",
         EndedRooms = "ended_rooms",
+        PexipTokens = "pexip_tokens",
     }
 }
 
@@ -159,6 +160,7 @@ mod tests {
             BackgroundTask::Refill,
             BackgroundTask::Reopening,
             BackgroundTask::EndedRooms,
+            BackgroundTask::PexipTokens,
         ];
         let metric = ALL.iter().find(|about| about.name == "maxconf.tasks.restarts").expect("the metric");
         assert_eq!(metric.labels[0].values, tasks.map(BackgroundTask::as_str));

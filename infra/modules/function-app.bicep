@@ -120,8 +120,11 @@ var stickySettings = [for slot in slots: {
 
   // Pexip.
   PEXIP_MANAGEMENT_URL: pexip.managementUrl
-  PEXIP_USERNAME: pexip.username
-  PEXIP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)'
+  // One of the two: an OAuth2 client, else an account for Basic authentication. The service refuses to start with both.
+  PEXIP_OAUTH_CLIENT_ID: pexip.oauthClientId
+  PEXIP_OAUTH_PRIVATE_KEY: pexip.oauthClientId == '' ? '' : '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-oauth-key/)'
+  PEXIP_USERNAME: pexip.oauthClientId == '' ? pexip.username : ''
+  PEXIP_PASSWORD: pexip.oauthClientId == '' ? '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)' : ''
   PEXIP_CA_FILE: pexip.caFile
   SERVICE_HOURS: pexip.serviceHours
   SERVICE_CLOSED_DATES: pexip.closedDates

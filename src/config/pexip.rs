@@ -12,15 +12,11 @@ use super::setting::WhenUnset::{Described, Required, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
 
 settings! {
-    /// The management node: address, account, limits.
+    /// The management node: address, trust, limits.
     PexipConfig, PexipDraft {
         /// Ends in `/`.
         management_url: Url = "PEXIP_MANAGEMENT_URL", Required, base_url,
             "https address of the Pexip management node.";
-        username: String = "PEXIP_USERNAME", Required, text,
-            "Account for the management API.";
-        password: SecretString = secret "PEXIP_PASSWORD", Required, text,
-            "Password of the account for the management API.";
         /// The certificates in the file.
         trusted_certificates: Vec<CertificateDer<'static>> =
             "PEXIP_CA_FILE", Described("none"), optional(certificates),
@@ -64,13 +60,7 @@ pub struct PexipEventConfig {
 impl PexipEventConfig {
     /// `None` if neither setting is set: events are off.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Faulty> {
-        let username = reader.read(&EVENT_USERNAME, optional(text::<String>));
-        let password = reader.read(&EVENT_PASSWORD, optional(text::<SecretString>));
-        match (username?, password?) {
-            (Some(username), Some(password)) => Ok(Some(Self { username, password })),
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(reader.fault(EVENT_PASSWORD.name, "is not set, but PEXIP_EVENT_USERNAME is")),
-            (None, Some(_)) => Err(reader.fault(EVENT_USERNAME.name, "is not set, but PEXIP_EVENT_PASSWORD is")),
-        }
+        let account = reader.pair(&EVENT_USERNAME, text, &EVENT_PASSWORD, text)?;
+        Ok(account.map(|(username, password)| Self { username, password }))
     }
 }

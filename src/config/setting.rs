@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fmt;
 
+use super::parser::optional;
+
 /// One environment variable, as `--help` and the reference page show it.
 #[derive(Debug)]
 pub struct Setting {
@@ -56,7 +58,7 @@ pub struct Faulty;
 ///     PexipConfig, PexipDraft {
 ///         /// Ends in `/`.
 ///         url: Url = "PEXIP_MANAGEMENT_URL", Required, base_url, "https address of the management node.";
-///         password: SecretString = secret "PEXIP_PASSWORD", Required, text, "Password of that account.";
+///         max_in_flight: usize = "PEXIP_MAX_IN_FLIGHT", Value("5"), whole_number(1, 100), "Concurrent calls.";
 ///     }
 /// }
 /// ```
@@ -142,6 +144,25 @@ impl<'a> Reader<'a> {
             (None, WhenUnset::Required) => return Err(self.fault(setting.name, "is not set")),
         };
         parse(&text).map_err(|reason| self.fault(setting.name, reason))
+    }
+
+    /// Reads two settings that are set together, or not at all.
+    pub(super) fn pair<A, B>(
+        &mut self,
+        first: &Setting,
+        parse_first: impl FnOnce(&str) -> Result<A, String>,
+        second: &Setting,
+        parse_second: impl FnOnce(&str) -> Result<B, String>,
+    ) -> Result<Option<(A, B)>, Faulty> {
+        let values: (Result<Option<A>, _>, Result<Option<B>, _>) =
+            (self.read(first, optional(parse_first)), self.read(second, optional(parse_second)));
+        let (missing, present) = match (values.0?, values.1?) {
+            (Some(first), Some(second)) => return Ok(Some((first, second))),
+            (None, None) => return Ok(None),
+            (Some(_), None) => (second.name, first.name),
+            (None, Some(_)) => (first.name, second.name),
+        };
+        Err(self.fault(missing, format!("is not set, but {present} is")))
     }
 
     /// An empty value counts as not set: that is how a portal and a pipeline leave a setting out.

@@ -14,7 +14,7 @@ use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, To
 use crate::domain::InvalidUuiData;
 use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
-use crate::pexip::{Closed, LONGEST_WAIT, PexipError};
+use crate::pexip::{Closed, LONGEST_WAIT, PexipError, TokenError};
 use crate::rooms::TakeRoomError;
 
 /// The bounds of `Retry-After`. Until Pexip opens it may be longer.
@@ -314,15 +314,18 @@ impl From<PexipError> for ApiError {
     fn from(error: PexipError) -> Self {
         match &error {
             // A 404 that means "no such room" is answered by the handler and does not reach this point.
-            PexipError::AccountRefused { .. } | PexipError::Rejected { .. } | PexipError::NotFound => {
-                Self::new(Code::PexipRefused)
+            PexipError::AccountRefused { .. }
+            | PexipError::NoToken(TokenError::Refused { .. })
+            | PexipError::Rejected { .. }
+            | PexipError::NotFound => Self::new(Code::PexipRefused),
+            PexipError::Busy { retry_after, .. } | PexipError::NoToken(TokenError::Busy { retry_after, .. }) => {
+                Self::new(Code::PexipUnavailable).retry_after(*retry_after)
             }
-            PexipError::Busy { retry_after, .. } => Self::new(Code::PexipUnavailable).retry_after(*retry_after),
             PexipError::Saturated => Self::new(Code::PexipUnavailable),
             PexipError::Suspended { retry_in } | PexipError::OverBudget { retry_in } => {
                 Self::new(Code::PexipUnavailable).retry_after(Some(*retry_in))
             }
-            PexipError::Failed(failure) => match failure {
+            PexipError::Failed(failure) | PexipError::NoToken(TokenError::Failed(failure)) => match failure {
                 CallFailure::Unreachable(_) | CallFailure::ConnectionLost => Self::new(Code::PexipUnavailable),
                 CallFailure::Timeout => Self::new(Code::PexipTimeout),
                 CallFailure::Unreadable => Self::new(Code::PexipInvalid),

@@ -61,6 +61,10 @@ pub struct TagPermit {
 }
 
 impl TagPermit {
+    pub(super) fn new(first_call: CallPermit, tagging: Admitted) -> Self {
+        Self { first_call: Some(first_call), tagging }
+    }
+
     /// The call permit that is part of it. Each further call needs its own.
     pub(super) fn take_first_call(&mut self) -> Option<CallPermit> {
         self.first_call.take()
@@ -111,10 +115,19 @@ impl Admission {
         Ok(CallPermit { admission: Arc::clone(self), call: Some(call), sent: false, _slots: slots })
     }
 
-    /// A call permit, and the admission of the circuit breaker of tagging.
-    pub(super) async fn tag_permit(self: &Arc<Self>, urgency: Urgency) -> Result<TagPermit, PexipError> {
-        let tagging = self.tagging.admit()?;
-        Ok(TagPermit { first_call: Some(self.permit(urgency).await?), tagging })
+    /// The admission of the circuit breaker of tagging.
+    pub(super) fn admit_tagging(&self) -> Result<Admitted, PexipError> {
+        Ok(self.tagging.admit()?)
+    }
+
+    /// Counts a call that is made on the permit of another: the fetch of a token, or a repetition.
+    pub(super) fn count_call(&self) -> Result<(), PexipError> {
+        self.budget.spend(Urgency::Foreground)
+    }
+
+    /// Whether the circuit breaker of the node lets calls through.
+    pub(super) fn check_node(&self) -> Result<(), PexipError> {
+        Ok(self.node.check()?)
     }
 
     /// Whether the circuit breakers allow to tag a room now.

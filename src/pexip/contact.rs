@@ -128,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::outbound::{CallFailure, CertificateFault, ConnectStep};
+    use crate::pexip::{Authentication, TokenError};
 
     const REFUSED: PexipError = PexipError::Failed(CallFailure::Unreachable(ConnectStep::TcpRefused));
 
@@ -157,10 +158,13 @@ mod tests {
             CallFailure::Timeout.into(),
             CallFailure::ConnectionLost.into(),
             PexipError::Busy { status: 503, retry_after: None },
+            TokenError::Busy { status: 502, retry_after: None }.into(),
+            TokenError::Failed(CallFailure::Timeout).into(),
         ];
         let up = [
-            PexipError::AccountRefused { status: 401 },
+            PexipError::AccountRefused { status: 401, authentication: Authentication::Basic },
             PexipError::NotFound,
+            TokenError::Refused { status: 401, code: None }.into(),
             PexipError::Busy { status: 429, retry_after: None },
             CallFailure::Unreadable.into(),
             CallFailure::Unreachable(ConnectStep::Certificate(CertificateFault::Expired)).into(),
@@ -185,7 +189,7 @@ mod tests {
             (closed.opens_in, closed.to_string()),
             (Duration::from_secs(60), "closed until 2025-06-02T08:00:00Z".to_owned())
         );
-        contact.note(&Err::<(), _>(PexipError::AccountRefused { status: 401 }));
+        contact.note(&Err::<(), _>(PexipError::AccountRefused { status: 401, authentication: Authentication::Basic }));
         assert_eq!(contact.closed(&own), None);
     }
 

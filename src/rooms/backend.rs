@@ -45,9 +45,10 @@ impl Backend {
         let rooms = parts.room.expect("settings are valid");
         let queue = parts.queue.expect("settings are valid");
         let queue = RoomQueue::new(&queue, rooms.prefix.clone(), http.clone()).expect("settings are valid");
+        let (node, account) =
+            (parts.pexip.expect("settings are valid"), parts.pexip_account.expect("settings are valid"));
         let (clock, request_deadline) = (Clock::system(), Duration::from_secs(25));
-        let config = parts.pexip.expect("settings are valid");
-        let pexip = PexipClient::new(&config, None, rooms.prefix.clone(), http, clock.clone());
+        let pexip = PexipClient::new(&node, &account, None, rooms.prefix.clone(), http, clock.clone());
         let background = pexip.in_background();
         let config = parts.pool.expect("settings are valid");
         Self { queue, pexip, background, clock, config, rooms, request_deadline }

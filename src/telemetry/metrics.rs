@@ -179,6 +179,8 @@ metrics! {
         "Calls to Pexip left in this instance's request budget.";
     SERVICE_OPEN: Observed = "maxconf.service.open", "1", &[],
         "1 in SERVICE_HOURS, 0 outside of them, whether Pexip answers or not. Always 1 without hours.";
+    TOKEN_FETCHES: Counter = "maxconf.pexip.token_fetches", "{fetch}", &[OUTCOME],
+        "Fetches of an OAuth2 token at Pexip, by outcome. They are calls to Pexip as well.";
     AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
         &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, AUTH_REASON],
         "Requests at a guard: ok, or the reason of the refusal.";
@@ -194,7 +196,10 @@ metrics! {
         }],
         "Events from Conferencing Nodes.";
     TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",
-        &[Label { name: "task", values: &["entra_keys", "prefetch", "refill", "reopening", "ended_rooms"] }],
+        &[Label {
+            name: "task",
+            values: &["entra_keys", "prefetch", "refill", "reopening", "ended_rooms", "pexip_tokens"],
+        }],
         "Background tasks that panicked or returned and were started again.";
 }
 

@@ -91,8 +91,8 @@ async fn a_variable_like_a_misspelt_setting_is_reported_and_the_service_starts()
 async fn without_any_setting_every_required_one_is_named() {
     let required =
         Config::settings().filter(|setting| setting.default == WhenUnset::Required).map(|setting| setting.name);
-    // One of several settings that say where the queue is.
-    let expected: BTreeSet<_> = required.chain(["PoolStorage"]).collect();
+    // Each is one of several settings for the same: where the queue is, and how to authenticate at Pexip.
+    let expected: BTreeSet<_> = required.chain(["PoolStorage", "PEXIP_OAUTH_CLIENT_ID"]).collect();
 
     let ended = Program::run(&["check-config"], []).await;
 

@@ -302,11 +302,11 @@ async fn all_invalid_settings_are_named_and_the_other_systems_are_examined() {
     let expected = ["settings/PEXIP_PASSWORD", "settings/CORS_ALLOWED_ORIGINS", "entra/clock"];
     assert_eq!(checks(&report, "not_fine"), set(&expected), "{report:#}");
     let fine = checks(&report, "fine");
-    for check in ["storage/access", "storage/queue", "entra/keys_v2", "genesys/api"] {
+    for check in ["pexip/connection", "storage/access", "storage/queue", "entra/keys_v2", "genesys/api"] {
         assert!(fine.contains(check), "{check}: {report:#}");
     }
     let not_tried = checks(&report, "could_not_tell");
-    assert!(not_tried.contains("pexip/connection") && not_tried.contains("pool/stock"), "{report:#}");
+    assert!(not_tried.contains("pexip/account") && not_tried.contains("pool/stock"), "{report:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

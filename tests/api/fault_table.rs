@@ -82,7 +82,7 @@ fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
         // Without the queue, or with an unclear answer to a claim, the request gets a direct room.
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, Fault::Slow(_)) => POOL,
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, _) => DIRECT,
-        (Request::CreateFromPool, Call::PexipLookUp, _) => pexip_failure(fault, POOL),
+        (Request::CreateFromPool, Call::PexipLookUp | Call::PexipToken, _) => pexip_failure(fault, POOL),
         // Each room found missing uses up one try; then a direct room is made.
         (Request::CreateFromPool, Call::PexipTag, Fault::Status(404)) => DIRECT,
         (Request::CreateFromPool, Call::PexipTag, _) => pexip_failure(fault, POOL),
@@ -92,7 +92,7 @@ fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
         (Request::CreateDirect, Call::PexipCreate, Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_)) => {
             DIRECT
         }
-        (Request::CreateDirect, Call::PexipLookUp, Fault::Slow(_)) => DIRECT,
+        (Request::CreateDirect, Call::PexipLookUp | Call::PexipToken, Fault::Slow(_)) => DIRECT,
         (Request::CreateDirect, _, _) => NO_ROOM,
 
         // Gone already, or found gone by the second look-up.
@@ -117,6 +117,11 @@ fn rows() -> Vec<(Request, Call, Failure)> {
         (Request::CreateFromPool, Call::QueueCount),
         (Request::CreateDirect, Call::PexipCreate),
         (Request::CreateDirect, Call::PexipLookUp),
+        (Request::CreateFromPool, Call::PexipToken),
+        (Request::CreateDirect, Call::PexipToken),
+        (Request::Delete, Call::PexipToken),
+        (Request::Read, Call::PexipToken),
+        (Request::Maintain, Call::PexipToken),
         (Request::Delete, Call::PexipLookUp),
         (Request::Delete, Call::PexipDelete),
         (Request::Delete, Call::PexipRunning),
@@ -169,11 +174,13 @@ fn each_fault_of_each_upstream_call_has_its_answer_and_leaves_no_room_behind() {
 async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(), String> {
     let row = format!("{request:?} while {call:?} shows {failure:?}");
     let seconds_ahead = Arc::new(AtomicU64::new(0));
-    let app = start(request, &seconds_ahead).await;
+    let app = start(request, call, &seconds_ahead).await;
     let room = match request {
         Request::Delete | Request::Read => app.create_room().await.room(),
         Request::CreateFromPool | Request::CreateDirect | Request::Maintain => String::new(),
     };
+    // The next call has to fetch a token.
+    app.pexip.revoke_oauth2_tokens();
     inject(&app, call, &failure).await;
 
     let answer = match request {
@@ -222,9 +229,10 @@ fn target(request: Request) -> usize {
     if request == Request::CreateDirect { 0 } else { TARGET }
 }
 
-async fn start(request: Request, seconds_ahead: &Arc<AtomicU64>) -> TestApp {
+async fn start(request: Request, call: Call, seconds_ahead: &Arc<AtomicU64>) -> TestApp {
     let ahead = Arc::clone(seconds_ahead);
-    let app = TestApp::with()
+    let service = if call == Call::PexipToken { TestApp::with().oauth2() } else { TestApp::with() };
+    let app = service
         .clock(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed)))
         .set("POOL_TARGET_SIZE", target(request))
         // Without a prefetch a create makes every call itself.
@@ -262,6 +270,7 @@ async fn assert_no_room_is_lost(
     seconds_ahead.store(days.as_secs(), Ordering::Relaxed);
     app.pexip.traffic().set_clock_offset(i64::try_from(days.as_secs()).expect("a small number"));
     app.queue.advance(days);
+    app.pexip.advance(days);
     eventually("a maintenance run fills the pool", async || a_run(app).await.contains("failed 0, swept")).await;
     time_between_readings_passes().await;
     eventually("a maintenance run sweeps", async || !a_run(app).await.contains("swept failed")).await;

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use maxconf::domain::Marks;
 use maxconf_simulators::entra::SigningKey;
+use maxconf_simulators::world::OAUTH2_CLIENT;
 use maxconf_simulators::{CollectorSimulator, Fault, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -49,6 +50,13 @@ const CONCURRENT_RUNS: usize = 8;
 enum Credential {
     Key,
     Signature,
+}
+
+/// How the program authenticates at Pexip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtPexip {
+    Basic,
+    OAuth2,
 }
 
 #[derive(Clone, Debug)]
@@ -103,9 +111,20 @@ fn known_secrets(connection: &str) -> Secrets {
     secrets
 }
 
+/// The settings of an OAuth2 client at Pexip. Plants its key, and what all its assertions have in common.
+fn oauth2_settings(world: &World, secrets: &mut Secrets) -> [(&'static str, String); 4] {
+    let key = world.pexip.add_oauth2_client(OAUTH2_CLIENT);
+    for line in key.lines().filter(|line| !line.starts_with("-----")) {
+        secrets.plant("the key for Pexip", line);
+    }
+    secrets.plant("an assertion", "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9.");
+    secrets.plant("an assertion in a form", "client_assertion=");
+    world.oauth2_settings()
+}
+
 impl Watched {
     /// `log_level` is the setting's value.
-    async fn start(log_level: &str, credential: Credential) -> Self {
+    async fn start(log_level: &str, credential: Credential, at_pexip: AtPexip) -> Self {
         let world = World::start().await;
         world.pexip.set_password(PASSWORD);
         for name in HANDED_OUT {
@@ -119,7 +138,10 @@ impl Watched {
         settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url().to_string());
         // No server listens there, so each stop would wait for its limit. `telemetry.rs` tests that.
         settings.remove("APPLICATIONINSIGHTS_CONNECTION_STRING");
-        let secrets = known_secrets(&settings["PoolStorage"]);
+        let mut secrets = known_secrets(&settings["PoolStorage"]);
+        if at_pexip == AtPexip::OAuth2 {
+            settings.extend(oauth2_settings(&world, &mut secrets));
+        }
         let program = Program::start(&["serve"], settings);
         let url = program.url().await;
         Self { app: TestApp::around(world, url), program, collector, secrets, folder }
@@ -187,6 +209,9 @@ impl Watched {
             for pin in [&room.pin, &room.guest_pin] {
                 self.secrets.plant(format!("PIN {number}"), pin);
             }
+        }
+        for token in self.app.pexip.oauth2_tokens() {
+            self.secrets.plant("a token of Pexip", &token);
         }
         for answer in answers {
             self.secrets.assert_not_in(case, &without_requested_secrets(answer));
@@ -273,7 +298,7 @@ fn failures() -> Vec<Failure> {
     echoes.into_iter().chain(others).map(Failure::Answer).chain([Failure::ConnectionRefused]).collect()
 }
 
-const CALLS: [Call; 13] = [
+const CALLS: [Call; 14] = [
     Call::QueueReceive,
     Call::QueueClaim,
     Call::QueueCount,
@@ -283,6 +308,7 @@ const CALLS: [Call; 13] = [
     Call::PexipCreate,
     Call::PexipDelete,
     Call::PexipRunning,
+    Call::PexipToken,
     Call::EntraDiscovery,
     Call::EntraKeys,
     Call::GenesysToken,
@@ -291,20 +317,32 @@ const CALLS: [Call; 13] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_failure_of_an_outside_system_reveals_a_secret() {
-    let rows = CALLS.into_iter().flat_map(|call| failures().into_iter().map(move |failure| (call, failure)));
+    let rows = CALLS.into_iter().flat_map(|call| {
+        let ways = ways(call).iter();
+        ways.flat_map(move |at_pexip| failures().into_iter().map(move |failure| (call, failure, *at_pexip)))
+    });
     stream::iter(rows)
-        .map(|(call, failure)| check(call, failure))
+        .map(|(call, failure, at_pexip)| check(call, failure, at_pexip))
         .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
 
-async fn check(call: Call, failure: Failure) {
-    let case = format!("{call:?} with {failure:?}");
+/// The ways to authenticate at Pexip with which this call sends different secrets.
+fn ways(call: Call) -> &'static [AtPexip] {
+    match call {
+        Call::PexipToken => &[AtPexip::OAuth2],
+        Call::PexipLookUp | Call::PexipTag | Call::PexipCreate => &[AtPexip::Basic, AtPexip::OAuth2],
+        _ => &[AtPexip::Basic],
+    }
+}
+
+async fn check(call: Call, failure: Failure, at_pexip: AtPexip) {
+    let case = format!("{call:?} with {failure:?}, {at_pexip:?}");
     let is_down = matches!(failure, Failure::ConnectionRefused);
     let credential =
         if matches!(failure, Failure::Answer(Fault::Echo(_))) { Credential::Signature } else { Credential::Key };
-    let mut watched = Watched::start("trace", credential).await;
+    let mut watched = Watched::start("trace", credential, at_pexip).await;
     let traffic = call.traffic(&watched.app).clone();
     match failure {
         Failure::Answer(fault) => {
@@ -324,7 +362,7 @@ async fn check(call: Call, failure: Failure) {
 #[tokio::test]
 async fn nothing_that_a_caller_sends_is_revealed() {
     for log_level in ["trace", "trace,maxconf=trace,hyper=trace,hyper_util=trace,reqwest=trace,azure_core=trace"] {
-        let mut watched = Watched::start(log_level, Credential::Signature).await;
+        let mut watched = Watched::start(log_level, Credential::Signature, AtPexip::OAuth2).await;
         let mut answers = watched.ask_every_route().await;
         let with_secrets =
             answers.iter().filter(|answer| answer.text.contains(PINS[0]) && answer.text.contains(&tag()));

@@ -32,6 +32,7 @@ mod logs;
 mod managed_identity;
 mod openapi;
 mod pexip_limits;
+mod pexip_oauth2;
 mod pexip_tls;
 mod pool_command;
 mod pool_maintenance;

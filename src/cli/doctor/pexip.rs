@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, Verdict};
 use super::tls::Trust;
 use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
 use crate::domain::{Clock, HostPin, RoomProperties, ServiceHours};
 use crate::pexip::{
-    Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation,
+    Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation, TokenError,
 };
 
 pub(super) const CHECKS: [&str; 14] = [
@@ -61,12 +61,15 @@ pub(super) async fn examine(
         _ => failed,
     })?;
     let http = app::pexip_http(config).map_err(no_client("account"))?;
-    let Ok(rooms) = &settings.room else {
+    let (Ok(rooms), Ok(account)) = (&settings.room, &settings.pexip_account) else {
         findings.push(host::clock(&config.management_url, &http, clock).await);
         return Err(Finding::could_not_tell("account", INVALID_SETTINGS));
     };
-    let pexip = app::pexip_client(config, hours.cloned(), &rooms.prefix, clock).map_err(no_client("account"))?;
-    let (clock, account) = tokio::join!(host::clock(&config.management_url, &http, clock), account(&pexip));
+    let pexip =
+        app::pexip_client(config, account, hours.cloned(), &rooms.prefix, clock).map_err(no_client("account"))?;
+    let (clock, counted) =
+        tokio::join!(host::clock(&config.management_url, &http, clock), in_time(CALL_LIMIT, pexip.count_ours()));
+    let account = check_account(counted, &pexip, clock.verdict == Verdict::Fine);
     findings.push(clock);
     findings.push(account?);
     let host_pin = rooms.host_pin();
@@ -105,25 +108,38 @@ fn closed(failed: &Finding) -> Finding {
     Finding::could_not_tell(failed.check, format!("Pexip is closed by SERVICE_HOURS: {}", failed.says))
 }
 
-async fn account(pexip: &PexipClient) -> Result<Finding, Finding> {
-    let error = match in_time(CALL_LIMIT, pexip.count_ours()).await {
+/// `counted` is the answer to the first call; `None` if there was none in time.
+fn check_account(
+    counted: Option<Result<usize, PexipError>>,
+    pexip: &PexipClient,
+    clocks_agree: bool,
+) -> Result<Finding, Finding> {
+    let by = pexip.authentication().as_str();
+    let is_closed = match &counted {
+        Some(Ok(_)) => false,
+        Some(Err(error)) => pexip.closed(error).is_some(),
+        None => pexip.out_of_hours().is_some(),
+    };
+    let (says, to_do) = match counted {
         Some(Ok(rooms)) => {
-            let says = format!("it may read conferences; {rooms} rooms of this service exist");
+            let says = format!("{by}: it may read conferences; {rooms} rooms of this service exist");
             return Ok(Finding::fine("account", says));
         }
-        Some(Err(error)) => error,
-        None => {
-            let silent = Finding::not_fine("account", NO_ANSWER, CHECK_LOAD);
-            return Err(if pexip.out_of_hours().is_some() { closed(&silent) } else { silent });
-        }
-    };
-    let says = match &error {
         // A management node always has a list of conferences, even if it is empty.
-        PexipError::NotFound => "not Pexip's management node, but another server answers (404)".to_owned(),
-        error => error.to_string(),
+        Some(Err(error @ PexipError::NotFound)) => {
+            ("not Pexip's management node, but another server answers (404)".to_owned(), error.remedy())
+        }
+        Some(Err(error @ PexipError::NoToken(TokenError::Refused { status: 404, .. }))) => {
+            ("the node has no token endpoint (404)".to_owned(), error.remedy())
+        }
+        Some(Err(error @ PexipError::NoToken(TokenError::Refused { .. }))) if !clocks_agree => {
+            (format!("{error}; the clocks differ"), "correct the clock: an assertion is valid for minutes only")
+        }
+        Some(Err(error)) => (error.to_string(), error.remedy()),
+        None => (NO_ANSWER.to_owned(), CHECK_LOAD),
     };
-    let failed = Finding::not_fine("account", says, error.remedy());
-    Err(if pexip.closed(&error).is_some() { closed(&failed) } else { failed })
+    let failed = Finding::not_fine("account", format!("{by}: {says}"), to_do);
+    Err(if is_closed { closed(&failed) } else { failed })
 }
 
 /// Reads something that only the doctor needs, so the account may lack the right to, and an old release the route.

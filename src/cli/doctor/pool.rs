@@ -14,8 +14,9 @@ pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(Room
     let (config, rooms, queue_config) =
         (settings.pool.as_ref().ok()?, settings.room.as_ref().ok()?, settings.queue.as_ref().ok()?);
     let queue = queue_client(queue_config, &rooms.prefix).ok()?;
+    let (node, account) = (settings.pexip.as_ref().ok()?, settings.pexip_account.as_ref().ok()?);
     let hours = settings.service_hours.clone().ok()?;
-    let pexip = pexip_client(settings.pexip.as_ref().ok()?, hours, &rooms.prefix, clock).ok()?;
+    let pexip = pexip_client(node, account, hours, &rooms.prefix, clock).ok()?;
     let deadline = settings.server.as_ref().ok()?.request_deadline;
     let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, pexip, clock.clone());
     Some((pool, queue_config))

@@ -9,7 +9,7 @@ use super::observe;
 use super::retry_budget::{OnProgress, Progress, RetryBudget};
 use crate::config::PoolConfig;
 use crate::outbound::DEFAULT_RETRY_AFTER;
-use crate::pexip::PexipError;
+use crate::pexip::{PexipError, TokenError};
 use crate::rooms::counter::PoolCounter;
 use crate::rooms::provision::{Provisioned, Provisioner};
 use crate::rooms::{Census, PoolError};
@@ -77,11 +77,15 @@ impl Fill<'_> {
             match &error {
                 // A node that is starting may answer with a page of its web server.
                 PexipError::Busy { .. }
+                | PexipError::NoToken(TokenError::Busy { .. } | TokenError::Failed(_))
                 | PexipError::Failed(_)
                 | PexipError::Saturated
                 | PexipError::Suspended { .. }
                 | PexipError::OverBudget { .. } => {}
-                PexipError::AccountRefused { .. } | PexipError::Rejected { .. } | PexipError::NotFound => {
+                PexipError::AccountRefused { .. }
+                | PexipError::NoToken(TokenError::Refused { .. })
+                | PexipError::Rejected { .. }
+                | PexipError::NotFound => {
                     return Err(error.into());
                 }
             }

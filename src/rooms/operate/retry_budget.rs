@@ -92,6 +92,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::pexip::Authentication;
 
     const OVER_BUDGET: PexipError = PexipError::OverBudget { retry_in: Duration::from_secs(40) };
 
@@ -125,7 +126,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_error_that_time_does_not_resolve_is_returned_at_once() {
         let started = Instant::now();
-        let refused = PexipError::AccountRefused { status: 401 };
+        let refused = PexipError::AccountRefused { status: 401, authentication: Authentication::Basic };
 
         assert_eq!(RetryBudget::new(&|_| {}).wait_out(refused.clone()).await, Err(refused));
         assert_eq!(started.elapsed(), Duration::ZERO);

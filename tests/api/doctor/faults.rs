@@ -1,7 +1,10 @@
 //! Each fault that `doctor` detects, alone.
 
+use std::time::Duration;
+
 use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::pexip::InLookup;
+use maxconf_simulators::world::OAUTH2_CLIENT;
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 
 use super::{EVENTS_URL, Settings};
@@ -27,7 +30,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 47] = [
+pub(super) const FAULTS: [OneFault; 54] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -59,6 +62,31 @@ pub(super) const FAULTS: [OneFault; 47] = [
     }),
     warns("Pexip's clock is a little ahead", &["pexip/clock"], |world, _| world.pexip.traffic().set_clock_offset(20)),
     fails("Pexip has another password", &["pexip/account"], |world, _| world.pexip.set_password("another-password")),
+    fails("Pexip accepts OAuth2 only", &["pexip/account"], |world, _| world.pexip.accept_basic(false)),
+    fails("Pexip demands a client certificate", &["pexip/account"], |world, _| {
+        world.pexip.demand_client_certificate(true);
+    }),
+    fails("Pexip demands a client certificate of an OAuth2 client", &["pexip/account"], |world, settings| {
+        settings.extend(world.oauth2_settings());
+        world.pexip.demand_client_certificate(true);
+    }),
+    fails("Pexip does not know the OAuth2 client", &["pexip/account"], |world, settings| {
+        settings.extend(world.oauth2_settings());
+        world.pexip.remove_oauth2_client(OAUTH2_CLIENT);
+    }),
+    fails("the OAuth2 client has another key", &["pexip/account"], |world, settings| {
+        settings.extend(world.oauth2_settings());
+        world.pexip.remove_oauth2_client(OAUTH2_CLIENT);
+        world.pexip.add_oauth2_client(OAUTH2_CLIENT);
+    }),
+    fails("Pexip has no token endpoint", &["pexip/account"], |world, settings| {
+        settings.extend(world.oauth2_settings());
+        answer(world.pexip.traffic(), "/oauth/token/", Fault::Status(404));
+    }),
+    fails("the clocks are too far apart for an assertion", &["pexip/account", "pexip/clock"], |world, settings| {
+        settings.extend(world.oauth2_settings());
+        pexips_clock_is_ahead(world);
+    }),
     fails("the account may not read", &["pexip/account"], |world, _| {
         answer(world.pexip.traffic(), "/v1/conference/", Fault::Status(403));
     }),
@@ -171,6 +199,12 @@ pub(super) const FAULTS: [OneFault; 47] = [
         settings.insert("POOL_TARGET_SIZE", "5".to_owned());
     }),
 ];
+
+/// By ten minutes, in its answers and where it checks assertions.
+pub(super) fn pexips_clock_is_ahead(world: &World) {
+    world.pexip.advance(Duration::from_secs(600));
+    world.pexip.traffic().set_clock_offset(600);
+}
 
 fn answer(traffic: &Traffic, path: &str, fault: Fault) {
     traffic.inject(Matching::any().path_contains(path), Times::Always, fault);

@@ -3,15 +3,17 @@
 use futures_util::{StreamExt, stream};
 use maxconf::config::Config;
 use maxconf_simulators::entra::CLIENT_ID;
+use maxconf_simulators::world::OAUTH2_CLIENT;
 use maxconf_simulators::{Fault, Matching, Times, World};
 
+use super::faults::pexips_clock_is_ahead;
 use super::{CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
-use crate::support::{POOL_QUEUE, Program, Secrets};
+use crate::support::{Call, POOL_QUEUE, Program, Secrets};
 
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 26] = [
     (
         |_, settings| {
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
@@ -73,6 +75,53 @@ const ROWS: [Row; 19] = [
         "pexip/account",
         "Pexip refuses our account (401)",
         "PEXIP_PASSWORD",
+    ),
+    (|world, _| world.pexip.accept_basic(false), "pexip/account", "(401)", "Basic authentication switched off"),
+    (|world, _| world.pexip.demand_client_certificate(true), "pexip/account", "(401)", "demands a client certificate"),
+    (
+        |world, settings| {
+            settings.extend(world.oauth2_settings());
+            world.pexip.demand_client_certificate(true);
+        },
+        "pexip/account",
+        "OAuth2: Pexip refuses our token (401)",
+        "demands a client certificate",
+    ),
+    (
+        |world, settings| {
+            settings.extend(world.oauth2_settings());
+            world.pexip.remove_oauth2_client(OAUTH2_CLIENT);
+        },
+        "pexip/account",
+        "OAuth2: Pexip's token endpoint refuses our client (401, invalid_client)",
+        "PEXIP_OAUTH_PRIVATE_KEY is the key of that client",
+    ),
+    (
+        |world, settings| {
+            settings.extend(world.oauth2_settings());
+            world.pexip.traffic().inject(Call::PexipToken.matching(), Times::Always, Fault::Status(404));
+        },
+        "pexip/account",
+        "OAuth2: the node has no token endpoint (404)",
+        "OAuth2 switched on",
+    ),
+    (
+        |world, settings| {
+            settings.extend(world.oauth2_settings());
+            pexips_clock_is_ahead(world);
+        },
+        "pexip/account",
+        "refuses our client (401, invalid_client); the clocks differ",
+        "correct the clock",
+    ),
+    (
+        |world, settings| {
+            settings.extend(world.oauth2_settings());
+            world.pexip.traffic().inject(Call::PexipToken.matching(), Times::Always, Fault::Status(503));
+        },
+        "pexip/account",
+        "OAuth2: Pexip's token endpoint is busy or broken (503)",
+        "management node",
     ),
     (
         |_, settings| {
@@ -147,6 +196,20 @@ fn at_pexip(world: &World, fault: Fault) {
 
 fn at_storage(world: &World, fault: Fault) {
     world.queue.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+#[tokio::test]
+async fn the_way_of_authentication_is_reported() {
+    for oauth2 in [false, true] {
+        let (world, mut settings) = a_healthy_world().await;
+        if oauth2 {
+            settings.extend(world.oauth2_settings());
+        }
+        let (report, code) = examine(&settings).await;
+        let way = if oauth2 { "OAuth2" } else { "Basic authentication" };
+        let expected = format!("{way}: it may read conferences; 5 rooms of this service exist");
+        assert_eq!((texts(&report, "pexip/account").0, code), (expected.as_str(), Some(0)), "{report:#}");
+    }
 }
 
 #[tokio::test]

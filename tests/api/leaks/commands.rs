@@ -84,6 +84,8 @@ async fn invalid_settings_are_not_quoted() {
         ("PEXIP_MANAGEMENT_URL", format!("https://maxconf:{}@pexip.example.org", PINS[0])),
         ("PEXIP_CA_FILE", no_certificate.display().to_string()),
         ("PEXIP_EVENT_USERNAME", String::new()),
+        ("PEXIP_OAUTH_CLIENT_ID", PASSWORD.to_owned()),
+        ("PEXIP_OAUTH_PRIVATE_KEY", format!("-----BEGIN PRIVATE KEY-----\n{PASSWORD}\n-----END PRIVATE KEY-----\n")),
         ("ROOM_HOST_PIN", format!("{}##", PINS[0])),
         ("ROOM_PIN_LENGTH", PINS[0].to_owned()),
         ("ROOM_TAG_URL", tag().repeat(4)),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use maxconf::app::App;
 use maxconf::auth::{EntraVerifier, GenesysVerifier};
 use maxconf::config::{
-    Config, EntraConfig, GenesysConfig, PexipConfig, PexipEventConfig, QueueConfig, RoomConfig, ServerConfig,
-    StorageAccess, TelemetryConfig,
+    Config, EntraConfig, GenesysConfig, PexipAccount, PexipConfig, PexipEventConfig, PrivateKey, QueueConfig,
+    RoomConfig, ServerConfig, StorageAccess, TelemetryConfig,
 };
 use maxconf::domain::Clock;
 use maxconf::domain::{HostPin, Marks, Pin, Pins, RoomName, RoomProperties, Tag, TagRule, UuiData};
@@ -21,7 +21,7 @@ use maxconf_simulators::StoredRoom;
 use secrecy::{SecretSlice, SecretString};
 use serde::Serialize;
 
-use super::{CASE, Credential, HANDED_OUT, PASSWORD, PINS, known_secrets, tag, talkative_settings};
+use super::{CASE, Credential, HANDED_OUT, PASSWORD, PINS, known_secrets, oauth2_settings, tag, talkative_settings};
 use crate::support::{TestQueue, World};
 
 /// Determines at compile time which printing traits a type implements: an inherent associated constant, whose bound
@@ -89,8 +89,10 @@ shows_nothing!(
     Config,
     EntraConfig,
     GenesysConfig,
+    PexipAccount,
     PexipConfig,
     PexipEventConfig,
+    PrivateKey,
     QueueConfig,
     RoomConfig,
     ServerConfig,
@@ -118,7 +120,8 @@ async fn debug_output_of_types_that_hold_secrets_shows_none() {
 
         let prefix = config.room.prefix.clone();
         let http = client_builder(Duration::from_secs(2)).build().expect("a client");
-        let pexip = PexipClient::new(&config.pexip, None, prefix.clone(), http.clone(), Clock::system());
+        let pexip =
+            PexipClient::new(&config.pexip, &config.pexip_account, None, prefix.clone(), http.clone(), Clock::system());
         let name = prefix.parse_name(HANDED_OUT[0]).expect("a name of ours");
         let conference = pexip.find_by_name(&name).await.expect("an answer").expect("the room");
         secrets.assert_not_in("Conference", &format!("{conference:?} {pexip:?}"));
@@ -143,6 +146,23 @@ async fn debug_output_of_types_that_hold_secrets_shows_none() {
         secrets.assert_not_in("RoomQueue", &format!("{queue:?}"));
         secrets.assert_not_in("App", &format!("{:?}", App::build(config, Clock::system()).expect("a service")));
     }
+}
+
+#[tokio::test]
+async fn debug_output_of_an_oauth2_client_shows_neither_key_nor_token() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = talkative_settings(&world, Credential::Key, &folder, "info");
+    let mut secrets = known_secrets(&settings["PoolStorage"]);
+    settings.extend(oauth2_settings(&world, &mut secrets));
+    let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
+    let http = client_builder(Duration::from_secs(2)).build().expect("a client");
+    let prefix = config.room.prefix.clone();
+    let pexip = PexipClient::new(&config.pexip, &config.pexip_account, None, prefix, http, Clock::system());
+    pexip.count_ours().await.expect("an answer");
+
+    secrets.plant("a token", &world.pexip.oauth2_tokens()[0]);
+    secrets.assert_not_in("Config and client", &format!("{config:?} {config:#?} {pexip:?} {pexip:#?}"));
 }
 
 /// With the receipt anyone could delete the message, and so take the room.

@@ -54,9 +54,16 @@ pub(crate) struct TestAppBuilder {
     emulated: Option<TestQueue>,
     clock: Clock,
     files: Option<u32>,
+    oauth2: bool,
 }
 
 impl TestAppBuilder {
+    /// Makes the service an OAuth2 client at Pexip, which refuses Basic authentication.
+    pub(crate) fn oauth2(mut self) -> Self {
+        self.oauth2 = true;
+        self
+    }
+
     /// Sets a variable for this service; an empty value takes it away.
     #[expect(clippy::needless_pass_by_value, reason = "tests give numbers, addresses and texts as they have them")]
     pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -87,8 +94,7 @@ impl TestAppBuilder {
         print_log_if_wanted();
         let world = World::start().await;
         let emulated = self.emulated.take();
-        let mut settings = world.settings();
-        settings.extend(self.settings);
+        let settings = self.own_settings(&world);
         let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
 
         let listener = server::bind(&config.server).await.expect("a free port");
@@ -127,9 +133,17 @@ impl TestAppBuilder {
     }
 
     fn program_settings(self, world: &World) -> HashMap<&'static str, String> {
-        let mut settings = world.settings();
-        settings.extend(self.settings);
+        let mut settings = self.own_settings(world);
         settings.retain(|_, value| !value.is_empty());
+        settings
+    }
+
+    fn own_settings(&self, world: &World) -> HashMap<&'static str, String> {
+        let mut settings = world.settings();
+        if self.oauth2 {
+            settings.extend(world.oauth2_settings());
+        }
+        settings.extend(self.settings.clone());
         settings
     }
 }
@@ -169,7 +183,7 @@ impl TestApp {
     }
 
     pub(crate) fn with() -> TestAppBuilder {
-        TestAppBuilder { settings: Vec::new(), emulated: None, clock: Clock::system(), files: None }
+        TestAppBuilder { settings: Vec::new(), emulated: None, clock: Clock::system(), files: None, oauth2: false }
     }
 
     /// Its queue, as one more instance has it.

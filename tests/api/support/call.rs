@@ -15,6 +15,7 @@ pub(crate) enum Call {
     PexipCreate,
     PexipDelete,
     PexipRunning,
+    PexipToken,
     EntraDiscovery,
     EntraKeys,
     GenesysToken,
@@ -33,6 +34,7 @@ impl Call {
             Self::PexipCreate => Matching::method(Method::POST).path_contains("/configuration/v1/conference/"),
             Self::PexipDelete => Matching::method(Method::DELETE).path_contains("/configuration/"),
             Self::PexipRunning => Matching::method(Method::GET).path_contains("/status/v1/conference/"),
+            Self::PexipToken => Matching::any().path_contains("/oauth/token/"),
             Self::EntraDiscovery => Matching::any().path_contains("/openid-configuration"),
             Self::EntraKeys => Matching::any().path_contains("/discovery/"),
             Self::GenesysToken => Matching::any().path_contains("/tokens/me"),
@@ -73,9 +75,12 @@ impl Call {
     fn asked(self) -> Asked {
         match self {
             Self::QueueReceive | Self::QueueClaim | Self::QueueCount | Self::QueuePut => Asked::Queue,
-            Self::PexipLookUp | Self::PexipTag | Self::PexipCreate | Self::PexipDelete | Self::PexipRunning => {
-                Asked::Pexip
-            }
+            Self::PexipLookUp
+            | Self::PexipTag
+            | Self::PexipCreate
+            | Self::PexipDelete
+            | Self::PexipRunning
+            | Self::PexipToken => Asked::Pexip,
             Self::EntraDiscovery | Self::EntraKeys => Asked::Entra,
             Self::GenesysToken | Self::GenesysUser => Asked::Genesys,
         }

@@ -264,6 +264,37 @@ async fn assert_counted((fault, outcome): (Option<Fault>, &str)) {
     ]);
 }
 
+/// A fetch has a span of its own, and the 401 before it counts as an answer: the end of a token is no failure.
+#[tokio::test]
+async fn token_fetches_are_counted_by_outcome_and_a_repeated_call_is_no_failure() {
+    let settings = |builder: TestAppBuilder| builder.oauth2().set("POOL_TARGET_SIZE", 0).set("POOL_PREFETCH", 0);
+    let service = Monitored::start(settings).await;
+    assert_eq!(service.app.public_room(&name(1)).await.status, 404);
+    service.app.pexip.revoke_oauth2_tokens();
+    assert_eq!(service.app.public_room(&name(1)).await.status, 404);
+    service.app.pexip.revoke_oauth2_tokens();
+    service.app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Always, Fault::Status(400));
+    assert_eq!(service.app.public_room(&name(1)).await.status, 502);
+    let received = service.stop().await;
+
+    let outcomes = |call: &str| {
+        let spans = received.spans.iter().filter(|span| span.name == call);
+        let mut outcomes: Vec<_> = spans.map(|span| span.attributes["outcome"].as_str()).collect();
+        outcomes.sort_unstable();
+        outcomes
+    };
+    assert_eq!(outcomes("pexip token"), ["ok", "ok", "refused"]);
+    assert_eq!(outcomes("pexip find"), ["ok"; 4]);
+    received.assert_numbers(&[
+        ("maxconf.pexip.token_fetches", &[("outcome", "ok")], Some(2.0)),
+        ("maxconf.pexip.token_fetches", &[("outcome", "refused")], Some(1.0)),
+        ("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "ok")], Some(6.0)),
+        ("maxconf.upstream.calls", &[("system", "pexip"), ("outcome", "refused")], Some(1.0)),
+        ("maxconf.breaker.open", &[("system", "pexip")], Some(0.0)),
+    ]);
+    assert_all_as_described(&received.points);
+}
+
 #[tokio::test]
 async fn a_caller_who_hangs_up_and_the_abandoned_call_are_counted() {
     let service = Monitored::start(|builder| builder.set("POOL_TARGET_SIZE", 0).set("POOL_PREFETCH", 0)).await;

@@ -17,7 +17,8 @@ fuzz_target!(|input: &[u8]| {
     let prefix = config.room.prefix.clone();
     let name = prefix.parse_name(NAME).expect("a name of ours");
     // A new one for each input: its breaker remembers what went wrong.
-    let pexip = PexipClient::new(&config.pexip, None, prefix.clone(), http().clone(), Clock::system());
+    let (node, account) = (&config.pexip, &config.pexip_account);
+    let pexip = PexipClient::new(node, account, None, prefix.clone(), http().clone(), Clock::system());
     outside.answers_with(if outside.call == 5 { "location" } else { "date" });
     match runtime().block_on(call(outside.call, &pexip, name)) {
         Ok(found) => found.iter().for_each(|conference| assert_ours(conference, &prefix)),

@@ -11,8 +11,9 @@ use maxconf_fuzz::settings;
 const SECRET: &str = "k3ySecretk3yS";
 
 /// Settings that are secret as a whole.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "PEXIP_PASSWORD",
+    "PEXIP_OAUTH_PRIVATE_KEY",
     "PEXIP_EVENT_PASSWORD",
     "AUDIT_HASH_KEY",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",

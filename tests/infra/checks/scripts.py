@@ -143,6 +143,7 @@ def swap(tree):
 @check(
     "infra/deploy deploys the given environment, or reports what is missing",
     Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "continues without PEXIP_NETWORK_ID"),
+    Mistake("infra/deploy", "-z ${PEXIP_OAUTH_CLIENT_ID:-}", "-z x${PEXIP_OAUTH_CLIENT_ID:-}", "without an account at Pexip"),
     Mistake("infra/deploy", "! -f openapi.json", "-f /nowhere/openapi.json", "continues without openapi.json"),
     Mistake(
         "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
@@ -165,6 +166,12 @@ def deploys(tree):
     expected = "deployment group create --resource-group rg --parameters prod.bicepparam\n"
     if code != 0 or calls.read_text() != expected:
         yield f"infra/deploy deploys something else: {output}"
+    output, code = deploy(PEXIP_OAUTH_CLIENT_ID="")
+    if code == 0 or "PEXIP_USERNAME" not in output:
+        yield f"infra/deploy continues without an account at Pexip: {output}"
+    output, code = deploy(PEXIP_OAUTH_CLIENT_ID="", PEXIP_USERNAME="maxconf")
+    if code != 0:
+        yield f"infra/deploy does not accept a Basic account: {output}"
     output, code = deploy(PEXIP_NETWORK_ID="")
     if code == 0 or "PEXIP_NETWORK_ID" not in output:
         yield f"infra/deploy continues without PEXIP_NETWORK_ID: {output}"

@@ -2,7 +2,8 @@
 
 import re
 
-from harness import EXAMPLE_VALUES, Mistake, check
+import bicep
+from harness import ENVIRONMENTS, EXAMPLE_VALUES, Mistake, check
 
 # Settings of the code that no slot sets, and why.
 NOT_SET = {
@@ -32,6 +33,7 @@ OF_OTHERS = {
 MUST_STICK = (
     "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
     "ROOM_AUTOMATIC_PARTICIPANTS ROOM_PROPERTIES ROOM_TAG_URL ROOM_TAG_HOSTS UUI_DATA_FORMAT MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
+    "PEXIP_OAUTH_CLIENT_ID PEXIP_OAUTH_PRIVATE_KEY "
     "PEXIP_REQUESTS_PER_MINUTE SERVICE_HOURS SERVICE_CLOSED_DATES PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
     "ENTRA_CREATE_ROLE ENTRA_DELETE_ROLE ENTRA_READ_ROLE ENTRA_ALLOWED_CLIENT_IDS GENESYS_API_URL "
     "GENESYS_ORGANIZATION_ID GENESYS_OAUTH_CLIENT_IDS GENESYS_DIVISION_IDS AUDIT_HASH_KEY "
@@ -73,9 +75,9 @@ def settings_of_code(tree):
     Mistake("infra/docs/settings.md", "| `POOL_PREFETCH` |", "| `POOL_PREFETCH_ROOMS` |", "POOL_PREFETCH_ROOMS is not set"),
     Mistake(
         "infra/modules/function-app.bicep",
-        "PEXIP_USERNAME: pexip.username",
-        "PEXIP_USERNAME: ''",
-        "PEXIP_USERNAME is required",
+        "PEXIP_MANAGEMENT_URL: pexip.managementUrl",
+        "PEXIP_MANAGEMENT_URL: ''",
+        "PEXIP_MANAGEMENT_URL is required",
     ),
 )
 def complete(tree):
@@ -287,6 +289,40 @@ def warm(tree):
             yield f"{environment}: the plan is not Premium v3 on Linux"
 
 
+@check(
+    "each slot authenticates at Pexip in one way, whichever it is",
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "PEXIP_USERNAME: pexip.oauthClientId == '' ? pexip.username : ''",
+        "PEXIP_USERNAME: pexip.username",
+        "OAuth2 and part of Basic",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "PEXIP_OAUTH_PRIVATE_KEY: pexip.oauthClientId == '' ? '' : ",
+        "PEXIP_OAUTH_PRIVATE_KEY: ",
+        "Basic and part of OAuth2",
+    ),
+)
+def ways(tree):
+    oauth2, basic = ("PEXIP_OAUTH_CLIENT_ID", "PEXIP_OAUTH_PRIVATE_KEY"), ("PEXIP_USERNAME", "PEXIP_PASSWORD")
+    for environment, client, deployment in ways_to_authenticate(tree):
+        given, other, name = (oauth2, basic, "OAuth2") if client else (basic, oauth2, "Basic")
+        for slot, settings in settings_of(deployment).items():
+            if not all(settings[one] for one in given):
+                yield f"{environment}/{slot}: {name} is not complete"
+            if any(settings[one] for one in other):
+                yield f"{environment}/{slot}: {name} and part of {'Basic' if client else 'OAuth2'}"
+
+
+def ways_to_authenticate(tree):
+    """Each environment as an OAuth2 client of Pexip, with and without a Basic account beside it, and with that alone."""
+    for environment in ENVIRONMENTS:
+        for client, username in (("client", "maxconf"), ("client", ""), ("", "maxconf")):
+            values = EXAMPLE_VALUES | {"PEXIP_OAUTH_CLIENT_ID": client, "PEXIP_USERNAME": username}
+            yield environment, client, bicep.evaluate(tree.path(f"infra/{environment}.bicepparam"), values)
+
+
 # Secret settings whose value is no secret of the vault, and why.
 NOT_IN_VAULT = {
     "OTEL_EXPORTER_OTLP_HEADERS": "no collector is set",
@@ -296,6 +332,12 @@ NOT_IN_VAULT = {
 
 @check(
     "secrets come from the vault, the runbook lists them, and no file holds one",
+    Mistake(
+        "infra/modules/function-app.bicep",
+        "'@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-oauth-key/)'",
+        "'hunter2'",
+        "PEXIP_OAUTH_PRIVATE_KEY is not a Key Vault reference",
+    ),
     Mistake(
         "infra/modules/function-app.bicep",
         "AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'",
@@ -316,10 +358,11 @@ def secrets(tree):
     table = tree.text("infra/docs/settings.md").split("<!-- settings:begin -->")[1].split("<!-- settings:end -->")[0]
     names = re.findall(r"^\| `([^`]+)` \| [^|]* \| yes \|", table, re.MULTILINE)
     referred = set()
-    for environment, deployment in tree.environments.items():
+    for environment, client, deployment in ways_to_authenticate(tree):
+        of_other_way = "PEXIP_PASSWORD" if client else "PEXIP_OAUTH_PRIVATE_KEY"
         for slot, settings in settings_of(deployment).items():
             for name in names:
-                if name in NOT_SET or name in NOT_IN_VAULT:
+                if name in NOT_SET or name in NOT_IN_VAULT or name == of_other_way:
                     continue
                 secret = re.fullmatch(
                     r"@Microsoft\.KeyVault\(SecretUri=<[^>]+>secrets/([a-z-]+)/\)", settings.get(name, "")

@@ -98,7 +98,8 @@ impl PexipSimulator {
         password.clone_into(&mut self.system.state().password);
     }
 
-    /// Registers an OAuth2 client of the management API and returns its private key as PEM.
+    /// The private key of this OAuth2 client of the management API as PEM. Registers the client if there is none of this
+    /// id.
     pub fn add_oauth2_client(&self, client_id: &str) -> String {
         self.system.state().oauth2.add_client(client_id)
     }
@@ -120,7 +121,12 @@ impl PexipSimulator {
 
     /// Tokens issued so far.
     pub fn oauth2_tokens_issued(&self) -> usize {
-        self.system.state().oauth2.issued
+        self.system.state().oauth2.issued.len()
+    }
+
+    /// The tokens issued so far, in order.
+    pub fn oauth2_tokens(&self) -> Vec<String> {
+        self.system.state().oauth2.issued.clone()
     }
 
     /// Whether the API accepts Basic authentication, as it does by default (`api_oauth2_disable_basic`).

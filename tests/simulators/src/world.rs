@@ -2,12 +2,17 @@
 
 use std::collections::HashMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
 
 /// The queue that the service uses on the simulator.
 pub const POOL_QUEUE: &str = "room-creation-queue";
+
+/// The OAuth2 client that the service is at Pexip.
+pub const OAUTH2_CLIENT: &str = "room-service";
 
 /// The systems that the service calls, on loopback.
 #[derive(Debug)]
@@ -44,6 +49,19 @@ impl World {
             GenesysSimulator::start_tls(certificate.clone())
         );
         Self { queue, pexip, entra, genesys }
+    }
+
+    /// Settings of a service that is an OAuth2 client at Pexip, to be added to the others. Pexip refuses Basic
+    /// authentication from now on.
+    pub fn oauth2_settings(&self) -> [(&'static str, String); 4] {
+        let key = self.pexip.add_oauth2_client(OAUTH2_CLIENT);
+        self.pexip.accept_basic(false);
+        [
+            ("PEXIP_OAUTH_CLIENT_ID", OAUTH2_CLIENT.to_owned()),
+            ("PEXIP_OAUTH_PRIVATE_KEY", BASE64_STANDARD.encode(key)),
+            ("PEXIP_USERNAME", String::new()),
+            ("PEXIP_PASSWORD", String::new()),
+        ]
     }
 
     /// Settings of a service that calls these systems: an empty pool of four without ready delay, and any port.

@@ -33,14 +33,34 @@ const MAX_ASSERTION_LIFETIME: Duration = Duration::from_secs(3600);
 /// Registered clients and valid tokens.
 #[derive(Debug)]
 pub(super) struct OAuth2 {
-    /// Public key of each client by its id.
-    clients: BTreeMap<String, Vec<u8>>,
+    clients: BTreeMap<String, Client>,
     /// Expiry of each token.
     tokens: BTreeMap<String, OffsetDateTime>,
     /// `jti` of used assertions: each is accepted once.
     used: BTreeSet<String>,
     pub(super) token_lifetime: Duration,
-    pub(super) issued: usize,
+    /// All tokens that were issued, in order.
+    pub(super) issued: Vec<String>,
+}
+
+/// The keys of a client.
+#[derive(Debug)]
+struct Client {
+    public_key: Vec<u8>,
+    private_key: String,
+}
+
+impl Client {
+    fn new() -> Self {
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .expect("the machine has a random source");
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_ref())
+            .expect("the key was generated for this algorithm");
+        let encoded = BASE64_STANDARD.encode(key.as_ref());
+        let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+        let private_key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+        Self { public_key: pair.public_key().as_ref().to_vec(), private_key }
+    }
 }
 
 impl Default for OAuth2 {
@@ -50,22 +70,16 @@ impl Default for OAuth2 {
             tokens: BTreeMap::new(),
             used: BTreeSet::new(),
             token_lifetime: Duration::from_secs(3600),
-            issued: 0,
+            issued: Vec::new(),
         }
     }
 }
 
 impl OAuth2 {
-    /// Registers a client and returns its private key as PEM (PKCS #8), which the node shows only once.
+    /// The private key of this client as PEM (PKCS #8). Registers the client if there is none of this id.
     pub(super) fn add_client(&mut self, client_id: &str) -> String {
-        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-            .expect("the machine has a random source");
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_ref())
-            .expect("the key was generated for this algorithm");
-        self.clients.insert(client_id.to_owned(), pair.public_key().as_ref().to_vec());
-        let encoded = BASE64_STANDARD.encode(key.as_ref());
-        let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+        let client = self.clients.entry(client_id.to_owned()).or_insert_with(Client::new);
+        client.private_key.clone()
     }
 
     /// Ids of the registered clients.
@@ -104,7 +118,7 @@ impl OAuth2 {
         self.check(&assertion, audience, now).ok_or("invalid_client")?;
         let token = guid();
         self.tokens.insert(token.clone(), now + self.token_lifetime);
-        self.issued += 1;
+        self.issued.push(token.clone());
         Ok(json!({"access_token": token, "expires_in": self.token_lifetime.as_secs(), "token_type": "Bearer"}))
     }
 
@@ -114,7 +128,7 @@ impl OAuth2 {
         let (header, claims) = signed.split_once('.')?;
         let (header, claims) = (decoded(header)?, decoded(claims)?);
         let client = claims["iss"].as_str().filter(|issuer| claims["sub"] == **issuer)?;
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.clients.get(client)?);
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.clients.get(client)?.public_key);
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
         key.verify(signed.as_bytes(), &signature).ok()?;
         let now = now.unix_timestamp();
