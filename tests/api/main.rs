@@ -24,6 +24,7 @@ mod event_sink;
 mod fault_table;
 mod foreign_rooms;
 mod function_files;
+mod genesys_flood;
 mod genesys_load;
 mod genesys_tokens;
 mod health;
