@@ -104,6 +104,7 @@ module storage 'modules/storage.bicep' = {
     poolAccountName: 'stmaxpool${suffix}'
     zoneRedundant: zoneRedundant
     queues: map(slots, slot => slot.queue)
+    containers: union(map(slots, slot => slot.records), [])
     runtimePrincipalId: identity.outputs.runtimePrincipalId
     endpointSubnetId: network.outputs.endpointSubnetId
     privateZoneIds: network.outputs.privateZoneIds
@@ -141,6 +142,7 @@ module functionApp 'modules/function-app.bicep' = {
     privateZoneIds: network.outputs.privateZoneIds
     hostAccountName: storage.outputs.hostAccountName
     queueServiceUri: storage.outputs.queueServiceUri
+    blobServiceUri: storage.outputs.blobServiceUri
     vaultUri: vault.outputs.uri
     applicationInsightsConnectionString: monitor.outputs.connectionString
     workspaceId: monitor.outputs.workspaceId

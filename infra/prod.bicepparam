@@ -13,6 +13,8 @@ param slots = [
     name: 'production'
     hostId: 'maxconf-prod'
     queue: 'room-creation-queue'
+    records: 'room-records'
+    recordsKey: 'records-hash-key'
     prefix: 'vbv-'
     targetSize: 20
     maxRooms: 1000
@@ -26,6 +28,8 @@ param slots = [
     name: 'staging'
     hostId: 'maxconf-prod-staging'
     queue: 'room-creation-queue-staging'
+    records: 'room-records'
+    recordsKey: 'records-hash-key'
     prefix: 'vbv-'
     targetSize: 1
     maxRooms: 1000

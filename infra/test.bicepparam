@@ -13,6 +13,8 @@ param slots = [
     name: 'production'
     hostId: 'maxconf-test'
     queue: 'room-creation-queue'
+    records: 'room-records'
+    recordsKey: 'records-hash-key'
     prefix: 'vbv-t-'
     targetSize: 20
     maxRooms: 1000
@@ -26,6 +28,8 @@ param slots = [
     name: 'edge'
     hostId: 'maxconf-test-edge'
     queue: 'room-creation-queue-edge'
+    records: 'room-records-edge'
+    recordsKey: 'records-hash-key-edge'
     prefix: 'vbv-e-'
     targetSize: 2
     maxRooms: 100

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
-use crate::config::{Config, PexipAccount, PexipConfig, QueueConfig, StorageAccess};
+use crate::config::{Config, PexipAccount, PexipConfig, QueueConfig, RecordsConfig, StorageAccess};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
@@ -20,7 +20,9 @@ use crate::outbound::calls::System;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
 use crate::rooms::RoomPool;
-use crate::storage::queue::{QueueError, RoomQueue};
+use crate::storage::StorageError;
+use crate::storage::queue::RoomQueue;
+use crate::storage::records::RecordStore;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
 
@@ -39,8 +41,8 @@ pub enum BuildError {
     HttpClient(#[from] reqwest::Error),
     #[error("the certificates of PEXIP_CA_FILE cannot be trusted: {0}")]
     Certificates(#[from] rustls::Error),
-    #[error("the queue client could not be made: {0}")]
-    Queue(#[from] QueueError),
+    #[error("a client of the storage account could not be made: {0}")]
+    Storage(#[from] StorageError),
 }
 
 impl App {
@@ -52,18 +54,27 @@ impl App {
         let prefix = config.room.prefix.clone();
 
         let queue = queue_client(&config.queue, &prefix)?;
+        let records = record_store(&config.records)?;
         let pexip = pexip_client(&config.pexip, &config.pexip_account, config.service_hours, &prefix, &clock)?;
         pexip.start_renewing_tokens(&stop);
 
         let entra_http = entra_http()?;
         let entra = EntraVerifier::start(config.entra, &entra_http, clock.clone(), &stop);
 
-        let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), pexip.clone());
+        let health = Health::new(&config.telemetry, entra.clone(), queue.clone(), records.clone(), pexip.clone());
         let (tag_rule, create_shows_host_pin) = (config.room.tag_rule(), config.room.create_shows_host_pin);
         let public_read_prefixes = config.room.public_read_prefixes.clone();
         let deadline = config.server.request_deadline;
         let request_ids = RequestIds::new(&clock);
-        let pool = RoomPool::new(config.pool, config.room, deadline, queue.clone(), pexip.clone(), clock.clone());
+        let pool = RoomPool::new(
+            config.pool,
+            config.room,
+            deadline,
+            queue.clone(),
+            records.clone(),
+            pexip.clone(),
+            clock.clone(),
+        );
         pool.start(&stop);
         let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
         if event_sink.is_some() {
@@ -71,7 +82,7 @@ impl App {
         }
 
         let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
-        observe(pool.clone(), queue, pexip, entra.clone(), genesys.clone());
+        observe(pool.clone(), queue, records, pexip, entra.clone(), genesys.clone());
         let state = AppState::new(Shared {
             rooms: RoomActions::new(pool, tag_rule),
             prefix,
@@ -107,7 +118,14 @@ impl App {
 }
 
 /// Registers the state of this instance for every report of metrics.
-fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVerifier, genesys: GenesysVerifier) {
+fn observe(
+    pool: RoomPool,
+    queue: RoomQueue,
+    records: RecordStore,
+    pexip: PexipClient,
+    entra: EntraVerifier,
+    genesys: GenesysVerifier,
+) {
     let (prefetch, refill, keys) = (pool.clone(), pool, entra.clone());
     let (budget, hours) = (pexip.clone(), pexip.clone());
     metrics::STASHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
@@ -121,6 +139,7 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
         [
             (System::Pexip, pexip.is_circuit_open()),
             (System::Queue, queue.is_circuit_open()),
+            (System::Records, records.is_circuit_open()),
             (System::Entra, entra.is_failing()),
             (System::Genesys, genesys.is_circuit_open()),
         ]
@@ -131,15 +150,21 @@ fn observe(pool: RoomPool, queue: RoomQueue, pexip: PexipClient, entra: EntraVer
 /// The pool alone, for an operator's command. Starts no task.
 pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> {
     let queue = queue_client(&config.queue, &config.room.prefix)?;
+    let records = record_store(&config.records)?;
     let (node, account) = (&config.pexip, &config.pexip_account);
     let pexip = pexip_client(node, account, config.service_hours, &config.room.prefix, &clock)?;
     let deadline = config.server.request_deadline;
-    Ok(RoomPool::new(config.pool, config.room, deadline, queue, pexip, clock))
+    Ok(RoomPool::new(config.pool, config.room, deadline, queue, records, pexip, clock))
 }
 
 /// A client of the queue; makes no call yet.
 pub fn queue_client(config: &QueueConfig, prefix: &RoomNamePrefix) -> Result<RoomQueue, BuildError> {
-    Ok(RoomQueue::new(config, prefix.clone(), queue_http(config)?)?)
+    Ok(RoomQueue::new(config, prefix.clone(), storage_http(&config.access)?)?)
+}
+
+/// A client of the room records; makes no call yet.
+pub fn record_store(config: &RecordsConfig) -> Result<RecordStore, BuildError> {
+    Ok(RecordStore::new(config, storage_http(&config.access)?)?)
 }
 
 /// A client of the management node; makes no call yet.
@@ -153,9 +178,9 @@ pub fn pexip_client(
     Ok(PexipClient::new(config, account, hours, prefix.clone(), pexip_http(config)?, clock.clone()))
 }
 
-/// HTTP client for the queue.
-pub fn queue_http(config: &QueueConfig) -> Result<reqwest::Client, BuildError> {
-    Ok(client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(&config.access)).build()?)
+/// HTTP client for a service of the storage account.
+pub fn storage_http(access: &StorageAccess) -> Result<reqwest::Client, BuildError> {
+    Ok(client_builder(Duration::from_secs(2)).pool_idle_timeout(idle_time(access)).build()?)
 }
 
 /// HTTP client for the management node.
@@ -182,7 +207,7 @@ pub fn export_http() -> reqwest::ClientBuilder {
     client_builder(Duration::from_secs(2))
 }
 
-/// How long an idle connection to the queue is kept. Azurite closes idle connections after 5 s; a request on a closing
+/// How long an idle connection to storage is kept. Azurite closes idle connections after 5 s; a request on a closing
 /// connection fails, because nothing is retried. Azure keeps them for minutes, which saves a create the TLS handshake.
 fn idle_time(access: &StorageAccess) -> Duration {
     if access.service().scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }

@@ -44,7 +44,7 @@ pub use pool::{PoolConfig, WhenEmpty};
 pub use room::RoomConfig;
 pub use server::{LONGEST_REQUEST, ServerConfig};
 pub use setting::{Faulty, FaultySetting, Setting, WhenUnset};
-pub use storage::{QueueConfig, StorageAccess};
+pub use storage::{QueueConfig, RecordsConfig, StorageAccess};
 pub use telemetry::{Environment, TelemetryConfig};
 pub use unknown::UnknownVariable;
 
@@ -54,6 +54,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub telemetry: TelemetryConfig,
     pub queue: QueueConfig,
+    pub records: RecordsConfig,
     pub pool: PoolConfig,
     pub room: RoomConfig,
     pub pexip: PexipConfig,
@@ -130,6 +131,7 @@ pub struct ConfigParts {
     pub server: Result<ServerConfig, Faulty>,
     pub telemetry: Result<TelemetryConfig, Faulty>,
     pub queue: Result<QueueConfig, Faulty>,
+    pub records: Result<RecordsConfig, Faulty>,
     pub pool: Result<PoolConfig, Faulty>,
     pub room: Result<RoomConfig, Faulty>,
     pub pexip: Result<PexipConfig, Faulty>,
@@ -154,7 +156,7 @@ impl ConfigParts {
         let mut reader = Reader::new(&source);
         let server = ServerDraft::read(&mut reader);
         let telemetry = TelemetryDraft::read(&mut reader);
-        let queue = QueueConfig::read(&mut reader);
+        let (queue, records) = storage::read(&mut reader);
         let pool = PoolDraft::read(&mut reader);
         let room = RoomDraft::read(&mut reader);
         let pexip = PexipDraft::read(&mut reader);
@@ -169,6 +171,7 @@ impl ConfigParts {
             server: server.complete(),
             telemetry: telemetry.complete(),
             queue,
+            records,
             pool: pool.complete(),
             room: room.complete(),
             pexip: pexip.complete(),
@@ -195,6 +198,7 @@ impl ConfigParts {
             server: self.server?,
             telemetry: self.telemetry?,
             queue: self.queue?,
+            records: self.records?,
             pool: self.pool?,
             room: self.room?,
             pexip: self.pexip?,

@@ -19,6 +19,8 @@ The slots, production first:
   name                    production, edge or staging
   hostId                  name of the Functions host's leases and keys, at most 32 characters, never shared
   queue                   queue of ready rooms, never shared
+  records                 container of the room records; shared only by slots between which a swap moves code
+  recordsKey              secret in the vault with the container's RECORDS_HASH_KEY
   prefix                  ROOM_NAME_PREFIX; shared only by slots between which a swap moves code
   targetSize              ready rooms to keep
   maxRooms                POOL_MAX_ROOMS
@@ -41,6 +43,7 @@ param inboundSubnetId string
 param privateZoneIds object
 param hostAccountName string
 param queueServiceUri string
+param blobServiceUri string
 param vaultUri string
 param applicationInsightsConnectionString string
 param workspaceId string
@@ -86,10 +89,14 @@ var stickySettings = [for slot in slots: {
   MAXCONF_ENVIRONMENT: environment
   MAXCONF_SLOT: slot.name
 
-  // Queue and pool.
+  // Queue, records and pool.
   PoolStorage__queueServiceUri: queueServiceUri
+  PoolStorage__blobServiceUri: blobServiceUri
   PoolStorage__clientId: identityClientId
   POOL_QUEUE_NAME: slot.queue
+  RECORDS_CONTAINER: slot.records
+  RECORDS_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/${slot.recordsKey}/)'
+  IDEMPOTENCY_WINDOW_SECONDS: '86400'
   POOL_TIMER_SCHEDULE: '0 * * * * *'
   POOL_TARGET_SIZE: string(slot.targetSize)
   POOL_MAX_ROOMS: string(slot.maxRooms)

@@ -8,12 +8,16 @@ param zoneRedundant bool
 @description('Queue of ready rooms of each slot.')
 param queues array
 
+@description('Containers of the room records, each once.')
+param containers array
+
 param runtimePrincipalId string
 param endpointSubnetId string
 param privateZoneIds object
 param workspaceId string
 
 var roles = loadJsonContent('../rights.json').roles
+var groupId = resourceGroup().id
 var sku = zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
 
 // Beside each queue of ready rooms stand two more, and on each the identity may do what the service does there. The poison
@@ -102,6 +106,108 @@ resource queueRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for
   }
 }]
 
+// Everything off that keeps a copy of what was replaced or removed: with soft delete or versions a record would outlive
+// the rule below, and with immutability none could be changed.
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
+  parent: poolAccount
+  name: 'default'
+  properties: {
+    deleteRetentionPolicy: { enabled: false }
+    isVersioningEnabled: false
+    changeFeed: { enabled: false }
+  }
+}
+
+resource recordContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [for container in containers: {
+  parent: blobService
+  name: container
+  properties: { publicAccess: 'None' }
+}]
+
+// Records end by what is in them. The rule only removes them, later than anything in them can matter: the longest
+// lifetime of a message is 7 days, the longest window of a key 2.
+resource recordLifetimes 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
+  parent: poolAccount
+  name: 'default'
+  dependsOn: [blobService]
+  properties: {
+    policy: {
+      rules: [
+        {
+          name: 'claims-and-instant-rooms'
+          type: 'Lifecycle'
+          enabled: true
+          definition: {
+            filters: {
+              blobTypes: ['blockBlob']
+              prefixMatch: flatten(map(containers, container => ['${container}/claims/', '${container}/instant/']))
+            }
+            actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 8 } } }
+          }
+        }
+        {
+          name: 'requests'
+          type: 'Lifecycle'
+          enabled: true
+          definition: {
+            filters: {
+              blobTypes: ['blockBlob']
+              prefixMatch: map(containers, container => '${container}/requests/')
+            }
+            actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 3 } } }
+          }
+        }
+      ]
+    }
+  }
+}
+
+// No built-in role is small enough: Storage Blob Data Contributor may delete the container.
+resource recordsRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(groupId, 'MaxConf Room Records')
+  properties: {
+    roleName: 'MaxConf Room Records'
+    description: 'Read, write and delete room records.'
+    type: 'CustomRole'
+    assignableScopes: [groupId]
+    permissions: [
+      {
+        actions: []
+        dataActions: [
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'
+        ]
+      }
+    ]
+  }
+}
+
+resource recordRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (container, index) in containers: {
+  scope: recordContainers[index]
+  name: guid(poolAccount.id, container, 'MaxConf Room Records', runtimePrincipalId)
+  properties: {
+    principalId: runtimePrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: recordsRole.id
+  }
+}]
+
+// Who read or wrote which record when.
+resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: blobService
+  name: 'workspace'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'StorageRead', enabled: true }
+      { category: 'StorageWrite', enabled: true }
+      { category: 'StorageDelete', enabled: true }
+    ]
+  }
+}
+
 resource hostBlobRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: hostAccount
   name: guid(hostAccount.id, 'Storage Blob Data Owner', runtimePrincipalId)
@@ -148,6 +254,18 @@ module poolQueueEndpoint 'private-endpoint.bicep' = {
   }
 }
 
+module poolBlobEndpoint 'private-endpoint.bicep' = {
+  name: 'endpoint-pool-blob'
+  params: {
+    location: location
+    name: 'pe-${poolAccountName}-blob'
+    targetId: poolAccount.id
+    service: 'blob'
+    subnetId: endpointSubnetId
+    privateZoneId: privateZoneIds.blob
+  }
+}
+
 module hostBlobEndpoint 'private-endpoint.bicep' = {
   name: 'endpoint-host-blob'
   params: {
@@ -174,3 +292,4 @@ module hostTableEndpoint 'private-endpoint.bicep' = {
 
 output hostAccountName string = hostAccount.name
 output queueServiceUri string = poolAccount.properties.primaryEndpoints.queue
+output blobServiceUri string = poolAccount.properties.primaryEndpoints.blob

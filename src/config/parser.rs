@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use url::{Host, Url};
 
 /// The value as it is: a `String` or a `SecretString`, which every text can become.
@@ -17,6 +18,11 @@ pub(super) fn optional<T: Default + From<P>, P>(
     parse: impl FnOnce(&str) -> Result<P, String>,
 ) -> impl FnOnce(&str) -> Result<T, String> {
     |text| if text.is_empty() { Ok(T::default()) } else { parse(text).map(T::from) }
+}
+
+/// Key of a hash: long enough that it cannot be guessed.
+pub(super) fn hash_key(text: &str) -> Result<SecretString, String> {
+    if text.len() < 16 { Err("must have at least 16 characters".to_owned()) } else { Ok(text.into()) }
 }
 
 /// One of these words.

@@ -9,6 +9,10 @@ use super::setting::{Faulty, Reader, Setting, settings};
 /// The longest that Storage Queue hides a message, in seconds.
 const LONGEST_INVISIBILITY: u64 = 604_800;
 
+/// The longest lifetime of an unused room and of its message, in seconds: shorter than the lifetime of a claim's record, by
+/// the lifecycle rule in `infra/`.
+const LONGEST_AGE: u64 = 604_800;
+
 settings! {
     /// Sizes and times of the pool of ready rooms.
     PoolConfig, PoolDraft {
@@ -22,7 +26,7 @@ settings! {
         /// The vendor gives 90 s as the least time of replication, and more for a large platform.
         ready_delay: Duration = "POOL_READY_DELAY_SECONDS", Value("120"), seconds(0, LONGEST_INVISIBILITY - 1),
             "Seconds a new room stays hidden while Pexip replicates it to the Conferencing Nodes.";
-        room_max_age: Duration = "POOL_ROOM_MAX_AGE_SECONDS", Value("86400"), seconds(1, 365 * 86_400),
+        room_max_age: Duration = "POOL_ROOM_MAX_AGE_SECONDS", Value("86400"), seconds(1, LONGEST_AGE),
             "Lifetime of an unused room and of its message, in seconds.";
         prefetch: usize = "POOL_PREFETCH", Value("1"), whole_number(0, 32),
             "Rooms that each instance keeps leased and checked, ready to hand out; 0 turns prefetch off.";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
-use super::parser::{base_url, list, optional, seconds, whole_number};
+use super::parser::{base_url, hash_key, list, optional, seconds, whole_number};
 use super::setting::WhenUnset::{Described, Value};
 use super::setting::{Faulty, Reader, Setting, settings};
 
@@ -45,7 +45,7 @@ settings! {
             "Origins of the agent's widget, comma-separated, exact: https://host[:port].";
         /// `None`: a random one per process.
         audit_hash_key: Option<SecretString> =
-            secret "AUDIT_HASH_KEY", Described("random per process"), optional(audit_hash_key),
+            secret "AUDIT_HASH_KEY", Described("random per process"), optional(hash_key),
             "Key of the hash of uuiData in audit events, at least 16 characters; the same on all instances links \
              their events.";
     }
@@ -68,8 +68,4 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
         })
     };
     list(text)?.into_iter().map(origin).collect()
-}
-
-fn audit_hash_key(text: &str) -> Result<SecretString, String> {
-    if text.len() < 16 { Err("must have at least 16 characters".to_owned()) } else { Ok(text.into()) }
 }

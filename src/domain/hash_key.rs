@@ -26,6 +26,17 @@ impl HashKey {
     pub fn hash(&self, value: &[u8]) -> [u8; 32] {
         hmac::sign(&self.0, value).as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
     }
+
+    /// The hash of several values for one purpose. Values are separated by their lengths, and `purpose` keeps hashes of
+    /// the same values for different purposes apart.
+    pub fn hash_for(&self, purpose: &str, values: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for value in [purpose.as_bytes()].iter().chain(values) {
+            context.update(&(value.len() as u64).to_be_bytes());
+            context.update(value);
+        }
+        context.sign().as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +51,14 @@ mod tests {
         assert_ne!(one.hash(b"value"), other.hash(b"value"), "each random key differs");
         let set = || HashKey::new(&"key".into());
         assert_eq!(set().hash(b"value"), set().hash(b"value"));
+    }
+
+    #[test]
+    fn hashes_of_several_values_depend_on_their_borders_and_on_the_purpose() {
+        let key = HashKey::random();
+        assert_eq!(key.hash_for("name", &[b"a", b"bc"]), key.hash_for("name", &[b"a", b"bc"]));
+        assert_ne!(key.hash_for("name", &[b"a", b"bc"]), key.hash_for("name", &[b"ab", b"c"]));
+        assert_ne!(key.hash_for("name", &[b"a"]), key.hash_for("content", &[b"a"]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Readiness: a usable Entra key, the queue and Pexip.
+//! Readiness: a usable Entra key, the queue, the room records and Pexip.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,7 +16,9 @@ use crate::config::TelemetryConfig;
 use crate::http::openapi;
 use crate::outbound::CallFailure;
 use crate::pexip::{Closed, PexipClient};
-use crate::storage::queue::{QueueError, RoomQueue};
+use crate::storage::StorageError;
+use crate::storage::queue::RoomQueue;
+use crate::storage::records::RecordStore;
 use crate::tasks::SingleFlight;
 use crate::telemetry::{COMMIT, VERSION};
 
@@ -31,6 +33,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Health {
     entra: EntraVerifier,
     queue: RoomQueue,
+    records: RecordStore,
     pexip: PexipClient,
     environment: &'static str,
     slot: String,
@@ -76,6 +79,8 @@ pub(crate) struct Readiness {
     pub entra: Check,
     /// The queue of the pool answers.
     pub queue: Check,
+    /// The room records answer.
+    pub records: Check,
     /// Pexip's management node answers. Out of `SERVICE_HOURS`, `closed until` and a time if it does not.
     pub pexip: Check,
 }
@@ -83,7 +88,7 @@ pub(crate) struct Readiness {
 impl Readiness {
     /// Whether every dependency works, or is not meant to.
     pub(crate) fn is_ready(self) -> bool {
-        [self.entra, self.queue, self.pexip].iter().all(|check| *check != Check::Failing)
+        [self.entra, self.queue, self.records, self.pexip].iter().all(|check| *check != Check::Failing)
     }
 }
 
@@ -112,10 +117,17 @@ impl Build {
 }
 
 impl Health {
-    pub(crate) fn new(config: &TelemetryConfig, entra: EntraVerifier, queue: RoomQueue, pexip: PexipClient) -> Self {
+    pub(crate) fn new(
+        config: &TelemetryConfig,
+        entra: EntraVerifier,
+        queue: RoomQueue,
+        records: RecordStore,
+        pexip: PexipClient,
+    ) -> Self {
         Self {
             entra,
             queue,
+            records,
             pexip,
             environment: config.environment.as_str(),
             slot: config.slot.clone(),
@@ -153,17 +165,25 @@ impl Health {
     }
 
     async fn check(&self) -> Readiness {
-        let (queue, pexip) = tokio::join!(self.check_queue(), self.check_pexip());
+        let (queue, records, pexip) = tokio::join!(self.check_queue(), self.check_records(), self.check_pexip());
         let entra = if self.entra.has_usable_key() { Check::Ok } else { Check::Failing };
-        Readiness { entra, queue, pexip }
+        Readiness { entra, queue, records, pexip }
     }
 
     /// A missing queue is created on first use, and the storage service that reports it is reachable.
     async fn check_queue(&self) -> Check {
         match timeout(CHECK_TIMEOUT, self.queue.approximate_count()).await {
-            Ok(Ok(_) | Err(QueueError::NoSuchQueue)) => Check::Ok,
+            Ok(Ok(_) | Err(StorageError::NoSuchQueue)) => Check::Ok,
             Ok(Err(error)) => failing("queue", error),
             Err(_) => failing("queue", "no answer in time"),
+        }
+    }
+
+    async fn check_records(&self) -> Check {
+        match timeout(CHECK_TIMEOUT, self.records.probe()).await {
+            Ok(Ok(())) => Check::Ok,
+            Ok(Err(error)) => failing("records", error),
+            Err(_) => failing("records", "no answer in time"),
         }
     }
 

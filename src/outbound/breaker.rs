@@ -71,6 +71,15 @@ impl Breaker {
         }
     }
 
+    /// Admits a call unless it is open or probing: for calls that must not be the probe.
+    pub(crate) fn admit_if_closed(self: &Arc<Self>) -> Result<Admitted, Open> {
+        match *self.state.lock() {
+            State::Closed { .. } => Ok(Admitted { breaker: Arc::clone(self), is_probe: false, is_settled: false }),
+            State::Open { until } => Err(Open { retry_in: until.saturating_duration_since(Instant::now()) }),
+            State::Probing => Err(Open { retry_in: DEFAULT_RETRY_AFTER }),
+        }
+    }
+
     /// Admits one call. Its result must be reported to the [`Admitted`].
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Open> {
         let mut state = self.state.lock();
@@ -161,6 +170,19 @@ mod tests {
         assert!(breaker.admit().is_err(), "one probe at a time");
         probe.succeeded();
         assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_must_not_be_the_probe_waits_for_it() {
+        let breaker = Breaker::new();
+        assert!(breaker.admit_if_closed().is_ok());
+        fail(&breaker, FAILURE_THRESHOLD);
+        tokio::time::advance(DEFAULT_RETRY_AFTER).await;
+        assert!(breaker.admit_if_closed().is_err(), "due for a probe");
+        let probe = breaker.admit().unwrap();
+        assert!(breaker.admit_if_closed().is_err(), "probing");
+        probe.succeeded();
+        assert!(breaker.admit_if_closed().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ named_enum! {
     pub(crate) enum System {
         Pexip = "pexip",
         Queue = "queue",
+        Records = "records",
         Entra = "entra",
         Genesys = "genesys",
     }
@@ -42,6 +43,8 @@ pub(crate) async fn observed<T, E: Outcome>(
         call,
         outcome = Empty,
     );
+    // An error means that the call is not part of a create.
+    let _ = TIME_OF_CREATE.try_with(TimeOfCreate::begin_call);
     let mut observation = Observation { system, span, started: Instant::now(), outcome: "given_up" };
     // Boxed: the future of a call is large, and each caller's future would contain it several times.
     let result = Box::pin(work).instrument(observation.span.clone()).await;
@@ -68,10 +71,14 @@ impl Drop for Observation {
         UPSTREAM_DURATION.record(duration, [system]);
         UPSTREAM_CALLS.count([self.system.as_str().into(), self.outcome.into()]);
         // An error means that the call is not part of a create.
-        let _ = TIME_OF_CREATE.try_with(|time| match self.system {
-            System::Queue => time.queue.set(time.queue.get() + duration),
-            System::Pexip => time.pexip.set(time.pexip.get() + duration),
-            System::Entra | System::Genesys => {}
+        let _ = TIME_OF_CREATE.try_with(|time| {
+            time.end_call();
+            match self.system {
+                System::Queue => time.queue.set(time.queue.get() + duration),
+                System::Records => time.records.set(time.records.get() + duration),
+                System::Pexip => time.pexip.set(time.pexip.get() + duration),
+                System::Entra | System::Genesys => {}
+            }
         });
     }
 }
@@ -80,27 +87,52 @@ impl Drop for Observation {
 #[derive(Default)]
 struct TimeOfCreate {
     queue: Cell<Duration>,
+    records: Cell<Duration>,
     pexip: Cell<Duration>,
+    /// Calls in progress, and since when there has been one. A claim makes two calls at a time.
+    calls: Cell<u32>,
+    since: Cell<Option<Instant>>,
+    /// Time with a call in progress.
+    waited: Cell<Duration>,
+}
+
+impl TimeOfCreate {
+    fn begin_call(&self) {
+        if self.calls.replace(self.calls.get() + 1) == 0 {
+            self.since.set(Some(Instant::now()));
+        }
+    }
+
+    fn end_call(&self) {
+        self.calls.set(self.calls.get().saturating_sub(1));
+        if self.calls.get() == 0
+            && let Some(since) = self.since.take()
+        {
+            self.waited.set(self.waited.get() + since.elapsed());
+        }
+    }
 }
 
 tokio::task_local! {
-    /// Task-local, because a create reaches its calls through the clients of queue and Pexip, which know nothing of
-    /// creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
+    /// Task-local, because a create reaches its calls through the clients of queue, records and Pexip, which know nothing
+    /// of creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
     static TIME_OF_CREATE: TimeOfCreate;
 }
 
-/// Runs a create. If it succeeds, records its duration split into calls to the queue, calls to Pexip and the rest.
+/// Runs a create. If it succeeds, records its duration split into calls by system, and the rest.
 pub(crate) async fn timed_create<T, E>(create: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let started = Instant::now();
-    let (result, queue, pexip) = TIME_OF_CREATE
+    let (result, [queue, records, pexip, waited]) = TIME_OF_CREATE
         .scope(TimeOfCreate::default(), async {
             let result = create.await;
-            TIME_OF_CREATE.with(|time| (result, time.queue.get(), time.pexip.get()))
+            let times =
+                TIME_OF_CREATE.with(|time| [&time.queue, &time.records, &time.pexip, &time.waited].map(Cell::get));
+            (result, times)
         })
         .await;
     if result.is_ok() {
-        let rest = started.elapsed().saturating_sub(queue + pexip);
-        for (part, time) in [("own", rest), ("queue", queue), ("pexip", pexip)] {
+        let rest = started.elapsed().saturating_sub(waited);
+        for (part, time) in [("own", rest), ("queue", queue), ("records", records), ("pexip", pexip)] {
             CREATE_DURATION.record(time, [part.into()]);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
 use azure_core::error::ErrorKind;
-use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_core::http::{ClientOptions, RetryOptions};
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use tokio::time::timeout;
 
@@ -13,6 +13,9 @@ use super::transport::transport;
 
 /// Scope of tokens for storage.
 const SCOPE: &str = "https://storage.azure.com/.default";
+
+/// A token of the identity endpoint has some 2 KiB.
+const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Variable in which App Service names its identity endpoint. The SDK reads it; without it, the SDK tries the address of
 /// Azure's virtual machines for more than a minute.
@@ -51,12 +54,12 @@ impl IdentityError {
 /// The app's system-assigned identity, or the user-assigned one with this client id.
 pub(super) fn managed_identity(
     client_id: Option<String>,
-    transport: Transport,
+    http: reqwest::Client,
 ) -> azure_core::Result<Arc<ManagedIdentityCredential>> {
     ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
         user_assigned_id: client_id.map(UserAssignedId::ClientId),
         client_options: ClientOptions {
-            transport: Some(transport),
+            transport: Some(transport(http, LARGEST_ANSWER)),
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -73,9 +76,8 @@ pub async fn find_identity(
     if std::env::var_os(ENDPOINT).is_none() {
         return Err(IdentityError::NoEndpoint);
     }
-    let work = async {
-        managed_identity(client_id.map(ToOwned::to_owned), transport(http.clone()))?.get_token(&[SCOPE], None).await
-    };
+    let work =
+        async { managed_identity(client_id.map(ToOwned::to_owned), http.clone())?.get_token(&[SCOPE], None).await };
     match timeout(limit, work).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(reason(&error)),

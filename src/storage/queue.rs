@@ -1,13 +1,10 @@
 //! The queue of ready rooms: one message for each, its text the room's name. The only module that uses the Storage Queue
 //! SDK.
 
-mod error;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
-use azure_core::http::Url;
 use azure_core::http::headers::CONTENT_TYPE;
 use azure_storage_queue::models::{
     QueueClientGetPropertiesResultHeaders, QueueClientPeekMessagesOptions, QueueClientReceiveMessagesOptions,
@@ -18,18 +15,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::access::Access;
+use super::StorageError;
+use super::access::{self, Access};
 use crate::config::QueueConfig;
 use crate::domain::{RoomName, RoomNamePrefix};
 use crate::outbound::breaker::Breaker;
-use crate::outbound::calls::{System, observed};
-
-pub use error::QueueError;
+use crate::outbound::calls::System;
 
 /// The most messages of one receive.
 pub const LARGEST_BATCH: usize = 32;
+
+/// Enough for 32 messages of 64 KiB in which each byte is escaped by six.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Limit of one call. The SDK's own limits (connect 20 s, read 60 s) are longer than a citizen waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +55,7 @@ pub struct RoomQueue {
 #[derive(Debug)]
 pub struct LeasedMessage {
     id: String,
-    /// A secret: it allows to delete the message, and so to claim the room.
+    /// A secret: it allows to delete the message.
     pop_receipt: SecretString,
     text: String,
     /// The room that it names; `None` for a poison message.
@@ -84,23 +83,23 @@ pub struct Peeked {
     pub foreign: usize,
 }
 
-/// Result of a claim.
+/// Result of deleting a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum Deletion {
     /// The message was deleted by this call.
     Ours,
-    /// Another receiver has or had the message. The room must not be used.
+    /// Another receiver has or had the message. Its room must not be used.
     Lost,
 }
 
 impl RoomQueue {
     /// A client for the queue. Makes no call.
-    pub fn new(config: &QueueConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Result<Self, QueueError> {
-        let Access { service, credential, options } = Access::new(&config.access, http)?;
-        let options = QueueClientOptions { client_options: options, ..QueueClientOptions::default() };
+    pub fn new(config: &QueueConfig, prefix: RoomNamePrefix, http: reqwest::Client) -> Result<Self, StorageError> {
+        let access = Access::new(&config.access, http, LARGEST_ANSWER)?;
         let client = |name: &str| {
-            let url = queue_url(service.clone(), name);
-            QueueClient::new(url, credential.clone(), Some(options.clone())).map(Arc::new)
+            let client_options = access.options.clone();
+            let options = QueueClientOptions { client_options, ..QueueClientOptions::default() };
+            QueueClient::new(access.url(name), access.credential.clone(), Some(options)).map(Arc::new)
         };
         Ok(Self {
             client: client(&config.name)?,
@@ -129,7 +128,7 @@ impl RoomQueue {
     }
 
     /// Creates the queue if it does not exist.
-    pub async fn ensure_exists(&self) -> Result<(), QueueError> {
+    pub async fn ensure_exists(&self) -> Result<(), StorageError> {
         self.call("create_queue", self.client.create(None)).await?;
         Ok(())
     }
@@ -137,7 +136,7 @@ impl RoomQueue {
     /// Leases up to `count` messages (at most [`LARGEST_BATCH`]) for `lease`.
     ///
     /// If the call is cancelled, its messages stay hidden until the lease ends: run it in a task that owns the result.
-    pub async fn receive(&self, count: usize, lease: Duration) -> Result<Vec<LeasedMessage>, QueueError> {
+    pub async fn receive(&self, count: usize, lease: Duration) -> Result<Vec<LeasedMessage>, StorageError> {
         // Measured from before the request, so that it ends before the service's own lease.
         let lease_ends = Instant::now() + lease.saturating_sub(LEASE_MARGIN.min(lease / 4));
         let options = QueueClientReceiveMessagesOptions {
@@ -159,27 +158,25 @@ impl RoomQueue {
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
 
-    /// Claims the room by deleting its message, which only the latest pop receipt allows.
-    ///
-    /// Repeats the delete once with the same receipt if the answer was lost. Anything but a clear success must count as
-    /// lost: a room that is not used is swept, a room used twice would mix up two citizens.
-    pub async fn claim(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
-        match self.delete(message).await {
-            Err(error) if error.is_ambiguous() => self.delete(message).await,
+    /// Deletes the message, which only the latest pop receipt allows. Repeats the call once with the same receipt if the
+    /// answer was lost.
+    pub async fn delete(&self, message: &LeasedMessage) -> Result<Deletion, StorageError> {
+        match self.delete_once(message).await {
+            Err(error) if error.is_ambiguous() => self.delete_once(message).await,
             settled => settled,
         }
     }
 
     /// Deletes a message without a use. If that fails, it is received again.
-    pub async fn discard(&self, message: &LeasedMessage) -> Result<(), QueueError> {
-        self.delete(message).await.map(drop)
+    pub async fn discard(&self, message: &LeasedMessage) -> Result<(), StorageError> {
+        self.delete_once(message).await.map(drop)
     }
 
     /// Puts the message for `room`: hidden for `hidden`, expiring after `lifetime`.
     ///
     /// Call it only once for a name, whatever the result: after a lost answer the message may exist, and a second one
     /// would give the room to a second citizen.
-    pub async fn put(&self, room: &RoomName, hidden: Duration, lifetime: Duration) -> Result<(), QueueError> {
+    pub async fn put(&self, room: &RoomName, hidden: Duration, lifetime: Duration) -> Result<(), StorageError> {
         let message = QueueMessage { message_text: Some(room.as_str().to_owned()) };
         let options = QueueClientSendMessageOptions {
             // The default of seven days may be longer than the room's lifetime.
@@ -192,27 +189,27 @@ impl RoomQueue {
     }
 
     /// Messages in the queue, including leased and hidden ones. The service's count may lag.
-    pub async fn approximate_count(&self) -> Result<usize, QueueError> {
+    pub async fn approximate_count(&self) -> Result<usize, StorageError> {
         self.count(&self.client).await
     }
 
     /// Messages in the poison queue, approximately; 0 if the queue does not exist.
-    pub async fn approximate_poison_count(&self) -> Result<usize, QueueError> {
+    pub async fn approximate_poison_count(&self) -> Result<usize, StorageError> {
         match self.count(&self.poison).await {
-            Err(QueueError::NoSuchQueue) => Ok(0),
+            Err(StorageError::NoSuchQueue) => Ok(0),
             counted => counted,
         }
     }
 
-    async fn count(&self, client: &QueueClient) -> Result<usize, QueueError> {
+    async fn count(&self, client: &QueueClient) -> Result<usize, StorageError> {
         let count =
             self.call("count", async { client.get_properties(None).await?.approximate_messages_count() }).await?;
         // Not 0: without the header the pool would appear empty and be filled.
-        count.and_then(|count| usize::try_from(count).ok()).ok_or(QueueError::Unreadable)
+        count.and_then(|count| usize::try_from(count).ok()).ok_or(StorageError::Unreadable)
     }
 
     /// Reads up to [`LARGEST_BATCH`] messages that nobody has leased, and changes nothing.
-    pub async fn peek(&self) -> Result<Peeked, QueueError> {
+    pub async fn peek(&self) -> Result<Peeked, StorageError> {
         let options = QueueClientPeekMessagesOptions {
             number_of_messages: i32::try_from(LARGEST_BATCH).ok(),
             ..QueueClientPeekMessagesOptions::default()
@@ -228,7 +225,7 @@ impl RoomQueue {
     /// Moves a poison message to the poison queue, for an operator to look at.
     ///
     /// Put before delete: if the process stops in between, the message exists twice; in the other order it is lost.
-    pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), QueueError> {
+    pub async fn set_aside(&self, message: &LeasedMessage) -> Result<(), StorageError> {
         self.call("create_queue", self.poison.create(None)).await?;
         let copy = QueueMessage { message_text: Some(message.text.clone()) };
         let options = QueueClientSendMessageOptions {
@@ -236,7 +233,7 @@ impl RoomQueue {
             ..QueueClientSendMessageOptions::default()
         };
         self.call("put", async { self.poison.send_message(copy.try_into()?, Some(options)).await }).await?;
-        self.delete(message).await?;
+        self.delete_once(message).await?;
         Ok(())
     }
 
@@ -244,15 +241,9 @@ impl RoomQueue {
         &self,
         name: &'static str,
         call: impl Future<Output = azure_core::Result<T>>,
-    ) -> Result<T, QueueError> {
+    ) -> Result<T, StorageError> {
         let admission = self.breaker.admit()?;
-        let work = async {
-            match timeout(CALL_TIMEOUT, call).await {
-                Ok(answer) => answer.map_err(QueueError::from),
-                Err(_) => Err(QueueError::Timeout),
-            }
-        };
-        let result = observed(System::Queue, name, work).await;
+        let result = access::call(System::Queue, name, CALL_TIMEOUT, call).await;
         match &result {
             Err(error) if error.is_service_failure() => admission.failed(None),
             Ok(_) | Err(_) => admission.succeeded(),
@@ -260,13 +251,13 @@ impl RoomQueue {
         result
     }
 
-    async fn delete(&self, message: &LeasedMessage) -> Result<Claim, QueueError> {
+    async fn delete_once(&self, message: &LeasedMessage) -> Result<Deletion, StorageError> {
         match self
             .call("delete", self.client.delete_message(&message.id, message.pop_receipt.expose_secret(), None))
             .await
         {
-            Ok(_) => Ok(Claim::Ours),
-            Err(error) if error.is_lost_claim() => Ok(Claim::Lost),
+            Ok(_) => Ok(Deletion::Ours),
+            Err(error) if error.is_lost_claim() => Ok(Deletion::Lost),
             Err(error) => Err(error),
         }
     }
@@ -299,11 +290,6 @@ fn room_in(text: &str, prefix: &RoomNamePrefix) -> Option<RoomName> {
         let decoded = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
         prefix.parse_name(decoded.trim())
     })
-}
-
-fn queue_url(mut service: Url, name: &str) -> Url {
-    service.set_path(&format!("{}{name}", service.path()));
-    service
 }
 
 fn whole_seconds(duration: Duration) -> i32 {

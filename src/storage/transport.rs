@@ -9,31 +9,31 @@ use futures_util::TryStreamExt;
 
 use crate::outbound::{is_close_without_answer, noting_opened};
 
-/// Enough for 32 messages of 64 KiB in which each byte is escaped by six.
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
-
-/// A transport that bounds responses: the SDK keeps a whole response in memory.
-pub(super) fn transport(http: reqwest::Client) -> Transport {
-    Transport::new(Arc::new(Bounded(http)))
+/// A transport that bounds responses to `largest` bytes: the SDK keeps a whole response in memory.
+pub(super) fn transport(http: reqwest::Client, largest: usize) -> Transport {
+    Transport::new(Arc::new(Bounded { http, largest }))
 }
 
 #[derive(Debug)]
-struct Bounded(reqwest::Client);
+struct Bounded {
+    http: reqwest::Client,
+    largest: usize,
+}
 
 #[async_trait]
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let answer = match noting_opened(self.0.execute_request(request)).await {
+        let answer = match noting_opened(self.http.execute_request(request)).await {
             // The peer closed an idle connection at the moment it was used again.
             (Err(error), false) if is_read(request) && is_close_without_answer(&error) => {
-                self.0.execute_request(request).await?
+                self.http.execute_request(request).await?
             }
             (first, _) => first?,
         };
         let (status, headers, mut chunks) = answer.deconstruct();
         let mut body = Vec::new();
         while let Some(chunk) = chunks.try_next().await? {
-            if body.len() + chunk.len() > LARGEST_ANSWER {
+            if body.len() + chunk.len() > self.largest {
                 return Err(azure_core::Error::with_message(ErrorKind::DataConversion, "too large"));
             }
             body.extend_from_slice(&chunk);

@@ -269,11 +269,16 @@ async fn the_hosts_probe_is_answered_whatever_else_is_down() {
     // Takes connections and never answers: worse than one that refuses them.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = silent.local_addr().expect("an address");
-    let account = "AccountName=devstoreaccount1;AccountKey=a2V5";
+    let account = "devstoreaccount1";
     for down in [format!("http://{address}"), "http://127.0.0.1:1".to_owned()] {
         let mut settings = World::start().await.settings();
         settings.extend([
-            ("PoolStorage", format!("{account};QueueEndpoint={down}/devstoreaccount1")),
+            (
+                "PoolStorage",
+                format!(
+                    "AccountName={account};AccountKey=a2V5;QueueEndpoint={down}/{account};BlobEndpoint={down}/{account}"
+                ),
+            ),
             ("PEXIP_MANAGEMENT_URL", down.clone()),
             ("ENTRA_AUTHORITY_URL", down.clone()),
             ("GENESYS_API_URL", down.clone()),

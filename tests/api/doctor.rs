@@ -316,7 +316,7 @@ async fn an_answer_that_repeats_the_request_reveals_no_secret() {
         .map(async |(status, with_signature)| {
             let (world, mut settings) = a_healthy_world().await;
             if with_signature {
-                settings.insert("PoolStorage", world.queue.sas_connection_string());
+                settings.insert("PoolStorage", world.sas_connection_string());
             }
             for traffic in traffics(&world) {
                 traffic.inject(Matching::any(), Times::Always, Fault::Echo(status));

@@ -20,11 +20,11 @@ fn assert_not_ready(answer: &Answer, failing: &[&str]) {
     assert_eq!(answer.header("content-type"), "application/json", "{answer:?}");
     let body = answer.json();
     assert_eq!(body["status"], "not_ready", "{answer:?}");
-    for dependency in ["entra", "queue", "pexip"] {
+    for dependency in ["entra", "queue", "records", "pexip"] {
         let expected = if failing.contains(&dependency) { "failing" } else { "ok" };
         assert_eq!(body["checks"][dependency], expected, "{dependency}: {answer:?}");
     }
-    assert_eq!(body["checks"].as_object().map(serde_json::Map::len), Some(3), "{answer:?}");
+    assert_eq!(body["checks"].as_object().map(serde_json::Map::len), Some(4), "{answer:?}");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_service_whose_dependencies_answer_is_ready() {
     app.fill_pool().await;
     let answer = ready(&app).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let expected = json!({ "status": "ready", "checks": { "entra": "ok", "queue": "ok", "pexip": "ok" },
+    let expected = json!({ "status": "ready", "checks": { "entra": "ok", "queue": "ok", "records": "ok", "pexip": "ok" },
                            "version": VERSION, "commit": COMMIT,
                            "environment": "local", "slot": "production" });
     assert_eq!(answer.json(), expected);
@@ -119,6 +119,11 @@ async fn the_dependency_that_is_down_is_named() {
     app.entra_keys_are_read().await;
     app.queue.stop().await;
     assert_not_ready(&ready(&app).await, &["queue"]);
+
+    let app = TestApp::without_pool().await;
+    app.entra_keys_are_read().await;
+    app.blobs.stop().await;
+    assert_not_ready(&ready(&app).await, &["records"]);
 
     let entra = EntraSimulator::start().await;
     entra.stop().await;

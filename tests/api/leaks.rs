@@ -243,8 +243,8 @@ fn talkative_settings(
     log_level: &str,
 ) -> HashMap<&'static str, String> {
     let connection = match credential {
-        Credential::Key => world.queue.connection_string(),
-        Credential::Signature => world.queue.sas_connection_string(),
+        Credential::Key => world.connection_string(),
+        Credential::Signature => world.sas_connection_string(),
     };
     let no_server = "http://127.0.0.1:1";
     let mut settings = world.settings();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maxconf::storage::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
+use maxconf::storage::StorageError;
+use maxconf::storage::queue::{Deletion, LeasedMessage, RoomQueue};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -109,7 +110,7 @@ async fn what_is_put_is_received_once(queue: &TestQueue) {
 
     assert_eq!(message.room, Some(name));
     assert_eq!(message.receives, 1);
-    assert_eq!(client.claim(&message).await, Ok(Claim::Ours));
+    assert_eq!(client.delete(&message).await, Ok(Deletion::Ours));
     assert_eq!(client.approximate_count().await, Ok(0));
 }
 
@@ -190,9 +191,9 @@ async fn after_its_lease_a_message_is_received_again_and_only_the_new_receipt_co
     assert!(before.elapsed() + CLOCK_GRAIN > SHORT_LEASE, "again after {:?}", before.elapsed());
     assert!(first.lease_ends < Instant::now(), "our own count of the lease ends first");
     assert_eq!((second.room.as_ref(), second.receives), (Some(&name), 2));
-    assert_eq!(one.claim(&first).await, Ok(Claim::Lost));
+    assert_eq!(one.delete(&first).await, Ok(Deletion::Lost));
     assert_eq!(other.approximate_count().await, Ok(1), "a lost claim deletes nothing");
-    assert_eq!(other.claim(&second).await, Ok(Claim::Ours));
+    assert_eq!(other.delete(&second).await, Ok(Deletion::Ours));
 }
 
 async fn of_two_claims_exactly_one_is_ours(queue: &TestQueue) {
@@ -200,8 +201,8 @@ async fn of_two_claims_exactly_one_is_ours(queue: &TestQueue) {
     client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect("a put");
     let message = only_message(&client, LONG_LEASE).await;
 
-    assert_eq!(client.claim(&message).await, Ok(Claim::Ours));
-    assert_eq!(client.claim(&message).await, Ok(Claim::Lost));
+    assert_eq!(client.delete(&message).await, Ok(Deletion::Ours));
+    assert_eq!(client.delete(&message).await, Ok(Deletion::Lost));
 }
 
 async fn of_claims_by_two_instances_at_once_exactly_one_is_ours(queue: &TestQueue) {
@@ -213,10 +214,10 @@ async fn of_claims_by_two_instances_at_once_exactly_one_is_ours(queue: &TestQueu
     assert_eq!(messages.len(), 16);
 
     for message in &messages {
-        let (first, second) = tokio::join!(one.claim(message), other.claim(message));
+        let (first, second) = tokio::join!(one.delete(message), other.delete(message));
 
         let claims = [first.expect("an answer"), second.expect("an answer")];
-        assert!(claims == [Claim::Ours, Claim::Lost] || claims == [Claim::Lost, Claim::Ours], "{claims:?}");
+        assert!(claims == [Deletion::Ours, Deletion::Lost] || claims == [Deletion::Lost, Deletion::Ours], "{claims:?}");
     }
     assert_eq!(one.approximate_count().await, Ok(0));
 }
@@ -227,7 +228,7 @@ async fn a_claim_after_the_lease_succeeds_if_the_message_was_not_received_again(
     let message = only_message(&client, SHORT_LEASE).await;
     eventually("the lease has run out", async || queue.visible().await == 1).await;
 
-    assert_eq!(client.claim(&message).await, Ok(Claim::Ours));
+    assert_eq!(client.delete(&message).await, Ok(Deletion::Ours));
     assert_eq!(client.approximate_count().await, Ok(0));
 }
 
@@ -237,10 +238,10 @@ async fn a_missing_queue_is_distinguished_from_a_lost_message(queue: &TestQueue)
     let message = only_message(&client, LONG_LEASE).await;
     queue.remove().await;
 
-    assert_eq!(client.receive(1, LONG_LEASE).await.expect_err("no queue"), QueueError::NoSuchQueue);
-    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::NoSuchQueue));
-    assert_eq!(client.approximate_count().await, Err(QueueError::NoSuchQueue));
-    assert_eq!(client.claim(&message).await, Err(QueueError::NoSuchQueue));
+    assert_eq!(client.receive(1, LONG_LEASE).await.expect_err("no queue"), StorageError::NoSuchQueue);
+    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(StorageError::NoSuchQueue));
+    assert_eq!(client.approximate_count().await, Err(StorageError::NoSuchQueue));
+    assert_eq!(client.delete(&message).await, Err(StorageError::NoSuchQueue));
 }
 
 async fn the_count_includes_leased_and_hidden_messages(queue: &TestQueue) {
@@ -266,12 +267,12 @@ async fn a_wrong_key_is_refused_as_credentials(queue: &TestQueue) {
         stranger().ensure_exists().await.expect_err("a refusal"),
         stranger().put(&a_name(), NOT_HIDDEN, AN_HOUR).await.expect_err("a refusal"),
         stranger().receive(1, LONG_LEASE).await.expect_err("a refusal"),
-        stranger().claim(&message).await.expect_err("a refusal"),
+        stranger().delete(&message).await.expect_err("a refusal"),
         stranger().approximate_count().await.expect_err("a refusal"),
     ] {
-        assert!(matches!(refusal, QueueError::Credentials(_)), "{refusal:?}");
+        assert!(matches!(refusal, StorageError::Credentials(_)), "{refusal:?}");
     }
-    assert_eq!(owner.claim(&message).await, Ok(Claim::Ours));
+    assert_eq!(owner.delete(&message).await, Ok(Deletion::Ours));
 }
 
 async fn a_shared_access_signature_is_enough_for_everything(queue: &TestQueue) {
@@ -284,7 +285,7 @@ async fn a_shared_access_signature_is_enough_for_everything(queue: &TestQueue) {
     let message = only_message(&client, LONG_LEASE).await;
 
     assert_eq!(message.room, Some(name));
-    assert_eq!(client.claim(&message).await, Ok(Claim::Ours));
+    assert_eq!(client.delete(&message).await, Ok(Deletion::Ours));
 }
 
 async fn text_that_is_no_name_of_ours_gives_no_room(queue: &TestQueue) {
@@ -299,7 +300,7 @@ async fn text_that_is_no_name_of_ours_gives_no_room(queue: &TestQueue) {
     assert_eq!(messages.len(), junk.len());
     for message in messages {
         assert_eq!(message.room, None, "{message:?}");
-        assert_eq!(client.claim(&message).await, Ok(Claim::Ours), "junk can be removed");
+        assert_eq!(client.delete(&message).await, Ok(Deletion::Ours), "junk can be removed");
     }
 }
 
@@ -341,6 +342,6 @@ async fn one_name_put_twice_is_two_messages(queue: &TestQueue) {
 
     assert_eq!(messages.iter().map(|message| message.room.as_ref()).collect::<Vec<_>>(), [Some(&name), Some(&name)]);
     for message in &messages {
-        assert_eq!(client.claim(message).await, Ok(Claim::Ours));
+        assert_eq!(client.delete(message).await, Ok(Deletion::Ours));
     }
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use maxconf::outbound::ConnectStep;
-use maxconf::storage::queue::{Claim, LeasedMessage, QueueError, RoomQueue};
+use maxconf::storage::StorageError;
+use maxconf::storage::queue::{Deletion, LeasedMessage, RoomQueue};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
@@ -74,7 +75,7 @@ async fn a_claim_whose_answer_is_lost_is_asked_again_and_is_not_ours() {
         queue.fail(Method::DELETE, Times::Once, fault.clone());
 
         // It was ours, but the second answer cannot say so; better a room lost than one handed out twice.
-        assert_eq!(client.claim(&message).await, Ok(Claim::Lost), "{fault:?}");
+        assert_eq!(client.delete(&message).await, Ok(Deletion::Lost), "{fault:?}");
 
         let deletes = queue.simulator().traffic().log();
         assert_eq!(deletes.len(), 2, "{deletes:?}");
@@ -90,7 +91,7 @@ async fn a_claim_that_did_not_arrive_is_asked_again_and_is_ours() {
         let (queue, client, message) = leased().await;
         queue.fail(Method::DELETE, Times::Once, fault.clone());
 
-        assert_eq!(client.claim(&message).await, Ok(Claim::Ours), "{fault:?}");
+        assert_eq!(client.delete(&message).await, Ok(Deletion::Ours), "{fault:?}");
 
         assert_eq!(queue.requests(Method::DELETE), 2, "{fault:?}");
         assert_eq!(queue.messages(), 0, "{fault:?}");
@@ -100,13 +101,13 @@ async fn a_claim_that_did_not_arrive_is_asked_again_and_is_ours() {
 #[tokio::test]
 async fn a_claim_is_never_asked_a_third_time() {
     for (fault, expected) in [
-        (Fault::HangUpBefore, QueueError::ConnectionLost),
-        (Fault::Status(503), QueueError::Answered { status: 503, code: String::new() }),
+        (Fault::HangUpBefore, StorageError::ConnectionLost),
+        (Fault::Status(503), StorageError::Answered { status: 503, code: String::new() }),
     ] {
         let (queue, client, message) = leased().await;
         queue.fail(Method::DELETE, Times::Always, fault);
 
-        assert_eq!(client.claim(&message).await, Err(expected.clone()));
+        assert_eq!(client.delete(&message).await, Err(expected.clone()));
 
         assert_eq!(queue.requests(Method::DELETE), 2, "{expected:?}");
         assert_eq!(queue.messages(), 1, "{expected:?}");
@@ -119,7 +120,7 @@ async fn a_clear_refusal_of_a_claim_is_not_asked_again() {
         let (queue, client, message) = leased().await;
         queue.fail(Method::DELETE, Times::Always, refusal(status, code));
 
-        assert_eq!(client.claim(&message).await, Ok(Claim::Lost), "{code}");
+        assert_eq!(client.delete(&message).await, Ok(Deletion::Lost), "{code}");
 
         assert_eq!(queue.requests(Method::DELETE), 1, "{code}");
     }
@@ -131,7 +132,7 @@ async fn a_refusal_that_does_not_say_whose_the_message_is_makes_no_claim() {
         let (queue, client, message) = leased().await;
         queue.fail(Method::DELETE, Times::Always, refusal(status, code));
 
-        let error = client.claim(&message).await.expect_err("neither ours nor lost");
+        let error = client.delete(&message).await.expect_err("neither ours nor lost");
 
         assert!(!error.is_ambiguous(), "{status} {code}: {error:?}");
         assert_eq!(queue.requests(Method::DELETE), 1, "{status} {code}");
@@ -152,7 +153,7 @@ async fn server_errors_are_not_retried_and_say_what_they_are() {
         let client = || queue.client();
         let fault = refusal(status, code);
         queue.simulator().traffic().inject(Matching::any(), Times::Always, fault);
-        let expected = QueueError::Answered { status, code: code.to_owned() };
+        let expected = StorageError::Answered { status, code: code.to_owned() };
 
         assert_eq!(client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(expected.clone()));
         assert_eq!(client().receive(1, LEASE).await.expect_err("an error"), expected);
@@ -178,16 +179,16 @@ async fn no_call_outlasts_its_time_limit_on_a_stalled_service() {
             clients[1].receive(1, LEASE),
             clients[2].approximate_count(),
             clients[3].ensure_exists(),
-            clients[4].claim(&message),
+            clients[4].delete(&message),
         )
     };
     let (put, received, count, made, claim) = within("the end of every call", Box::pin(calls)).await;
 
-    assert_eq!(put, Err(QueueError::Timeout));
-    assert_eq!(received.expect_err("no answer"), QueueError::Timeout);
-    assert_eq!(count, Err(QueueError::Timeout));
-    assert_eq!(made, Err(QueueError::Timeout));
-    assert_eq!(claim, Err(QueueError::Timeout));
+    assert_eq!(put, Err(StorageError::Timeout));
+    assert_eq!(received.expect_err("no answer"), StorageError::Timeout);
+    assert_eq!(count, Err(StorageError::Timeout));
+    assert_eq!(made, Err(StorageError::Timeout));
+    assert_eq!(claim, Err(StorageError::Timeout));
     assert_eq!(queue.requests(Method::POST), 1);
     assert_eq!(queue.requests(Method::DELETE), 2);
     // A call that timed out may still be carried out: so a put is never retried, and the claim's outcome is unknown.
@@ -208,16 +209,16 @@ async fn a_refused_connection_is_unreachable_and_no_claim_is_asked_twice() {
 
     assert_eq!(
         client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await,
-        Err(QueueError::Unreachable(ConnectStep::TcpRefused))
+        Err(StorageError::Unreachable(ConnectStep::TcpRefused))
     );
     assert_eq!(
         client().receive(1, LEASE).await.expect_err("a closed port"),
-        QueueError::Unreachable(ConnectStep::TcpRefused)
+        StorageError::Unreachable(ConnectStep::TcpRefused)
     );
-    assert_eq!(client().claim(&message).await, Err(QueueError::Unreachable(ConnectStep::TcpRefused)));
-    assert_eq!(client().approximate_count().await, Err(QueueError::Unreachable(ConnectStep::TcpRefused)));
+    assert_eq!(client().delete(&message).await, Err(StorageError::Unreachable(ConnectStep::TcpRefused)));
+    assert_eq!(client().approximate_count().await, Err(StorageError::Unreachable(ConnectStep::TcpRefused)));
     assert!(
-        !QueueError::Unreachable(ConnectStep::TcpRefused).is_ambiguous(),
+        !StorageError::Unreachable(ConnectStep::TcpRefused).is_ambiguous(),
         "a request that was never sent did nothing"
     );
 }
@@ -227,7 +228,7 @@ async fn an_answer_without_a_count_is_unreadable_and_not_an_empty_queue() {
     let (queue, client, _) = leased().await;
     queue.fail(Method::GET, Times::Once, Fault::Rubbish);
 
-    assert_eq!(client.approximate_count().await, Err(QueueError::Unreadable));
+    assert_eq!(client.approximate_count().await, Err(StorageError::Unreadable));
 }
 
 #[tokio::test]
@@ -237,7 +238,7 @@ async fn messages_that_break_off_are_unreadable() {
     let headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
     queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers, body });
 
-    assert_eq!(client.receive(1, LEASE).await.expect_err("half a list"), QueueError::Unreadable);
+    assert_eq!(client.receive(1, LEASE).await.expect_err("half a list"), StorageError::Unreadable);
 }
 
 /// The libraries would keep whatever comes, as fast as it comes, until the call's time is over.
@@ -258,10 +259,10 @@ async fn an_answer_that_does_not_end_is_given_up_and_not_kept() {
     answers(Method::POST, 201);
     answers(Method::DELETE, 404);
 
-    assert_eq!(client.receive(1, LEASE).await.expect_err("too much"), QueueError::Unreadable);
-    assert_eq!(client.approximate_count().await, Err(QueueError::Unreadable));
-    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(QueueError::Unreadable));
-    assert_eq!(client.claim(&message).await, Err(QueueError::Unreadable));
+    assert_eq!(client.receive(1, LEASE).await.expect_err("too much"), StorageError::Unreadable);
+    assert_eq!(client.approximate_count().await, Err(StorageError::Unreadable));
+    assert_eq!(client.put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(StorageError::Unreadable));
+    assert_eq!(client.delete(&message).await, Err(StorageError::Unreadable));
 }
 
 #[tokio::test]
@@ -272,6 +273,6 @@ async fn a_proxys_page_is_unreadable_and_not_an_empty_queue() {
         let body = "<html><body><p>Please log in.</p></body></html>".to_owned();
         queue.fail(Method::GET, Times::Once, Fault::StatusWith { status: 200, headers, body });
 
-        assert_eq!(client.receive(1, LEASE).await.expect_err("a page"), QueueError::Unreadable, "{content_type:?}");
+        assert_eq!(client.receive(1, LEASE).await.expect_err("a page"), StorageError::Unreadable, "{content_type:?}");
     }
 }

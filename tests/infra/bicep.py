@@ -326,7 +326,13 @@ class File:
     call_split = staticmethod(lambda value, at: value.split(at))
     call_string = staticmethod(str)
     call_subscriptionResourceId = call_resourceId
-    call_union = staticmethod(lambda *objects: {key: each[key] for each in objects for key in each})
+    @staticmethod
+    def call_union(*parts):
+        """Of arrays: each entry once; of objects: each key once."""
+        if isinstance(parts[0], list):
+            return list(dict.fromkeys(entry for part in parts for entry in part))
+        return {key: part[key] for part in parts for key in part}
+
     # As long as a real one: the length of names depends on it.
     call_uniqueString = staticmethod(lambda *_parts: "uniquestring1")
     call_empty = staticmethod(lambda value: not value)

@@ -6,7 +6,9 @@ use std::io;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::{POOL_QUEUE, World};
-use maxconf_simulators::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, Traffic};
+use maxconf_simulators::{
+    BlobSimulator, EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, Traffic,
+};
 use tokio::sync::broadcast::error::RecvError;
 use url::Url;
 
@@ -32,11 +34,12 @@ pub(crate) async fn start() -> World {
     world
 }
 
-/// Starts the simulators that `local.settings.json` names, on its ports. Its queue is Azurite's.
+/// Starts the simulators that `local.settings.json` names, on its ports. Its storage is Azurite's.
 pub(crate) async fn start_for_local_settings() -> io::Result<World> {
     let [pexip, entra, genesys] = LOCAL_PORTS;
     Ok(World {
         queue: QueueSimulator::start().await,
+        blobs: BlobSimulator::start().await,
         pexip: PexipSimulator::start_on(pexip).await?,
         entra: EntraSimulator::start_on(entra).await?,
         genesys: GenesysSimulator::start_on(genesys).await?,
@@ -105,6 +108,7 @@ pub(crate) fn ready_rooms(world: &World) -> usize {
 pub(crate) fn show_traffic(world: &World) {
     for (name, traffic) in [
         ("queue", world.queue.traffic()),
+        ("records", world.blobs.traffic()),
         ("pexip", world.pexip.traffic()),
         ("entra", world.entra.traffic()),
         ("genesys", world.genesys.traffic()),

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, Findings};
 use super::{POOL_LIMIT, in_time, storage};
-use crate::app::{pexip_client, queue_client, queue_http};
+use crate::app::{pexip_client, queue_client, record_store, storage_http};
 use crate::config::{ConfigParts, QueueConfig};
 use crate::domain::Clock;
 use crate::rooms::{PoolStatus, RoomPool};
@@ -14,16 +14,17 @@ pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(Room
     let (config, rooms, queue_config) =
         (settings.pool.as_ref().ok()?, settings.room.as_ref().ok()?, settings.queue.as_ref().ok()?);
     let queue = queue_client(queue_config, &rooms.prefix).ok()?;
+    let records = record_store(settings.records.as_ref().ok()?).ok()?;
     let (node, account) = (settings.pexip.as_ref().ok()?, settings.pexip_account.as_ref().ok()?);
     let hours = settings.service_hours.clone().ok()?;
     let pexip = pexip_client(node, account, hours, &rooms.prefix, clock).ok()?;
     let deadline = settings.server.as_ref().ok()?.request_deadline;
-    let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, pexip, clock.clone());
+    let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, records, pexip, clock.clone());
     Some((pool, queue_config))
 }
 
 pub(super) async fn examine((pool, queue): (RoomPool, &QueueConfig), findings: &mut Findings) -> Result<(), Finding> {
-    if let Ok(http) = queue_http(queue)
+    if let Ok(http) = storage_http(&queue.access)
         && let Err(no_token) = storage::check_identity(&queue.access, &http).await
     {
         return Err(Finding::could_not_tell("stock", no_token.says));

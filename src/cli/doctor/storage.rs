@@ -10,8 +10,9 @@ use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
 use crate::config::{ConfigParts, QueueConfig, StorageAccess};
 use crate::domain::Clock;
+use crate::storage::StorageError;
 use crate::storage::find_identity;
-use crate::storage::queue::{Peeked, QueueError, RoomQueue};
+use crate::storage::queue::{Peeked, RoomQueue};
 
 pub(super) const CHECKS: [&str; 8] =
     ["name", "connection", "certificate", "clock", "access", "queue", "other_queues", "writing"];
@@ -30,7 +31,7 @@ pub(super) async fn examine(
     findings: &mut Findings,
 ) -> Result<(), Finding> {
     let service = config.access.service();
-    let http = app::queue_http(config).map_err(no_client("access"))?;
+    let http = app::storage_http(&config.access).map_err(no_client("access"))?;
     let (path, identity) =
         tokio::join!(host::examine(service, Trust::MACHINE, clock, findings), check_identity(&config.access, &http),);
     if let Err(step) = path {
@@ -68,8 +69,8 @@ pub(super) async fn check_identity(access: &StorageAccess, http: &reqwest::Clien
 }
 
 /// Source: Azure Storage, "Status and error codes" and "Authorize access to queues using Microsoft Entra ID".
-fn remedy(access: &StorageAccess, error: &QueueError) -> &'static str {
-    let QueueError::Credentials(code) = error else { return error.remedy() };
+fn remedy(access: &StorageAccess, error: &StorageError) -> &'static str {
+    let StorageError::Credentials(code) = error else { return error.remedy() };
     match (access, code.as_str()) {
         (_, "AuthorizationFailure") => "allow this network in the storage account's firewall",
         (StorageAccess::AccountKey { .. }, "KeyBasedAuthenticationNotPermitted") => {
@@ -88,12 +89,12 @@ fn remedy(access: &StorageAccess, error: &QueueError) -> &'static str {
 }
 
 /// Messages in the queue; `None` if it does not exist.
-async fn count(queue: &RoomQueue) -> Result<Option<usize>, QueueError> {
+async fn count(queue: &RoomQueue) -> Result<Option<usize>, StorageError> {
     match in_time(CALL_LIMIT, queue.approximate_count()).await {
         Some(Ok(messages)) => Ok(Some(messages)),
-        Some(Err(QueueError::NoSuchQueue)) => Ok(None),
+        Some(Err(StorageError::NoSuchQueue)) => Ok(None),
         Some(Err(error)) => Err(error),
-        None => Err(QueueError::Timeout),
+        None => Err(StorageError::Timeout),
     }
 }
 

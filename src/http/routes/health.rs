@@ -52,14 +52,14 @@ fn live_operation() -> Operation {
 
 fn ready_operation() -> Operation {
     let example = |status, pexip| {
-        let checks = Some(Readiness { entra: Check::Ok, queue: Check::Ok, pexip });
+        let checks = Some(Readiness { entra: Check::Ok, queue: Check::Ok, records: Check::Ok, pexip });
         HealthAnswer { status, checks, build: Build::example() }
     };
     let (ready, not_ready) = (example(Status::Ready, Check::Ok), example(Status::NotReady, Check::Failing));
     let not_ready = Answer::json(StatusCode::SERVICE_UNAVAILABLE, "A dependency is failing.", &not_ready);
     Operation::new("health_ready", Audience::Operation, Method::GET, "/health/ready", "Can the service do its work?")
         .description(
-            "Checks Entra's keys, the queue and Pexip, at most every 5 s, and names which one fails. Its 503 has the \
+            "Checks Entra's keys, the queue, the room records and Pexip, at most every 5 s, and names which one fails. Its 503 has the \
             form of its 200 and is no problem document.",
         )
         .answer(Answer::json(StatusCode::OK, "Every dependency works, or is not meant to at this hour.", &ready))

@@ -41,7 +41,7 @@ pub(super) const FAULTS: [OneFault; 54] = [
         settings.insert("PEXIP_MANAGEMENT_URL", NOWHERE.to_owned());
     }),
     fails("no server listens on storage's port", &["storage/connection"], |world, settings| {
-        let elsewhere = world.queue.connection_string().replace(world.queue.url().as_str(), NOWHERE);
+        let elsewhere = world.connection_string().replace(world.queue.url().as_str(), NOWHERE);
         settings.insert("PoolStorage", elsewhere);
     }),
     fails("no server listens on Entra's port", &["entra/connection"], |_, settings| {
@@ -145,7 +145,7 @@ pub(super) const FAULTS: [OneFault; 54] = [
         sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "conferencing-nodes", {filter}}}"#));
     }),
     fails("another key of the account", &["storage/access"], |world, settings| {
-        settings.insert("PoolStorage", world.queue.connection_string().replace("AccountKey=Eby8", "AccountKey=AAAA"));
+        settings.insert("PoolStorage", world.connection_string().replace("AccountKey=Eby8", "AccountKey=AAAA"));
     }),
     OneFault {
         what: "another queue",
@@ -162,14 +162,14 @@ pub(super) const FAULTS: [OneFault; 54] = [
         world.queue.put(&format!("{POOL_QUEUE}-poison"), "junk");
     }),
     warns("a signature that expires tomorrow", &["storage/access"], |world, settings| {
-        settings.insert("PoolStorage", world.queue.sas_connection_string());
+        settings.insert("PoolStorage", world.sas_connection_string());
     }),
     // Its pool cannot be counted either: could not tell.
     OneFault {
         what: "a signature that only allows to read one queue",
         cause: |world, settings| {
             let signature = world.queue.queue_sas(POOL_QUEUE, "r");
-            let connection = format!("QueueEndpoint={};SharedAccessSignature={signature};", world.queue.url());
+            let connection = format!("{}SharedAccessSignature={signature};", world.endpoints());
             settings.insert("PoolStorage", connection);
         },
         not_fine: &["storage/writing", "storage/other_queues"],

@@ -66,7 +66,13 @@ async fn hosts_that_accept_a_connection_and_send_nothing_do_not_delay_the_report
     let (_world, mut settings) = a_healthy_world().await;
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = format!("https://127.0.0.1:{}/", silent.local_addr().expect("an address").port());
-    for setting in ["PEXIP_MANAGEMENT_URL", "ENTRA_AUTHORITY_URL", "GENESYS_API_URL", "PoolStorage__queueServiceUri"] {
+    for setting in [
+        "PEXIP_MANAGEMENT_URL",
+        "ENTRA_AUTHORITY_URL",
+        "GENESYS_API_URL",
+        "PoolStorage__queueServiceUri",
+        "PoolStorage__blobServiceUri",
+    ] {
         settings.insert(setting, address.clone());
     }
     settings.remove("PoolStorage");

@@ -147,23 +147,23 @@ const ROWS: [Row; 26] = [
     (
         |world, _| at_storage(world, Fault::Status(404)),
         "storage/access",
-        "the queue service answered 404",
-        "check that PoolStorage names a queue service",
+        "the storage service answered 404",
+        "check that PoolStorage names a storage account",
     ),
     (
         |world, _| at_storage(world, Fault::Status(403)),
         "storage/access",
-        "the queue service refuses our credentials",
+        "the storage service refuses our credentials",
         "a current key",
     ),
     (
         |world, settings| {
-            let ended = world.queue.sas_connection_string();
+            let ended = world.sas_connection_string();
             settings.insert("PoolStorage", ended);
             at_storage(world, Fault::Status(403));
         },
         "storage/access",
-        "the queue service refuses our credentials",
+        "the storage service refuses our credentials",
         "set PoolStorage to a new signature",
     ),
     (

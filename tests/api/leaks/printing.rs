@@ -176,7 +176,7 @@ async fn debug_output_of_a_leased_message_hides_its_receipt() {
     let message = client.receive(1, Duration::from_secs(60)).await.expect("messages").remove(0);
 
     let shown = format!("{message:?}");
-    client.claim(&message).await.expect("a claim");
+    client.delete(&message).await.expect("a deletion");
     let log = queue.simulator().traffic().log();
     let deleted = log.iter().find(|exchange| exchange.query.contains("popreceipt=")).expect("a delete");
     let (_, receipt) = url::form_urlencoded::parse(deleted.query.as_bytes())

@@ -46,8 +46,8 @@ impl Answer {
         assert_eq!(problem["type"], kind.as_str(), "{self:?}");
         assert_eq!(problem["request_id"], self.header("x-request-id"), "{self:?}");
         assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{self:?}");
-        // A 429 or 503 without it sends every caller back at once, a 401 without it breaks RFC 9110 §15.5.2.
-        assert_eq!([429, 503].contains(&status), !self.header("retry-after").is_empty(), "{self:?}");
+        // A 409, 429 or 503 without it sends every caller back at once, a 401 without it breaks RFC 9110 §15.5.2.
+        assert_eq!([409, 429, 503].contains(&status), !self.header("retry-after").is_empty(), "{self:?}");
         let challenge = self.header("www-authenticate");
         assert!(status == 403 || (status == 401) == challenge.contains(" realm="), "{self:?}");
         problem

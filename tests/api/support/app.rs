@@ -9,7 +9,9 @@ use maxconf::domain::Clock;
 use maxconf::http::server;
 use maxconf::storage::queue::RoomQueue;
 use maxconf_simulators::functions_host::{Invocation, Level, Mode};
-use maxconf_simulators::{EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom};
+use maxconf_simulators::{
+    BlobSimulator, EntraSimulator, FunctionsHost, GenesysSimulator, PexipSimulator, QueueSimulator, StoredRoom,
+};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,6 +26,7 @@ use super::{
 /// The running service and its outside world, on loopback and for one test only.
 pub(crate) struct TestApp {
     pub(crate) queue: QueueSimulator,
+    pub(crate) blobs: BlobSimulator,
     pub(crate) pexip: PexipSimulator,
     pub(crate) entra: EntraSimulator,
     pub(crate) genesys: GenesysSimulator,
@@ -32,7 +35,15 @@ pub(crate) struct TestApp {
     /// Its queue, where that is not the simulator's.
     emulated: Option<TestQueue>,
     promises: Promises,
+    /// Of the service, for further instances.
+    settings: HashMap<&'static str, String>,
     runs: Runs,
+}
+
+/// One more instance of a service in this process. Dropped, it stops.
+pub(crate) struct Another {
+    pub(crate) url: Url,
+    _stop: oneshot::Sender<()>,
 }
 
 /// Where the service runs. Dropped, it stops.
@@ -73,7 +84,10 @@ impl TestAppBuilder {
 
     /// Gives the service a queue on the emulator.
     pub(crate) fn emulated_queue(self, queue: TestQueue) -> Self {
-        let service = self.set("PoolStorage", &queue.connection_string).set("POOL_QUEUE_NAME", &queue.name);
+        let service = self
+            .set("PoolStorage", &queue.connection_string)
+            .set("POOL_QUEUE_NAME", &queue.name)
+            .set("RECORDS_CONTAINER", &queue.name);
         Self { emulated: Some(queue), ..service }
     }
 
@@ -95,17 +109,9 @@ impl TestAppBuilder {
         let world = World::start().await;
         let emulated = self.emulated.take();
         let settings = self.own_settings(&world);
-        let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
-
-        let listener = server::bind(&config.server).await.expect("a free port");
-        let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
-        let app = App::build(config, self.clock).expect("a service that can be built");
-        let (stop, stopped) = oneshot::channel();
-        tokio::spawn(app.serve(listener, async {
-            let _ = stopped.await;
-            0
-        }));
-        TestApp::new(world, url.parse().expect("a URL"), emulated, Runs::InThisProcess { _stop: stop })
+        let Another { url, _stop } = serve(&settings, self.clock).await;
+        let app = TestApp::new(world, url, emulated, Runs::InThisProcess { _stop });
+        TestApp { settings, ..app }
     }
 
     /// Starts the real program instead, in a process of its own.
@@ -114,11 +120,11 @@ impl TestAppBuilder {
         let files = self.files;
         let settings = self.program_settings(&world);
         let program = match files {
-            None => Program::start(&["serve"], settings),
-            Some(files) => Program::serve_with_files(files, settings),
+            None => Program::start(&["serve"], settings.clone()),
+            Some(files) => Program::serve_with_files(files, settings.clone()),
         };
         let url = program.url().await;
-        (TestApp::around(world, url), program)
+        (TestApp { settings, ..TestApp::around(world, url) }, program)
     }
 
     /// Starts the real program as the handler behind a Functions host, which requests then go to.
@@ -146,6 +152,20 @@ impl TestAppBuilder {
         settings.extend(self.settings.clone());
         settings
     }
+}
+
+/// Starts an instance in this process, as the binary does.
+async fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> Another {
+    let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
+    let listener = server::bind(&config.server).await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
+    let app = App::build(config, clock).expect("a service that can be built");
+    let (stop, stopped) = oneshot::channel();
+    tokio::spawn(app.serve(listener, async {
+        let _ = stopped.await;
+        0
+    }));
+    Another { url: url.parse().expect("a URL"), _stop: stop }
 }
 
 /// Runs `test` with a service in this process, and with one behind a Functions host of either kind, which must not have
@@ -177,9 +197,31 @@ impl TestApp {
     }
 
     fn new(world: World, url: Url, emulated: Option<TestQueue>, runs: Runs) -> Self {
-        let World { queue, pexip, entra, genesys } = world;
+        let World { queue, blobs, pexip, entra, genesys } = world;
         let http = Client::builder().no_proxy().build().expect("a client");
-        Self { queue, pexip, entra, genesys, url, http, emulated, promises: Promises::default(), runs }
+        Self {
+            queue,
+            blobs,
+            pexip,
+            entra,
+            genesys,
+            url,
+            http,
+            emulated,
+            promises: Promises::default(),
+            settings: HashMap::new(),
+            runs,
+        }
+    }
+
+    /// The settings of this service, for one more program.
+    pub(crate) fn settings_of_a_program(&self) -> HashMap<&'static str, String> {
+        self.settings.clone()
+    }
+
+    /// One more instance with the same settings and the system's clock.
+    pub(crate) async fn another_instance(&self) -> Another {
+        serve(&self.settings, Clock::system()).await
     }
 
     pub(crate) fn with() -> TestAppBuilder {
@@ -262,10 +304,12 @@ impl TestApp {
 
     /// Stops the service first, which would make the queue anew.
     async fn remove_emulated_queue(self) {
-        let Self { queue, emulated, runs, .. } = self;
+        let Self { queue, blobs, emulated, runs, .. } = self;
         drop(runs);
         if let Some(emulated) = emulated {
-            assert_eq!(queue.traffic().log().len(), 0, "the queue simulator is unused beside the emulator");
+            for traffic in [queue.traffic(), blobs.traffic()] {
+                assert_eq!(traffic.log().len(), 0, "the simulators of storage are unused beside the emulator");
+            }
             emulated.remove().await;
         }
     }

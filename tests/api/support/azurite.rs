@@ -14,10 +14,10 @@ use super::companion::Companion;
 /// Loading its telemetry library takes seconds even on an idle machine, and a cold build may run beside it.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// Microsoft's emulator of Queue Storage, in memory, one for the whole test process.
+/// Microsoft's emulators of Queue and Blob Storage, in memory, one for the whole test process.
 pub(crate) struct Azurite {
     connection_string: String,
-    _emulator: Option<Companion>,
+    _emulators: Vec<Companion>,
 }
 
 impl Azurite {
@@ -35,21 +35,36 @@ impl Azurite {
 
     fn find_or_start() -> Option<Self> {
         if let Some(connection_string) = variable("MAXCONF_AZURITE") {
-            return Some(Self { connection_string, _emulator: None });
+            return Some(Self { connection_string, _emulators: Vec::new() });
         }
-        let program = npm::program(
-            "azurite",
-            "node_modules/azurite/dist/src/queue/main.js",
-            "AZURITE IS NOT AVAILABLE, the queue tests ran on the simulator only",
-        )?;
-        Some(Self::start(&program))
+        let program = |service: &str| {
+            npm::program(
+                "azurite",
+                &format!("node_modules/azurite/dist/src/{service}/main.js"),
+                "AZURITE IS NOT AVAILABLE, the tests of queue and records ran on the simulators only",
+            )
+        };
+        let (queue, blob) = (Emulator::start("queue", &program("queue")?), Emulator::start("blob", &program("blob")?));
+        let endpoints = format!("QueueEndpoint={};BlobEndpoint={};", queue.url(), blob.url());
+        let connection_string =
+            format!("DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{endpoints}");
+        Some(Self { connection_string, _emulators: vec![queue.program, blob.program] })
     }
+}
 
-    fn start(program: &Path) -> Self {
-        let arguments = ["--queueHost", "127.0.0.1", "--queuePort", "0", "--silent", "--disableTelemetry"];
+/// One of the services, starting.
+struct Emulator {
+    program: Companion,
+    endpoint: mpsc::Receiver<String>,
+}
+
+impl Emulator {
+    fn start(service: &str, program: &Path) -> Self {
         let mut command = Command::new("node");
-        command.arg(program).args(arguments).arg("--inMemoryPersistence");
-        let (emulator, output) = Companion::start(&command, Stdio::inherit());
+        command.arg(program).args([format!("--{service}Host"), "127.0.0.1".to_owned()]);
+        command.args([format!("--{service}Port"), "0".to_owned()]);
+        command.args(["--silent", "--disableTelemetry", "--inMemoryPersistence"]);
+        let (program, output) = Companion::start(&command, Stdio::inherit());
         let (found, endpoint) = mpsc::channel();
         // Reads on after the line that counts: a full pipe would stop the emulator.
         thread::spawn(move || {
@@ -60,11 +75,12 @@ impl Azurite {
                 }
             }
         });
-        let url = endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen in time");
-        let connection_string = format!(
-            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={url}/{ACCOUNT};"
-        );
-        Self { connection_string, _emulator: Some(emulator) }
+        Self { program, endpoint }
+    }
+
+    fn url(&self) -> String {
+        let url = self.endpoint.recv_timeout(START_LIMIT).expect("Azurite ended or did not listen in time");
+        format!("{url}/{ACCOUNT}")
     }
 }
 

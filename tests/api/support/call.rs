@@ -10,6 +10,8 @@ pub(crate) enum Call {
     QueueClaim,
     QueueCount,
     QueuePut,
+    RecordMake,
+    RecordRead,
     PexipLookUp,
     PexipTag,
     PexipCreate,
@@ -29,6 +31,8 @@ impl Call {
             Self::QueueClaim => Matching::method(Method::DELETE).path_contains("/messages/"),
             Self::QueueCount => Matching::method(Method::GET).query_contains("comp=metadata"),
             Self::QueuePut => Matching::method(Method::POST).path_contains("/messages"),
+            Self::RecordMake => Matching::method(Method::PUT).path_contains("/claims%2F"),
+            Self::RecordRead => Matching::method(Method::GET).path_contains("/claims%2F"),
             Self::PexipLookUp => Matching::method(Method::GET).path_contains("/configuration/v1/conference/"),
             Self::PexipTag => Matching::method(Method::PATCH),
             Self::PexipCreate => Matching::method(Method::POST).path_contains("/configuration/v1/conference/"),
@@ -46,6 +50,7 @@ impl Call {
     pub(crate) fn traffic(self, app: &TestApp) -> &Traffic {
         match self.asked() {
             Asked::Queue => app.queue.traffic(),
+            Asked::Records => app.blobs.traffic(),
             Asked::Pexip => app.pexip.traffic(),
             Asked::Entra => app.entra.traffic(),
             Asked::Genesys => app.genesys.traffic(),
@@ -56,6 +61,7 @@ impl Call {
     pub(crate) async fn refuse_connections(self, app: &TestApp) {
         match self.asked() {
             Asked::Queue => app.queue.stop().await,
+            Asked::Records => app.blobs.stop().await,
             Asked::Pexip => app.pexip.stop().await,
             Asked::Entra => app.entra.stop().await,
             Asked::Genesys => app.genesys.stop().await,
@@ -66,6 +72,7 @@ impl Call {
     pub(crate) async fn accept_connections(self, app: &TestApp) {
         match self.asked() {
             Asked::Queue => app.queue.restart().await,
+            Asked::Records => app.blobs.restart().await,
             Asked::Pexip => app.pexip.restart().await,
             Asked::Entra => app.entra.restart().await,
             Asked::Genesys => app.genesys.restart().await,
@@ -75,6 +82,7 @@ impl Call {
     fn asked(self) -> Asked {
         match self {
             Self::QueueReceive | Self::QueueClaim | Self::QueueCount | Self::QueuePut => Asked::Queue,
+            Self::RecordMake | Self::RecordRead => Asked::Records,
             Self::PexipLookUp
             | Self::PexipTag
             | Self::PexipCreate
@@ -89,6 +97,7 @@ impl Call {
 
 enum Asked {
     Queue,
+    Records,
     Pexip,
     Entra,
     Genesys,

@@ -2,7 +2,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use maxconf_simulators::{QueueSimulator, SelfSigned, Server, Traffic};
+use maxconf_simulators::{BlobSimulator, QueueSimulator, SelfSigned, Server, Traffic};
 use serde_json::json;
 
 use super::{PemFile, Secrets};
@@ -14,6 +14,7 @@ const HEADER: &str = "header-of-this-instance";
 /// Source: App Service, "REST endpoint reference" of managed identities.
 pub(crate) struct Identity {
     pub(crate) queue: QueueSimulator,
+    pub(crate) blobs: BlobSimulator,
     /// The requests to the endpoint.
     pub(crate) traffic: Traffic,
     /// The trust anchors for the storage account.
@@ -27,16 +28,19 @@ impl Identity {
     pub(crate) async fn start() -> Self {
         let certificate = SelfSigned::new();
         let queue = QueueSimulator::start_tls(&certificate).await;
+        let blobs = BlobSimulator::start_tls(&certificate).await;
         queue.accept_bearer_tokens(true);
+        blobs.accept_bearer_tokens(true);
         let traffic = Traffic::default();
         let endpoint = Server::start(traffic.watch(Router::new().fallback(give_token))).await;
-        Self { queue, traffic, trusted: PemFile::of(certificate.pem()), endpoint }
+        Self { queue, blobs, traffic, trusted: PemFile::of(certificate.pem()), endpoint }
     }
 
     /// Of a service that has this identity; it has no connection string.
-    pub(crate) fn settings(&self) -> [(&'static str, String); 4] {
+    pub(crate) fn settings(&self) -> [(&'static str, String); 5] {
         [
             ("PoolStorage__queueServiceUri", self.queue.url().to_string()),
+            ("PoolStorage__blobServiceUri", self.blobs.url().to_string()),
             ("IDENTITY_ENDPOINT", format!("{}msi/token", self.endpoint.url())),
             ("IDENTITY_HEADER", HEADER.to_owned()),
             ("SSL_CERT_FILE", self.trusted.path()),

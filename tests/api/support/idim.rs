@@ -41,10 +41,10 @@ impl TestApp {
         self.ask_idim(&IDIM_CREATE, format!("Bearer {token}")).await
     }
 
-    /// Asserts that the service has called neither the queue nor Pexip nor Genesys.
+    /// Asserts that the service has called neither storage nor Pexip nor Genesys.
     #[track_caller]
     pub(crate) fn assert_no_outside_calls(&self, why: &str) {
-        for traffic in [self.queue.traffic(), self.pexip.traffic(), self.genesys.traffic()] {
+        for traffic in [self.queue.traffic(), self.blobs.traffic(), self.pexip.traffic(), self.genesys.traffic()] {
             assert_eq!(traffic.log().len(), 0, "{why}: {:?}", traffic.log());
         }
     }

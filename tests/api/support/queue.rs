@@ -46,13 +46,13 @@ impl TestQueue {
     /// The same with a shared access signature instead of the account's key.
     pub(crate) fn client_with_signature(&self) -> RoomQueue {
         let endpoint = self.endpoint();
-        room_queue(&format!("QueueEndpoint={endpoint};SharedAccessSignature={}", account_sas()), &self.name)
+        room_queue(&format!("{};SharedAccessSignature={}", queue_endpoint(endpoint), account_sas()), &self.name)
     }
 
     /// The same with a key that is not the account's.
     pub(crate) fn client_with_wrong_key(&self) -> RoomQueue {
         let endpoint = self.endpoint();
-        room_queue(&format!("AccountName={ACCOUNT};AccountKey=d3Jvbmc=;QueueEndpoint={endpoint}"), &self.name)
+        room_queue(&format!("AccountName={ACCOUNT};AccountKey=d3Jvbmc=;{}", queue_endpoint(endpoint)), &self.name)
     }
 
     pub(crate) fn simulator(&self) -> &QueueSimulator {
@@ -108,11 +108,24 @@ impl TestQueue {
     }
 }
 
+/// The part of a connection string that names the queue service; no test of the queue uses the blob service.
+fn queue_endpoint(endpoint: &str) -> String {
+    format!("QueueEndpoint={endpoint};BlobEndpoint=http://127.0.0.1:9/{ACCOUNT}")
+}
+
 /// The service's own client for this queue, made from the settings that an operator gives.
 pub(crate) fn room_queue(connection_string: &str, name: &str) -> RoomQueue {
-    let settings = HashMap::from([
+    let config = storage_config(connection_string, [("POOL_QUEUE_NAME", name)]);
+    RoomQueue::new(&config.queue, config.room.prefix, storage_http()).expect("a queue client")
+}
+
+/// The settings of a service with this storage account.
+pub(super) fn storage_config<'a>(
+    connection_string: &'a str,
+    own: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Config {
+    let mut settings = HashMap::from([
         ("PoolStorage", connection_string),
-        ("POOL_QUEUE_NAME", name),
         ("PEXIP_MANAGEMENT_URL", "https://pexip.example.org"),
         ("PEXIP_USERNAME", "maxconf"),
         ("PEXIP_PASSWORD", "password"),
@@ -121,10 +134,14 @@ pub(crate) fn room_queue(connection_string: &str, name: &str) -> RoomQueue {
         ("GENESYS_API_URL", "https://genesys.example.org"),
         ("GENESYS_ORGANIZATION_ID", maxconf_simulators::genesys::ORGANIZATION_ID),
     ]);
-    let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
-    // As the service does it: the emulator closes idle connections after five seconds.
+    settings.extend(own);
+    Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used")
+}
+
+/// As the service has it: the emulator closes idle connections after five seconds.
+pub(super) fn storage_http() -> Client {
     let http = client_builder(Duration::from_secs(2)).pool_idle_timeout(Duration::from_secs(4));
-    RoomQueue::new(&config.queue, config.room.prefix, http.build().expect("a client")).expect("a queue client")
+    http.build().expect("a client")
 }
 
 /// A room's name of the form that the service mints, different each time.

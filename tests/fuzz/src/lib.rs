@@ -19,7 +19,10 @@ const STATUSES: [u16; 16] = [200, 201, 202, 204, 400, 401, 403, 404, 409, 412, 4
 /// The settings of a service whose outside world is [`outside_url`], with others in place of some of them.
 pub fn settings(own: &[(&'static str, &str)]) -> HashMap<&'static str, OsString> {
     let outside = outside_url();
-    let queue = format!("AccountName=devstoreaccount1;AccountKey=a2V5;QueueEndpoint={outside}devstoreaccount1");
+    let queue = format!(
+        "AccountName=devstoreaccount1;AccountKey=a2V5;QueueEndpoint={outside}devstoreaccount1;\
+         BlobEndpoint={outside}devstoreaccount1"
+    );
     [
         ("PoolStorage", queue.as_str()),
         ("PEXIP_MANAGEMENT_URL", outside),

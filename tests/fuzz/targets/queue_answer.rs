@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use maxconf::domain::RoomNamePrefix;
-use maxconf::storage::queue::{QueueError, RoomQueue};
+use maxconf::storage::StorageError;
+use maxconf::storage::queue::RoomQueue;
 use maxconf_fuzz::{Outside, assert_harmless, config, http, runtime};
 
 fuzz_target!(|input: &[u8]| {
@@ -21,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-async fn call(choice: u8, queue: &RoomQueue, prefix: &RoomNamePrefix) -> Result<(), QueueError> {
+async fn call(choice: u8, queue: &RoomQueue, prefix: &RoomNamePrefix) -> Result<(), StorageError> {
     match choice {
         0 => {
             for message in queue.receive(32, Duration::from_secs(60)).await? {
@@ -29,7 +30,7 @@ async fn call(choice: u8, queue: &RoomQueue, prefix: &RoomNamePrefix) -> Result<
                     message.room.as_ref().is_none_or(|room| prefix.parse_name(room.as_str()).is_some()),
                     "{message:?}"
                 );
-                let claimed = queue.claim(&message).await;
+                let claimed = queue.delete(&message).await;
                 if message.room.is_none() && claimed.is_ok() {
                     queue.set_aside(&message).await?;
                 }

@@ -13,6 +13,7 @@ NOT_SET = {
     "PoolStorage__accountName": "PoolStorage__queueServiceUri says more",
     "AzureWebJobsStorage": "a connection string holds a key",
     "AzureWebJobsStorage__queueServiceUri": "the host works it out from the account's name",
+    "AzureWebJobsStorage__blobServiceUri": "the host works it out from the account's name",
 }
 # Settings that the code does not read, and what reads them.
 OF_OTHERS = {
@@ -37,7 +38,8 @@ MUST_STICK = (
     "PEXIP_REQUESTS_PER_MINUTE SERVICE_HOURS SERVICE_CLOSED_DATES PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
     "ENTRA_CREATE_ROLE ENTRA_DELETE_ROLE ENTRA_READ_ROLE ENTRA_ALLOWED_CLIENT_IDS GENESYS_API_URL "
     "GENESYS_ORGANIZATION_ID GENESYS_OAUTH_CLIENT_IDS GENESYS_DIVISION_IDS AUDIT_HASH_KEY "
-    "PoolStorage__queueServiceUri APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
+    "PoolStorage__queueServiceUri PoolStorage__blobServiceUri RECORDS_CONTAINER RECORDS_HASH_KEY "
+    "APPLICATIONINSIGHTS_CONNECTION_STRING OTEL_EXPORTER_OTLP_ENDPOINT LOG_LEVEL "
     "WEBSITE_CLOUD_ROLENAME AzureWebJobs.function_pool_maintenance.Disabled"
 ).split()
 # The first line of a slot in the template.
@@ -186,6 +188,17 @@ def tags(tree):
         "staging must share",
     ),
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
+    Mistake("infra/test.bicepparam", "'room-records-edge'", "'room-records'", "edge must not share production's container"),
+    Mistake("infra/test.bicepparam", "'records-hash-key-edge'", "'records-hash-key'", "edge must not share production's key"),
+    Mistake(
+        "infra/prod.bicepparam",
+        "queue: 'room-creation-queue-staging'\n    records: 'room-records'",
+        "queue: 'room-creation-queue-staging'\n    records: 'room-records-staging'",
+        "staging must share production's container",
+    ),
+    Mistake(
+        "infra/modules/storage.bicep", "  name: container\n", "  name: '${container}-x'\n", "container room-records is not made"
+    ),
     Mistake(
         "infra/modules/storage.bicep",
         "suffix: '-ended'",
@@ -220,6 +233,19 @@ def apart(tree):
             yield f"{environment}: edge must not share production's prefix: they are never swapped"
         if "staging" in slots and not same:
             yield f"{environment}: staging must share production's prefix, or a swap makes its rooms foreign"
+        containers = deployment.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
+        names = {container.body["name"] for container in containers}
+        yield from (
+            f"{environment}/{slot}: container {settings['RECORDS_CONTAINER']} is not made"
+            for slot, settings in slots.items()
+            if settings["RECORDS_CONTAINER"] not in names
+        )
+        for setting, what in (("RECORDS_CONTAINER", "container"), ("RECORDS_HASH_KEY", "key")):
+            same = len({settings[setting] for settings in slots.values()}) == 1
+            if "edge" in slots and same:
+                yield f"{environment}: edge must not share production's {what} of the records"
+            if "staging" in slots and not same:
+                yield f"{environment}: staging must share production's {what} of the records, or a swap forgets claims"
         sizes = {"edge": "2", "staging": "1"}
         for slot, size in sizes.items():
             if slot in slots and slots[slot]["POOL_TARGET_SIZE"] != size:

@@ -178,6 +178,11 @@ def rendered_templates(tree):
     Mistake("infra/rights.json", "974c5e8b", "974c5e8c", "Storage Queue Data Contributor has another id"),
     Mistake("src/storage/queue.rs", "client.get_properties(", "client.get_metadata(", "client.get_metadata"),
     Mistake("src/storage/queue.rs", "self.poison.create(None)", "self.poison.clear(None)", "poison.clear"),
+    Mistake("src/storage/records.rs", "blob.upload(", "blob.append(", "blob.append"),
+    Mistake(
+        "infra/modules/storage.bicep", "  scope: recordContainers[index]\n", "  scope: poolAccount\n", "pool account"
+    ),
+    Mistake("infra/modules/storage.bicep", "containers/blobs/write'", "containers/write'", "custom role may"),
     Mistake("infra/modules/vault.bicep", "  scope: vault\n  name: guid", "  name: guid", "resource group"),
 )
 def rights(tree):
@@ -185,18 +190,28 @@ def rights(tree):
     for name, identifier in table["roles"].items():
         if ROLES.get(name) != identifier:
             yield f"infra/rights.json: {name} has another id than Microsoft's documentation gives it"
-    source = tree.text("src/storage/queue.rs")
-    called = set(re.findall(r"\b(?:self\.)?((?:client|poison|ended)\.\w+)\(", without_tests(source)))
+    called = set()
+    for module, pattern in (
+        ("queue", r"\b(?:self\.)?((?:client|poison|ended)\.\w+)\("),
+        ("records", r"\b((?:blob|self\.container)\.(?!blob_client)\w+)\("),
+    ):
+        found = re.findall(pattern, without_tests(tree.text(f"src/storage/{module}.rs")))
+        called |= {call.removeprefix("self.") for call in found}
     listed = {call["by"] for call in table["calls"] if "." in call["by"]}
-    yield from (f"infra/rights.json has no row for {call}, which src/storage/queue.rs calls" for call in sorted(called - listed))
-    yield from (
-        f"infra/rights.json has a row for {call}, which src/storage/queue.rs does not call" for call in sorted(listed - called)
-    )
+    yield from (f"infra/rights.json has no row for {call}, which src/storage calls" for call in sorted(called - listed))
+    yield from (f"infra/rights.json has a row for {call}, which src/storage does not call" for call in sorted(listed - called))
 
     needed = {(call["to"], call["role"]) for call in table["calls"] if call["role"]}
-    by_id = {identifier: name for name, identifier in table["roles"].items()}
+    built_in = {identifier: name for name, identifier in table["roles"].items()}
     for environment, deployment in tree.environments.items():
         given = set()
+        by_id = dict(built_in)
+        for role in deployment.of_type("Microsoft.Authorization/roleDefinitions"):
+            by_id[role.body["name"]] = role.properties["roleName"]
+            [permission] = role.properties["permissions"]
+            allowed = {action.split("/containers/")[1] for action in permission["dataActions"]}
+            if permission["actions"] or allowed != {"blobs/read", "blobs/add/action", "blobs/write", "blobs/delete"}:
+                yield f"{environment}: the custom role may {', '.join(sorted(allowed))}"
         for assignment in deployment.of_type("Microsoft.Authorization/roleAssignments"):
             role = by_id.get(assignment.properties["roleDefinitionId"].rsplit("/", 1)[1])
             given.add((target(assignment.body.get("scope")), role))
@@ -215,6 +230,8 @@ def target(scope):
     if scope is None:
         return "resource group"
     names = {"Microsoft.KeyVault/vaults": "vault", "Microsoft.Web/sites": "site", "Microsoft.Web/sites/slots": "slot"}
+    if scope.type.endswith("/containers"):
+        return "records container"
     if scope.type.endswith("/queues"):
         kind = scope.name.rsplit("-", 1)[1]
         return f"{kind} queue" if kind in ("poison", "ended") else "ready queue"
@@ -267,6 +284,7 @@ ROLES = {
         "sourceAddressPrefix: '*'",
         "nsg-vnet-maxconf-test-inbound lets * in",
     ),
+    Mistake("infra/modules/storage.bicep", "service: 'blob'\n    subnetId", "service: 'queue'\n    subnetId", "for blob of"),
     Mistake("infra/modules/network.bicep", "cidrSubnet(addressSpace, 28, 6)", "cidrSubnet(addressSpace, 28, 5)", "overlap"),
 )
 def closed(tree):
@@ -290,6 +308,14 @@ def closed(tree):
             for endpoint in deployment.of_type("Microsoft.Network/privateEndpoints")
             for connection in endpoint.properties["privateLinkServiceConnections"]
         }
+        addresses = {
+            (connection["properties"]["privateLinkServiceId"], connection["properties"]["groupIds"][0])
+            for endpoint in deployment.of_type("Microsoft.Network/privateEndpoints")
+            for connection in endpoint.properties["privateLinkServiceConnections"]
+        }
+        blobs = sum(group == "blob" for _, group in addresses)
+        if blobs != 2:
+            yield f"{environment}: {blobs} private endpoints for blob of two accounts"
         for site in sites:
             yield from wrong(environment, site, publicNetworkAccess="Disabled", httpsOnly=True)
             for kind in ("scm", "ftp"):
@@ -321,3 +347,48 @@ def open_networks(environment, deployment):
         for index, one in enumerate(subnets):
             if any(one.overlaps(other) for other in subnets[index + 1 :]):
                 yield f"{environment}: subnet {one} and another overlap"
+
+
+# Seconds that a record must outlive, by the start of its name, and where the code says so.
+OUTLIVED = {
+    "claims/": ("src/config/pool.rs", "LONGEST_AGE"),
+    "requests/": ("src/config/storage.rs", "LONGEST_WINDOW"),
+}
+
+
+@check(
+    "room records outlive what they decide, and nothing keeps a removed one",
+    Mistake("infra/modules/storage.bicep", "daysAfterModificationGreaterThan: 8", "daysAfterModificationGreaterThan: 7", "claims/"),
+    Mistake("infra/modules/storage.bicep", "daysAfterModificationGreaterThan: 3", "daysAfterModificationGreaterThan: 2", "requests/"),
+    Mistake("infra/modules/storage.bicep", "'${container}/requests/'", "'${container}/request/'", "no rule removes room-records/requests/"),
+    Mistake("src/config/storage.rs", "LONGEST_WINDOW: u64 = 172_800", "LONGEST_WINDOW: u64 = 259_200", "requests/"),
+    Mistake("src/config/pool.rs", "LONGEST_AGE: u64 = 604_800", "LONGEST_AGE: u64 = 1_209_600", "claims/"),
+    Mistake("infra/modules/storage.bicep", "isVersioningEnabled: false", "isVersioningEnabled: true", "keeps what was removed"),
+    Mistake(
+        "infra/modules/storage.bicep",
+        "deleteRetentionPolicy: { enabled: false }",
+        "deleteRetentionPolicy: { enabled: true, days: 7 }",
+        "keeps what was removed",
+    ),
+)
+def lifetimes(tree):
+    for environment, deployment in tree.environments.items():
+        [service] = deployment.of_type("Microsoft.Storage/storageAccounts/blobServices")
+        off = service.properties["isVersioningEnabled"], service.properties["deleteRetentionPolicy"]["enabled"]
+        if any(off):
+            yield f"{environment}: the blob service keeps what was removed"
+        [policy] = deployment.of_type("Microsoft.Storage/storageAccounts/managementPolicies")
+        days = {}
+        for rule in policy.properties["policy"]["rules"]:
+            definition = rule["definition"]
+            for prefix in definition["filters"]["prefixMatch"]:
+                days[prefix] = definition["actions"]["baseBlob"]["delete"]["daysAfterModificationGreaterThan"]
+        containers = deployment.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
+        for container in containers:
+            for start, (path, constant) in OUTLIVED.items():
+                prefix = f"{container.body['name']}/{start}"
+                seconds = int(re.search(rf"{constant}: u64 = ([\d_]+);", tree.text(path))[1].replace("_", ""))
+                if prefix not in days:
+                    yield f"{environment}: no rule removes {prefix}"
+                elif days[prefix] * 86_400 <= seconds:
+                    yield f"{environment}: {prefix} is removed after {days[prefix]} days, and {path} needs {seconds} s"

@@ -1,6 +1,7 @@
 //! Simulators of the systems that the room service calls, on loopback, limited to what it uses.
 //!
 //! - [`queue`]: Azure Queue Storage
+//! - [`blobs`]: Azure Blob Storage
 //! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
@@ -17,6 +18,7 @@
 //! Each simulator has its own state, which tests can read. Several can run in one process.
 
 pub mod application_insights;
+pub mod blobs;
 pub mod collector;
 pub mod entra;
 pub mod functions_host;
@@ -36,6 +38,7 @@ pub mod world;
 mod identifier;
 
 pub use application_insights::ApplicationInsightsSimulator;
+pub use blobs::{BlobSimulator, StoredBlob};
 pub use collector::CollectorSimulator;
 pub use entra::EntraSimulator;
 pub use functions_host::FunctionsHost;

@@ -1,12 +1,12 @@
 //! Azure Queue Storage: one account with path-style addresses; the operations that the service uses, with their errors.
 
 mod authentication;
-mod error;
+pub(crate) mod error;
 mod operations;
-mod shared_access;
-mod shared_key;
+pub(crate) mod shared_access;
+pub(crate) mod shared_key;
 mod store;
-mod xml;
+pub(crate) mod xml;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,11 +31,11 @@ pub const ACCOUNT_KEY: &str =
 /// Default lifetime of a message.
 const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 
-/// Query of an account SAS with all permissions for a day. The account's key is the published one, so the official
+/// Query of an account SAS for queues and blobs with all permissions for a day. The account's key is the published one, so the official
 /// emulator accepts it too.
 pub fn account_sas() -> String {
     let tomorrow = OffsetDateTime::now_utc() + Duration::from_hours(24);
-    shared_access::for_account(&AccountKey::published(), "raupdlc", tomorrow)
+    shared_access::for_account(&AccountKey::published(), "raupdlcw", tomorrow)
 }
 
 /// A Queue Storage account on loopback. It starts empty.
@@ -70,17 +70,12 @@ impl QueueSimulator {
         self.server.url().join(ACCOUNT).expect("an account name is a path")
     }
 
-    /// Connection string with the account key.
+    /// Connection string of the account with its key, for clients that use queues only: no blob service listens.
     pub fn connection_string(&self) -> String {
         format!(
-            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={};",
+            "AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};QueueEndpoint={};BlobEndpoint=http://127.0.0.1:9/{ACCOUNT};",
             self.url()
         )
-    }
-
-    /// Connection string with an account SAS with all permissions for a day.
-    pub fn sas_connection_string(&self) -> String {
-        format!("QueueEndpoint={};SharedAccessSignature={};", self.url(), account_sas())
     }
 
     /// Query of a service SAS for one queue with the given permissions (some of `raup`), valid for a day.

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
+use crate::queue::{ACCOUNT, ACCOUNT_KEY, account_sas};
+use crate::{BlobSimulator, EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator};
 
 /// The queue that the service uses on the simulator.
 pub const POOL_QUEUE: &str = "room-creation-queue";
@@ -14,11 +15,16 @@ pub const POOL_QUEUE: &str = "room-creation-queue";
 /// The OAuth2 client that the service is at Pexip.
 pub const OAUTH2_CLIENT: &str = "room-service";
 
+/// The container of the room records on the simulator.
+pub const RECORDS: &str = "room-records";
+
 /// The systems that the service calls, on loopback.
 #[derive(Debug)]
 pub struct World {
     /// Storage of the pool's messages.
     pub queue: QueueSimulator,
+    /// Storage of the room records.
+    pub blobs: BlobSimulator,
     /// The Pexip platform.
     pub pexip: PexipSimulator,
     /// Issuer of IDIM's tokens.
@@ -30,25 +36,42 @@ pub struct World {
 impl World {
     /// Starts every simulator on a free port.
     pub async fn start() -> Self {
-        let (queue, pexip, entra, genesys) = tokio::join!(
+        let (queue, blobs, pexip, entra, genesys) = tokio::join!(
             QueueSimulator::start(),
+            BlobSimulator::start(),
             PexipSimulator::start(),
             EntraSimulator::start(),
             GenesysSimulator::start()
         );
-        Self { queue, pexip, entra, genesys }
+        Self { queue, blobs, pexip, entra, genesys }
     }
 
     /// Starts every simulator with https and one certificate for all.
     pub async fn start_tls(certificate: impl Into<TlsAcceptor>) -> Self {
         let certificate: TlsAcceptor = certificate.into();
-        let (queue, pexip, entra, genesys) = tokio::join!(
+        let (queue, blobs, pexip, entra, genesys) = tokio::join!(
             QueueSimulator::start_tls(certificate.clone()),
+            BlobSimulator::start_tls(certificate.clone()),
             PexipSimulator::start_tls(certificate.clone()),
             EntraSimulator::start_tls(certificate.clone()),
             GenesysSimulator::start_tls(certificate.clone())
         );
-        Self { queue, pexip, entra, genesys }
+        Self { queue, blobs, pexip, entra, genesys }
+    }
+
+    /// Connection string of the storage account, with its key.
+    pub fn connection_string(&self) -> String {
+        format!("DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{}", self.endpoints())
+    }
+
+    /// The same with an account SAS with all permissions for a day.
+    pub fn sas_connection_string(&self) -> String {
+        format!("{}SharedAccessSignature={};", self.endpoints(), account_sas())
+    }
+
+    /// The part of a connection string that names both services.
+    pub fn endpoints(&self) -> String {
+        format!("QueueEndpoint={};BlobEndpoint={};", self.queue.url(), self.blobs.url())
     }
 
     /// Settings of a service that is an OAuth2 client at Pexip, to be added to the others. Pexip refuses Basic
@@ -69,8 +92,10 @@ impl World {
         HashMap::from([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),
             ("POOL_TIMER_SCHEDULE", "0 * * * * *".to_owned()),
-            ("PoolStorage", self.queue.connection_string()),
+            ("PoolStorage", self.connection_string()),
             ("POOL_QUEUE_NAME", POOL_QUEUE.to_owned()),
+            ("RECORDS_CONTAINER", RECORDS.to_owned()),
+            ("RECORDS_HASH_KEY", "key of the simulated records".to_owned()),
             ("POOL_TARGET_SIZE", "4".to_owned()),
             ("POOL_READY_DELAY_SECONDS", "0".to_owned()),
             ("PEXIP_MANAGEMENT_URL", self.pexip.management_url().to_string()),

@@ -1,4 +1,4 @@
-//! Errors of Queue Storage with their codes, which clients act on.
+//! Errors of Queue and Blob Storage with their codes, which clients act on.
 
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,18 +10,26 @@ const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 
 /// A refused operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StorageError {
+pub(crate) enum StorageError {
     AuthenticationFailed,
     AuthorizationFailure,
     AuthorizationPermissionMismatch,
     AuthorizationProtocolMismatch,
     AuthorizationResourceTypeMismatch,
     AuthorizationServiceMismatch,
+    BlobAlreadyExists,
+    BlobNotFound,
+    ConditionNotMet,
+    ContainerAlreadyExists,
+    ContainerNotFound,
     InvalidQueryParameterValue,
+    InvalidRange,
     InvalidResourceName,
     InvalidXmlDocument,
     MessageNotFound,
+    MissingRequiredHeader,
     MissingRequiredQueryParameter,
+    MultipleConditionHeadersNotSupported,
     OutOfRangeInput,
     OutOfRangeQueryParameterValue,
     PopReceiptMismatch,
@@ -43,12 +51,18 @@ impl StorageError {
             Self::InvalidQueryParameterValue
             | Self::InvalidResourceName
             | Self::InvalidXmlDocument
+            | Self::MissingRequiredHeader
             | Self::MissingRequiredQueryParameter
+            | Self::MultipleConditionHeadersNotSupported
             | Self::OutOfRangeInput
             | Self::OutOfRangeQueryParameterValue
             | Self::PopReceiptMismatch => StatusCode::BAD_REQUEST,
-            Self::MessageNotFound | Self::QueueNotFound => StatusCode::NOT_FOUND,
-            Self::QueueAlreadyExists => StatusCode::CONFLICT,
+            Self::BlobNotFound | Self::ContainerNotFound | Self::MessageNotFound | Self::QueueNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::BlobAlreadyExists | Self::ContainerAlreadyExists | Self::QueueAlreadyExists => StatusCode::CONFLICT,
+            Self::ConditionNotMet => StatusCode::PRECONDITION_FAILED,
+            Self::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedHttpVerb => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -71,6 +85,14 @@ impl StorageError {
             Self::AuthorizationServiceMismatch => {
                 "This request is not authorized to perform this operation using this service."
             }
+            Self::BlobAlreadyExists => "The specified blob already exists.",
+            Self::BlobNotFound => "The specified blob does not exist.",
+            Self::ConditionNotMet => "The condition specified using HTTP conditional header(s) is not met.",
+            Self::ContainerAlreadyExists => "The specified container already exists.",
+            Self::ContainerNotFound => "The specified container does not exist.",
+            Self::InvalidRange => "The range specified is invalid for the current size of the resource.",
+            Self::MissingRequiredHeader => "An HTTP header that's mandatory for this request is not specified.",
+            Self::MultipleConditionHeadersNotSupported => "Multiple condition headers are not supported.",
             Self::InvalidQueryParameterValue => {
                 "Value for one of the query parameters specified in the request URI is invalid."
             }

@@ -15,12 +15,12 @@ use super::shared_key::AccountKey;
 const VERSION: &str = "2022-11-02";
 
 /// The query of a request, by parameter.
-pub(super) type Query = BTreeMap<String, String>;
+pub(crate) type Query = BTreeMap<String, String>;
 
-/// An account SAS for all resource types of the queue service.
+/// An account SAS for all resource types of the queue and the blob service.
 pub(super) fn for_account(key: &AccountKey, permissions: &str, until: OffsetDateTime) -> String {
     let mut query = signed_fields(permissions, until);
-    query.insert("ss".to_owned(), "q".to_owned());
+    query.insert("ss".to_owned(), "bq".to_owned());
     query.insert("srt".to_owned(), "sco".to_owned());
     signed(key, &account_text(&query), query)
 }
@@ -33,9 +33,39 @@ pub(super) fn for_queue(key: &AccountKey, queue: &str, permissions: &str, until:
 
 /// Checks signature, time, protocol and permissions, in the official emulator's order.
 pub(super) fn check(key: &AccountKey, query: &Query, queue: &str, access: Access) -> Result<(), StorageError> {
-    let is_account_sas = query.contains_key("ss");
-    let text = if is_account_sas { account_text(query) } else { queue_text(query, queue) };
-    if !key.verifies(&text, field(query, "sig")) {
+    if query.contains_key("ss") {
+        return check_for_account(key, query, 'q', access.resource_type(), access.account_permissions());
+    }
+    check_signature(key, query, &queue_text(query, queue))?;
+    match access.queue_permission() {
+        Some(needed) if field(query, "sp").contains(needed) => Ok(()),
+        _ => Err(StorageError::AuthorizationPermissionMismatch),
+    }
+}
+
+/// The same for an account SAS: service, resource type, and the permissions of which one suffices.
+pub(crate) fn check_for_account(
+    key: &AccountKey,
+    query: &Query,
+    service: char,
+    resource_type: char,
+    permissions: &[char],
+) -> Result<(), StorageError> {
+    check_signature(key, query, &account_text(query))?;
+    if !field(query, "ss").contains(service) {
+        return Err(StorageError::AuthorizationServiceMismatch);
+    }
+    if !field(query, "srt").contains(resource_type) {
+        return Err(StorageError::AuthorizationResourceTypeMismatch);
+    }
+    if !field(query, "sp").contains(permissions) {
+        return Err(StorageError::AuthorizationPermissionMismatch);
+    }
+    Ok(())
+}
+
+fn check_signature(key: &AccountKey, query: &Query, text: &str) -> Result<(), StorageError> {
+    if !key.verifies(text, field(query, "sig")) {
         return Err(StorageError::AuthenticationFailed);
     }
     if !is_current(query) {
@@ -44,23 +74,7 @@ pub(super) fn check(key: &AccountKey, query: &Query, queue: &str, access: Access
     if field(query, "spr") == "https" {
         return Err(StorageError::AuthorizationProtocolMismatch);
     }
-    let granted = field(query, "sp");
-    if is_account_sas {
-        if !field(query, "ss").contains('q') {
-            return Err(StorageError::AuthorizationServiceMismatch);
-        }
-        if !field(query, "srt").contains(access.resource_type()) {
-            return Err(StorageError::AuthorizationResourceTypeMismatch);
-        }
-        if !granted.contains(access.account_permissions()) {
-            return Err(StorageError::AuthorizationPermissionMismatch);
-        }
-        return Ok(());
-    }
-    match access.queue_permission() {
-        Some(needed) if granted.contains(needed) => Ok(()),
-        _ => Err(StorageError::AuthorizationPermissionMismatch),
-    }
+    Ok(())
 }
 
 fn signed_fields(permissions: &str, until: OffsetDateTime) -> Query {

@@ -26,20 +26,20 @@ const SIGNED_HEADERS: [HeaderName; 11] = [
 ];
 
 /// Signs and verifies with the key of the account.
-pub(super) struct AccountKey(hmac::Key);
+pub(crate) struct AccountKey(hmac::Key);
 
 impl AccountKey {
     /// The emulator's published key.
-    pub(super) fn published() -> Self {
+    pub(crate) fn published() -> Self {
         let bytes = BASE64_STANDARD.decode(ACCOUNT_KEY).expect("the published key is base64");
         Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
     }
 
-    pub(super) fn sign(&self, text: &str) -> String {
+    pub(crate) fn sign(&self, text: &str) -> String {
         BASE64_STANDARD.encode(hmac::sign(&self.0, text.as_bytes()))
     }
 
-    pub(super) fn verifies(&self, text: &str, signature: &str) -> bool {
+    pub(crate) fn verifies(&self, text: &str, signature: &str) -> bool {
         BASE64_STANDARD.decode(signature).is_ok_and(|tag| hmac::verify(&self.0, text.as_bytes(), &tag).is_ok())
     }
 }
@@ -51,7 +51,7 @@ impl fmt::Debug for AccountKey {
 }
 
 /// What the signature of a request covers.
-pub(super) fn string_to_sign(method: &Method, uri: &Uri, headers: &HeaderMap) -> String {
+pub(crate) fn string_to_sign(method: &Method, uri: &Uri, headers: &HeaderMap) -> String {
     let mut text = method.as_str().to_owned();
     for name in &SIGNED_HEADERS {
         text.push('\n');

@@ -70,8 +70,8 @@ pub(super) fn error(code: &str, message: &str) -> String {
     )
 }
 
-/// RFC 1123, the queue service's only date format; without fractions of a second.
-pub(super) fn date(at: OffsetDateTime) -> String {
+/// RFC 1123, the storage services' only date format; without fractions of a second.
+pub(crate) fn date(at: OffsetDateTime) -> String {
     httpdate::fmt_http_date(SystemTime::from(at))
 }
 

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maxconf_simulators::QueueSimulator;
-use maxconf_simulators::queue::ACCOUNT_KEY;
+use maxconf_simulators::queue::{ACCOUNT_KEY, account_sas};
 use reqwest::{Client, Method, Response};
 
 use crate::client;
@@ -18,9 +18,7 @@ struct Account {
 impl Account {
     async fn start() -> Self {
         let queue = QueueSimulator::start().await;
-        let connection = queue.sas_connection_string();
-        let (_, sas) = connection.split_once("SharedAccessSignature=").expect("a SAS");
-        Self { client: client(), sas: sas.trim_end_matches(';').to_owned(), queue }
+        Self { client: client(), sas: account_sas(), queue }
     }
 
     async fn send(&self, method: Method, path: &str, query: &str, body: &str) -> Response {
@@ -124,7 +122,7 @@ async fn errors_have_their_codes() {
 
     let unsigned = account.client.get(format!("{}/rooms/messages", account.queue.url())).send().await;
     assert_eq!(unsigned.expect("an answer").status(), 403);
-    let forged = format!("{}/rooms?{}", account.queue.url(), account.sas.replace("sp=raupdlc", "sp=raupdlcw"));
+    let forged = format!("{}/rooms?{}", account.queue.url(), account.sas.replace("sp=raupdlcw", "sp=raupdlcwx"));
     let forged = account.client.put(forged).send().await.expect("an answer");
     assert_eq!(outcome(&forged), (403, "AuthenticationFailed".to_owned()));
     let narrow = format!("{}/rooms?{}", account.queue.url(), account.queue.queue_sas("rooms", "raup"));

@@ -1,4 +1,4 @@
-//! Failures of the queue.
+//! Failures of the storage services.
 
 use azure_core::error::ErrorKind;
 use azure_core::http::StatusCode;
@@ -7,32 +7,33 @@ use crate::outbound::ConnectStep;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
 
-/// Why a call to the queue failed. Holds status and error code, never the service's text.
+/// Why a call to a storage service failed. Holds status and error code, never the service's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
+pub enum StorageError {
     /// No connection: the request was never sent.
-    #[error("the queue service cannot be reached ({0})")]
+    #[error("the storage service cannot be reached ({0})")]
     Unreachable(ConnectStep),
     /// No answer in time; whether the request took effect is unknown.
-    #[error("the queue service did not answer in time")]
+    #[error("the storage service did not answer in time")]
     Timeout,
     /// The connection broke; whether the request took effect is unknown.
-    #[error("the connection to the queue service broke")]
+    #[error("the connection to the storage service broke")]
     ConnectionLost,
     /// The credentials are wrong, or there is no token for them.
-    #[error("the queue service refuses our credentials{}", in_brackets(.0))]
+    #[error("the storage service refuses our credentials{}", in_brackets(.0))]
     Credentials(String),
-    /// The queue does not exist.
     #[error("the queue does not exist")]
     NoSuchQueue,
+    #[error("the container of the room records does not exist")]
+    NoSuchContainer,
     /// Any other answer, as status and error code.
-    #[error("the queue service answered {status}{}", in_brackets(code))]
+    #[error("the storage service answered {status}{}", in_brackets(code))]
     Answered { status: u16, code: String },
     /// The circuit breaker is open.
-    #[error("the circuit breaker of the queue service is open")]
+    #[error("the circuit breaker of the storage service is open")]
     Suspended,
     /// The answer, or our configuration, cannot be read.
-    #[error("the queue service's answer cannot be read")]
+    #[error("the storage service's answer cannot be read")]
     Unreadable,
 }
 
@@ -41,13 +42,17 @@ fn in_brackets(code: &str) -> String {
     if code.is_empty() { String::new() } else { format!(" ({code})") }
 }
 
-impl QueueError {
+impl StorageError {
     /// Whether the request may have taken effect in spite of the error.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Timeout | Self::ConnectionLost | Self::Unreadable => true,
             Self::Answered { status, .. } => *status >= 500,
-            Self::Unreachable(_) | Self::Credentials(_) | Self::NoSuchQueue | Self::Suspended => false,
+            Self::Unreachable(_)
+            | Self::Credentials(_)
+            | Self::NoSuchQueue
+            | Self::NoSuchContainer
+            | Self::Suspended => false,
         }
     }
 
@@ -59,7 +64,8 @@ impl QueueError {
             }
             Self::Credentials(_) => "check the key, the signature or the identity behind PoolStorage, and its role",
             Self::NoSuchQueue => "check POOL_QUEUE_NAME",
-            Self::Answered { .. } | Self::Unreadable => "check that PoolStorage names a queue service",
+            Self::NoSuchContainer => "check RECORDS_CONTAINER",
+            Self::Answered { .. } | Self::Unreadable => "check that PoolStorage names a storage account",
             Self::Suspended => "try again in a minute",
         }
     }
@@ -69,22 +75,43 @@ impl QueueError {
         match self {
             Self::Unreachable(_) | Self::Timeout | Self::ConnectionLost | Self::Credentials(_) => true,
             Self::Answered { status, .. } => *status >= 500,
-            Self::NoSuchQueue | Self::Suspended | Self::Unreadable => false,
+            Self::NoSuchQueue | Self::NoSuchContainer | Self::Suspended | Self::Unreadable => false,
         }
     }
 
     /// Whether a delete failed because another receiver has received or deleted the message. By the error code: a
     /// missing queue answers 404 too.
     pub(super) fn is_lost_claim(&self) -> bool {
-        matches!(self, Self::Answered { code, .. } if code == "MessageNotFound" || code == "PopReceiptMismatch")
+        self.has_code(&["MessageNotFound", "PopReceiptMismatch"])
+    }
+
+    /// Whether there is certainly no such blob. By the error code: a missing container answers 404 too.
+    pub(super) fn is_no_blob(&self) -> bool {
+        self.has_code(&["BlobNotFound"])
+    }
+
+    /// Whether a conditional write found another state of the blob than the one that it was for.
+    pub(super) fn is_condition_not_met(&self) -> bool {
+        self.has_code(&["BlobAlreadyExists", "ConditionNotMet"])
+    }
+
+    /// Whether a write of a record may have taken effect: also after an answer that does not come from the service.
+    pub(super) fn leaves_record_unknown(&self) -> bool {
+        let is_foreign =
+            matches!(self, Self::Answered { status, code } if *status < 400 || *status == 429 || code.is_empty());
+        self.is_ambiguous() || is_foreign
+    }
+
+    pub(super) fn has_code(&self, codes: &[&str]) -> bool {
+        matches!(self, Self::Answered { code, .. } if codes.contains(&code.as_str()))
     }
 }
 
-impl Outcome for QueueError {
+impl Outcome for StorageError {
     fn outcome(&self) -> &'static str {
         match self {
-            Self::NoSuchQueue => "ok",
-            _ if self.is_lost_claim() => "ok",
+            Self::NoSuchQueue | Self::NoSuchContainer => "ok",
+            _ if self.is_lost_claim() || self.is_no_blob() || self.is_condition_not_met() => "ok",
             Self::Unreachable(_) => "unreachable",
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
@@ -97,13 +124,13 @@ impl Outcome for QueueError {
     }
 }
 
-impl From<Open> for QueueError {
+impl From<Open> for StorageError {
     fn from(_: Open) -> Self {
         Self::Suspended
     }
 }
 
-impl From<azure_core::Error> for QueueError {
+impl From<azure_core::Error> for StorageError {
     fn from(error: azure_core::Error) -> Self {
         match error.kind() {
             ErrorKind::HttpResponse { status, error_code, .. } => {
@@ -112,6 +139,7 @@ impl From<azure_core::Error> for QueueError {
                 let code = error_code.clone().filter(is_word).unwrap_or_default();
                 match (*status, code.as_str()) {
                     (StatusCode::NotFound, "QueueNotFound") => Self::NoSuchQueue,
+                    (StatusCode::NotFound, "ContainerNotFound") => Self::NoSuchContainer,
                     (StatusCode::Unauthorized | StatusCode::Forbidden, _) => Self::Credentials(code),
                     (status, _) => Self::Answered { status: status.into(), code },
                 }
