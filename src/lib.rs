@@ -21,7 +21,10 @@
 //! | pop receipt | Proof of the latest receive of a message; needed to delete it |
 //! | ready room | A leased room that was checked on Pexip and has no tag |
 //! | prefetch | The ready rooms that an instance keeps |
-//! | claim | Exclusive right to a room: its message, deleted with the latest pop receipt |
+//! | record | Blob that decides what must never happen twice: the claim of a room, the room of a key |
+//! | claim | Exclusive right to a room: its record made and its message deleted |
+//! | claim conflict | Claim that finds the room's record made before, or its message gone |
+//! | key, replay | A caller's `Idempotency-Key`; the answer that repeats the room of an earlier request with it |
 //! | hand-out | Claim, then tag, then answer |
 //! | pool room, direct room | A room made in advance; a room made for one request because the pool is empty |
 //! | provision | Make one room |
@@ -56,7 +59,7 @@
 //! | `auth` | Who calls: Entra, Genesys and Basic credentials; rate limits |
 //! | `rooms` | A room's life: prefetch, hand-out, provision, sweep, ended rooms |
 //! | `pexip` | The management API: VMRs, status, events |
-//! | `storage` | The queue, and access to the storage account |
+//! | `storage` | The queue, the room records, and access to the storage account |
 //! | `outbound` | HTTP clients, failures, circuit breaker, observation of calls |
 //! | `tasks` | Background tasks that are restarted, work that outlives its caller, single-flight |
 //! | `exit_code` | Exit codes of the program |

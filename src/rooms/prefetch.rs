@@ -15,9 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use super::backend::Backend;
 use crate::config::LONGEST_REQUEST;
 use crate::domain::RoomName;
-use crate::pexip::PexipError;
-use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError};
+use crate::pexip::{Conference, PexipError};
+use crate::storage::StorageError;
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
+use discard::{DeadReason, Unusable};
 pub(super) use fill::Fill;
 use ready_room::ClaimCriteria;
 pub(super) use ready_room::{Observation, ReadyRoom};
@@ -32,7 +34,8 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) enum NoReadyRoom {
     Empty,
-    Queue(QueueError),
+    /// Queue or records fail.
+    Storage(StorageError),
     Pexip(PexipError),
 }
 
@@ -179,14 +182,54 @@ impl Prefetch {
         }
     }
 
-    /// The time until a room here has to be checked or received again. `None` if there is no room.
-    fn until_next_expiry(&self) -> Option<Duration> {
-        let next = self.state.lock().rooms.iter().map(ReadyRoom::expires).min();
-        next.map(|end| end.saturating_duration_since(Instant::now()))
+    /// The time until a room here has to be read or received again. `None` if there is no room.
+    fn until_refresh(&self) -> Option<Duration> {
+        let next = self.state.lock().rooms.iter().map(ReadyRoom::refresh_due).min();
+        next.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Names of all rooms here, if one of them has to be read again.
+    fn due_for_refresh(&self) -> Vec<RoomName> {
+        let state = self.state.lock();
+        let is_due = state.rooms.iter().any(|room| room.observed.refresh_due() <= Instant::now());
+        let names = state.rooms.iter().filter(|_| is_due).map(|room| room.conference.name.clone());
+        names.collect()
+    }
+
+    /// Replaces what is known of the rooms `named` by what was `found` now. Returns the messages of those that cannot be
+    /// handed out any more.
+    fn refresh(
+        &self,
+        named: &[RoomName],
+        found: &mut HashMap<RoomName, Conference>,
+        observed: Observation,
+    ) -> Vec<Unusable> {
+        let mut state = self.state.lock();
+        let mut unusable = Vec::new();
+        for room in std::mem::take(&mut state.rooms) {
+            if !named.contains(&room.conference.name) {
+                state.rooms.push_back(room);
+                continue;
+            }
+            match usable(found.remove(&room.conference.name)) {
+                Ok(conference) => state.rooms.push_back(ReadyRoom { conference, observed, ..room }),
+                Err(reason) => unusable.push(Unusable::Dead(room.message, reason)),
+            }
+        }
+        unusable
     }
 
     fn set_filling(&self, is_filling: bool) {
         self.state.lock().is_filling = is_filling;
+    }
+}
+
+/// The conference of a room that can be handed out.
+fn usable(found: Option<Conference>) -> Result<Conference, DeadReason> {
+    match found {
+        Some(conference) if conference.is_handed_out() => Err(DeadReason::RoomHandedOut),
+        Some(conference) => Ok(conference),
+        None => Err(DeadReason::RoomNotFound),
     }
 }
 

@@ -82,6 +82,13 @@ fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
         // Without the queue, or with an unclear answer to a claim, the request gets a direct room.
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, Fault::Slow(_)) => POOL,
         (Request::CreateFromPool, Call::QueueReceive | Call::QueueClaim, _) => DIRECT,
+        // Made by this request, as a read shows.
+        (Request::CreateFromPool, Call::RecordMake, Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_)) => {
+            POOL
+        }
+        // A lost answer of the make, which no other read settles.
+        (Request::CreateFromPool, Call::RecordRead, Fault::Slow(_)) => POOL,
+        (Request::CreateFromPool, Call::RecordMake | Call::RecordRead, _) => DIRECT,
         (Request::CreateFromPool, Call::PexipLookUp | Call::PexipToken, _) => pexip_failure(fault, POOL),
         // Each room found missing uses up one try; then a direct room is made.
         (Request::CreateFromPool, Call::PexipTag, Fault::Status(404)) => DIRECT,
@@ -110,6 +117,8 @@ fn rows() -> Vec<(Request, Call, Failure)> {
     let faulty = [
         (Request::CreateFromPool, Call::QueueReceive),
         (Request::CreateFromPool, Call::QueueClaim),
+        (Request::CreateFromPool, Call::RecordMake),
+        (Request::CreateFromPool, Call::RecordRead),
         (Request::CreateFromPool, Call::PexipLookUp),
         (Request::CreateFromPool, Call::PexipTag),
         (Request::CreateFromPool, Call::PexipCreate),
@@ -136,6 +145,7 @@ fn rows() -> Vec<(Request, Call, Failure)> {
     // With refused connections, each request fails at its first call to the system.
     let refused = [
         (Request::CreateFromPool, Call::QueueReceive),
+        (Request::CreateFromPool, Call::RecordMake),
         (Request::CreateFromPool, Call::PexipLookUp),
         (Request::CreateDirect, Call::PexipCreate),
         (Request::Delete, Call::PexipLookUp),
@@ -212,6 +222,10 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
 }
 
 async fn inject(app: &TestApp, call: Call, failure: &Failure) {
+    if call == Call::RecordRead {
+        // Records are read after lost answers only.
+        app.blobs.traffic().inject(Call::RecordMake.matching(), Times::Once, Fault::HangUpAfter);
+    }
     match failure {
         Failure::Fault(fault) => call.traffic(app).inject(call.matching(), Times::Always, fault.clone()),
         Failure::Refused => call.refuse_connections(app).await,

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use real clocks and send requests")]
 
+mod copies;
 mod hang_up;
 mod kill;
 mod million;

@@ -12,14 +12,13 @@ use super::tag::write_tag;
 use crate::domain::Tag;
 use crate::pexip::{Conference, PexipError, TagPermit};
 use crate::rooms::backend::Backend;
+use crate::rooms::claim::{Claim, claim};
 use crate::rooms::destroy::{DestroyReason, Destroyer};
 use crate::rooms::prefetch::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
 use crate::rooms::refill::Refill;
 use crate::rooms::{NoRoom, TakeRoomError};
-use crate::storage::queue::Claim;
-use crate::telemetry::metrics::CLAIM_CONFLICTS;
 
-/// Rooms that one request tries: each may turn out to be deleted or claimed by others.
+/// Rooms that one request claims: each may turn out to be deleted on Pexip.
 const MAX_TRIES: usize = 4;
 
 /// With less time than this left a room is not claimed: it would probably not be tagged, and be lost.
@@ -41,16 +40,20 @@ pub(in crate::rooms) struct PoolSource {
 /// The result of trying one room.
 enum Attempt {
     Tagged(Conference),
-    /// The room is deleted or claimed by others. Another one may work.
+    /// The room cannot be claimed any more, or is deleted. Another one may work.
     TryNext,
-    /// The queue did not say whether the claim succeeded. Another claim would fail as well.
-    QueueFailed,
+    /// The room is claimed by others, and its message is gone. Another one may work.
+    Conflict,
+    /// Queue or records did not say whether the claim succeeded. Another claim would fail as well.
+    StorageFailed,
 }
 
 /// Why a room was not claimed.
 enum NotClaimed {
     /// This room cannot be claimed any more.
     RoomExpired,
+    /// No record can be made.
+    StorageFailed,
     /// No room can be claimed for this request.
     Failed(TakeRoomError),
 }
@@ -79,14 +82,16 @@ impl PoolSource {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Conference, SourceError> {
-        for _ in 0..MAX_TRIES {
+        let mut tries = 0;
+        // Conflicts end with the messages that cause them: they are no reason to give up while there are rooms.
+        while tries < MAX_TRIES && Instant::now() < deadline {
             let room = match self.prefetch.take(deadline).await {
                 Ok(room) => room,
                 Err(NoReadyRoom::Empty) => return Err(SourceError::PoolEmpty),
                 Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
-                Err(NoReadyRoom::Queue(error)) => {
-                    warn!(%error, "queue unavailable, creating without the pool");
-                    return Err(SourceError::QueueFailed);
+                Err(NoReadyRoom::Storage(error)) => {
+                    warn!(%error, "storage unavailable, creating without the pool");
+                    return Err(SourceError::StorageFailed);
                 }
             };
             match self.claim_and_tag(room, tag, deadline, &caller_is_gone).await? {
@@ -94,8 +99,9 @@ impl PoolSource {
                     self.refill.owe_one();
                     return Ok(conference);
                 }
-                Attempt::TryNext => {}
-                Attempt::QueueFailed => return Err(SourceError::QueueFailed),
+                Attempt::TryNext => tries += 1,
+                Attempt::Conflict => {}
+                Attempt::StorageFailed => return Err(SourceError::StorageFailed),
             }
         }
         Err(SourceError::PoolEmpty)
@@ -114,22 +120,17 @@ impl PoolSource {
                 self.prefetch.give_back(room);
                 return match reason {
                     NotClaimed::RoomExpired => Ok(Attempt::TryNext),
+                    NotClaimed::StorageFailed => Ok(Attempt::StorageFailed),
                     NotClaimed::Failed(error) => Err(SourceError::Final(error)),
                 };
             }
         };
-        // Deleting the message makes the room ours. In the other order, a late tag could land on a room that another
-        // citizen has. If the process stops after this line, the room has no tag and the sweep deletes it.
-        match self.backend.queue.claim(&room.message).await {
+        // In the other order, a late tag could land on a room that another citizen has. If the process stops after this
+        // line, the room has no tag and the sweep deletes it.
+        match claim(&self.backend, &room.message, &room.conference.name).await {
             Ok(Claim::Ours) => {}
-            Ok(Claim::Lost) => {
-                CLAIM_CONFLICTS.count([]);
-                return Ok(Attempt::TryNext);
-            }
-            Err(error) => {
-                warn!(room = %room.conference.name, %error, "claim without a clear answer, room abandoned");
-                return Ok(Attempt::QueueFailed);
-            }
+            Ok(Claim::Lost) => return Ok(Attempt::Conflict),
+            Err(_) => return Ok(Attempt::StorageFailed),
         }
         self.tag_or_destroy(tag_permit, room.conference, room.observed, tag, deadline).await
     }
@@ -149,6 +150,9 @@ impl PoolSource {
         let tag_permit = self.backend.pexip.reserve_tagging().await?;
         // Again: while this request waited, others may have found that the node accepts no tags.
         self.backend.pexip.check_can_tag()?;
+        if self.backend.records.check().is_err() {
+            return Err(NotClaimed::StorageFailed);
+        }
         // No claim for a caller who is gone, nor without time for the tag.
         if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
             return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
@@ -179,7 +183,7 @@ impl PoolSource {
             Err(error) => {
                 self.refill.owe_one();
                 self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::TagFailed);
-                Err(error.into())
+                Err(SourceError::Final(TakeRoomError::TagUnconfirmed(error)))
             }
         }
     }

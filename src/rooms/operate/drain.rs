@@ -10,10 +10,12 @@ use super::retry_budget::{OnProgress, Progress, RetryBudget};
 use crate::pexip::{Conference, PexipError};
 use crate::rooms::PoolError;
 use crate::rooms::backend::Backend;
+use crate::rooms::claim::{Claim, claim};
 use crate::rooms::counter::PoolCounter;
 use crate::rooms::delete::delete_if_unchanged;
 use crate::rooms::presence_snapshot::PresenceSnapshot;
-use crate::storage::queue::{Claim, LARGEST_BATCH, LeasedMessage, QueueError};
+use crate::storage::StorageError;
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
 /// Pause before messages that are hidden or leased are looked for again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -74,7 +76,9 @@ pub(super) async fn run(backend: &Backend, counter: &PoolCounter, on_progress: O
 
 impl Drain<'_> {
     async fn run(&mut self) -> Result<(), PoolError> {
-        // Before anything is leased: if Pexip cannot be used, a lease would only hide the room from all instances.
+        // Before anything is leased: if Pexip or the records cannot be used, a lease would only hide the room from all
+        // instances.
+        self.backend.records.probe().await?;
         let census = observe(self.counter, &mut self.retries).await?.census;
         self.retries.report(Progress::Planned(census.messages));
         self.drain_messages().await?;
@@ -90,7 +94,7 @@ impl Drain<'_> {
         let mut last_received = Instant::now();
         while Instant::now() < self.retries.until {
             let mut batch = match self.backend.queue.receive(LARGEST_BATCH, self.backend.config.lease).await {
-                Err(QueueError::NoSuchQueue) => return Ok(()),
+                Err(StorageError::NoSuchQueue) => return Ok(()),
                 received => received?,
             };
             batch.retain(|message| !self.left.contains(message.id()));
@@ -134,17 +138,17 @@ impl Drain<'_> {
         message: &LeasedMessage,
         room: Option<Conference>,
     ) -> Result<&mut usize, PoolError> {
-        if message.room.is_none() {
+        let Some(name) = &message.room else {
             self.left.insert(message.id().to_owned());
             return Ok(&mut self.drained.foreign);
-        }
+        };
         if room.as_ref().is_some_and(|room| !room.is_handed_out() && room.marks.ready_until.is_none()) {
             self.left.insert(message.id().to_owned());
             return Ok(&mut self.drained.unmarked);
         }
         // The claim comes first: of all who hold the message only one may decide about its room. If the process stops
         // after this line, the room has no tag and the sweep deletes it.
-        match self.backend.queue.claim(message).await {
+        match claim(self.backend, message, name).await {
             Ok(Claim::Ours) => {}
             Ok(Claim::Lost) => return Ok(&mut self.drained.lost),
             Err(error) if error.is_ambiguous() => return Ok(&mut self.drained.lost),

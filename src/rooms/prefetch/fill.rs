@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::discard::{DeadReason, Discarder, Unusable};
-use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
+use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom, usable};
 use crate::pexip::{PexipClient, PexipError};
 use crate::rooms::backend::Backend;
-use crate::storage::queue::{LeasedMessage, QueueError};
+use crate::storage::StorageError;
+use crate::storage::queue::LeasedMessage;
 
 /// Pause after the queue was found empty, while a request waits and while none does.
 const PAUSE_WITH_WAITERS: Duration = Duration::from_millis(200);
@@ -52,10 +53,13 @@ impl Fill {
     pub(in crate::rooms) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let _running = Running::begin(&self.prefetch);
         loop {
+            self.refresh().await;
             let wanted = self.prefetch.wanted();
-            let pause = match wanted {
-                0 => self.prefetch.until_next_expiry().unwrap_or(PAUSE_WHILE_IDLE),
-                _ => self.fetch(wanted).await,
+            // Also while nothing is wanted: a create must not be the first to find that no record can be made.
+            let pause = match self.backend.records.ensure_answering().await {
+                Err(error) => self.handle_storage_failure(error),
+                Ok(()) if wanted == 0 => self.prefetch.until_refresh().unwrap_or(PAUSE_WHILE_IDLE),
+                Ok(()) => self.fetch(wanted).await,
             };
             // After an empty or failed receive, a new request does not shorten the pause while others wait: a burst of
             // requests on an empty pool must not become a burst on the queue.
@@ -120,17 +124,35 @@ impl Fill {
         if was_unusable { wanted.max(MIN_BATCH_AFTER_UNUSABLE) } else { wanted }
     }
 
-    async fn handle_queue_failure(&self, error: QueueError) -> Duration {
-        if error == QueueError::NoSuchQueue {
+    async fn handle_queue_failure(&self, error: StorageError) -> Duration {
+        if error == StorageError::NoSuchQueue {
             info!(queue = self.backend.queue.name(), "the queue does not exist, creating it");
             if self.backend.queue.ensure_exists().await.is_ok() {
                 self.prefetch.answer_overdue();
                 return PAUSE_WITH_WAITERS;
             }
         }
+        self.handle_storage_failure(error)
+    }
+
+    fn handle_storage_failure(&self, error: StorageError) -> Duration {
         warn_unless_suspended(&error);
-        self.prefetch.answer_all(&NoReadyRoom::Queue(error));
+        self.prefetch.answer_all(&NoReadyRoom::Storage(error));
         PAUSE_AFTER_FAILURE
+    }
+
+    /// Reads all rooms of the prefetch again, by one call, if one of them was not read for a while.
+    async fn refresh(&self) {
+        let names = self.prefetch.due_for_refresh();
+        if names.is_empty() {
+            return;
+        }
+        let observed = Observation::begin(self.backend.pexip.failure_epoch());
+        match self.client_for_look_up().find_by_names(&names).await {
+            Ok(mut found) => self.discarder.discard(self.prefetch.refresh(&names, &mut found, observed)),
+            // Their observations become stale, and they are checked again before they are used.
+            Err(error) => info!(%error, "prefetched rooms could not be read again"),
+        }
     }
 
     /// Selects the rooms that can be handed out: on Pexip, without a tag, named by one message that lasts long enough.
@@ -160,17 +182,14 @@ impl Fill {
                 continue;
             }
             // Removed, so that of two messages with one name only the first gives the room.
-            match found.remove(name) {
-                Some(conference) if conference.is_handed_out() => {
-                    checked.unusable.push(Unusable::Dead(message, DeadReason::RoomHandedOut));
-                }
-                Some(conference) => {
+            match usable(found.remove(name)) {
+                Ok(conference) => {
                     let room = ReadyRoom { message, conference, observed };
                     if room.outlasts(criteria) {
                         checked.ready.push(room);
                     }
                 }
-                None => checked.unusable.push(Unusable::Dead(message, DeadReason::RoomNotFound)),
+                Err(reason) => checked.unusable.push(Unusable::Dead(message, reason)),
             }
         }
         Ok(checked)
@@ -201,8 +220,8 @@ impl Drop for Running<'_> {
 }
 
 /// While the circuit breaker is open the queue is not called, and logging would repeat the failure every second.
-fn warn_unless_suspended(error: &QueueError) {
-    if *error != QueueError::Suspended {
+fn warn_unless_suspended(error: &StorageError) {
+    if *error != StorageError::Suspended {
         warn!(%error, "no messages could be received");
     }
 }

@@ -8,8 +8,11 @@ use tokio::time::Instant;
 use crate::pexip::Conference;
 use crate::storage::queue::LeasedMessage;
 
-/// How long an observation is fresh, however long the lease is. Restoring a node takes longer.
-const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(60);
+/// How long an observation is fresh, however long the lease is. A node may be restored from a backup meanwhile.
+const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(15);
+
+/// Age at which a room is read again in the background, so that the observation does not become stale.
+const REFRESH_AGE: Duration = Duration::from_secs(10);
 
 /// A room whose message is leased to this instance and which was found on Pexip without a tag.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ impl Observation {
     fn expires(self) -> Instant {
         self.at + MAX_OBSERVATION_AGE
     }
+
+    pub(super) fn refresh_due(self) -> Instant {
+        self.at + REFRESH_AGE
+    }
 }
 
 /// What a hand-out that starts now needs of a room.
@@ -66,9 +73,9 @@ impl ReadyRoom {
         self.message.expires.min(ready_until) > criteria.hand_out_ends
     }
 
-    /// When the room has to be checked or received again.
-    pub(super) fn expires(&self) -> Instant {
-        self.message.lease_ends.min(self.observed.expires())
+    /// When the room has to be read or received again.
+    pub(super) fn refresh_due(&self) -> Instant {
+        self.message.lease_ends.min(self.observed.refresh_due())
     }
 }
 
@@ -77,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_observation_is_fresh_for_a_minute_and_until_a_failure() {
+    async fn an_observation_is_fresh_for_a_quarter_of_a_minute_and_until_a_failure() {
         let observed = Observation::begin(7);
         tokio::time::advance(MAX_OBSERVATION_AGE / 2).await;
         assert!(observed.is_fresh(7) && !observed.is_fresh(8));
