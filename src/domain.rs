@@ -2,6 +2,7 @@
 
 mod clock;
 mod hash_key;
+mod idempotency_key;
 mod marks;
 mod name;
 mod names;
@@ -14,6 +15,7 @@ mod uui_data;
 
 pub use clock::Clock;
 pub use hash_key::HashKey;
+pub use idempotency_key::{IdempotencyKey, InvalidIdempotencyKey};
 pub use marks::Marks;
 pub use name::{ForeignRoomName, InvalidRoomNamePrefix, ReadablePrefix, RoomName, RoomNamePrefix};
 pub(crate) use names::named_enum;

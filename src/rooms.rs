@@ -1,11 +1,12 @@
 //! The life of a room: provisioned, handed out to one citizen, ended.
 //!
 //! A room is provisioned (a VMR without a tag); its message is hidden until the room is replicated; one instance leases
-//! and checks it; **claims** it (deletes the message); **tags** it; hands it out; it ends and is deleted. The order
+//! and checks it; **claims** it (makes its record and deletes the message); **tags** it; hands it out; it ends and is deleted. The order
 //! claim, tag, answer keeps two citizens apart. The process may stop after any step: leases and the sweep repair it.
 
 mod backend;
 mod census;
+mod claim;
 mod counter;
 mod delete;
 mod destroy;
@@ -29,9 +30,10 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{PoolConfig, RoomConfig};
-use crate::domain::{Clock, ForeignRoomName, RoomName, Tag};
+use crate::domain::{Clock, ForeignRoomName, IdempotencyKey, RoomName, Tag, UuiData};
 use crate::pexip::{Closed, Conference, PexipClient, PexipError};
 use crate::storage::queue::RoomQueue;
+use crate::storage::records::RecordStore;
 use crate::tasks::{BackgroundTask, run_to_completion, supervise};
 use backend::Backend;
 use counter::PoolCounter;
@@ -48,7 +50,7 @@ use sweep::Sweeper;
 
 pub(crate) use census::Census;
 pub(crate) use error::{NoRoom, PoolError, TakeRoomError};
-pub use hand_out::{HandedOut, Undelivered};
+pub use hand_out::{CreateKey, HandedOut, Undelivered};
 pub(crate) use maintenance::MaintenanceReport;
 pub(crate) use operate::{Drained, Filled, OnProgress, PoolStatus, Progress};
 
@@ -67,17 +69,18 @@ pub struct RoomPool {
 }
 
 impl RoomPool {
-    /// A pool over this queue and this node. Starts no task.
+    /// A pool over this queue, these records and this node. Starts no task.
     pub fn new(
         config: PoolConfig,
         rooms: RoomConfig,
         request_deadline: Duration,
         queue: RoomQueue,
+        records: RecordStore,
         pexip: PexipClient,
         clock: Clock,
     ) -> Self {
         let background = pexip.in_background();
-        let backend = Arc::new(Backend { queue, pexip, background, clock, config, rooms, request_deadline });
+        let backend = Arc::new(Backend { queue, records, pexip, background, clock, config, rooms, request_deadline });
         let destroyer = Destroyer::new(backend.clone());
         let counter = Arc::new(PoolCounter::new(backend.clone()));
         let provisioner = Arc::new(Provisioner::new(backend.clone(), counter.clone(), destroyer.clone()));
@@ -114,10 +117,16 @@ impl RoomPool {
         supervise(BackgroundTask::EndedRooms, stop.clone(), move |stop| Arc::clone(&ended).run(stop));
     }
 
-    /// Hands out a room that carries `tag`. Continues if the caller hangs up: a room that is not received here, or is
-    /// dropped before it is [delivered](Undelivered::deliver), is destroyed.
-    pub async fn take(&self, tag: Tag) -> Result<Undelivered, TakeRoomError> {
-        self.hand_out.take(tag).await
+    /// Hands out a room that carries `tag`; with a `key`, the room of an earlier request if there is one. Continues if the
+    /// caller hangs up: a room that is not received here, or is dropped before it is [delivered](Undelivered::deliver), is
+    /// destroyed, unless a key finds it again.
+    pub async fn take(&self, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
+        self.hand_out.take(tag, key).await
+    }
+
+    /// The key of a create by this caller, given by tenant and client, for this case.
+    pub fn create_key(&self, caller: [&str; 2], key: &IdempotencyKey, uui_data: &UuiData) -> CreateKey {
+        CreateKey::new(&self.backend.records, caller, key, uui_data)
     }
 
     /// The room of this name as Pexip stores it now, if it was handed out.
@@ -165,14 +174,21 @@ impl RoomPool {
     /// `Some` if `error` came about because Pexip is closed.
     pub(crate) fn closed(&self, error: &TakeRoomError) -> Option<Closed> {
         match error {
-            TakeRoomError::Pexip(error) | TakeRoomError::NoRoom(NoRoom::DirectFailed(error)) => {
+            TakeRoomError::Pexip(error)
+            | TakeRoomError::TagUnconfirmed(error)
+            | TakeRoomError::NoRoom(NoRoom::DirectFailed(error) | NoRoom::DirectUnconfirmed(error)) => {
                 self.backend.pexip.closed(error)
             }
             // The pool is empty because nothing can be made.
             TakeRoomError::NoRoom(NoRoom::Refused | NoRoom::TooManyDirect | NoRoom::OutOfTime) => {
                 self.backend.pexip.closed_by_latest_call()
             }
-            TakeRoomError::NoRoom(NoRoom::HardCap) | TakeRoomError::Interrupted => None,
+            TakeRoomError::NoRoom(NoRoom::HardCap)
+            | TakeRoomError::Records(_)
+            | TakeRoomError::KeyReused
+            | TakeRoomError::InProgress { .. }
+            | TakeRoomError::RoomEnded
+            | TakeRoomError::Interrupted => None,
         }
     }
 

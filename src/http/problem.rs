@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
-use crate::domain::InvalidUuiData;
+use crate::domain::{InvalidIdempotencyKey, InvalidUuiData};
 use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
 use crate::pexip::{Closed, LONGEST_WAIT, PexipError, TokenError};
@@ -77,6 +77,11 @@ codes! {
     UuiDataMissing BAD_REQUEST "uui_data_missing" "uuiData is missing";
     UuiDataInvalid BAD_REQUEST "uui_data_invalid" "uuiData cannot be used";
     UuiDataTooLong BAD_REQUEST "uui_data_too_long" "uuiData is too long";
+    IdempotencyKeyInvalid BAD_REQUEST "idempotency_key_invalid" "The Idempotency-Key cannot be used";
+    IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The Idempotency-Key was used for another case";
+    RequestInProgress CONFLICT "request_in_progress" "The first request with this Idempotency-Key is running";
+    RoomEnded GONE "room_ended" "The room of this Idempotency-Key has ended";
+    RecordsUnavailable SERVICE_UNAVAILABLE "records_unavailable" "The room records are unavailable for now";
     RequestInvalid BAD_REQUEST "request_invalid" "The request cannot be used";
     TokenMissing UNAUTHORIZED "token_missing" "A token is needed";
     TokenInvalid UNAUTHORIZED "token_invalid" "The token is not valid";
@@ -121,9 +126,10 @@ impl Code {
 }
 
 impl ApiError {
-    /// A failure without detail. Every 503 has `Retry-After`.
+    /// A failure without detail. Every 503 and 409 has `Retry-After`.
     pub(crate) fn new(code: Code) -> Self {
-        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
+        let asks_to_wait = matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
+        let retry_after = asks_to_wait.then_some(DEFAULT_RETRY_AFTER);
         Self { code, detail: None, retry_after, challenge: None, cause: None }
     }
 
@@ -287,6 +293,12 @@ impl From<InvalidUuiData> for ApiError {
     }
 }
 
+impl From<InvalidIdempotencyKey> for ApiError {
+    fn from(error: InvalidIdempotencyKey) -> Self {
+        Self::new(Code::IdempotencyKeyInvalid).detail(error.to_string()).cause_of(&error)
+    }
+}
+
 impl From<GenesysRefusal> for ApiError {
     fn from(refusal: GenesysRefusal) -> Self {
         match &refusal {
@@ -338,7 +350,13 @@ impl From<PexipError> for ApiError {
 impl From<TakeRoomError> for ApiError {
     fn from(error: TakeRoomError) -> Self {
         match error {
-            TakeRoomError::Pexip(error) => error.into(),
+            TakeRoomError::Pexip(error) | TakeRoomError::TagUnconfirmed(error) => error.into(),
+            TakeRoomError::Records(_) => Self::new(Code::RecordsUnavailable).cause_of(&error),
+            TakeRoomError::KeyReused => Self::new(Code::IdempotencyKeyReused).cause_of(&error),
+            TakeRoomError::InProgress { retry_in } => {
+                Self::new(Code::RequestInProgress).retry_after(Some(retry_in)).cause_of(&error)
+            }
+            TakeRoomError::RoomEnded => Self::new(Code::RoomEnded).cause_of(&error),
             TakeRoomError::NoRoom(_) => Self::new(Code::NoRoom).cause_of(&error),
             TakeRoomError::Interrupted => Self::new(Code::Internal).cause_of(&error),
         }

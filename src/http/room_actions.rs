@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use crate::domain::{ForeignRoomName, InvalidUuiData, RoomName, TagRule, UuiData};
+use crate::domain::{
+    ForeignRoomName, IdempotencyKey, InvalidIdempotencyKey, InvalidUuiData, RoomName, TagRule, UuiData,
+};
 use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, ReadRoomAsServer, SendEvents};
 use crate::http::problem::{ApiError, Code};
 use crate::pexip::Conference;
 use crate::rooms::{HandedOut, MaintenanceReport, RoomPool, TakeRoomError};
-use crate::telemetry::metrics::{HANDED_OUT, REFUSALS};
+use crate::telemetry::metrics::{HANDED_OUT, REFUSALS, REPLAYED};
 
 /// What handlers may do with rooms. The pool itself is out of their reach.
 #[derive(Debug)]
@@ -23,19 +25,29 @@ impl RoomActions {
         Self { pool, tag_rule }
     }
 
-    /// Hands out a room that carries the citizen's tag. No room is taken from the pool if `uui_data` is invalid.
+    /// Hands out a room that carries the citizen's tag, or the room of an earlier request with the same key. No room is
+    /// taken from the pool if `uui_data` or `key` is invalid.
     pub(crate) async fn create(
         &self,
         permit: Permit<CreateRoom>,
         uui_data: Result<UuiData, InvalidUuiData>,
+        key: Result<Option<IdempotencyKey>, InvalidIdempotencyKey>,
     ) -> Result<HandedOut, ApiError> {
         let uui_data = uui_data?;
         permit.audit().set_case_hash(&uui_data);
         let tag = self.tag_rule.tag(&uui_data)?;
-        let handed_out = self.pool.take(tag).await.map_err(|error| count_refusal(self.name(error)))?.deliver();
-        let source = handed_out.source.as_str();
-        permit.audit().room_handed_out(&handed_out.conference.name, source);
-        HANDED_OUT.count([source.into()]);
+        let key = key?
+            .zip(permit.audit().entra_client())
+            .map(|(key, [tenant, client])| self.pool.create_key([tenant.as_str(), client.as_str()], &key, &uui_data));
+        let handed_out = self.pool.take(tag, key).await.map_err(|error| count_refusal(self.name(error)))?.deliver();
+        let (name, source) = (&handed_out.conference.name, handed_out.source.as_str());
+        if handed_out.is_replay {
+            permit.audit().room_replayed(name, source);
+            REPLAYED.count([]);
+        } else {
+            permit.audit().room_handed_out(name, source);
+            HANDED_OUT.count([source.into()]);
+        }
         Ok(handed_out)
     }
 

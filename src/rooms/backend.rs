@@ -7,10 +7,12 @@ use crate::config::{PoolConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::pexip::PexipClient;
 use crate::storage::queue::RoomQueue;
+use crate::storage::records::RecordStore;
 
 /// Everything outside of this module that rooms depend on. Never changes.
 pub(super) struct Backend {
     pub(super) queue: RoomQueue,
+    pub(super) records: RecordStore,
     /// For calls that a request waits for.
     pub(super) pexip: PexipClient,
     /// The same client with background priority.
@@ -45,12 +47,14 @@ impl Backend {
         let rooms = parts.room.expect("settings are valid");
         let queue = parts.queue.expect("settings are valid");
         let queue = RoomQueue::new(&queue, rooms.prefix.clone(), http.clone()).expect("settings are valid");
+        let records = parts.records.expect("settings are valid");
+        let records = RecordStore::new(&records, http.clone()).expect("settings are valid");
         let (node, account) =
             (parts.pexip.expect("settings are valid"), parts.pexip_account.expect("settings are valid"));
         let (clock, request_deadline) = (Clock::system(), Duration::from_secs(25));
         let pexip = PexipClient::new(&node, &account, None, rooms.prefix.clone(), http, clock.clone());
         let background = pexip.in_background();
         let config = parts.pool.expect("settings are valid");
-        Self { queue, pexip, background, clock, config, rooms, request_deadline }
+        Self { queue, records, pexip, background, clock, config, rooms, request_deadline }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::backend::Backend;
 use super::{Census, PoolError};
 use crate::pexip::{Listing, PexipError};
-use crate::storage::queue::QueueError;
+use crate::storage::StorageError;
 use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
 /// Counts the pool and remembers how many rooms exist.
@@ -32,15 +32,15 @@ impl PoolCounter {
     }
 
     /// Messages in the queue, approximately. `None` if the queue does not exist.
-    pub(super) async fn messages(&self) -> Result<Option<usize>, QueueError> {
+    pub(super) async fn messages(&self) -> Result<Option<usize>, StorageError> {
         match self.backend.queue.approximate_count().await {
-            Err(QueueError::NoSuchQueue) => Ok(None),
+            Err(StorageError::NoSuchQueue) => Ok(None),
             counted => counted.map(Some),
         }
     }
 
     /// Messages in the queue, approximately. Creates the queue if it does not exist.
-    pub(super) async fn messages_creating_queue(&self) -> Result<usize, QueueError> {
+    pub(super) async fn messages_creating_queue(&self) -> Result<usize, StorageError> {
         match self.messages().await? {
             Some(messages) => Ok(messages),
             None => self.backend.queue.ensure_exists().await.map(|()| 0),
@@ -58,7 +58,7 @@ impl PoolCounter {
     }
 
     /// Messages that were set aside because they are not room names.
-    pub(super) async fn poison_messages(&self) -> Result<usize, QueueError> {
+    pub(super) async fn poison_messages(&self) -> Result<usize, StorageError> {
         self.backend.queue.approximate_poison_count().await
     }
 

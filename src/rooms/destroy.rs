@@ -23,6 +23,8 @@ named_enum! {
         TagFailed = "tag_failed",
         /// The caller hung up before the answer.
         CallerGone = "caller_gone",
+        /// Another request with the same key was started meanwhile.
+        KeyTakenOver = "key_taken_over",
         /// The room may have been created, but could not be read.
         CreateUnconfirmed = "create_unconfirmed",
         /// The create took so long that the room's message would expire at once.

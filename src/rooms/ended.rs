@@ -20,7 +20,8 @@ use super::presence_snapshot::PresenceSnapshot;
 use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
 use crate::domain::RoomName;
 use crate::pexip::Conference;
-use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, QueueError, RoomQueue};
+use crate::storage::StorageError;
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, RoomQueue};
 
 /// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again.
 const LEASE: Duration = Duration::from_secs(180);
@@ -69,12 +70,12 @@ impl EndedRooms {
         let _ = timeout(MAX_NOTE_WAIT, noting).await;
     }
 
-    async fn put_hint(&self, room: &RoomName) -> Result<(), QueueError> {
+    async fn put_hint(&self, room: &RoomName) -> Result<(), StorageError> {
         let grace = self.backend.rooms.end_grace;
         // The sweep ends the room after that.
         let lifetime = grace + self.backend.rooms.max_lifetime;
         match self.queue.put(room, grace, lifetime).await {
-            Err(QueueError::NoSuchQueue) => {
+            Err(StorageError::NoSuchQueue) => {
                 self.queue.ensure_exists().await?;
                 self.queue.put(room, grace, lifetime).await
             }
@@ -116,7 +117,7 @@ impl EndedRooms {
     async fn process_batch(&self) -> Result<usize, PoolError> {
         self.backend.background.check_can_tag()?;
         let messages = match self.queue.receive(LARGEST_BATCH, LEASE).await {
-            Err(QueueError::NoSuchQueue) => return Ok(0),
+            Err(StorageError::NoSuchQueue) => return Ok(0),
             received => received?,
         };
         let number = messages.len();

@@ -1,7 +1,9 @@
 //! Why the pool could not do what it was asked to.
 
+use std::time::Duration;
+
 use crate::pexip::PexipError;
-use crate::storage::queue::QueueError;
+use crate::storage::StorageError;
 
 /// Why the pool could not be counted, filled or drained.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -9,7 +11,7 @@ pub enum PoolError {
     #[error(transparent)]
     Pexip(#[from] PexipError),
     #[error(transparent)]
-    Queue(#[from] QueueError),
+    Queue(#[from] StorageError),
     /// The room exists, but no message names it. The sweep deletes it.
     #[error("provisioning took so long that the message would expire at once")]
     ProvisionTooSlow,
@@ -42,9 +44,37 @@ pub enum TakeRoomError {
     /// Pexip does not let us check or tag a room.
     #[error(transparent)]
     Pexip(#[from] PexipError),
+    /// The claimed room may carry the tag. It is destroyed.
+    #[error("the room could not be tagged: {0}")]
+    TagUnconfirmed(PexipError),
+    /// The room records do not answer, and this create needs them.
+    #[error("room records: {0}")]
+    Records(#[from] StorageError),
+    #[error("the Idempotency-Key was used for another case")]
+    KeyReused,
+    /// Another request with this key is being processed.
+    #[error("another request with this Idempotency-Key is running")]
+    InProgress { retry_in: Duration },
+    #[error("the room of this Idempotency-Key has ended")]
+    RoomEnded,
     /// The task that did the work panicked.
     #[error("the work was interrupted")]
     Interrupted,
+}
+
+impl TakeRoomError {
+    /// Whether Pexip may have a room for this request.
+    pub(super) fn may_have_left_room(&self) -> bool {
+        match self {
+            Self::TagUnconfirmed(_) | Self::NoRoom(NoRoom::DirectUnconfirmed(_)) | Self::Interrupted => true,
+            Self::NoRoom(_)
+            | Self::Pexip(_)
+            | Self::Records(_)
+            | Self::KeyReused
+            | Self::InProgress { .. }
+            | Self::RoomEnded => false,
+        }
+    }
 }
 
 /// Why no source gave a room.
@@ -58,6 +88,9 @@ pub enum NoRoom {
     HardCap,
     #[error("the pool is empty and creating a direct room failed: {0}")]
     DirectFailed(PexipError),
+    /// The room may exist. It is destroyed.
+    #[error("the pool is empty and a direct room may have been created: {0}")]
+    DirectUnconfirmed(PexipError),
     #[error("no room before the deadline")]
     OutOfTime,
 }

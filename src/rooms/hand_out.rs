@@ -1,6 +1,7 @@
 //! Hands out one room per request.
 
 mod from_pool;
+mod keyed;
 mod source;
 mod tag;
 mod undelivered;
@@ -10,18 +11,21 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, warn};
 
 use super::backend::Backend;
 use super::counter::PoolCounter;
-use super::destroy::Destroyer;
+use super::destroy::{DestroyReason, Destroyer};
 use super::provision::Provisioner;
 use super::{NoRoom, TakeRoomError};
 use crate::domain::Tag;
 use crate::outbound::calls::timed_create;
+use crate::storage::records::Changed;
+use keyed::{Begun, Run};
 use source::{SourceError, choose_source};
 
 pub(super) use from_pool::PoolSource;
+pub use keyed::CreateKey;
 pub(crate) use source::Source;
 pub use undelivered::{HandedOut, Undelivered};
 
@@ -51,19 +55,73 @@ impl HandOut {
     /// Hands out a room that carries `tag`.
     ///
     /// Runs in a task of its own, so that a caller who hangs up does not cancel it half-way. A room that is not
-    /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed.
-    pub(super) async fn take(self: &Arc<Self>, tag: Tag) -> Result<Undelivered, TakeRoomError> {
+    /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed; with a key it is kept.
+    pub(super) async fn take(self: &Arc<Self>, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
         let deadline = Instant::now() + self.backend.request_deadline;
         let (answer, taken) = oneshot::channel();
         let hand_out = Arc::clone(self);
         let work = async move {
-            let result = timed_create(hand_out.find_room(&tag, deadline, || answer.is_closed())).await;
-            // If the caller is gone, the room is dropped here, and so destroyed.
-            let _ = answer.send(result.map(|room| Undelivered::new(hand_out.destroyer.clone(), room)));
+            let deadline = deadline - ANSWER_MARGIN;
+            let result = match key {
+                None => timed_create(hand_out.take_once(&tag, deadline, || answer.is_closed()))
+                    .await
+                    .map(|room| Undelivered::new(hand_out.destroyer.clone(), room)),
+                Some(key) => {
+                    timed_create(Box::pin(hand_out.take_keyed(&tag, &key, deadline))).await.map(Undelivered::kept)
+                }
+            };
+            // If the caller is gone, the room is dropped here.
+            let _ = answer.send(result);
         };
         tokio::spawn(work.in_current_span());
         // The task ends without an answer only if it panics. The panic hook has logged where.
         taken.await.unwrap_or(Err(TakeRoomError::Interrupted))
+    }
+
+    async fn take_once(
+        &self,
+        tag: &Tag,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<HandedOut, TakeRoomError> {
+        self.check_capacity().await?;
+        self.find_room(tag, deadline, caller_is_gone).await
+    }
+
+    /// The room of this key: a new one, or that of an earlier request. Nothing is noted before there is capacity: a
+    /// refused request leaves the key free.
+    async fn take_keyed(&self, tag: &Tag, key: &CreateKey, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
+        self.check_capacity().await?;
+        match keyed::begin(&self.backend, key).await? {
+            Begun::Run(run) => self.find_room_for(run, tag, deadline).await,
+            Begun::Replay(earlier) => keyed::replay(&self.backend, tag, earlier).await,
+        }
+    }
+
+    async fn find_room_for(&self, run: Run, tag: &Tag, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
+        // The caller may be gone: the key finds the room again.
+        let room = match self.find_room(tag, deadline, || false).await {
+            Ok(room) => room,
+            Err(error) => {
+                if !error.may_have_left_room() {
+                    run.give_up().await;
+                }
+                return Err(error);
+            }
+        };
+        match run.finish(&room, deadline).await {
+            Ok(Changed::Ours(_)) => Ok(room),
+            Ok(Changed::Lost) => {
+                let conference = room.conference;
+                warn!(room = %conference.name, "another run has taken over the key, room not answered");
+                self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::KeyTakenOver);
+                Err(TakeRoomError::InProgress { retry_in: Duration::from_secs(1) })
+            }
+            Err(error) => {
+                warn!(room = %room.conference.name, %error, "room could not be noted for its key, kept unanswered");
+                Err(error.into())
+            }
+        }
     }
 
     async fn find_room(
@@ -72,9 +130,6 @@ impl HandOut {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
-        let deadline = deadline - ANSWER_MARGIN;
-        self.backend.pexip.check_can_tag()?;
-        self.check_hard_cap().await?;
         let mut source_error = None;
         loop {
             let source = choose_source(&self.backend.config, source_error)?;
@@ -86,10 +141,15 @@ impl HandOut {
                 }
             };
             match room {
-                Ok(conference) => return Ok(HandedOut { conference, source, joinable_after }),
+                Ok(conference) => return Ok(HandedOut { conference, source, joinable_after, is_replay: false }),
                 Err(reason) => source_error = Some(reason),
             }
         }
+    }
+
+    async fn check_capacity(&self) -> Result<(), TakeRoomError> {
+        self.backend.pexip.check_can_tag()?;
+        self.check_hard_cap().await
     }
 
     /// Counts again before it refuses: rooms also end without this instance noticing.

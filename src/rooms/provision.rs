@@ -15,6 +15,7 @@ use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
 use super::{NoRoom, PoolError};
 use crate::domain::{Marks, Pins, Tag};
+use crate::outbound::CallFailure;
 use crate::pexip::{Conference, NewConference, PexipError};
 use crate::telemetry::metrics::DIRECT_CREATES;
 
@@ -114,9 +115,9 @@ impl Provisioner {
         let new = self.new_conference(Some(tag.clone()), marks);
         let Ok(created) = timeout_at(deadline, self.create_and_read(&new)).await else {
             self.destroyer.destroy(None, new.name, DestroyReason::CreateUnconfirmed);
-            return Err(NoRoom::OutOfTime);
+            return Err(NoRoom::DirectUnconfirmed(CallFailure::Timeout.into()));
         };
-        let conference = created.map_err(NoRoom::DirectFailed)?;
+        let conference = created?;
         DIRECT_CREATES.count([]);
         self.counter.add_rooms(1);
         Ok(conference)
@@ -126,12 +127,12 @@ impl Provisioner {
     ///
     /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
     /// found may still exist, and is destroyed.
-    async fn create_and_read(&self, new: &NewConference) -> Result<Conference, PexipError> {
+    async fn create_and_read(&self, new: &NewConference) -> Result<Conference, NoRoom> {
         let created = self.backend.pexip.create(new).await;
         if let Err(error) = &created
             && !error.may_have_created()
         {
-            return Err(error.clone());
+            return Err(NoRoom::DirectFailed(error.clone()));
         }
         let error = match self.backend.pexip.find_by_name(&new.name).await {
             Ok(Some(conference)) => return Ok(conference),
@@ -139,7 +140,7 @@ impl Provisioner {
             Err(error) => error,
         };
         self.destroyer.destroy(created.ok(), new.name.clone(), DestroyReason::CreateUnconfirmed);
-        Err(error)
+        Err(NoRoom::DirectUnconfirmed(error))
     }
 
     fn new_conference(&self, tag: Option<Tag>, marks: Marks) -> NewConference {

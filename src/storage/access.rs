@@ -58,17 +58,19 @@ impl Access {
 }
 
 /// One call with its time limit, observed as a call to `system`.
-pub(super) async fn call<T>(
+pub(super) fn call<T>(
     system: System,
     name: &'static str,
     limit: Duration,
     call: impl Future<Output = azure_core::Result<T>>,
-) -> Result<T, StorageError> {
-    let work = async {
+) -> impl Future<Output = Result<T, StorageError>> {
+    // Boxed here, not when it is polled: the SDK's futures are large, and each caller's future would contain them.
+    let call = Box::pin(call);
+    let work = async move {
         match timeout(limit, call).await {
             Ok(answer) => answer.map_err(StorageError::from),
             Err(_) => Err(StorageError::Timeout),
         }
     };
-    observed(system, name, work).await
+    observed(system, name, work)
 }

@@ -18,6 +18,8 @@ named_enum! {
     /// A decision about a room, by the value of the field `event`.
     pub enum Decision {
         HandedOut = "room_handed_out",
+        Replayed = "room_replayed",
+        Conflict = "claim_conflict",
         Read = "room_read",
         Deleted = "room_deleted",
         Swept = "room_swept",
@@ -28,13 +30,23 @@ named_enum! {
 
 impl Decision {
     /// Every decision, in the order of a room's life.
-    pub const ALL: [Self; 6] =
-        [Self::HandedOut, Self::Read, Self::Deleted, Self::Swept, Self::Destroyed, Self::Refused];
+    pub const ALL: [Self; 8] = [
+        Self::HandedOut,
+        Self::Replayed,
+        Self::Conflict,
+        Self::Read,
+        Self::Deleted,
+        Self::Swept,
+        Self::Destroyed,
+        Self::Refused,
+    ];
 
     /// When it is recorded, for operators.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::HandedOut => "A room that carries a citizen's tag is sent to IDIM.",
+            Self::Replayed => "A room is sent to IDIM again, because a request repeats its Idempotency-Key.",
+            Self::Conflict => "A room is not used, because it was claimed before or its message is gone.",
             Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
             Self::Swept => "A room is deleted because one of its times has passed or its conference has ended.",
@@ -47,10 +59,12 @@ impl Decision {
     /// caller.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::HandedOut => &["request_id", "tid", "azp", "oid", "uti", "room", "source", "uui_data_hash"],
+            Self::HandedOut | Self::Replayed => {
+                &["request_id", "tid", "azp", "oid", "uti", "room", "source", "uui_data_hash"]
+            }
             Self::Read => &["request_id", "tid", "azp", "oid", "uti", "genesys_user", "room"],
             Self::Deleted => &["request_id", "tid", "azp", "oid", "uti", "room"],
-            Self::Swept | Self::Destroyed => &["room", "reason"],
+            Self::Conflict | Self::Swept | Self::Destroyed => &["room", "reason"],
             Self::Refused => {
                 &["request_id", "reason", "tid", "azp", "oid", "uti", "genesys_user", "room", "uui_data_hash"]
             }
@@ -69,7 +83,7 @@ pub const FIELDS: [(&str, &str); 11] = [
     ("genesys_user", "Id of the Genesys user."),
     ("room", "Name of the room."),
     ("source", "pool or direct."),
-    ("reason", "The problem's code, or why the room was swept or destroyed."),
+    ("reason", "The problem's code, or why the room was not used, swept or destroyed."),
     ("uui_data_hash", "HMAC-SHA-256 of the decoded uuiData with AUDIT_HASH_KEY, in hexadecimal."),
 ];
 
@@ -137,6 +151,14 @@ impl AuditContext {
         self.0.known.lock().caller.as_ref().map(|caller| caller.id().to_owned())
     }
 
+    /// Tenant and client of an Entra caller, once it is authenticated.
+    pub fn entra_client(&self) -> Option<[String; 2]> {
+        match self.0.known.lock().caller.as_ref()? {
+            Caller::Entra { tid, azp, .. } => Some([tid.clone(), azp.clone()]),
+            Caller::Genesys { .. } => None,
+        }
+    }
+
     /// Sets the authenticated caller.
     pub fn set_caller(&self, caller: Caller) {
         self.0.known.lock().caller = Some(caller);
@@ -157,6 +179,12 @@ impl AuditContext {
     pub fn room_handed_out(&self, room: &RoomName, source: &'static str) {
         self.set_room(room);
         self.record(Decision::HandedOut, Some(source), None);
+    }
+
+    /// Records that the room of an earlier request with the same key is sent again.
+    pub fn room_replayed(&self, room: &RoomName, source: &'static str) {
+        self.set_room(room);
+        self.record(Decision::Replayed, Some(source), None);
     }
 
     /// Records that an agent receives the room.
@@ -203,6 +231,11 @@ impl AuditContext {
 /// Records that the sweep deletes a room, or that a room is deleted because its conference has ended.
 pub fn room_swept(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Swept, room, reason);
+}
+
+/// Records that the room is not used, because others have claimed it.
+pub fn claim_conflict(room: &RoomName, reason: &'static str) {
+    record_of_pool(Decision::Conflict, room, reason);
 }
 
 /// Records that the pool destroys a room, even if the room was never made or is left to the sweep.

@@ -48,7 +48,7 @@ pub struct Label {
     pub values: &'static [&'static str],
 }
 
-const SYSTEM: Label = Label { name: "system", values: &["pexip", "queue", "entra", "genesys"] };
+const SYSTEM: Label = Label { name: "system", values: &["pexip", "queue", "records", "entra", "genesys"] };
 const OUTCOME: Label = Label {
     name: "outcome",
     values: &[
@@ -149,12 +149,15 @@ metrics! {
         "Rooms that this instance took and its refill has not replaced yet.";
     HANDED_OUT: Counter = "maxconf.pool.handed_out", "{room}", &[Label { name: "source", values: &["pool", "direct"] }],
         "Rooms handed out to IDIM.";
+    REPLAYED: Counter = "maxconf.pool.replayed", "{request}", &[],
+        "Creates answered with the room of an earlier request, because they repeat its Idempotency-Key.";
     DIRECT_CREATES: Counter = "maxconf.pool.direct_creates", "{room}", &[],
         "Direct rooms: made for one request, because no room was ready.";
     REFUSALS: Counter = "maxconf.pool.refusals", "{request}", &[Label { name: "code", values: &[] }],
         "Valid creates that got no room, by the problem's code.";
-    CLAIM_CONFLICTS: Counter = "maxconf.pool.claim_conflicts", "{message}", &[],
-        "Claims that failed because the message was claimed already or its lease had run out.";
+    CLAIM_CONFLICTS: Counter = "maxconf.pool.claim_conflicts", "{message}",
+        &[Label { name: "reason", values: &["claimed_before", "message_gone"] }],
+        "Claims that failed. claimed_before: the room was claimed by way of another message, so somebody added or copied messages, or an instance ended during a claim; message_gone: the message was received again or deleted.";
     DESTROYED: Counter = "maxconf.pool.destroyed", "{room}", &[],
         "Rooms that were destroyed because they cannot be handed out.";
     SWEPT: Counter = "maxconf.pool.swept", "{room}",
@@ -163,8 +166,8 @@ metrics! {
     SWEEP_CAPPED: Counter = "maxconf.pool.sweep_capped", "{run}", &[],
         "Sweeps that found more rooms than SWEEP_MAX_DELETIONS.";
     CREATE_DURATION: Histogram = "maxconf.create.duration", "s",
-        &[Label { name: "part", values: &["own", "queue", "pexip"] }],
-        "Duration of a successful create by part: calls to the queue, calls to Pexip, and own, the rest, with the wait for a room.";
+        &[Label { name: "part", values: &["own", "queue", "records", "pexip"] }],
+        "Duration of a successful create by part: calls to the queue, to the room records, to Pexip, and own, the rest, with the wait for a room. A claim calls queue and records at the same time.";
     HTTP_REQUESTS: Counter = "maxconf.http.requests", "{request}", &[ROUTE, STATUS],
         "Requests, except the Functions host's probe of /. Status 499: the caller hung up before the answer.";
     HTTP_DURATION: Histogram = "maxconf.http.duration", "s", &[ROUTE, STATUS],

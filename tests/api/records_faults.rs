@@ -151,7 +151,7 @@ async fn a_write_that_lands_late_is_ours() {
     fail(&records, Method::PUT, Times::Once, Fault::Stall);
     let record = json!({ "id": "ours" });
     let _time = stop_time();
-    let make = tokio::spawn({
+    let task = tokio::spawn({
         let (client, name, record) = (client.clone(), name.clone(), record.clone());
         async move { client.make(&name, &record).await }
     });
@@ -170,7 +170,7 @@ async fn a_write_that_lands_late_is_ours() {
     records.simulator().put(&records.name, &name.to_string(), &record.to_string());
     time_passes(Duration::from_secs(2)).await;
 
-    let made = within("the end of the make", make).await.expect("no panic");
+    let made = within("the end of the call", task).await.expect("no panic");
 
     assert!(matches!(made, Ok(Made::Ours(_))), "{made:?}");
     assert_eq!(asked(&records), [Method::PUT, Method::GET, Method::PUT, Method::GET]);

@@ -17,6 +17,7 @@ mod program;
 mod promises;
 mod queue;
 mod raw;
+mod records;
 mod secrets;
 mod waiting;
 
@@ -40,6 +41,7 @@ pub(crate) use pem_file::PemFile;
 pub(crate) use program::{Ended, Program};
 pub(crate) use promises::Promises;
 pub(crate) use queue::{TestQueue, a_name, room_queue};
+pub(crate) use records::TestRecords;
 pub(crate) use secrets::Secrets;
 pub(crate) use waiting::{eventually, stop_time, time_between_readings_passes, time_passes, time_passes_until, within};
 

@@ -127,7 +127,7 @@ async fn a_create_is_one_trace_of_the_request_and_its_calls() {
     assert_eq!(create.attributes, expected, "and nothing else");
     assert_eq!((create.trace.as_str(), create.parent.as_str()), (TRACE, PARENT), "in the caller's trace");
     assert_eq!((create.kind.as_str(), create.failed, create.events), ("server", false, 0));
-    assert_eq!(received.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok")]);
+    assert_eq!(received.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok"), ("records make_record", "ok")]);
 
     let read = received.span("GET /public/room/{name}");
     assert!(read.parent.is_empty() && read.trace != TRACE, "a trace of its own: {read:?}");

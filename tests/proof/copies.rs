@@ -39,7 +39,7 @@ async fn copies_give_no_room_twice(instances: usize) {
     let names: Vec<_> = world.queue.messages(POOL_QUEUE).into_iter().map(|message| message.text).collect();
     assert_eq!(names.len(), ROOMS);
     for (number, name) in names.iter().enumerate() {
-        for _ in 0..1 + number % 2 {
+        for _ in 0..=(number % 2) {
             world.queue.put(POOL_QUEUE, name);
         }
     }
@@ -52,17 +52,14 @@ async fn copies_give_no_room_twice(instances: usize) {
             let case = cases.next();
             let outcome = instances[caller % instances.len()].create(case).await;
             ledger.enter(&world, case, &outcome);
-            match outcome {
-                Outcome::Room { name, .. } => {
-                    taken.fetch_add(1, Ordering::Relaxed);
-                    // A copy that comes after the hand-out.
-                    world.queue.put(POOL_QUEUE, &name);
-                }
+            if let Outcome::Room { name, .. } = outcome {
+                taken.fetch_add(1, Ordering::Relaxed);
+                // A copy that comes after the hand-out.
+                world.queue.put(POOL_QUEUE, &name);
+            } else {
                 // The pool looks empty while copies hide its rooms: leases end.
-                _ => {
-                    world.queue.advance(Duration::from_secs(6));
-                    sleep(Duration::from_millis(20)).await;
-                }
+                world.queue.advance(Duration::from_secs(6));
+                sleep(Duration::from_millis(20)).await;
             }
         }
     };

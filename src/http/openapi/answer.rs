@@ -111,7 +111,9 @@ pub(super) fn problems(
     let own = match status {
         StatusCode::FORBIDDEN if !names_role => None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(problem::challenge_header()),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(problem::retry_after_header()),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
+            Some(problem::retry_after_header())
+        }
         _ => None,
     };
     let meanings: Vec<_> = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();

@@ -218,6 +218,11 @@ impl Parameter {
         self
     }
 
+    /// A header that may be left out.
+    pub(crate) fn optional_header(name: &str, description: &str, schema: &Value, example: &str) -> Self {
+        Self::required("header", name, description, schema, example).optional()
+    }
+
     /// An optional header with any text: none is refused.
     pub(crate) fn header(name: &str, description: &str, example: &str) -> Self {
         let schema = json!({ "type": "string" });

@@ -1,15 +1,18 @@
 //! `POST /room/create?uuiData=…`: hands out a room that carries the citizen's tag.
 
+use std::convert::Infallible;
+
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::{HeaderName, RETRY_AFTER};
-use axum::http::{HeaderValue, Method};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::constrained_attributes::OnlyConstrained;
 use super::room_answer::ConstrainedConference;
-use crate::domain::{InvalidUuiData, UuiData};
+use crate::domain::{IdempotencyKey, InvalidIdempotencyKey, InvalidUuiData, UuiData};
 use crate::http::openapi::{Audience, Header, Operation, Parameter};
 use crate::http::permit::{CreateRoom, Permit};
 use crate::http::problem::{ApiError, Code, PEXIP};
@@ -18,16 +21,21 @@ use crate::http::state::AppState;
 use crate::rooms::HandedOut;
 
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 pub(super) fn route() -> Route {
     let source = "`pool`: the room was ready. `direct`: it was made for this request and can be joined once Pexip has \
         replicated it.";
     let wait = "Only with `Room-Source: direct`: seconds to wait before the room is joined.";
+    let replayed = "Only if an earlier request with the same `Idempotency-Key` got this room.";
+    let replayed = Header::optional("Idempotency-Replayed", replayed, &json!({ "type": "string", "const": "true" }));
     let wait =
         Header::optional("Retry-After", wait, &json!({ "type": "integer", "minimum": 0 })).component("Joinable-After");
     let answer = ConstrainedConference::answer("The room. Pexip has accepted its tag.")
         .header(Header::required("Room-Source", source, &json!({ "type": "string", "enum": ["pool", "direct"] })))
         .header(wait.example(120))
+        .header(replayed)
         .link("endRoom", "room_delete", "Ends the room.")
         .link("readRoom", "room_read", "Reads the room.")
         .link("seeRoom", "public_room", "What the agent's widget sees of the room.");
@@ -37,7 +45,10 @@ pub(super) fn route() -> Route {
         .description(
             "Hands out a room that was made in advance, or makes one, and writes the citizen's case into its tag. The \
             token needs the app role `Room.Create`, or the one that the deployment has instead, or none. No room is taken before \
-            token and `uuiData` are valid. Not to be repeated blindly: each 200 is another room.",
+            token and `uuiData` are valid. Without an `Idempotency-Key` each 200 is another room. With one, a repetition \
+            gets the same room as it is now, and only failures are tried again: on 409 repeat it after `Retry-After`; on \
+            410 the room has ended, take a new key; on 422 the key was used for another case, which is a mistake of the \
+            caller.",
         )
         .parameter(Parameter::query(
             "uuiData",
@@ -49,9 +60,19 @@ pub(super) fn route() -> Route {
             &json!({ "type": "string", "pattern": pattern }),
             "3132333435362c373635343332",
         ))
+        .parameter(Parameter::optional_header(
+            "Idempotency-Key",
+            "Your name for the one room that you want, a UUID for example, with or without double quotes around it. The \
+            same key of the same client within the deployment's window (24 hours by default) is the same room, whatever \
+            is lost, repeated or sent twice at once. Never use a key for another citizen or for a second room.",
+            &json!({ "type": "string", "pattern": IdempotencyKey::PATTERN }),
+            "8e03978e-40d5-43dd-bc93-6894a57f9324",
+        ))
         .parameter(OnlyConstrained::parameter())
         .answer(answer)
         .problems(&[Code::UuiDataMissing, Code::UuiDataInvalid, Code::UuiDataTooLong, Code::NoRoom])
+        .problems(&[Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused, Code::RequestInProgress])
+        .problems(&[Code::RoomEnded, Code::RecordsUnavailable])
         .problems(&PEXIP);
     Route::guarded(operation, "function_room_create", handler)
 }
@@ -59,11 +80,10 @@ pub(super) fn route() -> Route {
 async fn handler(
     permit: Permit<CreateRoom>,
     _: OnlyConstrained,
-    RawQuery(query): RawQuery,
+    Sent(uui_data, key): Sent,
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {
-    let HandedOut { conference, source, joinable_after } =
-        state.rooms.create(permit, uui_data(query.as_deref())).await?;
+    let HandedOut { conference, source, joinable_after, is_replay } = state.rooms.create(permit, uui_data, key).await?;
     let room = ConstrainedConference::from(&conference);
     let room = if state.create_shows_host_pin { room } else { room.without_host_pin() };
     let mut response = Json(room).into_response();
@@ -72,7 +92,30 @@ async fn handler(
     if let Some(wait) = joinable_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
+    if is_replay {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
+}
+
+/// What a create is sent with, valid or not: the first fault in time is the answer, and the caller's token comes first.
+struct Sent(Result<UuiData, InvalidUuiData>, Result<Option<IdempotencyKey>, InvalidIdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for Sent {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(uui_data(parts.uri.query()), idempotency_key(&parts.headers)))
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, InvalidIdempotencyKey> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(InvalidIdempotencyKey);
+    }
+    IdempotencyKey::parse(value.to_str().map_err(|_| InvalidIdempotencyKey)?).map(Some)
 }
 
 /// Read by hand: a repeated parameter is an error. If the Functions host has joined two with a comma, the value is not

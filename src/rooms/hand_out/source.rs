@@ -15,13 +15,17 @@ named_enum! {
     }
 }
 
+impl Source {
+    pub(super) const ALL: [Self; 2] = [Self::Pool, Self::Direct];
+}
+
 /// Why a source gave no room.
 #[derive(Debug)]
 pub(super) enum SourceError {
     /// The pool had no ready room in time, or none that could be claimed.
     PoolEmpty,
-    /// The queue fails: messages cannot be received or claimed.
-    QueueFailed,
+    /// Queue or records fail: messages cannot be received, or rooms cannot be claimed.
+    StorageFailed,
     DirectFailed(NoRoom),
     /// Another source would fail as well.
     Final(TakeRoomError),
@@ -37,7 +41,7 @@ impl From<PexipError> for SourceError {
 pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) -> Result<Source, TakeRoomError> {
     match previous {
         None if config.target > 0 => Ok(Source::Pool),
-        None | Some(SourceError::PoolEmpty | SourceError::QueueFailed) => match config.when_empty {
+        None | Some(SourceError::PoolEmpty | SourceError::StorageFailed) => match config.when_empty {
             WhenEmpty::Direct => Ok(Source::Direct),
             WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
         },
@@ -60,7 +64,7 @@ mod tests {
     fn a_direct_room_replaces_a_ready_one_if_that_is_allowed() {
         assert!(matches!(choose("4", "direct", None), Ok(Source::Pool)));
         assert!(matches!(choose("0", "direct", None), Ok(Source::Direct)));
-        for source_error in [|| SourceError::PoolEmpty, || SourceError::QueueFailed] {
+        for source_error in [|| SourceError::PoolEmpty, || SourceError::StorageFailed] {
             assert!(matches!(choose("4", "direct", Some(source_error())), Ok(Source::Direct)));
             let refused = choose("4", "refuse", Some(source_error()));
             assert!(matches!(refused, Err(TakeRoomError::NoRoom(NoRoom::Refused))));

@@ -13,17 +13,25 @@ pub struct HandedOut {
     pub source: Source,
     /// Time until the room can be joined. `None` if it can be joined at once.
     pub joinable_after: Option<Duration>,
+    /// Whether an earlier request with the same key got this room.
+    pub is_replay: bool,
 }
 
 /// A handed-out room on its way to the caller. Dropped before it is delivered, it is destroyed: no caller knows it.
 pub struct Undelivered {
-    destroyer: Destroyer,
+    /// `None` for a room that a repetition with its key finds again.
+    destroyer: Option<Destroyer>,
     room: Option<HandedOut>,
 }
 
 impl Undelivered {
     pub(super) fn new(destroyer: Destroyer, room: HandedOut) -> Self {
-        Self { destroyer, room: Some(room) }
+        Self { destroyer: Some(destroyer), room: Some(room) }
+    }
+
+    /// A room that is kept if it is dropped before it is delivered.
+    pub(super) fn kept(room: HandedOut) -> Self {
+        Self { destroyer: None, room: Some(room) }
     }
 
     /// Takes the room out. To be called when its answer is written.
@@ -34,8 +42,8 @@ impl Undelivered {
 
 impl Drop for Undelivered {
     fn drop(&mut self) {
-        if let Some(HandedOut { conference, .. }) = self.room.take() {
-            self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::CallerGone);
+        if let (Some(HandedOut { conference, .. }), Some(destroyer)) = (self.room.take(), &self.destroyer) {
+            destroyer.destroy(Some(conference.id), conference.name, DestroyReason::CallerGone);
         }
     }
 }

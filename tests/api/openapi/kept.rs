@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
-use maxconf_simulators::{Fault, GenesysToken, Matching, Times};
+use maxconf_simulators::{Fault, GenesysToken, Matching, StoredBlob, Times};
 use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
 
 use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually, opening_in};
 
@@ -78,8 +79,12 @@ enum Way {
     WithQuery(fn() -> String),
     /// With this text after its headers.
     Ending(fn() -> String),
-    /// Sent twice at once.
+    /// Sent twice.
     Again,
+    /// With this key, after this change.
+    WithKey(&'static str, fn(&TestApp)),
+    /// Sent twice with a key, the second time after this change.
+    Repeated(fn(&TestApp)),
     /// While all request slots are taken.
     WhileBusy,
     /// While the clock panics.
@@ -124,6 +129,24 @@ const ROWS: &[Row] = &[
     row("room_not_found", OF_A_ROOM, &[], Way::After(|app| drop(app.pexip.remove(HANDED_OUT)))),
     row("not_found", &[Event], &[("PEXIP_EVENT_USERNAME", ""), ("PEXIP_EVENT_PASSWORD", "")], Way::Properly),
     row("no_room", &[Create], &[("POOL_TARGET_SIZE", "0"), ("POOL_EMPTY", "refuse")], Way::Properly),
+    row("idempotency_key_invalid", &[Create], &[], Way::WithKey("a b", |_| ())),
+    row("application/json", &[Create], &[], Way::Repeated(|_| ())),
+    row("idempotency_key_reused", &[Create], &[], Way::Repeated(|app| change_record(app, "fingerprint", "another"))),
+    row("request_in_progress", &[Create], &[], Way::Repeated(|app| change_record(app, "state", "running"))),
+    row(
+        "room_ended",
+        &[Create],
+        &[],
+        Way::Repeated(|app| app.pexip.rooms().iter().for_each(|room| drop(app.pexip.remove(&room.name)))),
+    ),
+    row(
+        "records_unavailable",
+        &[Create],
+        &[],
+        Way::WithKey("k", |app| {
+            app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+        }),
+    ),
     row("pexip_refused", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(401)))),
     row("pexip_invalid", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Rubbish))),
     row("pexip_unavailable", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
@@ -146,6 +169,16 @@ fn pexip_shows(app: &TestApp, fault: Fault) {
 
 fn genesys_shows(app: &TestApp, fault: Fault) {
     app.genesys.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+/// Changes a member of the only key's record. A running one gets an end in the future.
+fn change_record(app: &TestApp, member: &str, value: &str) {
+    let mut records = app.blobs.blobs("room-records").into_iter().filter(|blob| blob.name.starts_with("requests/"));
+    let StoredBlob { name, text } = records.next().expect("the record of a key");
+    let mut record: Value = serde_json::from_str(&text).expect("JSON");
+    record["until"] = record["window_ends"].clone();
+    record[member] = value.into();
+    app.blobs.put("room-records", &name, &record.to_string());
 }
 
 impl Operation {
@@ -251,6 +284,16 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
         Way::Again => {
             let request = properly();
             app.send(request.try_clone().expect("a request without a body")).await;
+            request
+        }
+        Way::WithKey(key, cause) => {
+            cause(&app);
+            properly().header("idempotency-key", key)
+        }
+        Way::Repeated(cause) => {
+            let request = properly().header("idempotency-key", "k");
+            app.send(request.try_clone().expect("a request without a body")).await;
+            cause(&app);
             request
         }
         Way::WhileBusy => {

@@ -109,8 +109,8 @@ impl TestAppBuilder {
         let world = World::start().await;
         let emulated = self.emulated.take();
         let settings = self.own_settings(&world);
-        let Another { url, _stop } = serve(&settings, self.clock).await;
-        let app = TestApp::new(world, url, emulated, Runs::InThisProcess { _stop });
+        let (url, stop) = serve(&settings, self.clock).await;
+        let app = TestApp::new(world, url, emulated, Runs::InThisProcess { _stop: stop });
         TestApp { settings, ..app }
     }
 
@@ -155,7 +155,7 @@ impl TestAppBuilder {
 }
 
 /// Starts an instance in this process, as the binary does.
-async fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> Another {
+async fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> (Url, oneshot::Sender<()>) {
     let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
     let listener = server::bind(&config.server).await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
@@ -165,7 +165,7 @@ async fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> Anothe
         let _ = stopped.await;
         0
     }));
-    Another { url: url.parse().expect("a URL"), _stop: stop }
+    (url.parse().expect("a URL"), stop)
 }
 
 /// Runs `test` with a service in this process, and with one behind a Functions host of either kind, which must not have
@@ -221,7 +221,8 @@ impl TestApp {
 
     /// One more instance with the same settings and the system's clock.
     pub(crate) async fn another_instance(&self) -> Another {
-        serve(&self.settings, Clock::system()).await
+        let (url, stop) = serve(&self.settings, Clock::system()).await;
+        Another { url, _stop: stop }
     }
 
     pub(crate) fn with() -> TestAppBuilder {

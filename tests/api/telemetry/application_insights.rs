@@ -108,7 +108,10 @@ async fn a_create_is_one_request_with_its_dependencies_and_metrics() {
     assert_eq!(create.tags, owned(&expected));
     assert_eq!((&create.data["responseCode"], &create.data["success"]), (&Value::from("200"), &Value::from(true)));
     assert_eq!(create.properties, with_resource(&OF_A_CREATE), "and nothing else");
-    assert_eq!(dependencies(&items, create), [("pexip tag", "ok", true), ("queue delete", "ok", true)]);
+    assert_eq!(
+        dependencies(&items, create),
+        [("pexip tag", "ok", true), ("queue delete", "ok", true), ("records make_record", "ok", true)]
+    );
     let read = request(&items, "GET /public/room/{name}");
     assert_ne!(read.tags["ai.operation.id"], TRACE, "an operation of its own");
     assert_eq!(dependencies(&items, read).len(), 3, "{items:#?}");

@@ -55,7 +55,10 @@ async fn variables_that_are_no_settings_have_no_effect() {
 
         let create = received.span("POST /room/create");
         assert_eq!(create.attributes["request_id"], "create-1");
-        assert_eq!(received.calls_of(create), [("pexip tag", "ok"), ("queue delete", "ok")]);
+        assert_eq!(
+            received.calls_of(create),
+            [("pexip tag", "ok"), ("queue delete", "ok"), ("records make_record", "ok")]
+        );
         received.assert_numbers(&[("maxconf.pool.handed_out", &[("source", "pool")], Some(1.0))]);
         assert!(received.points.iter().all(|point| point.resource["service.name"] == "maxconf"));
         assert!(!received.points.iter().any(|point| point.resource.contains_key("theirs")));

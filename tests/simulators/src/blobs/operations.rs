@@ -191,7 +191,7 @@ fn content(blob: &Blob, headers: &HeaderMap) -> Result<Response, StorageError> {
     Ok(with_version(response, blob))
 }
 
-/// ETags are quoted in headers.
+/// Versions (`ETag`) are quoted in headers.
 fn with_version(mut response: Response, blob: &Blob) -> Response {
     let headers = response.headers_mut();
     let value = |text: String| HeaderValue::try_from(text).expect("plain ASCII");
@@ -200,7 +200,7 @@ fn with_version(mut response: Response, blob: &Blob) -> Response {
     response
 }
 
-/// ETags are bare in lists.
+/// Versions (`ETag`) are bare in lists.
 fn list(container: &str, listed: &[(String, Blob)], most: usize) -> String {
     let mut text = format!(
         r#"<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="" ContainerName="{container}"><Blobs>"#

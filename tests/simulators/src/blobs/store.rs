@@ -11,7 +11,7 @@ use crate::queue::error::StorageError;
 #[derive(Debug, Default)]
 pub(super) struct Store {
     containers: HashMap<String, BTreeMap<String, Blob>>,
-    /// Grows with each write, so that no ETag occurs twice.
+    /// Grows with each write, so that no `ETag` occurs twice.
     writes: u64,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Blob {
     pub(super) modified_at: OffsetDateTime,
 }
 
-/// The condition headers of a request; ETags without quotes.
+/// The condition headers of a request; Versions (`ETag`) without quotes.
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     pub(super) if_match: Option<String>,

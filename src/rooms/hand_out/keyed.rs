@@ -1,0 +1,208 @@
+//! Creates with an `Idempotency-Key`: the same key of one caller gets at most one room.
+//!
+//! The key's record is made first, running until a time at which the create has certainly ended, and says done with the
+//! room's name before the answer goes out. A create that died leaves a record that runs out and is taken over. Each run
+//! has an id and changes the record by its version only, so a run that was taken over notices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::{HandedOut, Source};
+use crate::domain::{IdempotencyKey, RoomName, Tag, UuiData};
+use crate::rooms::TakeRoomError;
+use crate::rooms::backend::Backend;
+use crate::rooms::claim::random_id;
+use crate::storage::StorageError;
+use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore, Version};
+
+/// Time after the request's deadline at which a run has certainly ended.
+const RUN_MARGIN: Duration = Duration::from_secs(10);
+
+/// How often a record is looked at that others change at the same time.
+const MAX_TRIES: usize = 4;
+
+/// Bounds of the wait that a caller is asked for while the first request runs.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Pause before a room is noted again, while the records are being probed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A create's key, with what it was sent with, hashed.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    record: RecordName,
+    fingerprint: String,
+}
+
+impl CreateKey {
+    /// `caller` are the ids that the key is valid for: tenant and client.
+    pub(in crate::rooms) fn new(
+        records: &RecordStore,
+        caller: [&str; 2],
+        key: &IdempotencyKey,
+        uui_data: &UuiData,
+    ) -> Self {
+        let [tenant, client] = caller.map(str::as_bytes);
+        Self {
+            record: records.request_name(&[tenant, client, key.expose().as_bytes()]),
+            fingerprint: records.fingerprint(&[uui_data.expose()]),
+        }
+    }
+}
+
+/// Content of a key's record. Holds nothing of the citizen but the hash of the case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RequestRecord {
+    run_id: String,
+    fingerprint: String,
+    /// From then on the key is a new one.
+    #[serde(with = "time::serde::rfc3339")]
+    window_ends: OffsetDateTime,
+    #[serde(flatten)]
+    state: State,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum State {
+    Running {
+        #[serde(with = "time::serde::rfc3339")]
+        until: OffsetDateTime,
+    },
+    Done {
+        room: String,
+        source: String,
+        #[serde(with = "time::serde::rfc3339::option")]
+        joinable_at: Option<OffsetDateTime>,
+    },
+}
+
+/// What a request with a key is to do.
+pub(super) enum Begun {
+    Run(Run),
+    Replay(Earlier),
+}
+
+/// The room of an earlier request with the same key.
+pub(super) struct Earlier {
+    room: RoomName,
+    source: Source,
+    joinable_at: Option<OffsetDateTime>,
+}
+
+/// A run that holds the record of its key.
+pub(super) struct Run {
+    backend: Arc<Backend>,
+    name: RecordName,
+    record: RequestRecord,
+    version: Version,
+}
+
+/// Makes the key's record, or takes it over, or says what the earlier request with this key has become.
+pub(super) async fn begin(backend: &Arc<Backend>, key: &CreateKey) -> Result<Begun, TakeRoomError> {
+    backend.records.ensure_answering().await?;
+    let now = backend.clock.now_utc();
+    let record = RequestRecord {
+        run_id: random_id(),
+        fingerprint: key.fingerprint.clone(),
+        window_ends: now + backend.records.idempotency_window,
+        state: State::Running { until: now + backend.request_deadline + RUN_MARGIN },
+    };
+    let run = |version| Run { backend: backend.clone(), name: key.record.clone(), record: record.clone(), version };
+    for _ in 0..MAX_TRIES {
+        if let Made::Ours(version) = backend.records.make(&key.record, &record).await? {
+            return Ok(Begun::Run(run(version)));
+        }
+        // Removed meanwhile: the earlier request failed.
+        let Some(found) = backend.records.read::<RequestRecord>(&key.record).await? else { continue };
+        // By both clocks: ours alone may be wrong.
+        let is_over = |end: OffsetDateTime| end <= now && end <= found.read_at;
+        let Found { record: earlier, version, .. } = &found;
+        let can_take_over = is_over(earlier.window_ends)
+            || matches!(earlier.state, State::Running { until } if is_over(until))
+                && earlier.fingerprint == key.fingerprint;
+        if can_take_over {
+            match backend.records.change(&key.record, version, &record).await? {
+                Changed::Ours(version) => {
+                    info!("create takes over a key whose earlier request did not end");
+                    return Ok(Begun::Run(run(version)));
+                }
+                Changed::Lost => continue,
+            }
+        }
+        if earlier.fingerprint != key.fingerprint {
+            return Err(TakeRoomError::KeyReused);
+        }
+        return match &earlier.state {
+            State::Running { until } => {
+                let left = Duration::try_from(*until - now).unwrap_or_default();
+                Err(TakeRoomError::InProgress { retry_in: left.clamp(SHORTEST_WAIT, LONGEST_WAIT) })
+            }
+            State::Done { room, source, joinable_at } => {
+                let room = backend.rooms.prefix.parse_name(room);
+                let source = Source::ALL.into_iter().find(|known| known.as_str() == source);
+                let (Some(room), Some(source)) = (room, source) else { return Err(StorageError::Unreadable.into()) };
+                Ok(Begun::Replay(Earlier { room, source, joinable_at: *joinable_at }))
+            }
+        };
+    }
+    Err(TakeRoomError::InProgress { retry_in: SHORTEST_WAIT })
+}
+
+impl Run {
+    /// Notes the room as the key's, before `deadline`. [`Changed::Lost`] if another run has taken the key over.
+    ///
+    /// After an error nobody knows whether the room is noted, so it must not be destroyed: a repetition may be answered
+    /// with it.
+    pub(super) async fn finish(self, room: &HandedOut, deadline: Instant) -> Result<Changed, StorageError> {
+        let record = RequestRecord {
+            state: State::Done {
+                room: room.conference.name.to_string(),
+                source: room.source.as_str().to_owned(),
+                joinable_at: room.joinable_after.map(|wait| self.backend.clock.now_utc() + wait),
+            },
+            ..self.record
+        };
+        let records = &self.backend.records;
+        loop {
+            match records.change(&self.name, &self.version, &record).await {
+                // Nothing was sent: another call has failed just now.
+                Err(StorageError::Suspended) if Instant::now() + PAUSE < deadline => {
+                    sleep(PAUSE).await;
+                    // If it fails, so does the next write.
+                    let _ = records.ensure_answering().await;
+                }
+                finished => return finished,
+            }
+        }
+    }
+
+    /// Frees the key after a failure that certainly left no room.
+    pub(super) async fn give_up(self) {
+        if let Err(error) = self.backend.records.remove(&self.name, &self.version).await {
+            warn!(%error, "record of a failed create could not be removed, its key is free when it runs out");
+        }
+    }
+}
+
+/// Reads the room of an earlier request anew. Never a room that carries another tag.
+pub(super) async fn replay(backend: &Backend, tag: &Tag, earlier: Earlier) -> Result<HandedOut, TakeRoomError> {
+    let found = backend.pexip.for_reads().find_by_name(&earlier.room).await?;
+    let has_tag = |there: &Tag| there.expose() == tag.expose();
+    let conference = found.filter(|conference| conference.tag.as_ref().is_some_and(has_tag));
+    let conference = conference.ok_or(TakeRoomError::RoomEnded)?;
+    let left =
+        |at: OffsetDateTime| Duration::try_from(at - backend.clock.now_utc()).ok().filter(|left| !left.is_zero());
+    Ok(HandedOut {
+        conference,
+        source: earlier.source,
+        joinable_after: earlier.joinable_at.and_then(left),
+        is_replay: true,
+    })
+}
