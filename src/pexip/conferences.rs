@@ -63,6 +63,8 @@ pub struct Conference<N = RoomName> {
     pub tag: Option<Tag>,
     pub marks: Marks,
     pub aliases: Vec<Alias>,
+    /// What Pexip dials when the first participant joins, as [`dial_string`] writes it.
+    pub automatic_participants: Vec<String>,
 }
 
 impl Conference {
@@ -249,6 +251,19 @@ fn automatic_participant(id: u64) -> String {
     format!("/api/admin/{AUTOMATIC_PARTICIPANT}/{id}/")
 }
 
+/// The alias of an automatic participant, which the node shows as an object. A release that shows only its path says
+/// nothing about the alias.
+fn dialled_alias(participant: &Value) -> Option<String> {
+    participant["alias"].as_str().map(dial_string)
+}
+
+/// An alias without scheme and in lower case: `sip:Queue@sbc.example.org` and `queue@sbc.example.org` are the same.
+pub(super) fn dial_string(alias: &str) -> String {
+    let lower = alias.trim().to_ascii_lowercase();
+    let rest = ["sips:", "sip:", "h323:", "tel:"].into_iter().find_map(|scheme| lower.strip_prefix(scheme));
+    rest.map(str::to_owned).unwrap_or(lower)
+}
+
 /// The id in `Location`: its last segment. Some releases send a URL, others a path.
 fn id_in_location(response: &Response) -> Option<ConferenceId> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
@@ -288,6 +303,8 @@ pub(super) struct Object {
     description: String,
     #[serde(default, deserialize_with = "null_as_default")]
     aliases: Vec<Alias>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    automatic_participants: Vec<Value>,
 }
 
 impl Page {
@@ -311,6 +328,7 @@ impl Object {
             tag: Tag::read(self.tag),
             marks: Marks::read(&self.description),
             aliases: self.aliases,
+            automatic_participants: self.automatic_participants.iter().filter_map(dialled_alias).collect(),
         }
     }
 }

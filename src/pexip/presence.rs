@@ -10,7 +10,7 @@ use serde_json::json;
 use time::format_description::well_known::Iso8601;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::conferences::Meta;
+use super::conferences::{Conference, Meta, dial_string, null_as_default};
 use super::{PexipClient, PexipError};
 use crate::domain::RoomName;
 
@@ -26,8 +26,9 @@ pub struct Presence {
     running: HashSet<String>,
     /// Conferences with people in them.
     people: HashSet<String>,
-    /// Conferences with legs that Pexip dialled out itself.
-    dialled_legs: HashSet<String>,
+    /// Legs of each conference that were dialled out, each with its aliases. Pexip dials automatic participants, and a
+    /// host may dial a citizen.
+    dialled_legs: HashMap<String, Vec<[String; 2]>>,
     /// Connect time of the person past the PIN who has been longest in each conference, by the node's clock.
     first_person_since: HashMap<String, OffsetDateTime>,
     /// The node's clock at the reading of the participants.
@@ -45,11 +46,19 @@ impl Presence {
         self.running.iter().map(String::as_str)
     }
 
-    /// Whether people are in the room; legs that Pexip dialled out do not count. A running conference without any known
-    /// participant counts as occupied, to be safe.
-    pub fn is_occupied(&self, name: &RoomName) -> bool {
-        let name = name.as_str();
-        self.people.contains(name) || (self.running.contains(name) && !self.dialled_legs.contains(name))
+    /// Whether people are in the room; only legs of its own automatic participants are nobody. A running conference
+    /// without any known participant counts as occupied, to be safe.
+    pub fn is_occupied(&self, room: &Conference) -> bool {
+        let name = room.name.as_str();
+        self.people.contains(name)
+            || self.unrecognised_legs(room) > 0
+            || (self.running.contains(name) && !self.dialled_legs.contains_key(name))
+    }
+
+    /// The number of dialled legs in the room that are not of its automatic participants.
+    pub fn unrecognised_legs(&self, room: &Conference) -> usize {
+        let legs = self.dialled_legs.get(room.name.as_str()).into_iter().flatten();
+        legs.filter(|aliases| !aliases.iter().any(|alias| room.automatic_participants.contains(alias))).count()
     }
 
     /// Names of the conferences in which somebody has been for longer than `wait` and which have no dialled leg. The time
@@ -58,13 +67,16 @@ impl Presence {
         let since = self.node_time.map(|now| now - wait);
         self.first_person_since
             .iter()
-            .filter(move |(name, from)| since.is_some_and(|since| **from < since) && !self.dialled_legs.contains(*name))
+            .filter(move |(name, from)| {
+                since.is_some_and(|since| **from < since) && !self.dialled_legs.contains_key(*name)
+            })
             .map(|(name, _)| name.as_str())
     }
 
     fn add(&mut self, participant: Participant) {
         if participant.call_direction.as_deref() == Some("out") {
-            self.dialled_legs.insert(participant.conference);
+            let aliases = [participant.source_alias, participant.destination_alias].map(|alias| dial_string(&alias));
+            self.dialled_legs.entry(participant.conference).or_default().push(aliases);
             return;
         }
         if participant.is_past_pin()
@@ -175,6 +187,10 @@ struct Participant {
     service_type: Option<String>,
     #[serde(default)]
     connect_time: Option<String>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    source_alias: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    destination_alias: String,
 }
 
 impl Participant {

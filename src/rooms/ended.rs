@@ -145,7 +145,7 @@ impl EndedRooms {
         found.retain(|_, room| room.is_handed_out());
         if !found.is_empty() {
             let presence = self.backend.background.presence().await?;
-            found.retain(|name, _| !presence.is_occupied(name));
+            found.retain(|_, room| !presence.is_occupied(room));
         }
         let mut empty = Vec::new();
         for message in messages {
@@ -165,7 +165,7 @@ impl EndedRooms {
                 continue;
             }
             snapshot.refresh(&self.backend.background).await?;
-            if snapshot.presence.is_occupied(&room.name) {
+            if snapshot.presence.is_occupied(&room) {
                 info!(room = %room.name, "participants are back in a room whose conference had ended");
             } else {
                 let is_running = snapshot.presence.is_running(&room.name);

@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::delete::EndReason;
 use super::provision::Provisioner;
-use super::sweep::Sweeper;
+use super::sweep::{Sweeper, unrecognised_legs};
 use super::{Census, PoolError};
 use crate::pexip::{Conference, Listing};
 use fill::Fill;
@@ -40,6 +40,8 @@ pub struct PoolStatus {
     /// Rooms that a fill would provision.
     pub missing: usize,
     pub sweep: SweepDue,
+    /// Dialled legs in our rooms that count as people, because they are not of the room's automatic participants.
+    pub unrecognised_legs: usize,
 }
 
 /// Rooms that the sweep ends next, by reason. Those of the first two only once they are empty.
@@ -81,7 +83,9 @@ impl Operations {
 
     /// Reads the state of the pool. Changes nothing, so it does not create a missing queue.
     pub(super) async fn status(&self, on_progress: OnProgress<'_>) -> Result<PoolStatus, PoolError> {
-        let observed = observe(&self.counter, &mut RetryBudget::new(on_progress)).await?;
+        let mut retries = RetryBudget::new(on_progress);
+        let observed = observe(&self.counter, &mut retries).await?;
+        let presence = retries.call(async || self.backend.background.presence().await).await?;
         Ok(PoolStatus {
             queue: self.backend.queue.name().to_owned(),
             queue_exists: observed.queue_exists,
@@ -91,6 +95,7 @@ impl Operations {
             max_rooms: self.backend.config.max_rooms,
             missing: observed.census.missing(&self.backend.config),
             sweep: SweepDue::count(&self.sweeper.sweepable(&observed.listing)),
+            unrecognised_legs: unrecognised_legs(&observed.listing, &presence),
             census: observed.census,
         })
     }

@@ -14,7 +14,7 @@ use super::delete::{EndReason, end_if_unchanged};
 use super::presence_snapshot::PresenceSnapshot;
 use crate::domain::RoomName;
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
-use crate::telemetry::metrics::{SWEEP_CAPPED, WITHOUT_DIALLED_LEG};
+use crate::telemetry::metrics::{SWEEP_CAPPED, UNRECOGNISED_LEGS, WITHOUT_DIALLED_LEG};
 
 /// A room is ended only if two readings at least this far apart find it empty. A citizen whose phone changes networks
 /// is back sooner.
@@ -46,6 +46,7 @@ impl Sweeper {
     /// no deletion after `until`. Returns how many rooms were ended.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
         let mut snapshot = PresenceSnapshot::take(&self.backend.background).await?;
+        UNRECOGNISED_LEGS.set(unrecognised_legs(listing, &snapshot.presence), []);
         self.report_failed_dial_outs(&snapshot.presence);
         let to_end = self.rooms_to_end(listing, &snapshot.presence);
         let cap = self.backend.config.sweep_max_deletions;
@@ -94,7 +95,7 @@ impl Sweeper {
         snapshot: &mut PresenceSnapshot,
     ) -> Result<bool, PexipError> {
         snapshot.refresh(&self.backend.background).await?;
-        if reason != EndReason::PastAbsoluteLifetime && snapshot.presence.is_occupied(&room.name) {
+        if reason != EndReason::PastAbsoluteLifetime && snapshot.presence.is_occupied(room) {
             self.seen_empty.forget(room);
             return Ok(false);
         }
@@ -106,7 +107,7 @@ impl Sweeper {
         let (mut to_end, by_presence): (Vec<_>, Vec<_>) =
             self.sweepable(listing).into_iter().partition(|(_, reason)| *reason == EndReason::PastAbsoluteLifetime);
         let reasons: HashMap<_, _> = by_presence.iter().map(|(room, reason)| (room.id, *reason)).collect();
-        let empty = by_presence.into_iter().map(|(room, _)| room).filter(|room| !presence.is_occupied(&room.name));
+        let empty = by_presence.into_iter().map(|(room, _)| room).filter(|room| !presence.is_occupied(room));
         let empty_twice = self.seen_empty.update(empty.collect());
         to_end.extend(empty_twice.into_iter().map(|room| (room, reasons[&room.id])));
         to_end
@@ -156,6 +157,11 @@ impl Sweeper {
         };
         listing.conferences.iter().filter_map(|room| Some((room, reason(room)?))).collect()
     }
+}
+
+/// Dialled legs in our rooms that count as people, because they are not of the room's automatic participants.
+pub(super) fn unrecognised_legs(listing: &Listing, presence: &Presence) -> usize {
+    listing.conferences.iter().map(|room| presence.unrecognised_legs(room)).sum()
 }
 
 /// When each empty room was first seen empty. In memory only: if it is lost, a room lives for one more run.

@@ -152,12 +152,28 @@ async fn a_participant_who_joins_during_a_slow_sweep_keeps_the_room() {
 #[tokio::test]
 async fn a_room_with_dialled_legs_only_is_empty() {
     let app = Ahead::default().builder().start().await;
-    app.pexip.insert(handed_out(1, 6 * HOUR));
+    app.pexip.add_automatic_participant(7, "Queue@SBC.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1, 6 * HOUR) });
     app.pexip.dial_out_leg(&name(1));
 
     sweep_twice(&app).await;
 
     assert!(app.pexip.room(&name(1)).is_none());
+}
+
+#[tokio::test]
+async fn a_citizen_whom_the_agent_dials_is_somebody() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.add_automatic_participant(7, "sip:another-queue@sbc.example.org");
+    for (number, participants) in [(1, vec![]), (2, vec![7])] {
+        app.pexip.insert(StoredRoom { automatic_participants: participants, ..handed_out(number, 6 * HOUR) });
+        app.pexip.dial_out_leg(&name(number));
+    }
+
+    sweep_twice(&app).await;
+
+    assert!(app.pexip.is_running(&name(1)) && app.pexip.is_running(&name(2)));
+    assert_eq!(deletions(&app), 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::config::{ConfigParts, QueueConfig};
 use crate::domain::Clock;
 use crate::rooms::{PoolStatus, RoomPool};
 
-pub(super) const CHECKS: [&str; 1] = ["stock"];
+pub(super) const CHECKS: [&str; 2] = ["stock", "dialled_legs"];
 
 /// `None` if settings that it needs are invalid.
 pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(RoomPool, &'a QueueConfig)> {
@@ -29,12 +29,30 @@ pub(super) async fn examine((pool, queue): (RoomPool, &QueueConfig), findings: &
     {
         return Err(Finding::could_not_tell("stock", no_token.says));
     }
-    findings.push(match in_time(POOL_LIMIT, pool.status(&|_| ())).await {
-        Some(Ok(status)) => check_stock(&status),
-        Some(Err(error)) => Finding::could_not_tell("stock", error.to_string()),
-        None => Finding::could_not_tell("stock", "counting the rooms takes too long here; run maxconf pool status"),
-    });
-    Ok(())
+    match in_time(POOL_LIMIT, pool.status(&|_| ())).await {
+        Some(Ok(status)) => {
+            findings.extend([check_stock(&status), check_dialled_legs(status.unrecognised_legs)]);
+            Ok(())
+        }
+        Some(Err(error)) => Err(Finding::could_not_tell("stock", error.to_string())),
+        None => {
+            let says = "counting the rooms takes too long here; run maxconf pool status";
+            Err(Finding::could_not_tell("stock", says))
+        }
+    }
+}
+
+/// If the aliases of all dialled legs were in another field than assumed, no room would end before its absolute lifetime.
+fn check_dialled_legs(unrecognised: usize) -> Finding {
+    if unrecognised == 0 {
+        return Finding::fine("dialled_legs", "each is one of its room's automatic participants");
+    }
+    Finding::warning(
+        "dialled_legs",
+        format!("{unrecognised} have no alias of their room's automatic participants, and count as people"),
+        "if agents did not dial them, compare their aliases with those of the automatic participants on Pexip: rooms with \
+         such legs end only after ROOM_ABSOLUTE_LIFETIME_SECONDS",
+    )
 }
 
 fn check_stock(status: &PoolStatus) -> Finding {

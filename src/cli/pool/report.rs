@@ -17,8 +17,9 @@ impl Report {
     }
 
     pub(super) fn of_status(status: &PoolStatus) -> Self {
-        let PoolStatus { queue, queue_exists, prefix, census, poison_messages, target, max_rooms, missing, sweep } =
-            status;
+        let PoolStatus {
+            queue, queue_exists, prefix, census, poison_messages, target, max_rooms, missing, sweep, ..
+        } = status;
         let mut text = format!("Pool of {queue}, rooms named {prefix}…\n\n");
         let messages = if *queue_exists {
             "approximate; includes leased and hidden messages"

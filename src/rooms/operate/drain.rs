@@ -176,6 +176,6 @@ impl Drain<'_> {
             Some(snapshot) => snapshot,
             None => self.retries.call(async || PresenceSnapshot::take(&self.backend.background).await).await?,
         };
-        Ok(self.snapshot.insert(snapshot).presence.is_occupied(&room.name))
+        Ok(self.snapshot.insert(snapshot).presence.is_occupied(room))
     }
 }

@@ -30,7 +30,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 54] = [
+pub(super) const FAULTS: [OneFault; 55] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -194,6 +194,9 @@ pub(super) const FAULTS: [OneFault; 54] = [
     }),
     fails("a gateway refuses instead of Genesys", &["genesys/api"], |world, _| {
         answer(world.genesys.traffic(), "tokens/me", Fault::Status(401));
+    }),
+    warns("a leg that is no automatic participant", &["pool/dialled_legs"], |world, _| {
+        world.pexip.dial_out_leg("vbv-01jd5p3xk8qqqqqqqqqqqqqq09");
     }),
     warns("rooms are missing", &["pool/stock"], |_, settings| {
         settings.insert("POOL_TARGET_SIZE", "5".to_owned());

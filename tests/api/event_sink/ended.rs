@@ -152,7 +152,8 @@ async fn a_room_that_cannot_be_ended_blocks_no_other_room() {
 #[tokio::test]
 async fn a_room_with_dialled_legs_only_is_ended_and_they_are_disconnected() {
     let app = receiver().start().await;
-    app.pexip.insert(handed_out(1));
+    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
     app.pexip.dial_out_leg(&name(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 

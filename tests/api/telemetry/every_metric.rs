@@ -95,6 +95,9 @@ async fn rooms_in_which_people_wait_without_a_dialled_leg_are_counted() {
         pexip.join(&name(3), Role::Guest);
         pexip.wait_for_pin(&name(4));
         pexip.dial_out_leg(&name(5));
+        // The agent dials a citizen.
+        pexip.insert(StoredRoom::named(name(8)).tagged(TAG).described(mark("handed-out", -60)));
+        pexip.dial_out_leg(&name(8));
         // In two minutes all of them have waited for more than 60 s, and who joins then for less.
         pexip.advance(Duration::from_secs(100));
         pexip.join(&name(6), Role::Guest);
@@ -103,7 +106,10 @@ async fn rooms_in_which_people_wait_without_a_dialled_leg_are_counted() {
         let received = service.stop().await;
 
         let rooms = is_set.then_some(2.0);
-        received.assert_numbers(&[("maxconf.pool.rooms_without_dialled_leg", &[], rooms)]);
+        received.assert_numbers(&[
+            ("maxconf.pool.rooms_without_dialled_leg", &[], rooms),
+            ("maxconf.pool.unrecognised_legs", &[], Some(1.0)),
+        ]);
         assert_all_as_described(&received.points);
     }
 }

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use maxconf::domain::{Clock, HostPin, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties};
@@ -33,7 +33,7 @@ async fn call(choice: u8, pexip: &PexipClient, name: RoomName) -> Result<Vec<Con
         2 => Ok(pexip.list_ours().await?.conferences),
         3 => pexip.count_ours().await.map(|_| Vec::new()),
         4 => pexip.presence().await.map(|presence| {
-            presence.is_occupied(&name);
+            presence.without_dialled_leg(Duration::ZERO).count();
             Vec::new()
         }),
         5 => {
