@@ -4,11 +4,14 @@
 //! At a host half a minute of it is a real one. Tests start by their names; under a late one these would be waited for
 //! when all others are done.
 
+mod as_the_operator_has_it;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::InfinityApp;
+use maxconf_simulators::operator::{DIAL_OUT_ID, EVENT_ACCOUNT};
 use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
 use serde_json::{Value, json};
 
@@ -18,22 +21,22 @@ use crate::support::{
 
 const POOL: usize = 2;
 
+/// A room of another system.
+const KIOSK: &str = "vkiosk_1";
+
 /// Time until the Conferencing Nodes have a write on the management node.
 const REPLICATION: Duration = Duration::from_secs(60);
 
 /// From the first participant to the automatic dial-out.
 const DIAL_OUT_DELAY: Duration = Duration::from_secs(10);
 
-const USERNAME: &str = "conferencing-nodes";
-const PASSWORD: &str = "events";
-
 fn service() -> TestAppBuilder {
     TestApp::with()
         .set("POOL_TARGET_SIZE", POOL)
-        .set("ROOM_AUTOMATIC_PARTICIPANTS", 7)
+        .set("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID)
         .set("ROOM_END_GRACE_SECONDS", 1)
-        .set("PEXIP_EVENT_USERNAME", USERNAME)
-        .set("PEXIP_EVENT_PASSWORD", PASSWORD)
+        .set("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0)
+        .set("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1)
 }
 
 /// A platform of two Conferencing Nodes that report to the service.
@@ -45,9 +48,10 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     async fn prepare(app: &'a TestApp) -> Self {
-        app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+        app.pexip.add_automatic_participant(DIAL_OUT_ID, "sip:queue@sbc.example.org");
         app.pexip.set_replication_delay(REPLICATION);
-        app.pexip.add_event_sink(app.url.join("public/event_sink").expect("a path"), USERNAME, PASSWORD);
+        let sink = app.url.join("public/event_sink").expect("a path");
+        app.pexip.add_event_sink(sink, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
         let citizens_node = app.pexip.conferencing_node("10.47.2.21").await;
         let agents_node = app.pexip.conferencing_node("10.47.2.22").await;
         app.fill_pool().await;
@@ -61,11 +65,44 @@ impl<'a> Call<'a> {
         Room::of(&answer)
     }
 
+    /// Citizen and agent join, meet and leave. At the end the room is gone.
+    async fn is_held_in(&self, room: &Room) {
+        let citizen = self.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+        assert_eq!(citizen.role, Role::Guest);
+        self.app.pexip.advance(DIAL_OUT_DELAY);
+        let mut directions = self.directions(room).await;
+        directions.sort();
+        assert_eq!(directions, ["in", "out"], "the queue of the agents is dialled");
+
+        let seen = self.app.public_room(&room.name).await;
+        assert_eq!(seen.status, 200, "{seen:?}");
+        let seen = Room::of(&seen);
+        let agent = self.agents_node.join(&seen.alias, &seen.host_pin).expect("the agent is let in");
+        assert_eq!(agent.role, Role::Chair);
+
+        self.agents_node.leave(&agent);
+        self.citizens_node.leave(&citizen);
+        let ended = self.app.room_queue().of_ended_rooms();
+        eventually("both nodes have reported the end", async || ended.approximate_count().await == Ok(2)).await;
+        assert!(self.app.pexip.room(&room.name).is_some(), "the room is kept for the grace period");
+
+        self.room_is_gone(room).await;
+        self.app.public_room(&room.name).await.assert_problem(404, "room_not_found");
+        assert_eq!(
+            self.citizens_node.join(&room.alias, &room.guest_pin).map(drop),
+            Ok(()),
+            "not replicated to the nodes yet"
+        );
+        self.app.pexip.advance(REPLICATION);
+        assert_eq!(self.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+    }
+
     /// Direction of each participant of the room, by the status API.
     async fn directions(&self, room: &Room) -> Vec<String> {
         let path = format!("api/admin/status/v1/participant/?conference={}", room.name);
         let url = self.app.pexip.management_url().join(&path).expect("a path");
-        let request = self.app.http.get(url).basic_auth(self.app.pexip.username(), Some(self.app.pexip.password()));
+        let token = self.app.pexip.issue_oauth2_token(Duration::from_secs(60));
+        let request = self.app.http.get(url).bearer_auth(token);
         let list: Value = request.send().await.expect("an answer").json().await.expect("JSON");
         let participants = list["objects"].as_array().expect("objects").iter();
         participants.map(|it| it["call_direction"].as_str().expect("text").to_owned()).collect()
@@ -80,7 +117,8 @@ impl<'a> Call<'a> {
     async fn pool_is_full_again(&self) {
         eventually("the pool is full again, and no other room is left", async || {
             self.app.maintain().await;
-            let rooms = self.app.pexip.rooms();
+            let mut rooms = self.app.pexip.rooms();
+            rooms.retain(|room| room.name != KIOSK);
             rooms.len() == POOL && rooms.iter().all(|room| room.tag.is_empty())
         })
         .await;
@@ -91,6 +129,7 @@ impl<'a> Call<'a> {
 struct Room {
     name: String,
     alias: String,
+    /// Empty if the answer leaves it out.
     host_pin: String,
     guest_pin: String,
 }
@@ -102,7 +141,7 @@ impl Room {
         Self {
             name: text(&room["name"]),
             alias: text(&room["aliases"][0]["alias"]),
-            host_pin: text(&room["pin"]),
+            host_pin: room["pin"].as_str().unwrap_or_default().to_owned(),
             guest_pin: text(&room["guest_pin"]),
         }
     }
@@ -125,35 +164,7 @@ async fn a_call_from_the_first_token_to_a_full_pool_with_the_emulator_as_the_que
 async fn a_whole_call(app: &TestApp) {
     let call = Call::prepare(app).await;
     let room = call.room().await;
-
-    let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
-    assert_eq!(citizen.role, Role::Guest);
-    app.pexip.advance(DIAL_OUT_DELAY);
-    let mut directions = call.directions(&room).await;
-    directions.sort();
-    assert_eq!(directions, ["in", "out"], "the queue of the agents is dialled");
-
-    let seen = app.public_room(&room.name).await;
-    assert_eq!(seen.status, 200, "{seen:?}");
-    let seen = Room::of(&seen);
-    let agent = call.agents_node.join(&seen.alias, &seen.host_pin).expect("the agent is let in");
-    assert_eq!(agent.role, Role::Chair);
-
-    call.agents_node.leave(&agent);
-    call.citizens_node.leave(&citizen);
-    let ended = app.room_queue().of_ended_rooms();
-    eventually("both nodes have reported the end", async || ended.approximate_count().await == Ok(2)).await;
-    assert!(app.pexip.room(&room.name).is_some(), "the room is kept for the grace period");
-
-    call.room_is_gone(&room).await;
-    app.public_room(&room.name).await.assert_problem(404, "room_not_found");
-    assert_eq!(
-        call.citizens_node.join(&room.alias, &room.guest_pin).map(drop),
-        Ok(()),
-        "not replicated to the nodes yet"
-    );
-    app.pexip.advance(REPLICATION);
-    assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+    call.is_held_in(&room).await;
     call.pool_is_full_again().await;
 }
 

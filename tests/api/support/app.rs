@@ -65,13 +65,24 @@ pub(crate) struct TestAppBuilder {
     emulated: Option<TestQueue>,
     clock: Clock,
     files: Option<u32>,
-    oauth2: bool,
+    /// Settings before its own.
+    settings_of: fn(&World) -> HashMap<&'static str, String>,
 }
 
 impl TestAppBuilder {
     /// Makes the service an OAuth2 client at Pexip, which refuses Basic authentication.
     pub(crate) fn oauth2(mut self) -> Self {
-        self.oauth2 = true;
+        self.settings_of = |world| {
+            let mut settings = world.settings();
+            settings.extend(world.oauth2_settings());
+            settings
+        };
+        self
+    }
+
+    /// Makes settings and outside world the operator's.
+    pub(crate) fn the_operators(mut self) -> Self {
+        self.settings_of = World::operators_settings;
         self
     }
 
@@ -145,10 +156,7 @@ impl TestAppBuilder {
     }
 
     fn own_settings(&self, world: &World) -> HashMap<&'static str, String> {
-        let mut settings = world.settings();
-        if self.oauth2 {
-            settings.extend(world.oauth2_settings());
-        }
+        let mut settings = (self.settings_of)(world);
         settings.extend(self.settings.clone());
         settings
     }
@@ -226,7 +234,13 @@ impl TestApp {
     }
 
     pub(crate) fn with() -> TestAppBuilder {
-        TestAppBuilder { settings: Vec::new(), emulated: None, clock: Clock::system(), files: None, oauth2: false }
+        TestAppBuilder {
+            settings: Vec::new(),
+            emulated: None,
+            clock: Clock::system(),
+            files: None,
+            settings_of: World::settings,
+        }
     }
 
     /// Its queue, as one more instance has it.

@@ -64,6 +64,7 @@ struct Directory {
     keys_made: usize,
     raw_jwks: Option<String>,
     version: Version,
+    callers_are_the_api: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -114,10 +115,24 @@ impl EntraSimulator {
         self.system.directory().version = version;
     }
 
+    /// Makes caller and API one registration from now on, without app roles: tokens of [`token`](Self::token) and the
+    /// [`scope`](Self::scope) are for the initial client itself.
+    pub fn make_callers_the_api(&self) {
+        self.system.directory().callers_are_the_api = true;
+    }
+
     /// Builds a token that is valid unless changed: v2.0, for the room API, of the initial client.
     pub fn token(&self) -> TokenBuilder {
         let client = Client::new(CLIENT_ID, CLIENT_SECRET, &CLIENT_ROLES);
-        TokenBuilder::new(self.system.authority(), &client, self.system.newest_key())
+        let token = TokenBuilder::new(self.system.authority(), &client, self.system.newest_key());
+        let is_own = self.system.directory().callers_are_the_api;
+        if is_own { token.own(CLIENT_ID) } else { token }
+    }
+
+    /// Scope that the initial client asks a token for.
+    pub fn scope(&self) -> String {
+        let is_own = self.system.directory().callers_are_the_api;
+        if is_own { format!("api://{CLIENT_ID}/.default") } else { format!("{APP_ID_URI}/.default") }
     }
 
     /// The published keys, newest last.
@@ -158,6 +173,7 @@ impl Default for Tenant {
             keys_made: 1,
             raw_jwks: None,
             version: Version::V2,
+            callers_are_the_api: false,
         };
         Self { authority: OnceLock::new(), directory: Mutex::new(directory) }
     }

@@ -8,7 +8,7 @@
 //! - [`application_insights`]: a resource of Application Insights that accepts traces and metrics
 //! - [`github`]: GitHub's ID tokens for jobs
 //! - [`collector`]: an OpenTelemetry collector of traces and metrics
-//! - [`world`]: all of them together
+//! - [`world`]: all of them together; [`operator`]: as the operator has them
 //! - [`infinity_app`]: an app that joins rooms with Pexip's own client package
 //! - [`functions_host`]: the Azure Functions host between the service and its callers
 //! - [`traffic`]: the log of received requests, and fault injection
@@ -27,6 +27,7 @@ pub mod github;
 pub mod infinity_app;
 pub mod machine;
 pub mod npm;
+pub mod operator;
 pub mod pexip;
 pub mod queue;
 pub mod server;

@@ -119,6 +119,13 @@ impl PexipSimulator {
         self.system.state().oauth2.revoke_tokens();
     }
 
+    /// A token for another user of the API; it is not counted as issued.
+    pub fn issue_oauth2_token(&self, lifetime: Duration) -> String {
+        let mut state = self.system.state();
+        let expires = state.clock.now() + lifetime;
+        state.oauth2.issue(expires)
+    }
+
     /// Tokens issued so far.
     pub fn oauth2_tokens_issued(&self) -> usize {
         self.system.state().oauth2.issued.len()

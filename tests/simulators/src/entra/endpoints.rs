@@ -68,8 +68,7 @@ async fn token(State(tenant): State<Arc<Tenant>>, Path(id): Path<String>, body: 
 
     let version = tenant.directory().version;
     let token = TokenBuilder::new(tenant.authority(), &client, tenant.newest_key());
-    // Its app roles are those of the room API.
-    let token = if is_own { token.without("roles").audience(&client.id) } else { token };
+    let token = if is_own { token.own(&client.id) } else { token };
     let token = match version {
         Version::V2 if resource != RESOURCE_MANAGER => token,
         Version::V1 | Version::V2 => token.v1().audience(resource),

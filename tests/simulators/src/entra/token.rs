@@ -55,6 +55,11 @@ impl TokenBuilder {
         token
     }
 
+    /// Turns it into a token for the client's own registration, which has no app roles: those are the room API's.
+    pub(super) fn own(self, client_id: &str) -> Self {
+        self.without("roles").audience(client_id)
+    }
+
     /// Turns it into a v1.0 token for the App ID URI.
     pub fn v1(mut self) -> Self {
         for (v2, v1) in [("azp", "appid"), ("azpacr", "appidacr")] {

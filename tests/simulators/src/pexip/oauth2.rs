@@ -97,6 +97,13 @@ impl OAuth2 {
         self.tokens.clear();
     }
 
+    /// A new token.
+    pub(super) fn issue(&mut self, expires: OffsetDateTime) -> String {
+        let token = guid();
+        self.tokens.insert(token.clone(), expires);
+        token
+    }
+
     /// Whether the token is known and has not expired.
     pub(super) fn accepts(&self, token: &str, now: OffsetDateTime) -> bool {
         self.tokens.get(token).is_some_and(|expires| now < *expires)
@@ -116,8 +123,7 @@ impl OAuth2 {
         }
         let assertion = field("client_assertion").ok_or("invalid_request")?;
         self.check(&assertion, audience, now).ok_or("invalid_client")?;
-        let token = guid();
-        self.tokens.insert(token.clone(), now + self.token_lifetime);
+        let token = self.issue(now + self.token_lifetime);
         self.issued.push(token.clone());
         Ok(json!({"access_token": token, "expires_in": self.token_lifetime.as_secs(), "token_type": "Bearer"}))
     }

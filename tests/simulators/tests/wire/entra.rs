@@ -70,6 +70,23 @@ async fn the_token_endpoint_issues_both_versions_and_refuses_wrong_secrets() {
 }
 
 #[tokio::test]
+async fn callers_that_are_the_api_get_tokens_for_themselves_without_roles() {
+    let entra = EntraSimulator::start().await;
+    assert_eq!(entra.scope(), format!("{}/.default", entra.app_id_uri()));
+    entra.make_callers_the_api();
+    assert_eq!(entra.scope(), format!("api://{CLIENT_ID}/.default"));
+
+    let (status, issued) = ask(&entra, CLIENT_SECRET, &entra.scope()).await;
+
+    assert_eq!(status, 200);
+    for token in [issued["access_token"].as_str().expect("a token"), &entra.token().build()] {
+        let claims = part(token, 1);
+        assert_eq!((&claims["aud"], &claims["azp"]), (&json!(CLIENT_ID), &json!(CLIENT_ID)));
+        assert_eq!((claims.get("roles"), &claims["idtyp"]), (None, &json!("app")));
+    }
+}
+
+#[tokio::test]
 async fn githubs_assertion_is_accepted_if_the_client_has_a_federated_credential() {
     const AUDIENCE: &str = "api://AzureADTokenExchange";
     const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
