@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use maxconf::config::Config;
 use maxconf::http::routes;
-use maxconf_simulators::pexip;
+use maxconf_simulators::{operator, pexip};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -271,8 +271,16 @@ fn the_local_settings_are_complete_and_known() {
 }
 
 #[test]
+fn the_local_settings_are_the_operators() {
+    let values = local_values();
+    for (name, value) in operator::SETTINGS {
+        assert_eq!(values.get(name).map(String::as_str), Some(value), "{name}");
+    }
+}
+
+#[test]
 fn the_local_settings_hold_no_secret_but_the_simulators_published_ones() {
-    let published = ["UseDevelopmentStorage=true", pexip::PASSWORD];
+    let published = ["UseDevelopmentStorage=true", pexip::PASSWORD, operator::EVENT_ACCOUNT.1];
     for (name, value) in local_values() {
         let upper = name.to_ascii_uppercase();
         let secret = ["PASSWORD", "SECRET", "KEY", "TOKEN", "STORAGE", "CONNECTION"];

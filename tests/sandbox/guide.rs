@@ -1,34 +1,43 @@
+use std::time::Duration;
+
 use maxconf_simulators::World;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
+use maxconf_simulators::operator::{EVENT_ACCOUNT, TAG, UUI_DATA};
 use maxconf_simulators::pexip::ConferencingNode;
 use url::Url;
 
-use crate::world::{POOL_SIZE, scope};
+use crate::world::{KIOSK, POOL_SIZE};
+
+/// How long the printed token of an administrator of Pexip is valid.
+const ADMINISTRATORS_TOKEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Prints the addresses, and commands to copy.
 pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url, reference: &Url) {
     let token_url = world.entra.token_url();
-    let scope = scope(world);
+    let scope = world.entra.scope();
     let genesys_token = world.genesys.issue_token();
     println!(
         r#"
 The room service is ready: {service}   ({POOL_SIZE} rooms in its pool; Ctrl-C ends it)
+Everything is as the operator has it: OAuth2 at Pexip, tokens for IDIM's own registration, host&id as uuiData.
 Each request shows up here as a line, below the calls that it made.
 Its API to read: {reference}
 
 Copy into another terminal:
 
-  # 1. IDIM gets a token from Entra
+  # 1. IDIM gets a token from Entra, for its own registration
   TOKEN=$(curl -s {token_url} -d grant_type=client_credentials -d client_id={CLIENT_ID} \
     -d client_secret={CLIENT_SECRET} -d scope={scope} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
-  # 2. IDIM creates a room; its tag ends in MTIzNDU2LDc2NTQzMg, the case 123456,765432
-  ANSWER=$(curl -s -X POST "{service}room/create?uuiData=3132333435362c373635343332" \
+  # 2. IDIM creates a room for the case id&MTIzNDU2LDc2NTQzMg, in hexadecimal; its tag is
+  #    {TAG}
+  ANSWER=$(curl -s -X POST "{service}room/create?uuiData={UUI_DATA}" \
     -H "Authorization: Bearer $TOKEN"); echo $ANSWER
   ROOM=$(echo $ANSWER | sed 's/.*"name":"\([^"]*\)".*/\1/')
 
-  # 3. the agent's widget reads it
+  # 3. the agent's widget reads it, with the host PIN that IDIM does not get; and a kiosk's room beside ours
   curl -s {service}public/room/$ROOM -H "x-auth-token: {genesys_token}"; echo
+  curl -s {service}public/room/{KIOSK} -H "x-auth-token: {genesys_token}"; echo
 
   # 4. the citizen joins on a Conferencing Node, and leaves; the room stays empty, so it is gone within a minute
   PIN=$(echo $ANSWER | sed 's/.*"guest_pin":"\([^"]*\)".*/\1/'); CALL={node}api/client/v2/conferences/$ROOM
@@ -36,25 +45,30 @@ Copy into another terminal:
     sed 's/.*"token":"\([^"]*\)".*/\1/')
   curl -s $CALL/release_token -H "token: $JOINED" --json '{{}}'; echo
 
+  # what the node reports then
+  curl -si {service}public/event_sink -u {event_user}:{event_password} \
+    --json '{{"event":"conference_ended","data":{{"name":"'$ROOM'"}}}}' | head -n 1
+
   # 5. or IDIM ends it
   curl -si -X DELETE {service}room/$ROOM -H "Authorization: Bearer $TOKEN" | head -n 1
 
   # the rooms that the Pexip simulator holds, and whether everything is well
-  curl -s -u {user}:{password} "{pexip}api/admin/configuration/v1/conference/?limit=100" |
+  curl -s -H "Authorization: Bearer {administrator}" "{pexip}api/admin/configuration/v1/conference/?limit=100" |
     grep -oE '"(name|description|tag)":"[^"]+"'
   curl -s {service}health/ready; echo
 "#,
-        user = world.pexip.username(),
-        password = world.pexip.password(),
+        event_user = EVENT_ACCOUNT.0,
+        event_password = EVENT_ACCOUNT.1,
+        administrator = world.pexip.issue_oauth2_token(ADMINISTRATORS_TOKEN),
         pexip = world.pexip.management_url(),
         node = node.server().url(),
     );
 }
 
 /// Prints the addresses of the simulators that `local.settings.json` names.
-pub(crate) fn print_simulators(world: &World) {
+pub(crate) fn print_simulators(world: &World, node: &ConferencingNode) {
     println!("Simulators for a service with the settings of local.settings.json. Press Ctrl-C to stop them.");
-    println!("  Pexip    {}", world.pexip.management_url());
+    println!("  Pexip    {}   Conferencing Node: {}", world.pexip.management_url(), node.server().url());
     println!("  Entra    {}", world.entra.authority_url());
     println!("  Genesys  {}   x-auth-token: {}", world.genesys.api_url(), world.genesys.issue_token());
 }

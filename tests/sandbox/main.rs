@@ -48,7 +48,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let cli = Cli::parse();
     if cli.simulators_only {
         let world = world::start_for_local_settings().await?;
-        guide::print_simulators(&world);
+        let node = world::conferencing_node(&world, &world::LOCAL_SERVICE.parse()?).await;
+        guide::print_simulators(&world, &node);
         tokio::signal::ctrl_c().await?;
         return Ok(ExitCode::SUCCESS);
     }

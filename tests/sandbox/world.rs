@@ -1,13 +1,14 @@
-//! The sandbox's simulators, and the settings of a service that calls them.
+//! The sandbox's simulators, which are as the operator's systems, and the settings of a service that calls them.
 
 use std::collections::HashMap;
 use std::io;
 
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
+use maxconf_simulators::operator::EVENT_ACCOUNT;
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::{POOL_QUEUE, World};
 use maxconf_simulators::{
-    BlobSimulator, EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, Traffic,
+    BlobSimulator, EntraSimulator, GenesysSimulator, PexipSimulator, QueueSimulator, StoredMessage, StoredRoom, Traffic,
 };
 use tokio::sync::broadcast::error::RecvError;
 use url::Url;
@@ -15,11 +16,8 @@ use url::Url;
 /// Target size of the sandbox's pool.
 pub(crate) const POOL_SIZE: usize = 4;
 
-/// The automatic participant that dials out to the Genesys queue. In a deployment an operator creates it on Pexip.
-const DIAL_OUT_ID: u64 = 1;
-
-/// The account with which Conferencing Nodes report events.
-const EVENT_ACCOUNT: (&str, &str) = ("nodes", "sandbox-event-password");
+/// A room of another system, which agents may read.
+pub(crate) const KIOSK: &str = "vkiosk_1";
 
 /// Origin of the widget's page.
 const WIDGET: &str = "http://localhost:5173";
@@ -27,37 +25,40 @@ const WIDGET: &str = "http://localhost:5173";
 /// Ports of Pexip, Entra and Genesys in `local.settings.json`.
 const LOCAL_PORTS: [u16; 3] = [7101, 7102, 7103];
 
+/// Address of the Functions host with `local.settings.json`.
+pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:7071/";
+
 /// Starts every simulator on a free port.
 pub(crate) async fn start() -> World {
     let world = World::start().await;
-    world.pexip.add_automatic_participant(DIAL_OUT_ID, "sip:SBC_VBV_TEST@sbc.example.org");
+    world.pexip.insert(StoredRoom::named(KIOSK).with_pins("4711", "0815").with_alias(KIOSK));
     world
 }
 
-/// Starts the simulators that `local.settings.json` names, on its ports. Its storage is Azurite's.
+/// Starts the simulators that `local.settings.json` names, on its ports. Its storage is Azurite's. Pexip
+/// accepts its password: that file must not hold a key.
 pub(crate) async fn start_for_local_settings() -> io::Result<World> {
     let [pexip, entra, genesys] = LOCAL_PORTS;
-    Ok(World {
+    let world = World {
         queue: QueueSimulator::start().await,
         blobs: BlobSimulator::start().await,
         pexip: PexipSimulator::start_on(pexip).await?,
         entra: EntraSimulator::start_on(entra).await?,
         genesys: GenesysSimulator::start_on(genesys).await?,
-    })
+    };
+    world.become_the_operators();
+    Ok(world)
 }
 
-/// Settings of the service in this world.
+/// Settings of the service in this world: the operator's. From the first call on, Pexip refuses its password.
 pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String> {
-    let mut settings = world.settings();
+    let mut settings = world.operators_settings();
     settings.extend([
         ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
         ("POOL_TARGET_SIZE", POOL_SIZE.to_string()),
         // Nothing is replicated here, so the 2 minutes of a real deployment are not needed.
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
-        ("ROOM_AUTOMATIC_PARTICIPANTS", DIAL_OUT_ID.to_string()),
         ("CORS_ALLOWED_ORIGINS", WIDGET.to_owned()),
-        ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0.to_owned()),
-        ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1.to_owned()),
         // High limits, so that a command can generate load.
         ("PEXIP_REQUESTS_PER_MINUTE", "100000".to_owned()),
         ("RATE_LIMIT_PER_MINUTE", "1000000".to_owned()),
@@ -85,16 +86,11 @@ pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str,
         ("SMOKE_ENTRA_TOKEN_URL", world.entra.token_url().to_string()),
         ("SMOKE_ENTRA_CLIENT_ID", CLIENT_ID.to_owned()),
         ("SMOKE_ENTRA_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
-        ("SMOKE_ENTRA_SCOPE", scope(world)),
+        ("SMOKE_ENTRA_SCOPE", world.entra.scope()),
         ("SMOKE_GENESYS_TOKEN", world.genesys.issue_token()),
         ("SMOKE_ORIGIN", WIDGET.to_owned()),
     ]);
     variables
-}
-
-/// What IDIM asks Entra a token for.
-pub(crate) fn scope(world: &World) -> String {
-    format!("{}/.default", world.entra.app_id_uri())
 }
 
 /// Messages that can be received now or are leased by the service.

@@ -45,7 +45,7 @@ pub(super) struct ConstrainedConference<'a> {
     #[schemars(regex(pattern = PIN), example = "852117")]
     guest_pin: &'a str,
     /// The URL under which the agent sees the citizen's case: a fixed start and the case from `uuiData`.
-    #[schemars(length(max = LONGEST_TAG), example = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg")]
+    #[schemars(length(max = LONGEST_TAG), example = "https://id.gov.bc.ca/idcheck/protected/video/MTIzNDU2LDc2NTQzMg")]
     tag: &'a str,
     /// What can be dialled to join. The first one is the room's name.
     aliases: Vec<Alias<'a>>,
@@ -106,7 +106,7 @@ impl ConstrainedConference<'static> {
             allow_guests: true,
             pin: Some("193604"),
             guest_pin: "852117",
-            tag: "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg",
+            tag: "https://id.gov.bc.ca/idcheck/protected/video/MTIzNDU2LDc2NTQzMg",
             aliases: vec![alias],
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn route() -> Route {
             `bytes`, its bytes in base64url end the tag. With `segment` it is the text of that end, of the characters \
             of an id. Given once.",
             &json!({ "type": "string", "pattern": pattern }),
-            "3132333435362c373635343332",
+            "6964264d54497a4e4455324c4463324e54517a4d67;encoding=hex",
         ))
         .parameter(Parameter::optional_header(
             "Idempotency-Key",
