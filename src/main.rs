@@ -109,7 +109,7 @@ fn run<T>(command: impl Future<Output = T>) -> T {
 async fn serve(config: Config) -> Result<u8, Box<dyn std::error::Error>> {
     let export = telemetry::start(&config.telemetry, telemetry::Format::Json, app::export_http);
     // First, since the Functions host polls the port every 25 ms and gives up after some seconds.
-    let listener = server::bind(&config.server).await?;
+    let listener = server::bind(&config.server)?;
     config::log_unknown_variables();
     let app = App::build(config, Clock::system())?;
     let stopped = app.serve(listener, server::stop_signal()).await;

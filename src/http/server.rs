@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// limit of file descriptors.
 const SPARE_CONNECTIONS: usize = 256;
 
+/// Connections that the system keeps until they are accepted, at most its own limit. When they are more, Linux may reset one
+/// whose request has arrived.
+const BACKLOG: u32 = 4096;
+
 /// Pause after the system could not accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -52,9 +56,16 @@ pub enum ServeError {
 }
 
 /// Binds the port. From then on a request waits instead of being refused.
-pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
+pub fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
     let address = SocketAddr::new(config.address, config.port);
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restarted process binds while connections of the one before it are in `TIME_WAIT`.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| ServeError::Bind { address, source })
 }
 
 /// Serves until `stop`, then lets requests in progress finish. Returns the exit code that `stop` gave.

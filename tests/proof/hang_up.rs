@@ -100,7 +100,7 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_permits_in_us
     let mut dice = Dice::throw("hang_up");
     let world = World::start().await;
     let proof = Proof {
-        instances: vec![Served::start(&settings(&world)).await, Served::start(&settings(&world)).await],
+        instances: vec![Served::start(&settings(&world)), Served::start(&settings(&world))],
         caller: Caller::of(&world.entra),
         world,
         ledger: Ledger::default(),

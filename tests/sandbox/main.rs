@@ -61,9 +61,9 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     } else {
         None
     };
-    let listener = match server::bind(&config.server).await {
+    let listener = match server::bind(&config.server) {
         Ok(listener) => listener,
-        Err(_) => server::bind(&read_config(&world, 0)?.server).await?,
+        Err(_) => server::bind(&read_config(&world, 0)?.server)?,
     };
     let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
     let app = App::build(config, Clock::system())?;

@@ -120,7 +120,7 @@ impl TestAppBuilder {
         let world = World::start().await;
         let emulated = self.emulated.take();
         let settings = self.own_settings(&world);
-        let (url, stop) = serve(&settings, self.clock).await;
+        let (url, stop) = serve(&settings, self.clock);
         let app = TestApp::new(world, url, emulated, Runs::InThisProcess { _stop: stop });
         TestApp { settings, ..app }
     }
@@ -163,9 +163,9 @@ impl TestAppBuilder {
 }
 
 /// Starts an instance in this process, as the binary does.
-async fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> (Url, oneshot::Sender<()>) {
+fn serve(settings: &HashMap<&'static str, String>, clock: Clock) -> (Url, oneshot::Sender<()>) {
     let config = Config::read(|name| settings.get(name).map(OsString::from)).expect("settings that can be used");
-    let listener = server::bind(&config.server).await.expect("a free port");
+    let listener = server::bind(&config.server).expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let app = App::build(config, clock).expect("a service that can be built");
     let (stop, stopped) = oneshot::channel();
@@ -228,8 +228,8 @@ impl TestApp {
     }
 
     /// One more instance with the same settings and the system's clock.
-    pub(crate) async fn another_instance(&self) -> Another {
-        let (url, stop) = serve(&self.settings, Clock::system()).await;
+    pub(crate) fn another_instance(&self) -> Another {
+        let (url, stop) = serve(&self.settings, Clock::system());
         Another { url, _stop: stop }
     }
 

@@ -142,9 +142,9 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) async fn start(settings: &Settings) -> Self {
+    pub(crate) fn start(settings: &Settings) -> Self {
         let config = settings.config();
-        let listener = server::bind(&config.server).await.expect("a free port");
+        let listener = server::bind(&config.server).expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
         let app = App::build(config, Clock::system()).expect("a service that can be built");
         let (stop, stopped) = oneshot::channel();
