@@ -88,10 +88,8 @@ impl HandOut {
         self.find_room(tag, deadline, caller_is_gone).await
     }
 
-    /// The room of this key: a new one, or that of an earlier request. Nothing is noted before there is capacity: a
-    /// refused request leaves the key free.
+    /// The room of this key: a new one, or that of an earlier request, which needs no capacity.
     async fn take_keyed(&self, tag: &Tag, key: &CreateKey, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
-        self.check_capacity().await?;
         match keyed::begin(&self.backend, key).await? {
             Begun::Run(run) => self.find_room_for(run, tag, deadline).await,
             Begun::Replay(earlier) => keyed::replay(&self.backend, tag, earlier).await,
@@ -100,7 +98,7 @@ impl HandOut {
 
     async fn find_room_for(&self, run: Run, tag: &Tag, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
         // The caller may be gone: the key finds the room again.
-        let room = match self.find_room(tag, deadline, || false).await {
+        let room = match self.take_once(tag, deadline, || false).await {
             Ok(room) => room,
             Err(error) => {
                 if !error.may_have_left_room() {

@@ -108,11 +108,13 @@ pub(super) struct Run {
 pub(super) async fn begin(backend: &Arc<Backend>, key: &CreateKey) -> Result<Begun, TakeRoomError> {
     backend.records.ensure_answering().await?;
     let now = backend.clock.now_utc();
+    let until = now + backend.request_deadline + RUN_MARGIN;
     let record = RequestRecord {
         run_id: random_id(),
         fingerprint: key.fingerprint.clone(),
-        window_ends: now + backend.records.idempotency_window,
-        state: State::Running { until: now + backend.request_deadline + RUN_MARGIN },
+        // A run in progress is never taken over.
+        window_ends: until.max(now + backend.records.idempotency_window),
+        state: State::Running { until },
     };
     let run = |version| Run { backend: backend.clone(), name: key.record.clone(), record: record.clone(), version };
     for _ in 0..MAX_TRIES {
@@ -193,7 +195,7 @@ impl Run {
 
 /// Reads the room of an earlier request anew. Never a room that carries another tag.
 pub(super) async fn replay(backend: &Backend, tag: &Tag, earlier: Earlier) -> Result<HandedOut, TakeRoomError> {
-    let found = backend.pexip.for_reads().find_by_name(&earlier.room).await?;
+    let found = backend.pexip.find_by_name(&earlier.room).await?;
     let has_tag = |there: &Tag| there.expose() == tag.expose();
     let conference = found.filter(|conference| conference.tag.as_ref().is_some_and(has_tag));
     let conference = conference.ok_or(TakeRoomError::RoomEnded)?;
