@@ -240,13 +240,17 @@ impl RecordStore {
         write: &Write<'_>,
         body: &[u8],
     ) -> Result<Option<Version>, StorageError> {
+        // A record that is gone has another state than the one to be changed.
+        let is_lost = |error: &StorageError| {
+            error.is_condition_not_met() || matches!(write, Write::Over(_)) && error.is_no_blob()
+        };
         let mut unknown = None;
         for _ in 0..MAX_WRITES {
             match self.put(name, write, body).await {
                 Ok(version) => return Ok(Some(version)),
                 // An earlier try may be what is there now.
-                Err(error) if error.is_condition_not_met() && unknown.is_none() => return Ok(None),
-                Err(error) if error.leaves_record_unknown() || error.is_condition_not_met() => unknown = Some(error),
+                Err(error) if is_lost(&error) && unknown.is_none() => return Ok(None),
+                Err(error) if error.leaves_record_unknown() || is_lost(&error) => unknown = Some(error),
                 Err(error) => return Err(error),
             }
             match (self.get(name).await?, write) {

@@ -119,6 +119,16 @@ async fn after_a_lost_answer_a_change_by_another_is_not_ours() {
     }
 }
 
+/// Azure may answer 404 where Azurite answers 412.
+#[tokio::test]
+async fn a_change_of_a_record_that_is_gone_is_lost_and_no_failure_of_the_service() {
+    let (records, client, name, version) = with_record().await;
+    fail(&records, Method::PUT, Times::Once, answer(404, "BlobNotFound"));
+
+    assert_eq!(client.change(&name, &version, &json!({ "id": "second" })).await, Ok(Changed::Lost));
+    assert!(!client.is_circuit_open());
+}
+
 #[tokio::test]
 async fn a_lost_answer_that_no_read_settles_is_neither_ours_nor_taken() {
     for unreadable in [Fault::HangUpBefore, Fault::Rubbish, answer(503, "ServerBusy"), answer(404, "ContainerNotFound")]
