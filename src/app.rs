@@ -207,8 +207,8 @@ pub fn export_http() -> reqwest::ClientBuilder {
     client_builder(Duration::from_secs(2))
 }
 
-/// How long an idle connection to storage is kept. Azurite closes idle connections after 5 s; a request on a closing
-/// connection fails, because nothing is retried. Azure keeps them for minutes, which saves a create the TLS handshake.
+/// How long an idle connection to storage is kept. Azurite closes idle connections after 5 s; a write on a closing
+/// connection fails, because only reads are repeated. Azure keeps them for minutes, which saves a create the TLS handshake.
 fn idle_time(access: &StorageAccess) -> Duration {
     if access.service().scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
 }

@@ -374,8 +374,8 @@ mod tests {
     ];
 
     fn any_week() -> impl Strategy<Value = String> {
-        // An even number of different quarters of an hour, in order: the ends of spans without overlap.
-        let spans = subsequence((0..=96).collect::<Vec<u16>>(), 1..4).prop_map(|quarters| {
+        // Quarters of an hour in order, taken in pairs: spans without overlap.
+        let spans = subsequence((0..=96).collect::<Vec<u16>>(), 0..=6).prop_map(|quarters| {
             let time = |quarter: u16| format!("{:02}:{:02}", quarter / 4, quarter % 4 * 15);
             let pairs = quarters.chunks_exact(2);
             pairs.map(|pair| format!(" {}-{}", time(pair[0]), time(pair[1]))).collect::<Vec<_>>().concat()
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn times_at_the_ends_of_the_calendar_have_an_answer() {
+    fn times_at_the_ends_of_the_calendar_do_not_panic() {
         let office = hours(OFFICE);
         for at in [datetime!(-9999-01-01 00:00 UTC), datetime!(9999-12-31 23:59 UTC)] {
             office.is_open(at);

@@ -36,9 +36,14 @@ impl RoomActions {
         let uui_data = uui_data?;
         permit.audit().set_case_hash(&uui_data);
         let tag = self.tag_rule.tag(&uui_data)?;
-        let key = key?
-            .zip(permit.audit().entra_client())
-            .map(|(key, [tenant, client])| self.pool.create_key([tenant.as_str(), client.as_str()], &key, &uui_data));
+        let key = match key? {
+            None => None,
+            // Without its caller, a key would not keep apart two callers' rooms.
+            Some(key) => {
+                let [tenant, client] = permit.audit().entra_client().ok_or(ApiError::new(Code::Internal))?;
+                Some(self.pool.create_key([&tenant, &client], &key, &uui_data))
+            }
+        };
         let handed_out = self.pool.take(tag, key).await.map_err(|error| count_refusal(self.name(error)))?.deliver();
         let (name, source) = (&handed_out.conference.name, handed_out.source.as_str());
         if handed_out.is_replay {
@@ -62,7 +67,8 @@ impl RoomActions {
         permit: Permit<ReadRoom>,
         name: ForeignRoomName,
     ) -> Result<Conference<ForeignRoomName>, ApiError> {
-        let conference = self.pool.find_foreign(&name).await?.ok_or(ApiError::new(Code::RoomNotFound))?;
+        let found = self.pool.find_foreign(&name).await.map_err(|error| self.name(error))?;
+        let conference = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
     }

@@ -162,7 +162,9 @@ impl PexipClient {
         let query = [("name", name.as_str()), ("limit", "2")];
         let request = self.request(Method::GET, COLLECTION).query(&query);
         let (page, _): (Page<Box<RawValue>>, _) = self.fetch("find", permit, request).await?;
-        let Some(raw) = page.objects.into_iter().next() else { return Ok(None) };
+        let Some(raw) = page.objects.into_iter().next() else {
+            return if page.meta.total_count == 0 { Ok(None) } else { Err(CallFailure::Unreadable.into()) };
+        };
         let object: Object = parse_json(raw.get().as_bytes()).ok_or(CallFailure::Unreadable)?;
         // Another room than the one asked for does not mean that this one does not exist.
         if object.name != name.as_str() || raw.get().len() > LARGEST_OBJECT {

@@ -92,7 +92,10 @@ impl Contact {
 
     /// How long a failing node is left alone.
     pub(super) fn pause(&self) -> Duration {
-        let Some(Closed { opens_in, .. }) = self.out_of_hours() else { return DEFAULT_RETRY_AFTER };
+        // A node that is up out of hours is used as always.
+        let Some(Closed { opens_in, .. }) = self.out_of_hours().filter(|_| self.is_lost()) else {
+            return DEFAULT_RETRY_AFTER;
+        };
         let while_closed = Duration::from_secs_f64(rand::rng().random_range(PAUSE_WHILE_CLOSED));
         // The first probe after the opening comes soon, but not from all instances at once.
         while_closed.min(opens_in + DEFAULT_RETRY_AFTER.mul_f64(rand::rng().random_range(0.2..1.0)))
@@ -139,14 +142,22 @@ mod tests {
         Contact::new(Some(hours), Clock::from_fn(move || opening - Duration::from_secs(seconds)))
     }
 
+    /// The same, after a call that did not reach the node.
+    fn lost_and_opening_in(seconds: u64) -> Contact {
+        let contact = opening_in(seconds);
+        contact.note(&Err::<(), _>(REFUSED));
+        contact
+    }
+
     #[test]
     fn a_node_that_is_off_is_probed_every_half_to_whole_minute_and_soon_after_the_opening() {
         let pauses = |contact: Contact| (0..100).map(move |_| contact.pause());
         let seconds = Duration::from_secs;
-        assert!(pauses(opening_in(3600)).all(|pause| (seconds(30)..=seconds(60)).contains(&pause)));
-        assert!(pauses(opening_in(10)).all(|pause| (seconds(11)..seconds(15)).contains(&pause)));
-        assert!(pauses(opening_in(0)).all(|pause| pause == DEFAULT_RETRY_AFTER));
-        let (least, most) = (pauses(opening_in(3600)).min(), pauses(opening_in(3600)).max());
+        assert!(pauses(lost_and_opening_in(3600)).all(|pause| (seconds(30)..=seconds(60)).contains(&pause)));
+        assert!(pauses(lost_and_opening_in(10)).all(|pause| (seconds(11)..seconds(15)).contains(&pause)));
+        assert!(pauses(lost_and_opening_in(0)).all(|pause| pause == DEFAULT_RETRY_AFTER));
+        let (least, most) = (pauses(lost_and_opening_in(3600)).min(), pauses(lost_and_opening_in(3600)).max());
+        assert!(pauses(opening_in(3600)).all(|pause| pause == DEFAULT_RETRY_AFTER), "the node is up");
         assert!(most > least.map(|least| least + seconds(1)), "instances do not probe in step");
     }
 

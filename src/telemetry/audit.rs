@@ -45,7 +45,7 @@ impl Decision {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::HandedOut => "A room that carries a citizen's tag is sent to IDIM.",
-            Self::Replayed => "A room is sent to IDIM again, because a request repeats its Idempotency-Key.",
+            Self::Replayed => "A request with the same Idempotency-Key as an earlier one gets that request's room.",
             Self::Conflict => "A room is not used, because it was claimed before or its message is gone.",
             Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",

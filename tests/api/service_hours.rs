@@ -194,7 +194,10 @@ async fn a_closed_service_is_ready_and_says_until_when() {
 
     let until = format!("closed until {}", opening.format(&Rfc3339).expect("a time"));
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &"ready".into()), "{answer:?}");
-    assert_eq!(answer.json()["checks"], serde_json::json!({ "entra": "ok", "queue": "ok", "pexip": until }));
+    assert_eq!(
+        answer.json()["checks"],
+        serde_json::json!({ "entra": "ok", "queue": "ok", "records": "ok", "pexip": until })
+    );
 
     // Later than its opening it is an outage.
     clock.jump(TO_THE_OPENING);

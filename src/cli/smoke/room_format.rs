@@ -36,11 +36,13 @@ pub(super) fn parse_properties(text: &str) -> Result<Map<String, Value>, &'stati
     serde_json::from_str(text).map_err(|_| "must be a JSON object such as {\"call_type\": \"video\"}")
 }
 
-/// The members of `expected` that have another value in a conference object. A theme may read back as an object.
+/// The members of `expected` that have another value in a conference object. A theme may read back as an object that has
+/// its path or only its id.
 pub(super) fn differing_properties<'a>(expected: &'a Map<String, Value>, conference: &Value) -> Vec<&'a str> {
     let differs = |(name, wanted): &(&String, &Value)| {
         let found = &conference[name.as_str()];
-        *wanted != found && (!found.is_object() || *wanted != &found["resource_uri"])
+        let is_same_object = || wanted.as_str().is_some_and(|path| path.ends_with(&format!("/{}/", found["id"])));
+        *wanted != found && !(found.is_object() && (*wanted == &found["resource_uri"] || is_same_object()))
     };
     expected.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
 }

@@ -52,7 +52,7 @@ enum Attempt {
 enum NotClaimed {
     /// This room cannot be claimed any more.
     RoomExpired,
-    /// No record can be made.
+    /// No record can be made, or no message deleted.
     StorageFailed,
     /// No room can be claimed for this request.
     Failed(TakeRoomError),
@@ -150,7 +150,7 @@ impl PoolSource {
         let tag_permit = self.backend.pexip.reserve_tagging().await?;
         // Again: while this request waited, others may have found that the node accepts no tags.
         self.backend.pexip.check_can_tag()?;
-        if self.backend.records.check().is_err() {
+        if self.backend.records.check().is_err() || self.backend.queue.is_circuit_open() {
             return Err(NotClaimed::StorageFailed);
         }
         // No claim for a caller who is gone, nor without time for the tag.

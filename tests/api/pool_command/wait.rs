@@ -53,7 +53,6 @@ async fn it_gives_up_at_its_limit_and_says_what_was_in_the_way() {
     let slow = run_with(&world, "fill --wait=3 --json", &[("POOL_READY_DELAY_SECONDS", "600")]).await;
     assert_eq!(slow.code, Some(1), "{slow:?}");
     assert!(slow.stderr.concat().contains("the time limit of one run is reached"), "{slow:?}");
-    assert_eq!((&result(&slow)["made"], &result(&slow)["joinable"]), (&json!(4), &json!(0)));
 }
 
 #[tokio::test]
@@ -81,5 +80,8 @@ async fn rooms_that_others_put_meanwhile_are_not_made_again() {
 
     assert_eq!(ended.code, Some(0), "{ended:?}");
     // One was in progress beside the one that Pexip refused.
-    assert!(result(&ended)["made"].as_u64() <= Some(1) && world.pexip.rooms().len() <= 5, "{ended:?}");
+    assert!(
+        result(&ended)["made"].as_u64().is_some_and(|made| made <= 1) && world.pexip.rooms().len() <= 5,
+        "{ended:?}"
+    );
 }
