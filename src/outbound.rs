@@ -8,9 +8,10 @@ mod tls;
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Limited};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{ClientBuilder, Method, RequestBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -23,8 +24,11 @@ pub use tls::{Intercepting, tls_with};
 /// The wait before a retry if the system asks for none.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The longest `Retry-After` that is kept.
+/// The longest `Retry-After` in seconds that is kept.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The same for a date: a clock may be wrong.
+const LONGEST_DATED_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A client for one system. The caller sets a timeout on each request.
 pub fn client_builder(connect_timeout: Duration) -> ClientBuilder {
@@ -103,10 +107,20 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }
 
-/// The wait in a `Retry-After` header, if it is a number of seconds.
-pub fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+/// The wait in a `Retry-After` header: a number of seconds, or the time until a date. Of the waits by our clock, which
+/// says `now`, and by the answer's `Date`, it is the longer one.
+///
+/// Source: RFC 9110, section 10.2.3.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
+    }
+    let until = date(asked)?;
+    let earliest = text(DATE).and_then(date).map_or(now, |theirs| theirs.min(now));
+    Some(until.duration_since(earliest).unwrap_or_default().min(LONGEST_DATED_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -118,6 +132,34 @@ mod tests {
     #[derive(Debug, PartialEq, Eq, Deserialize)]
     struct User {
         id: String,
+    }
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date_that_both_clocks_must_reach() {
+        let at = |time: &str| format!("Mon, 02 Jun 2025 {time} GMT");
+        let now = httpdate::parse_http_date(&at("08:00:00")).unwrap();
+        for (asked, date, seconds) in [
+            ("17", "", Some(17)),
+            ("86400", &at("08:00:00"), Some(3600)),
+            (&at("08:00:20"), "", Some(20)),
+            (&at("08:00:20"), &at("08:00:00"), Some(20)),
+            (&at("09:00:00"), &at("08:00:00"), Some(60)),
+            (&at("07:59:00"), &at("08:00:00"), Some(0)),
+            // Their clock is ahead of ours, or behind.
+            (&at("08:00:50"), &at("08:00:40"), Some(50)),
+            (&at("07:59:50"), &at("07:59:40"), Some(10)),
+            (&at("08:00:20"), "yesterday", Some(20)),
+            ("Monday, 02-Jun-25 08:00:20 GMT", "", Some(20)),
+            ("Mon Jun  2 08:00:20 2025", "", Some(20)),
+            ("Mon, 02 Jun 2025", "", None),
+            ("-1", "", None),
+            ("", &at("08:00:00"), None),
+        ] {
+            let headers = [(RETRY_AFTER, asked), (DATE, date)].into_iter().filter(|(_, text)| !text.is_empty());
+            let headers = headers.map(|(name, text)| (name, text.parse().unwrap())).collect();
+            let wait = retry_after(&headers, now).map(|wait| wait.as_secs());
+            assert_eq!(wait, seconds, "{asked:?} {date:?}");
+        }
     }
 
     #[test]

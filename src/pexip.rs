@@ -313,7 +313,10 @@ impl PexipClient {
             // The node answers a refused login with a redirect to its login page.
             300..=399 | 401 | 403 => Err(PexipError::AccountRefused { status, authentication: self.authentication() }),
             404 => Err(PexipError::NotFound),
-            429 | 500..=599 => Err(PexipError::Busy { status, retry_after: retry_after(&response) }),
+            429 | 500..=599 => {
+                let retry_after = retry_after(response.headers(), self.shared.contact.now());
+                Err(PexipError::Busy { status, retry_after })
+            }
             _ => Err(PexipError::rejected(response).await),
         }
     }

@@ -58,7 +58,7 @@ impl GenesysVerifier {
     /// A verifier. Makes no call yet. `http` follows no redirects.
     pub fn new(config: GenesysConfig, http: reqwest::Client, clock: Clock) -> Self {
         Self(Arc::new(Inner {
-            api: GenesysApi::new(config.api_url.clone(), http),
+            api: GenesysApi::new(config.api_url.clone(), http, clock.clone()),
             config,
             clock,
             verdicts: VerdictCache::new(),

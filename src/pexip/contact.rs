@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::RngExt;
 use time::OffsetDateTime;
@@ -57,6 +57,11 @@ pub(super) struct Contact {
 impl Contact {
     pub(super) fn new(hours: Option<ServiceHours>, clock: Clock) -> Self {
         Self { hours, clock, is_lost: AtomicBool::new(false), is_closed: watch::Sender::new(false) }
+    }
+
+    /// The time by our clock.
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     /// Notes the result of a call.
@@ -127,8 +132,6 @@ impl Contact {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::outbound::{CallFailure, CertificateFault, ConnectStep};
     use crate::pexip::{Authentication, TokenError};

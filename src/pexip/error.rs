@@ -1,6 +1,6 @@
 //! Failures of the management API.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
 use serde_json::{Map, Value};
@@ -203,8 +203,8 @@ impl PexipError {
 }
 
 impl TokenError {
-    pub(super) fn busy(response: &Response) -> Self {
-        Self::Busy { status: response.status().as_u16(), retry_after: retry_after(response) }
+    pub(super) fn busy(response: &Response, now: SystemTime) -> Self {
+        Self::Busy { status: response.status().as_u16(), retry_after: retry_after(response.headers(), now) }
     }
 
     /// Reads `{"error": "…"}`.

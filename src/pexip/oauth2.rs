@@ -233,7 +233,7 @@ impl OAuth2 {
         let response = send(with_traceparent(request)).await?;
         match response.status().as_u16() {
             200 => Granted::read(response).await,
-            429 | 500..=599 => Err(TokenError::busy(&response)),
+            429 | 500..=599 => Err(TokenError::busy(&response, self.clock.now())),
             300..=499 => Err(TokenError::refused(response).await),
             _ => Err(CallFailure::Unreadable.into()),
         }

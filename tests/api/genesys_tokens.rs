@@ -187,6 +187,9 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
         }
         add(with_header(503, "retry-after", "7"), UNAVAILABLE, "7", "(503)");
         add(with_header(503, "retry-after", "3600"), UNAVAILABLE, "60", "(503)");
+        add(with_header(503, "retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), UNAVAILABLE, "60", "(503)");
+        add(with_header(503, "retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"), UNAVAILABLE, "1", "(503)");
+        add(with_header(503, "retry-after", "Fri, 31 Dec 9999"), UNAVAILABLE, "5", "(503)");
         add(with_header(503, "inin-correlation-id", STRANGER), UNAVAILABLE, "5", STRANGER);
         add(with_header(503, "inin-correlation-id", PLANTED), UNAVAILABLE, "5", "(503)");
         add(Fault::StatusAfter(503), UNAVAILABLE, "5", "(503)");

@@ -358,19 +358,21 @@ async fn a_token_endpoint_that_fails_is_asked_every_five_seconds_at_most() {
 
 #[tokio::test]
 async fn a_token_endpoint_that_asks_for_time_is_not_asked_again_before() {
-    let app = without_pool().start().await;
-    let _time = stop_time();
-    let busy =
-        Fault::StatusWith { status: 503, headers: vec![("Retry-After".into(), "31".into())], body: String::new() };
-    app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Once, busy);
+    for (asked, seconds) in [("31", 31), ("Fri, 31 Dec 9999 23:59:59 GMT", 60)] {
+        let app = without_pool().start().await;
+        let _time = stop_time();
+        let headers = vec![("Retry-After".into(), asked.into())];
+        let busy = Fault::StatusWith { status: 503, headers, body: String::new() };
+        app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Once, busy);
 
-    app.one_call_fails(503, "pexip_unavailable").await;
-    time_passes(30 * SECOND).await;
-    let left_alone = app.public_room(OURS).await;
-    left_alone.assert_problem(503, "pexip_unavailable");
-    assert_eq!(app.token_fetches(), 1);
-    time_passes(2 * SECOND).await;
-    app.one_call_succeeds().await;
+        app.one_call_fails(503, "pexip_unavailable").await;
+        time_passes((seconds - 1) * SECOND).await;
+        let left_alone = app.public_room(OURS).await;
+        left_alone.assert_problem(503, "pexip_unavailable");
+        assert_eq!(app.token_fetches(), 1, "{asked}");
+        time_passes(2 * SECOND).await;
+        app.one_call_succeeds().await;
+    }
 }
 
 #[tokio::test]

@@ -135,14 +135,17 @@ async fn each_failure_of_pexip_has_its_answer() {
 
 #[tokio::test]
 async fn a_node_that_is_down_is_unavailable_and_one_that_asks_for_time_gets_it() {
-    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
-    let busy =
-        Fault::StatusWith { status: 429, headers: vec![("Retry-After".into(), "17".into())], body: String::new() };
-    app.pexip.traffic().inject(Matching::any(), Times::Always, busy);
-    let answer = app.delete_room(OURS).await;
-    answer.assert_problem(503, "pexip_unavailable");
-    assert_eq!(answer.header("retry-after"), "17");
+    for (asked, told) in [("17", "17"), ("Fri, 31 Dec 9999 23:59:59 GMT", "60"), ("soon", "5")] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+        let headers = vec![("Retry-After".into(), asked.into())];
+        let busy = Fault::StatusWith { status: 429, headers, body: String::new() };
+        app.pexip.traffic().inject(Matching::any(), Times::Always, busy);
+        let answer = app.delete_room(OURS).await;
+        answer.assert_problem(503, "pexip_unavailable");
+        assert_eq!(answer.header("retry-after"), told, "{asked}");
+    }
 
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
     app.pexip.stop().await;
     app.delete_room(OURS).await.assert_problem(503, "pexip_unavailable");
 }

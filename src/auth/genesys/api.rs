@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
+use crate::domain::Clock;
 use crate::outbound::calls::{Outcome, System, observed};
 use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, retry_after, send};
 
@@ -31,6 +32,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct GenesysApi {
     http: reqwest::Client,
     base: Url,
+    clock: Clock,
 }
 
 /// Why a call identifies no user.
@@ -124,8 +126,8 @@ pub(super) struct UserMe {
 }
 
 impl GenesysApi {
-    pub(super) fn new(base: Url, http: reqwest::Client) -> Self {
-        Self { http, base }
+    pub(super) fn new(base: Url, http: reqwest::Client, clock: Clock) -> Self {
+        Self { http, base, clock }
     }
 
     /// The token's organisation and OAuth client.
@@ -154,7 +156,8 @@ impl GenesysApi {
             result => result,
         };
         let response = response.map_err(GenesysFailure::from)?;
-        let wait = retry_after(&response).unwrap_or(DEFAULT_RETRY_AFTER).clamp(Duration::from_secs(1), MAX_WAIT);
+        let wait = retry_after(response.headers(), self.clock.now()).unwrap_or(DEFAULT_RETRY_AFTER);
+        let wait = wait.clamp(Duration::from_secs(1), MAX_WAIT);
         match response.status().as_u16() {
             200 => json(response, MAX_ANSWER_BYTES).await.map_err(GenesysFailure::from),
             400 if path == USER => Err(GenesysFailure::NoUser),
