@@ -82,7 +82,8 @@ async fn a_preflight_of_the_widget_is_answered_without_a_token() {
             assert!(answer.status.is_success(), "{answer:?}");
             assert_eq!(answer.header("access-control-allow-origin"), origin);
             assert_eq!(answer.header("access-control-allow-methods"), "GET");
-            assert_eq!(answer.header("access-control-allow-headers"), "x-auth-token,x-request-id");
+            let allowed = "x-auth-token,x-request-id,traceparent,tracestate,request-id";
+            assert_eq!(answer.header("access-control-allow-headers"), allowed);
             assert_eq!(answer.header("access-control-max-age"), "7200");
             assert!(!answer.headers.contains_key("access-control-allow-credentials"), "{answer:?}");
             assert_varies(&answer);

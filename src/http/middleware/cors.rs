@@ -14,9 +14,17 @@ use tower_http::cors::CorsLayer;
 use super::request_id::REQUEST_ID;
 use crate::auth::GENESYS_TOKEN;
 use crate::http::openapi::Header;
+use crate::telemetry::traces::TRACEPARENT;
 
 pub(crate) const ALLOWED_METHODS: [Method; 1] = [Method::GET];
-pub(crate) const ALLOWED_HEADERS: [HeaderName; 2] = [GENESYS_TOKEN, REQUEST_ID];
+/// Application Insights in a widget adds the last three to its requests. They decide nothing.
+pub(crate) const ALLOWED_HEADERS: [HeaderName; 5] = [
+    GENESYS_TOKEN,
+    REQUEST_ID,
+    HeaderName::from_static(TRACEPARENT),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("request-id"),
+];
 pub(crate) const EXPOSED_HEADERS: [HeaderName; 3] = [REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE];
 pub(crate) const VARY: [HeaderName; 3] = [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS];
 /// How long a browser may reuse the answer to a preflight.

@@ -382,7 +382,7 @@ def cors(tree):
             [rule] = rules
             if texts(rule, "allowed-methods/method") != ["GET"]:
                 yield f"{environment}/{slot}: CORS allows other methods than GET"
-            if texts(rule, "allowed-headers/header") != ["x-auth-token", "x-request-id"]:
+            if texts(rule, "allowed-headers/header") != ["x-auth-token", "x-request-id", "traceparent", "tracestate", "request-id"]:
                 yield f"{environment}/{slot}: CORS allows other headers than the widget sends"
             origins = texts(rule, "allowed-origins/origin")
             if not origins or not all(re.fullmatch(r"https://[\w.-]+(:\d+)?", origin) for origin in origins):
