@@ -1,6 +1,5 @@
 //! Parsers of setting values. A parser's error completes the sentence that starts with the setting's name.
 
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,9 +7,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::{Host, Url};
 
-/// The value as it is: a `String` or a `SecretString`, which every text can become.
-pub(super) fn text<T: for<'a> TryFrom<&'a str, Error = Infallible>>(text: &str) -> Result<T, String> {
-    T::try_from(text).map_err(|never| match never {})
+/// An account name or a password as it is: a `String` or a `SecretString`, which every text can become. A vault or a
+/// pipeline may have added the end of a line, with which every login would be refused.
+pub(super) fn text<T: for<'a> From<&'a str>>(text: &str) -> Result<T, String> {
+    if text.contains(|character: char| character.is_control() || "\u{2028}\u{2029}".contains(character)) {
+        return Err("must have no control characters in it, such as the end of a line".to_owned());
+    }
+    Ok(T::from(text))
 }
 
 /// What `parse` reads, or the empty value of `T` if the setting is not set.

@@ -1,4 +1,4 @@
-//! Which settings choose how to authenticate, and which forms of the private key are read.
+//! Which settings choose how to authenticate, and what can be read as account, password and private key.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -125,6 +125,37 @@ async fn exactly_one_way_to_authenticate_must_be_configured() {
     assert_eq!(without(&[KEY, username, password]), fault(KEY, "is not set, but PEXIP_OAUTH_CLIENT_ID is"));
     assert_eq!(without(&[id, KEY, username]), fault(username, "is not set, but PEXIP_PASSWORD is"));
     assert_eq!(without(&[id, KEY, password]), fault(password, "is not set, but PEXIP_USERNAME is"));
+}
+
+#[tokio::test]
+async fn control_characters_in_account_names_and_passwords_are_faulty_settings() {
+    let world = World::start().await;
+    let events = [("PEXIP_EVENT_USERNAME", "events".to_owned()), ("PEXIP_EVENT_PASSWORD", "a password".to_owned())];
+    let basic: Settings = world.settings().into_iter().chain(events).collect();
+    let mut oauth2 = basic.clone();
+    oauth2.extend(world.oauth2_settings());
+    let reason = "must have no control characters in it, such as the end of a line";
+    for (settings, name) in [
+        (&oauth2, "PEXIP_OAUTH_CLIENT_ID"),
+        (&basic, "PEXIP_USERNAME"),
+        (&basic, "PEXIP_PASSWORD"),
+        (&basic, "PEXIP_EVENT_USERNAME"),
+        (&basic, "PEXIP_EVENT_PASSWORD"),
+    ] {
+        for good in ["a", " ", "pass word: é€😀\\n%0A"] {
+            let mut settings = settings.clone();
+            settings.insert(name, good.to_owned());
+            assert_eq!(faults(&settings), [], "{name}={good}");
+        }
+        let controls = ('\u{1}'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain(['\u{2028}', '\u{2029}']);
+        for control in controls {
+            for bad in [format!("secret{control}"), format!("{control}secret"), format!("sec{control}ret")] {
+                let mut settings = settings.clone();
+                settings.insert(name, bad.clone());
+                assert_eq!(faults(&settings), [(name, reason.to_owned())], "{name}={bad:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
