@@ -12,6 +12,7 @@ mod delete;
 mod destroy;
 mod ended;
 mod error;
+mod fitness;
 mod hand_out;
 mod maintenance;
 mod operate;
@@ -183,7 +184,7 @@ impl RoomPool {
             TakeRoomError::NoRoom(NoRoom::Refused | NoRoom::TooManyDirect | NoRoom::OutOfTime) => {
                 self.backend.pexip.closed_by_latest_call()
             }
-            TakeRoomError::NoRoom(NoRoom::HardCap)
+            TakeRoomError::NoRoom(NoRoom::HardCap | NoRoom::DirectUnfit(_))
             | TakeRoomError::Records(_)
             | TakeRoomError::KeyReused
             | TakeRoomError::InProgress { .. }

@@ -42,7 +42,7 @@ impl Pin {
 }
 
 /// Length and ending of a PIN. Pexip requires both PINs of a room to have the same length, or both to end in `#`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct PinForm {
     digits: usize,
     hash: bool,
@@ -55,6 +55,18 @@ pub enum HostPin {
     PerRoom { length: usize },
     /// One PIN for all rooms, for widgets that have it in their own configuration.
     Fixed(Pin),
+}
+
+impl HostPin {
+    /// Whether a room with these PINs may have been made by this setting.
+    pub fn has_made(&self, host: &str, guest: &str) -> bool {
+        let (Ok(host), Ok(guest)) = (Pin::parse(host), Pin::parse(guest)) else { return false };
+        let is_host_pin = match self {
+            Self::PerRoom { length } => host.form() == PinForm { digits: *length, hash: false },
+            Self::Fixed(pin) => host.expose() == pin.expose(),
+        };
+        is_host_pin && guest.form() == host.form() && guest.expose() != host.expose()
+    }
 }
 
 /// Host PIN and guest PIN of one room: different, of the same length.
@@ -105,6 +117,26 @@ mod tests {
         assert_eq!(pins.host.expose(), "4711#");
         assert_eq!(pins.guest.expose().len(), 5);
         assert!(pins.guest.expose().ends_with('#'));
+    }
+
+    #[test]
+    fn pins_that_were_drawn_are_known_from_others() {
+        let fixed = HostPin::Fixed(Pin::parse("4711#").expect("a valid PIN"));
+        let mut rng = StdRng::seed_from_u64(1);
+        for setting in [HostPin::PerRoom { length: 6 }, fixed.clone()] {
+            let Pins { host, guest } = Pins::draw(&setting, &mut rng);
+            assert!(setting.has_made(host.expose(), guest.expose()));
+            assert!(!setting.has_made(host.expose(), host.expose()));
+            for (host, guest) in [(host.expose(), ""), ("", guest.expose()), (host.expose(), "123"), ("", "")] {
+                assert!(!setting.has_made(host, guest));
+            }
+        }
+        for (host, guest) in [("12345", "54321"), ("12345#", "54321#"), ("123456", "65432"), ("12345a", "654321")] {
+            assert!(!HostPin::PerRoom { length: 6 }.has_made(host, guest), "{host} {guest}");
+        }
+        for (host, guest) in [("4712#", "1234#"), ("4711#", "12345"), ("4711#", "123#")] {
+            assert!(!fixed.has_made(host, guest), "{host} {guest}");
+        }
     }
 
     #[test]

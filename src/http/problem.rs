@@ -15,7 +15,7 @@ use crate::domain::{InvalidIdempotencyKey, InvalidUuiData};
 use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
 use crate::pexip::{Closed, LONGEST_WAIT, PexipError, TokenError};
-use crate::rooms::TakeRoomError;
+use crate::rooms::{NoRoom, TakeRoomError};
 
 /// The bounds of `Retry-After`. Until Pexip opens it may be longer.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -357,6 +357,7 @@ impl From<TakeRoomError> for ApiError {
                 Self::new(Code::RequestInProgress).retry_after(Some(retry_in)).cause_of(&error)
             }
             TakeRoomError::RoomEnded => Self::new(Code::RoomEnded).cause_of(&error),
+            TakeRoomError::NoRoom(NoRoom::DirectUnfit(_)) => Self::new(Code::PexipInvalid).cause_of(&error),
             TakeRoomError::NoRoom(_) => Self::new(Code::NoRoom).cause_of(&error),
             TakeRoomError::Interrupted => Self::new(Code::Internal).cause_of(&error),
         }

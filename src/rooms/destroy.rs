@@ -27,6 +27,8 @@ named_enum! {
         KeyTakenOver = "key_taken_over",
         /// The room may have been created, but could not be read.
         CreateUnconfirmed = "create_unconfirmed",
+        /// The created room is not as it was to be made.
+        RoomUnfit = "room_unfit",
         /// The create took so long that the room's message would expire at once.
         ProvisionTooSlow = "provision_too_slow",
         /// The queue refused the room's message.

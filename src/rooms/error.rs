@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fitness::Unfit;
 use crate::pexip::PexipError;
 use crate::storage::StorageError;
 
@@ -66,7 +67,9 @@ impl TakeRoomError {
     /// Whether Pexip may have a room for this request.
     pub(super) fn may_have_left_room(&self) -> bool {
         match self {
-            Self::TagUnconfirmed(_) | Self::NoRoom(NoRoom::DirectUnconfirmed(_)) | Self::Interrupted => true,
+            Self::TagUnconfirmed(_)
+            | Self::NoRoom(NoRoom::DirectUnconfirmed(_) | NoRoom::DirectUnfit(_))
+            | Self::Interrupted => true,
             Self::NoRoom(_)
             | Self::Pexip(_)
             | Self::Records(_)
@@ -91,6 +94,9 @@ pub enum NoRoom {
     /// The room may exist. It is destroyed.
     #[error("the pool is empty and a direct room may have been created: {0}")]
     DirectUnconfirmed(PexipError),
+    /// The node made another room than it was asked for. It is destroyed.
+    #[error("the pool is empty and a direct room was not made as asked for: {}", .0.as_str())]
+    DirectUnfit(Unfit),
     #[error("no room before the deadline")]
     OutOfTime,
 }

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::Backend;
+use super::fitness::check_fitness;
 use crate::config::LONGEST_REQUEST;
-use crate::domain::RoomName;
+use crate::domain::{HostPin, RoomName};
 use crate::pexip::{Conference, PexipError};
 use crate::storage::StorageError;
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
@@ -204,6 +205,7 @@ impl Prefetch {
         found: &mut HashMap<RoomName, Conference>,
         observed: Observation,
     ) -> Vec<Unusable> {
+        let host_pin = self.backend.rooms.host_pin();
         let mut state = self.state.lock();
         let mut unusable = Vec::new();
         for room in std::mem::take(&mut state.rooms) {
@@ -211,7 +213,7 @@ impl Prefetch {
                 state.rooms.push_back(room);
                 continue;
             }
-            match usable(found.remove(&room.conference.name)) {
+            match usable(found.remove(&room.conference.name), &host_pin) {
                 Ok(conference) => state.rooms.push_back(ReadyRoom { conference, observed, ..room }),
                 Err(reason) => unusable.push(Unusable::Dead(room.message, reason)),
             }
@@ -225,12 +227,13 @@ impl Prefetch {
 }
 
 /// The conference of a room that can be handed out.
-fn usable(found: Option<Conference>) -> Result<Conference, DeadReason> {
-    match found {
-        Some(conference) if conference.is_handed_out() => Err(DeadReason::RoomHandedOut),
-        Some(conference) => Ok(conference),
-        None => Err(DeadReason::RoomNotFound),
+fn usable(found: Option<Conference>, host_pin: &HostPin) -> Result<Conference, DeadReason> {
+    let conference = found.ok_or(DeadReason::RoomNotFound)?;
+    if conference.is_handed_out() {
+        return Err(DeadReason::RoomHandedOut);
     }
+    check_fitness(&conference, host_pin).map_err(DeadReason::RoomUnfit)?;
+    Ok(conference)
 }
 
 impl State {

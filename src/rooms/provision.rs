@@ -13,6 +13,7 @@ use tracing::warn;
 use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
+use super::fitness::check_fitness;
 use super::{NoRoom, PoolError};
 use crate::domain::{Marks, Pins, Tag};
 use crate::outbound::CallFailure;
@@ -135,7 +136,15 @@ impl Provisioner {
             return Err(NoRoom::DirectFailed(error.clone()));
         }
         let error = match self.backend.pexip.find_by_name(&new.name).await {
-            Ok(Some(conference)) => return Ok(conference),
+            Ok(Some(conference)) => {
+                return match check_fitness(&conference, &self.backend.rooms.host_pin()) {
+                    Ok(()) => Ok(conference),
+                    Err(unfit) => {
+                        self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::RoomUnfit);
+                        Err(NoRoom::DirectUnfit(unfit))
+                    }
+                };
+            }
             Ok(None) => created.as_ref().err().cloned().unwrap_or(PexipError::NotFound),
             Err(error) => error,
         };

@@ -13,7 +13,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use crate::support::{Answer, Call, POOL_QUEUE, Program, TAG, TestApp, UUI_DATA, citizen, eventually, within};
+use crate::support::{
+    Answer, Call, POOL_QUEUE, Program, TAG, TestApp, UUI_DATA, citizen, eventually, ready_room, within,
+};
 
 const RECORDS: &str = "room-records";
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -240,7 +242,7 @@ async fn a_failed_create_frees_its_key() {
 
     create(&app, KEY).await.assert_problem(503, "no_room");
     assert!(records(&app).is_empty(), "{:?}", records(&app));
-    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321"));
+    app.pool_holds(ready_room("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz"));
 
     eventually("the room is handed out", async || {
         let answer = create(&app, KEY).await;

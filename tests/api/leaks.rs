@@ -232,7 +232,8 @@ impl Watched {
 fn put_ready_room_into_pool(world: &World) {
     let tomorrow = OffsetDateTime::now_utc() + time::Duration::DAY;
     let marks = Marks { ready_until: Some(tomorrow), handed_out: None };
-    world.pexip.insert(StoredRoom::named(READY).with_pins(PINS[0], PINS[1]).described(marks.to_string()));
+    let room = StoredRoom::named(READY).with_alias(READY).with_pins(PINS[0], PINS[1]);
+    world.pexip.insert(room.described(marks.to_string()));
     world.queue.put(POOL_QUEUE, READY);
 }
 

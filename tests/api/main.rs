@@ -50,6 +50,7 @@ mod records_faults;
 mod room_claim;
 mod room_create;
 mod room_delete;
+mod room_fitness;
 mod room_pool;
 mod room_properties;
 mod room_read;

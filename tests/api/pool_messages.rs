@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 
-use crate::support::{POOL_QUEUE, TestApp, eventually};
+use crate::support::{POOL_QUEUE, TestApp, eventually, ready_room};
 
 #[tokio::test]
 async fn a_tagged_room_is_never_handed_out_and_its_message_is_deleted() {
@@ -30,7 +30,7 @@ async fn messages_of_missing_rooms_are_deleted_at_a_limited_rate() {
     for number in 0..15 {
         app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"));
     }
-    let room = StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321");
+    let room = ready_room("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
     app.pool_holds(room);
 
     assert_eq!(app.create_room().await.status, 200);
@@ -52,7 +52,7 @@ async fn a_poison_message_is_set_aside_after_five_receives() {
     for text in junk {
         app.queue.put(POOL_QUEUE, text);
     }
-    app.pool_holds(StoredRoom::named("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz").with_pins("123456", "654321"));
+    app.pool_holds(ready_room("vbv-01jd5p3xk8zzzzzzzzzzzzzzzz"));
 
     assert_eq!(app.create_room().await.room(), "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
     assert_eq!(app.create_room().await.header("room-source"), "direct");
@@ -90,9 +90,7 @@ async fn a_poison_message_that_cannot_be_set_aside_delays_no_request() {
     .await;
 
     for number in 0..3 {
-        app.pool_holds(
-            StoredRoom::named(format!("vbv-01jd5p3xk8zzzzzzzzzzzzzzz{number}")).with_pins("123456", "654321"),
-        );
+        app.pool_holds(ready_room(format!("vbv-01jd5p3xk8zzzzzzzzzzzzzzz{number}")));
         assert_eq!(app.create_room().await.header("room-source"), "pool");
     }
 }
@@ -103,7 +101,7 @@ async fn a_room_name_in_base64_is_accepted() {
 
     let app = TestApp::start().await;
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
-    app.pexip.insert(StoredRoom::named(name).with_pins("123456", "654321"));
+    app.pexip.insert(ready_room(name));
     app.queue.put(POOL_QUEUE, &base64::engine::general_purpose::STANDARD.encode(name));
 
     assert_eq!(app.create_room().await.room(), name);
@@ -113,7 +111,7 @@ async fn a_room_name_in_base64_is_accepted() {
 async fn two_messages_with_one_name_give_the_room_once() {
     let app = TestApp::with().set("POOL_PREFETCH", 2).start().await;
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
-    app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321"));
+    app.pool_holds(ready_room(name));
     app.queue.put(POOL_QUEUE, name);
 
     assert_ne!(app.create_room().await.room(), app.create_room().await.room());

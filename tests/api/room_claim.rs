@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Call, POOL_QUEUE, TestApp, citizen, eventually, within};
+use crate::support::{Answer, Call, POOL_QUEUE, TestApp, citizen, eventually, ready_room, within};
 
 const RECORDS: &str = "room-records";
 
@@ -19,7 +19,7 @@ fn name(number: usize) -> String {
 async fn with_rooms(names: &[String]) -> TestApp {
     let app = TestApp::with().set("POOL_MAX_ROOMS", 10).set("POOL_TARGET_SIZE", 10).start().await;
     for name in names {
-        app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321"));
+        app.pool_holds(ready_room(name));
     }
     app
 }
@@ -177,7 +177,7 @@ async fn without_records_and_direct_rooms_no_room_is_the_answer() {
 async fn an_instance_that_starts_without_records_takes_nothing_from_the_queue() {
     let app = with_rooms(&[]).await;
     app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
-    app.pool_holds(StoredRoom::named(name(1)).with_pins("123456", "654321"));
+    app.pool_holds(ready_room(name(1)));
     eventually("the records are found failing", async || app.create_room().await.header("room-source") == "direct")
         .await;
     let before = app.queue.messages(POOL_QUEUE);

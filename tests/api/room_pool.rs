@@ -9,7 +9,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{POOL_QUEUE, TAG, TestApp, eventually};
+use crate::support::{POOL_QUEUE, TAG, TestApp, eventually, ready_room};
 
 fn claim() -> Matching {
     Matching::method(Method::DELETE).path_contains("/messages/")
@@ -202,7 +202,7 @@ fn room_ready_for(seconds: i64) -> (&'static str, StoredRoom) {
     let name = "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz";
     let until = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
     let mark = format!("ready-until={}", until.format(&Rfc3339).expect("a time"));
-    (name, StoredRoom::named(name).with_pins("123456", "654321").described(&mark))
+    (name, ready_room(name).described(&mark))
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use maxconf::config::Config;
-use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::support::{
     ALWAYS_OPEN, Answer, CapturedLog, HANDED_OUT, POOL_QUEUE, TestApp, TestAppBuilder, UUI_DATA, World, eventually,
-    opening_in, stop_time, time_passes,
+    opening_in, ready_room, stop_time, time_passes,
 };
 
 const HOUR: i64 = 3600;
@@ -313,7 +313,7 @@ async fn tickets_past_their_age_are_replaced_at_the_first_contact() {
     let old: Vec<_> = (0..4).map(|number| format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}")).collect();
     for name in &old {
         let mark = format!("ready-until={}", until.format(&Rfc3339).expect("a time"));
-        app.pool_holds(StoredRoom::named(name).with_pins("193604", "852117").described(&mark));
+        app.pool_holds(ready_room(name).described(&mark));
     }
     app.pexip.stop().await;
     app.run_maintenance().await;

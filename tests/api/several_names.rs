@@ -8,7 +8,9 @@ use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, time_passes, time_passes_until};
+use crate::support::{
+    POOL_QUEUE, TAG, TestApp, TestAppBuilder, eventually, ready_room, time_passes, time_passes_until,
+};
 
 const MODES: [InLookup; 3] = [InLookup::Supported, InLookup::Refused, InLookup::Ignored];
 
@@ -141,9 +143,8 @@ async fn look_ups_of_each_room_stay_within_the_budget_and_lose_no_message() {
     })
     .await;
     for number in 0..20 {
-        let mark = "ready-until=2999-01-01T00:00:00Z";
         let name = format!("vbv-01jd5p3xk8zzzzzzzzzzzzzz{number:02}");
-        app.pool_holds(StoredRoom::named(name).with_pins("123456", "654321").described(mark));
+        app.pool_holds(ready_room(name));
     }
     let before = pool(&app);
     let started = Instant::now();

@@ -21,6 +21,8 @@ mod records;
 mod secrets;
 mod waiting;
 
+use maxconf_simulators::StoredRoom;
+
 pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use agent::{HANDED_OUT, TOKENS_ME, USERS_ME, assert_agent_refused};
@@ -48,6 +50,13 @@ pub(crate) use waiting::{eventually, stop_time, time_between_readings_passes, ti
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.
 pub(crate) const UUI_DATA: &str = "3132333435362c373635343332";
 pub(crate) const TAG: &str = "https://id.gov.bc.ca/idcheck/MTIzNDU2LDc2NTQzMg";
+
+/// A room as this service makes it for the pool.
+pub(crate) fn ready_room(name: impl Into<String>) -> StoredRoom {
+    let name = name.into();
+    let room = StoredRoom::named(&name).with_alias(name).with_pins("123456", "654321");
+    room.described("ready-until=2999-01-01T00:00:00Z")
+}
 
 /// `uuiData` and tag of a citizen with this number: different ones for different numbers.
 pub(crate) fn citizen(number: usize) -> (String, String) {

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::domain::named_enum;
+use crate::rooms::fitness::Unfit;
 use crate::storage::queue::{LeasedMessage, RoomQueue};
 
 /// How often a message that is not a room name is received before it is set aside: it may be another version's.
@@ -32,13 +32,24 @@ impl Unusable {
     }
 }
 
-named_enum! {
-    /// Why the room that a message names cannot be handed out.
-    pub(super) enum DeadReason {
-        /// Another message names the room, and it is ready or being claimed.
-        DuplicateMessage = "duplicate_message",
-        RoomHandedOut = "room_handed_out",
-        RoomNotFound = "room_not_found",
+/// Why the room that a message names cannot be handed out.
+#[derive(Clone, Copy)]
+pub(super) enum DeadReason {
+    /// Another message names the room, and it is ready or being claimed.
+    DuplicateMessage,
+    RoomHandedOut,
+    RoomNotFound,
+    RoomUnfit(Unfit),
+}
+
+impl DeadReason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DuplicateMessage => "duplicate_message",
+            Self::RoomHandedOut => "room_handed_out",
+            Self::RoomNotFound => "room_not_found",
+            Self::RoomUnfit(unfit) => unfit.as_str(),
+        }
     }
 }
 

@@ -155,7 +155,7 @@ impl Fill {
         }
     }
 
-    /// Selects the rooms that can be handed out: on Pexip, without a tag, named by one message that lasts long enough.
+    /// Selects the rooms that can be handed out: on Pexip as they were made, without a tag, named by one message that lasts long enough.
     async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
         let names: BTreeSet<_> = leased.iter().filter_map(|message| message.room.clone()).collect();
         let observed = Observation::begin(self.backend.pexip.failure_epoch());
@@ -170,7 +170,7 @@ impl Fill {
                 return Err(error);
             }
         };
-        let criteria = self.prefetch.criteria();
+        let (criteria, host_pin) = (self.prefetch.criteria(), self.backend.rooms.host_pin());
         let mut checked = Checked::default();
         for message in leased {
             let Some(name) = &message.room else {
@@ -182,7 +182,7 @@ impl Fill {
                 continue;
             }
             // Removed, so that of two messages with one name only the first gives the room.
-            match usable(found.remove(name)) {
+            match usable(found.remove(name), &host_pin) {
                 Ok(conference) => {
                     let room = ReadyRoom { message, conference, observed };
                     if room.outlasts(criteria) {

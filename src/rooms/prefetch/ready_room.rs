@@ -14,7 +14,7 @@ const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(15);
 /// Age at which a room is read again in the background, so that the observation does not become stale.
 const REFRESH_AGE: Duration = Duration::from_secs(10);
 
-/// A room whose message is leased to this instance and which was found on Pexip without a tag.
+/// A room whose message is leased to this instance and which was found on Pexip as it was made.
 #[derive(Debug)]
 pub(in crate::rooms) struct ReadyRoom {
     pub(in crate::rooms) message: LeasedMessage,
@@ -69,8 +69,8 @@ impl ReadyRoom {
 
     /// After either of these times the sweep may delete the room, so the tag would come too late.
     pub(super) fn outlasts(&self, criteria: ClaimCriteria) -> bool {
-        let ready_until = self.conference.marks.ready_until.unwrap_or(self.message.expires);
-        self.message.expires.min(ready_until) > criteria.hand_out_ends
+        let lasts = |until: OffsetDateTime| self.message.expires.min(until) > criteria.hand_out_ends;
+        self.conference.marks.ready_until.is_some_and(lasts)
     }
 
     /// When the room has to be read or received again.
