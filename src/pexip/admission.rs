@@ -31,7 +31,8 @@ pub(super) enum Urgency {
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: Arc<Semaphore>,
-    /// Slots that background work may use, so that it never has all.
+    /// Slots that agents' reads and background work may use. Of three or more, one is left to creates and deletes.
+    agent_reads: Arc<Semaphore>,
     background: Arc<Semaphore>,
     budget: Budget,
     /// Fed by every call.
@@ -86,9 +87,11 @@ impl TagPermit {
 
 impl Admission {
     pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
+        let share = (config.max_in_flight.saturating_sub(1) / 2).max(1);
         Self {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
-            background: Arc::new(Semaphore::new((config.max_in_flight / 2).max(1))),
+            agent_reads: Arc::new(Semaphore::new(share)),
+            background: Arc::new(Semaphore::new(share)),
             budget: Budget::new(config.requests_per_minute as usize),
             node: Breaker::pausing(move || contact.pause()),
             tagging: Breaker::new(),
@@ -99,12 +102,19 @@ impl Admission {
     /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget.
     pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<CallPermit, PexipError> {
         self.node.check()?;
+        // Before the wait too: whoever is over budget then holds no place in the queue.
+        drop(self.budget.check(urgency)?);
+        let share = match urgency {
+            Urgency::Foreground => None,
+            Urgency::AgentRead => Some(&self.agent_reads),
+            Urgency::Background => Some(&self.background),
+        };
         let slots = async {
-            let background = match urgency {
-                Urgency::Foreground | Urgency::AgentRead => None,
-                Urgency::Background => Arc::clone(&self.background).acquire_owned().await.ok(),
+            let of_share = match share {
+                Some(share) => Some(Arc::clone(share).acquire_owned().await.ok()?),
+                None => None,
             };
-            Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, background))
+            Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, of_share))
         };
         // `None` cannot happen, because the semaphores are never closed.
         let Ok(Some(slots)) = timeout(self.longest_wait, slots).await else {
@@ -185,18 +195,23 @@ impl Budget {
     }
 
     fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
+        self.check(urgency)?.push_back(Instant::now());
+        Ok(())
+    }
+
+    /// The calls of the last minute, if there is one left for this urgency.
+    fn check(&self, urgency: Urgency) -> Result<MutexGuard<'_, VecDeque<Instant>>, PexipError> {
         let limit = match urgency {
             Urgency::Foreground => self.limit,
             Urgency::AgentRead => self.limit - self.limit / 60 * 30,
             Urgency::Background => (self.limit - self.limit / 3).max(1),
         };
-        let mut spent = self.spent();
+        let spent = self.spent();
         if spent.len() >= limit {
             let next_to_expire = spent[spent.len() - limit];
             return Err(PexipError::OverBudget { retry_in: (next_to_expire + MINUTE) - Instant::now() });
         }
-        spent.push_back(Instant::now());
-        Ok(())
+        Ok(spent)
     }
 
     fn refund(&self) {

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
+use crate::genesys_load::others_have_their_turn;
 use crate::support::{TestApp, eventually, stop_time, time_passes};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
@@ -57,6 +58,27 @@ async fn agents_reads_leave_request_budget_for_creates() {
 }
 
 #[tokio::test]
+async fn agents_reads_at_a_stalled_node_leave_concurrent_calls_to_creates() {
+    for (max_in_flight, share) in [(5, 2), (4, 1), (3, 1)] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", max_in_flight).start().await;
+        let _time = stop_time();
+        let reads = || Matching::method(Method::GET).query_contains(OURS);
+        app.pexip.traffic().inject(reads(), Times::Always, Fault::Stall);
+
+        let watch = async {
+            eventually("the agents use their share", async || app.pexip.traffic().count(&reads()) >= share).await;
+            others_have_their_turn(&app).await;
+            let created = app.create_room().await;
+            let in_flight = app.pexip.traffic().count(&reads());
+            app.pexip.traffic().heal();
+            assert_eq!((created.status.as_u16(), in_flight), (200, share), "of {max_in_flight}: {created:?}");
+        };
+        let (answers, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
+        assert!(answers.iter().all(|read| read.status == 404), "{answers:?}");
+    }
+}
+
+#[tokio::test]
 async fn no_more_calls_are_in_flight_than_allowed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 4).start().await;
     let _time = stop_time();
@@ -75,9 +97,9 @@ async fn no_more_calls_are_in_flight_than_allowed() {
         };
         eventually("all calls are made", all_are_made).await;
     };
-    let (reads, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
+    let (deletes, ()) = tokio::join!(join_all((0..12).map(|_| app.delete_room(OURS))), watch);
 
-    assert!(reads.iter().all(|read| read.status == 404), "{reads:?}");
+    assert!(deletes.iter().all(|delete| delete.status == 404), "{deletes:?}");
 }
 
 #[tokio::test]
