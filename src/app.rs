@@ -81,7 +81,8 @@ impl App {
             pool.start_ending_rooms(&stop);
         }
 
-        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone());
+        let widgets_share = config.server.widgets_share();
+        let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone(), widgets_share);
         observe(pool.clone(), queue, records, pexip, entra.clone(), genesys.clone());
         let state = AppState::new(Shared {
             rooms: RoomActions::new(pool, tag_rule),

@@ -55,15 +55,16 @@ struct Accepted {
 }
 
 impl GenesysVerifier {
-    /// A verifier. Makes no call yet. `http` follows no redirects.
-    pub fn new(config: GenesysConfig, http: reqwest::Client, clock: Clock) -> Self {
+    /// A verifier. Makes no call yet. `http` follows no redirects. `widgets_share`: concurrent requests of the widget, of
+    /// which some may wait for a look-up.
+    pub fn new(config: GenesysConfig, http: reqwest::Client, clock: Clock, widgets_share: usize) -> Self {
         Self(Arc::new(Inner {
             api: GenesysApi::new(config.api_url.clone(), http, clock.clone()),
             config,
             clock,
             verdicts: VerdictCache::new(),
             look_ups: SingleFlight::default(),
-            line: LookUpLine::new(),
+            line: LookUpLine::new(widgets_share),
             breaker: Breaker::new(),
             limited: Mutex::default(),
         }))

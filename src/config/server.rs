@@ -51,6 +51,13 @@ settings! {
     }
 }
 
+impl ServerConfig {
+    /// Concurrent requests that the widget may have: however many agents look while the node is slow, others have places.
+    pub fn widgets_share(&self) -> usize {
+        (self.max_concurrent_requests / 2).max(1)
+    }
+}
+
 fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
     whole_number(0, MOST_PER_MINUTE)(text).map(NonZeroU32::new)
 }

@@ -21,6 +21,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Bound on concurrent look-ups of tokens that one address sends and Genesys has never accepted.
 const SLOTS_OF_ADDRESS: usize = 8;
 
+/// The same over all addresses.
+const SLOTS_OF_UNKNOWN: usize = 12;
+
+/// The widget's requests at a time, by default.
+const WIDGETS_SHARE: usize = 256;
+
 /// Look-ups of such tokens at once, and then for each second: of one address, and of all.
 const AT_ONCE: usize = 300;
 const EACH_SECOND: usize = 20;
@@ -106,6 +112,29 @@ async fn a_flood_from_one_address_leaves_look_ups_to_the_others_while_genesys_is
     eventually("the agent is looked up", async || app.genesys_calls() == (SLOTS_OF_ADDRESS + 1, 0)).await;
     app.genesys.traffic().heal();
     assert_eq!(within("an answer", agent).await.expect("no panic").status, 200);
+    all(flood).await;
+}
+
+#[tokio::test]
+async fn a_flood_from_four_addresses_keeps_no_agent_at_a_fifth_out_while_genesys_is_slow() {
+    let app = start_behind_a_gateway().await;
+    let _time = stop_time();
+    always(&app, Fault::Stall);
+    let flood: Vec<_> = (0..240)
+        .map(|number| {
+            let address = format!("203.0.113.{}", number % 4);
+            spawn_read_from(&app, &address, &format!("a-made-up-token-{number:05}"))
+        })
+        .collect();
+    eventually("the flood is looked up", async || app.genesys_calls().0 == SLOTS_OF_UNKNOWN).await;
+    others_have_their_turn(&app).await;
+    let agent = spawn_read_from(&app, "198.51.100.1", &app.genesys.issue_token());
+    others_have_their_turn(&app).await;
+    let waiting = || flood.iter().filter(|read| !read.is_finished()).count();
+    assert!(waiting() <= WIDGETS_SHARE / 2, "{} of the flood hold places of the widget's requests", waiting());
+    app.genesys.traffic().heal();
+    let answer = within("an answer", agent).await.expect("no panic");
+    assert_eq!(answer.status, 200, "at another address: {answer:?}");
     all(flood).await;
 }
 

@@ -23,10 +23,8 @@ const MAX_UNKNOWN_OF_ADDRESS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_IN_LINE: Duration = Duration::from_secs(5);
 
-/// How many wait: at one address and in all. Those who wait hold places of the widget's requests, and others, who need not
-/// wait, find some left.
+/// How many wait for what belongs to their address.
 const MAX_IN_LINE_OF_ADDRESS: usize = 50;
-const MAX_IN_LINE: usize = 200;
 
 /// Look-ups of tokens that Genesys has never accepted, at once and then for each second. All agents of an office share an
 /// address, and without a gateway everybody does.
@@ -40,7 +38,10 @@ pub(super) struct LookUpLine {
     slots: Arc<Semaphore>,
     unknown_slots: Arc<Semaphore>,
     unknown_rate: Bucket,
+    /// Those who wait for what belongs to all: of one address no more than are looked up at a time.
     in_line: Semaphore,
+    /// Those who wait for what belongs to their address, over all addresses. They take no place from the former.
+    in_lines_of_addresses: Semaphore,
     addresses: Cache<Option<IpAddr>, Arc<Share>>,
 }
 
@@ -57,12 +58,14 @@ pub(super) struct LookUpSlot {
 }
 
 impl LookUpLine {
-    pub(super) fn new() -> Self {
+    /// Those who wait hold places of `widgets_share`, and others, who need not wait, find some left.
+    pub(super) fn new(widgets_share: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(MAX_LOOK_UPS)),
             unknown_slots: Arc::new(Semaphore::new(MAX_UNKNOWN)),
             unknown_rate: Bucket::new(quota(AT_ONCE_OF_ALL, EACH_SECOND_OF_ALL)),
-            in_line: Semaphore::new(MAX_IN_LINE),
+            in_line: Semaphore::new((widgets_share / 2).max(1)),
+            in_lines_of_addresses: Semaphore::new((widgets_share / 4).max(1)),
             addresses: cache_of_keys(),
         }
     }
@@ -77,10 +80,13 @@ impl LookUpLine {
     pub(super) async fn admit_unknown(&self, address: Option<IpAddr>) -> Result<LookUpSlot, GenesysRefusal> {
         let deadline = Instant::now() + LONGEST_WAIT_IN_LINE;
         let share = self.addresses.get_with(address, async { Arc::new(Share::full()) }).await;
-        let mut turn = Turn { line: self, share: &share, deadline, place: None };
         // What is the address's own first: so few of one address wait for what belongs to all.
-        turn.take(&share.rate).await?;
-        let of_address = turn.slot(&share.slots).await?;
+        let of_address = {
+            let mut turn = Turn::new([&share.in_line, &self.in_lines_of_addresses], deadline);
+            turn.take(&share.rate).await?;
+            turn.slot(&share.slots).await?
+        };
+        let mut turn = Turn::new([&self.in_line], deadline);
         turn.take(&self.unknown_rate).await?;
         let of_unknown = turn.slot(&self.unknown_slots).await?;
         let of_all = turn.slot(&self.slots).await?;
@@ -98,16 +104,18 @@ impl Share {
     }
 }
 
-/// A token on its way to a slot.
-struct Turn<'a> {
-    line: &'a LookUpLine,
-    share: &'a Share,
+/// A token on its way to a slot, with a place in each of these lines once it has had to wait.
+struct Turn<'a, const N: usize> {
+    lines: [&'a Semaphore; N],
+    places: Vec<SemaphorePermit<'a>>,
     deadline: Instant,
-    /// Its place in the line of its address and in that of all, once it has had to wait.
-    place: Option<(SemaphorePermit<'a>, SemaphorePermit<'a>)>,
 }
 
-impl Turn<'_> {
+impl<'a, const N: usize> Turn<'a, N> {
+    fn new(lines: [&'a Semaphore; N], deadline: Instant) -> Self {
+        Self { lines, places: Vec::new(), deadline }
+    }
+
     async fn take(&mut self, rate: &Bucket) -> Result<(), OverRate> {
         if rate.take_at_once() {
             return Ok(());
@@ -125,10 +133,9 @@ impl Turn<'_> {
     }
 
     fn wait_in_line(&mut self) -> Result<(), OverRate> {
-        if self.place.is_none() {
-            let no_place = |_| OverRate::AFTER_LINE;
-            let of_address = self.share.in_line.try_acquire().map_err(no_place)?;
-            self.place = Some((of_address, self.line.in_line.try_acquire().map_err(no_place)?));
+        if self.places.is_empty() {
+            let places: Result<_, _> = self.lines.iter().map(|line| line.try_acquire()).collect();
+            self.places = places.map_err(|_| OverRate::AFTER_LINE)?;
         }
         Ok(())
     }

@@ -29,7 +29,6 @@ pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
 #[derive(Debug)]
 pub(crate) struct Limits {
     concurrent: Semaphore,
-    /// The widget's share: however many agents look while the node is slow, others have places.
     of_widget: Semaphore,
     deadline: Duration,
 }
@@ -37,7 +36,7 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         let most = config.max_concurrent_requests;
-        let of_widget = Semaphore::new((most / 2).max(1));
+        let of_widget = Semaphore::new(config.widgets_share());
         Self { concurrent: Semaphore::new(most), of_widget, deadline: config.request_deadline }
     }
 

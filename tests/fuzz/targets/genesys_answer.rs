@@ -11,9 +11,9 @@ use maxconf_simulators::genesys::{DIVISION_ID, OAUTH_CLIENT_ID, ORGANIZATION_ID}
 fuzz_target!(|input: &[u8]| {
     let Some(outside) = Outside::read(input) else { return };
     let lists = [("GENESYS_OAUTH_CLIENT_IDS", OAUTH_CLIENT_ID), ("GENESYS_DIVISION_IDS", DIVISION_ID)];
-    let config = config(&lists).genesys;
+    let config = config(&lists);
     // A new one for each input: its caches and its breaker remember.
-    let verifier = GenesysVerifier::new(config, http().clone(), Clock::system());
+    let verifier = GenesysVerifier::new(config.genesys, http().clone(), Clock::system(), config.server.widgets_share());
     outside.answers_with("retry-after");
     match runtime().block_on(verifier.verify(&"a-token-that-genesys-may-know".into(), None)) {
         Ok(caller) => {
