@@ -76,7 +76,7 @@ impl Credentials<'_> {
         }
     }
 
-    /// Whether others may help after a 401 to these.
+    /// Whether a new token may help after a 401.
     pub(super) fn may_be_replaced(&self) -> bool {
         match self {
             Self::Basic { .. } => false,

@@ -48,7 +48,7 @@ impl SeveralNames {
         self.not_before.lock().is_none_or(|time| Instant::now() >= time)
     }
 
-    fn wait(&self) {
+    fn mark_unsupported(&self) {
         *self.not_before.lock() = Some(Instant::now() + RETRY_SEVERAL_AFTER);
     }
 }
@@ -72,7 +72,7 @@ impl PexipClient {
             Err(error @ (PexipError::Rejected { .. } | PexipError::Failed(CallFailure::Unreadable))) => {
                 let found = self.find_each(names).await?;
                 // Only now: a node that answers nothing at all says nothing about this filter.
-                several.wait();
+                several.mark_unsupported();
                 info!(%error, "the node cannot look up several names in one call, looking up each");
                 Ok(found)
             }

@@ -81,7 +81,7 @@ impl StorageError {
 
     /// Whether a delete failed because another receiver has received or deleted the message. By the error code: a
     /// missing queue answers 404 too.
-    pub(super) fn is_lost_claim(&self) -> bool {
+    pub(super) fn is_message_gone(&self) -> bool {
         self.has_code(&["MessageNotFound", "PopReceiptMismatch"])
     }
 
@@ -111,7 +111,7 @@ impl Outcome for StorageError {
     fn outcome(&self) -> &'static str {
         match self {
             Self::NoSuchQueue | Self::NoSuchContainer => "ok",
-            _ if self.is_lost_claim() || self.is_no_blob() || self.is_condition_not_met() => "ok",
+            _ if self.is_message_gone() || self.is_no_blob() || self.is_condition_not_met() => "ok",
             Self::Unreachable(_) => "unreachable",
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",

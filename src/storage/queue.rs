@@ -257,7 +257,7 @@ impl RoomQueue {
             .await
         {
             Ok(_) => Ok(Deletion::Ours),
-            Err(error) if error.is_lost_claim() => Ok(Deletion::Lost),
+            Err(error) if error.is_message_gone() => Ok(Deletion::Lost),
             Err(error) => Err(error),
         }
     }

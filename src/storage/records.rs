@@ -107,7 +107,7 @@ impl RecordName {
     }
 }
 
-/// What a write finds in place of the record that it is for.
+/// Condition of a write: no record yet, or this version.
 enum Write<'a> {
     New,
     Over(&'a Version),
@@ -148,7 +148,7 @@ impl RecordStore {
         RecordName(format!("requests/{}", hex::encode(self.hash_key.hash_for("name of a request", values))))
     }
 
-    /// The hash by which a record knows these values again.
+    /// HMAC of these values: equal values have equal fingerprints.
     pub fn fingerprint(&self, values: &[&[u8]]) -> String {
         hex::encode(self.hash_key.hash_for("content of a request", values))
     }
@@ -255,7 +255,7 @@ impl RecordStore {
             }
             match (self.get(name).await?, write) {
                 (Some(there), _) if there.body == body => return Ok(Some(there.version)),
-                // As before the write, which can take effect only once.
+                // Unchanged: the lost write has not taken effect, and can do so only once.
                 (Some(there), Write::Over(version)) if there.version == **version => {}
                 (None, Write::New) => {}
                 (Some(_), _) | (None, Write::Over(_)) => return Ok(None),

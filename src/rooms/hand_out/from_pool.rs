@@ -83,7 +83,7 @@ impl PoolSource {
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Conference, SourceError> {
         let mut tries = 0;
-        // Conflicts end with the messages that cause them: they are no reason to give up while there are rooms.
+        // A conflict also removes its message, so it does not count as a try.
         while tries < MAX_TRIES && Instant::now() < deadline {
             let room = match self.prefetch.take(deadline).await {
                 Ok(room) => room,
