@@ -403,6 +403,8 @@ async fn a_room_that_may_not_be_noted_is_neither_answered_nor_destroyed() {
     let again = async {
         while answer.status != 200 {
             answer.assert_problem(503, "records_unavailable");
+            // Slower than the caller's rate.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             answer = create(&app, KEY).await;
         }
         answer

@@ -178,7 +178,7 @@ async fn a_write_that_lands_late_is_ours() {
         },
     );
     records.simulator().put(&records.name, &name.to_string(), &record.to_string());
-    time_passes(Duration::from_secs(2)).await;
+    time_passes(Duration::from_secs(3)).await;
 
     let made = within("the end of the call", task).await.expect("no panic");
 
