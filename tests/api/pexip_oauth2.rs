@@ -210,7 +210,8 @@ async fn a_call_that_the_client_may_not_make_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn concurrent_401s_fetch_one_token() {
-    let app = without_pool().set("PEXIP_MAX_IN_FLIGHT", 8).start().await;
+    // Of which agents' reads have eight.
+    let app = without_pool().set("PEXIP_MAX_IN_FLIGHT", 17).start().await;
     app.one_call_succeeds().await;
     app.pexip.traffic().clear();
     app.pexip.revoke_oauth2_tokens();
