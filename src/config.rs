@@ -14,6 +14,7 @@ mod server;
 mod service_hours;
 mod setting;
 mod storage;
+mod storage_account;
 mod telemetry;
 mod unknown;
 
@@ -44,7 +45,8 @@ pub use pool::{PoolConfig, WhenEmpty};
 pub use room::RoomConfig;
 pub use server::{LONGEST_REQUEST, ServerConfig};
 pub use setting::{Faulty, FaultySetting, Setting, WhenUnset};
-pub use storage::{QueueConfig, RecordsConfig, StorageAccess};
+pub use storage::{QueueConfig, RecordsConfig};
+pub use storage_account::StorageAccess;
 pub use telemetry::{Environment, TelemetryConfig};
 pub use unknown::UnknownVariable;
 
@@ -91,6 +93,7 @@ impl Config {
         [
             ServerDraft::SETTINGS,
             TelemetryDraft::SETTINGS,
+            storage_account::SETTINGS,
             storage::SETTINGS,
             PoolDraft::SETTINGS,
             RoomDraft::SETTINGS,
