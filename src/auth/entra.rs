@@ -116,7 +116,7 @@ impl EntraVerifier {
         let version = TokenVersion::of(token.unverified_payload())?;
         let key = self.0.keys.key(version, token.kid()).await.map_err(|error| match error {
             NoKey::Unknown => EntraRefusal::Invalid(TokenFault::UnknownKey),
-            NoKey::ToCome(wait) => EntraRefusal::KeyToCome(wait),
+            NoKey::NotYetListed(wait) => EntraRefusal::KeyToCome(wait),
             NoKey::Unavailable => EntraRefusal::NoKeys,
         })?;
         let claims = Claims::read(&token.verified_payload(&key)?)?;

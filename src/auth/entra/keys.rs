@@ -1,6 +1,8 @@
 //! Keeps Entra's keys current: one background task per token version reads them.
 
-use std::collections::HashMap;
+mod snapshot;
+mod unknown_kids;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, warn};
 
+use self::snapshot::{Cause, Snapshot};
+use self::unknown_kids::UnknownKids;
 use super::claims::TokenVersion;
 use super::key_set::SigningKey;
 use super::key_source::{EntraKeysError, KeySource};
@@ -21,24 +25,6 @@ use crate::tasks::{BackgroundTask, SingleFlight, supervise};
 /// Microsoft documents no interval of key rollover; its own libraries refresh hourly. Jitter of ± 10 % keeps the
 /// instances from reading at the same time.
 const SCHEDULED_REFRESH: Duration = Duration::from_secs(3600);
-
-/// A key that no read has listed for this long is not used.
-const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-
-/// Scheduled refreshes in a row that must lack a key before it is dropped: while Entra rolls its keys over, not every read
-/// lists all of them.
-const SCHEDULED_MISSES: u32 = 2;
-
-/// When a `kid` that a read has lacked may cause another one: Entra may list a new key a moment after the first token that
-/// it signed.
-const SECOND_LOOK: Duration = Duration::from_secs(30);
-
-/// So many unknown `kid`s within a minute are a flood of made-up ones: they cause no second look and are invalid.
-const FLOOD: usize = 10;
-const FLOOD_WINDOW: Duration = Duration::from_secs(60);
-
-/// Bound on the unknown `kid`s in memory. Beyond it the one that has not come for longest is forgotten.
-const MAX_UNKNOWN: usize = 512;
 
 const MIN_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -53,7 +39,7 @@ pub(super) enum NoKey {
     /// There are usable keys, but not with this `kid`.
     Unknown,
     /// There are usable keys, and the next read, after this time, may bring one with this `kid`.
-    ToCome(Duration),
+    NotYetListed(Duration),
     /// There are no usable keys.
     Unavailable,
 }
@@ -116,44 +102,6 @@ struct KeyRequest {
     answer: oneshot::Sender<Result<Arc<SigningKey>, NoKey>>,
 }
 
-#[derive(Default)]
-struct Snapshot {
-    keys: HashMap<String, KnownKey>,
-    read_at: Option<Instant>,
-}
-
-/// A key that some read has listed.
-#[derive(Clone)]
-struct KnownKey {
-    key: Arc<SigningKey>,
-    listed_at: Instant,
-    /// Scheduled refreshes that have lacked it since.
-    misses: u32,
-}
-
-impl Snapshot {
-    fn is_usable(&self) -> bool {
-        self.read_at.is_some_and(|at| at.elapsed() < KEY_LIFETIME)
-    }
-
-    fn key(&self, kid: &str) -> Option<Arc<SigningKey>> {
-        self.keys.get(kid).filter(|known| known.listed_at.elapsed() < KEY_LIFETIME).map(|known| Arc::clone(&known.key))
-    }
-
-    /// The snapshot after a read that listed exactly `listed`.
-    fn after(&self, listed: HashMap<String, Arc<SigningKey>>, cause: Cause) -> Self {
-        let now = Instant::now();
-        let missed = self.keys.iter().filter(|(kid, _)| !listed.contains_key(*kid)).filter_map(|(kid, known)| {
-            let misses = known.misses + u32::from(cause == Cause::Schedule);
-            let stays = misses < SCHEDULED_MISSES && known.listed_at.elapsed() < KEY_LIFETIME;
-            stays.then(|| (kid.clone(), KnownKey { misses, ..known.clone() }))
-        });
-        let mut keys: HashMap<_, _> = missed.collect();
-        keys.extend(listed.into_iter().map(|(kid, key)| (kid, KnownKey { key, listed_at: now, misses: 0 })));
-        Self { keys, read_at: Some(now) }
-    }
-}
-
 impl VersionKeys {
     fn start(source: KeySource, min_refresh: Duration, stop: CancellationToken) -> Self {
         let (snapshots, current) = watch::channel(Arc::default());
@@ -164,12 +112,9 @@ impl VersionKeys {
             requests,
             source: Arc::new(source),
             snapshots,
-            min_refresh,
             scheduled: Instant::now(),
             retry: None,
-            gate_opens: Instant::now(),
-            second_look_from: Instant::now(),
-            unknown: HashMap::new(),
+            unknown: UnknownKids::new(min_refresh),
             failures: 0,
         };
         // Outlives a run, so that a restart keeps the requests that wait.
@@ -209,40 +154,16 @@ impl VersionKeys {
     }
 }
 
-/// Why the keys are read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// At start, and hourly.
-    Schedule,
-    /// A read for another cause has failed.
-    Retry,
-    UnknownKid,
-}
-
-/// A `kid` that requests have named and no read has listed.
-#[derive(Clone, Copy)]
-struct UnknownKid {
-    first_came: Instant,
-    last_came: Instant,
-    /// A read late enough after the first request has lacked it.
-    is_settled: bool,
-}
-
 /// The task that reads the keys of one token version. Because there is only one, reads do not overlap and need no lock.
 struct Refresher {
     requests: mpsc::Receiver<KeyRequest>,
     source: Arc<KeySource>,
     snapshots: watch::Sender<Arc<Snapshot>>,
-    min_refresh: Duration,
     /// Time of the next scheduled refresh or, after it has failed, of its repetition.
     scheduled: Instant,
     /// Time of the next attempt after a read for an unknown `kid` has failed.
     retry: Option<Instant>,
-    /// An unknown `kid` causes no refresh before this time, but for its second look.
-    gate_opens: Instant,
-    /// No second look before this time.
-    second_look_from: Instant,
-    unknown: HashMap<String, UnknownKid>,
+    unknown: UnknownKids,
     /// Consecutive failures.
     failures: u32,
     /// Whether the last read failed; shared with [`VersionKeys`].
@@ -282,18 +203,14 @@ impl Refresher {
             return Ok(key);
         }
         let now = Instant::now();
-        let noted = self.note(kid.clone(), now);
-        let gate_is_open = now >= self.gate_opens;
-        let in_flood = self.is_flooded(now);
-        let second_look = (noted.first_came + SECOND_LOOK).max(self.second_look_from);
-        if gate_is_open || (!in_flood && !noted.is_settled && now >= second_look) {
+        let noted = self.unknown.note(kid.clone(), now);
+        let in_flood = self.unknown.is_flooded(now);
+        let read_is_due = now >= self.unknown.next_read_for_unknown();
+        let reread_is_due = !in_flood && !noted.is_confirmed_unknown && now >= self.unknown.reread_of(noted);
+        if read_is_due || reread_is_due {
             self.refresh(Cause::UnknownKid).await;
             if self.failures == 0 {
-                let now = Instant::now();
-                self.second_look_from = now + SECOND_LOOK;
-                if gate_is_open {
-                    self.gate_opens = now + self.min_refresh;
-                }
+                self.unknown.put_off(!read_is_due);
             }
         }
         if let Some(key) = self.known(&kid) {
@@ -302,34 +219,15 @@ impl Refresher {
         if !self.snapshots.borrow().is_usable() {
             return Err(NoKey::Unavailable);
         }
-        let is_settled = self.unknown.get(&kid).is_none_or(|unknown| unknown.is_settled);
-        if in_flood || is_settled {
+        if in_flood || self.unknown.is_confirmed_unknown(&kid) {
             return Err(NoKey::Unknown);
         }
-        let next_look = (noted.first_came + SECOND_LOOK).max(self.second_look_from).min(self.gate_opens);
-        Err(NoKey::ToCome(next_look.saturating_duration_since(Instant::now())))
+        let next_read = self.unknown.reread_of(noted).min(self.unknown.next_read_for_unknown());
+        Err(NoKey::NotYetListed(next_read.saturating_duration_since(Instant::now())))
     }
 
     fn known(&self, kid: &str) -> Option<Arc<SigningKey>> {
         self.snapshots.borrow().key(kid)
-    }
-
-    /// Remembers that a request named this `kid`.
-    fn note(&mut self, kid: String, now: Instant) -> UnknownKid {
-        if self.unknown.len() >= MAX_UNKNOWN && !self.unknown.contains_key(&kid) {
-            let longest_ago = self.unknown.iter().min_by_key(|(_, unknown)| unknown.last_came);
-            if let Some(kid) = longest_ago.map(|(kid, _)| kid.clone()) {
-                self.unknown.remove(&kid);
-            }
-        }
-        let new = UnknownKid { first_came: now, last_came: now, is_settled: false };
-        let noted = self.unknown.entry(kid).or_insert(new);
-        noted.last_came = now;
-        *noted
-    }
-
-    fn is_flooded(&self, now: Instant) -> bool {
-        self.unknown.values().filter(|unknown| now < unknown.last_came + FLOOD_WINDOW).count() >= FLOOD
     }
 
     async fn refresh(&mut self, cause: Cause) {
@@ -344,11 +242,7 @@ impl Refresher {
             Ok(listed) => {
                 info!(token_version, keys = listed.len(), "Entra keys read");
                 let snapshot = self.snapshots.borrow().after(listed, cause);
-                self.unknown.retain(|kid, _| !snapshot.keys.contains_key(kid));
-                let late_enough = SECOND_LOOK.min(self.min_refresh);
-                for unknown in self.unknown.values_mut() {
-                    unknown.is_settled |= begun >= unknown.first_came + late_enough;
-                }
+                self.unknown.mark_read(begun, &snapshot);
                 self.snapshots.send_replace(Arc::new(snapshot));
                 self.failures = 0;
                 self.retry = None;
@@ -369,9 +263,7 @@ impl Refresher {
                     Cause::Schedule => self.scheduled = retry,
                     Cause::Retry | Cause::UnknownKid => self.retry = Some(retry),
                 }
-                // Otherwise every made-up kid would call a failing endpoint.
-                self.gate_opens = self.gate_opens.max(retry);
-                self.second_look_from = self.second_look_from.max(retry);
+                self.unknown.put_off_until(retry);
             }
         }
     }
