@@ -6,8 +6,10 @@
 mod answers;
 mod audit;
 mod binary;
+mod bodies;
 mod call;
 mod caller_rates;
+mod concurrency;
 mod connections;
 mod cors;
 mod cors_in_a_browser;
@@ -20,6 +22,7 @@ mod entra_keys;
 mod entra_own;
 mod entra_properties;
 mod entra_tokens;
+mod entra_unknown_kids;
 mod event_sink;
 mod fault_table;
 mod foreign_rooms;
