@@ -89,7 +89,8 @@ impl Traffic {
 
     /// Removes all faults; stalled requests are processed and answered.
     pub fn heal(&self) {
-        self.rules().clear();
+        let mut rules = self.rules();
+        rules.clear();
         self.shared.healed.send_modify(|healed| *healed += 1);
     }
 
@@ -102,20 +103,17 @@ impl Traffic {
         self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fault_for(&self, exchange: &Exchange) -> Option<Fault> {
+    /// The fault for a request, and the news of every `heal` after that.
+    fn fault_for(&self, exchange: &Exchange) -> (Option<Fault>, watch::Receiver<u64>) {
         let mut rules = self.rules();
-        let at = rules.iter().position(|rule| rule.matches(exchange))?;
+        // While the rules are locked: the request would never notice a `heal` between the two.
+        let healed = self.shared.healed.subscribe();
+        let Some(at) = rules.iter().position(|rule| rule.matches(exchange)) else { return (None, healed) };
         let fault = rules[at].show();
         if rules[at].is_spent() {
             rules.remove(at);
         }
-        Some(fault)
-    }
-
-    async fn until_healed(&self) {
-        let mut healed = self.shared.healed.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let _changed = healed.changed().await;
+        (Some(fault), healed)
     }
 
     /// Rounded down to the second, the resolution of HTTP dates.
@@ -136,7 +134,7 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
     let Ok(body) = to_bytes(body, MAX_REQUEST_BODY).await else {
         return hang_up(&connection).await;
     };
-    let fault = traffic.fault_for(logged.exchange());
+    let (fault, mut healed) = traffic.fault_for(logged.exchange());
     if let Some(Fault::Echo(status)) = fault {
         let answer = fault::echo(status, &parts, &body);
         logged.answered(answer.status());
@@ -148,8 +146,11 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
         None => work.done().await,
         Some(Fault::Slow(delay)) => work.done_after(tokio::time::sleep(delay)).await,
         Some(Fault::Stall) => {
-            let healing = traffic.clone();
-            work.done_after(async move { healing.until_healed().await }).await
+            let until_healed = async move {
+                // Fails when the simulator is gone: then nobody waits any more.
+                let _changed = healed.changed().await;
+            };
+            work.done_after(until_healed).await
         }
         Some(Fault::HangUpBefore) => return hang_up(&connection).await,
         Some(Fault::HangUpAfter) => {
