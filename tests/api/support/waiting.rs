@@ -36,6 +36,7 @@ thread_local! {
 
 /// While this exists, the runtime's time passes only by [`time_passes`].
 pub(crate) struct StoppedTime {
+    since: Instant,
     _end: mpsc::Sender<()>,
 }
 
@@ -45,17 +46,21 @@ pub(crate) struct StoppedTime {
 pub(crate) fn stop_time() -> StoppedTime {
     let (end, ended) = mpsc::channel::<()>();
     // A paused clock jumps to the next timer when nothing is left to do, but not while a blocking task runs. After the
-    // limit it does, so that everything that still waits runs into its own limit.
+    // limit it does, so that everything that still waits runs into its own limit. The test fails then.
     spawn_blocking(move || ended.recv_timeout(LIMIT));
     tokio::time::pause();
     TIME_IS_STOPPED.set(true);
-    StoppedTime { _end: end }
+    StoppedTime { since: Instant::now(), _end: end }
 }
 
 impl Drop for StoppedTime {
     fn drop(&mut self) {
         TIME_IS_STOPPED.set(false);
         tokio::time::resume();
+        // A second panic would hide the first one's message.
+        if !thread::panicking() {
+            assert!(self.since.elapsed() < LIMIT, "the time was stopped for {LIMIT:?}, then it went on by itself");
+        }
     }
 }
 
