@@ -12,6 +12,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::genesys_load::others_have_their_turn;
 use crate::support::{
     ALWAYS_OPEN, Answer, CapturedLog, HANDED_OUT, POOL_QUEUE, TestApp, TestAppBuilder, UUI_DATA, World, eventually,
     opening_in, ready_room, stop_time, time_passes,
@@ -233,7 +234,7 @@ async fn a_clock_that_jumps_changes_the_name_at_once() {
 /// Waits until the pool has this many rooms, while the time of the runtime passes: the node is probed once a minute.
 async fn pool_is_filled(app: &TestApp, rooms: usize) {
     eventually("the pool is filled", async || {
-        time_passes(Duration::from_secs(5)).await;
+        time_passes(Duration::from_secs(1)).await;
         app.pexip.rooms().len() == rooms && app.queue.messages(POOL_QUEUE).len() == rooms
     })
     .await;
@@ -272,6 +273,7 @@ async fn an_outage_in_hours_is_left_to_the_timer() {
 
     for _ in 0..30 {
         time_passes(Duration::from_secs(5)).await;
+        others_have_their_turn(&app).await;
     }
 
     assert_eq!(app.pexip.rooms().len(), 0);
@@ -293,12 +295,13 @@ async fn two_instances_do_not_fill_the_pool_twice() {
     world.pexip.restart().await;
 
     eventually("the pool is filled", async || {
-        time_passes(Duration::from_secs(5)).await;
+        time_passes(Duration::from_secs(1)).await;
         world.queue.messages(POOL_QUEUE).len() >= 12
     })
     .await;
     for _ in 0..30 {
         time_passes(Duration::from_secs(5)).await;
+        others_have_their_turn(&first).await;
     }
 
     // Each may have had two rooms in progress when the other one put the last.
@@ -321,7 +324,7 @@ async fn tickets_past_their_age_are_replaced_at_the_first_contact() {
     clock.jump(TO_THE_OPENING);
     app.pexip.restart().await;
     eventually("as many new rooms are there", async || {
-        time_passes(Duration::from_secs(5)).await;
+        time_passes(Duration::from_secs(1)).await;
         app.pexip.rooms().len() == 8
     })
     .await;
