@@ -258,9 +258,16 @@ async fn a_create_whose_room_may_exist_keeps_its_key_until_it_has_certainly_ende
     app.pexip.traffic().inject(Call::PexipCreate.matching(), Times::Once, Fault::StatusAfter(500));
     app.pexip.traffic().inject(Call::PexipLookUp.matching(), Times::Once, Fault::Status(500));
 
+    let before = OffsetDateTime::now_utc();
     create(&app, KEY).await.assert_problem(503, "no_room");
+    let after = OffsetDateTime::now_utc();
 
-    assert_eq!(record(&app).1["state"], "running");
+    let (_, record) = record(&app);
+    assert_eq!(record["state"], "running");
+    let until = OffsetDateTime::parse(record["until"].as_str().expect("a text"), &Rfc3339).expect("a time");
+    let deadline = time::Duration::seconds(25);
+    let latest = after + deadline + time::Duration::seconds(10);
+    assert!(before + deadline < until && until <= latest, "{before} to {after}: {until}");
     create(&app, KEY).await.assert_problem(409, "request_in_progress");
 }
 
