@@ -68,6 +68,7 @@ async fn a_room_lives_from_fill_to_sweep_with_basic_switched_off_and_one_token()
 #[tokio::test]
 async fn calls_at_the_start_share_one_fetch() {
     let app = without_pool().start().await;
+    let _time = stop_time();
     app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Always, Fault::Stall);
     let heal = async {
         eventually("a token is asked for", async || app.token_fetches() == 1).await;
@@ -212,6 +213,7 @@ async fn a_call_that_the_client_may_not_make_does_not_stop_the_others() {
 async fn concurrent_401s_fetch_one_token() {
     // Of which agents' reads have eight.
     let app = without_pool().set("PEXIP_MAX_IN_FLIGHT", 17).start().await;
+    let _time = stop_time();
     app.one_call_succeeds().await;
     app.pexip.traffic().clear();
     app.pexip.revoke_oauth2_tokens();
@@ -255,8 +257,8 @@ async fn a_401_to_an_older_token_is_repeated_with_the_current_one_without_a_fetc
 async fn a_token_is_renewed_five_minutes_before_its_end_while_calls_go_on() {
     let app = TestApp::with().oauth2().set("POOL_LEASE_SECONDS", 3600).set("PEXIP_MAX_IN_FLIGHT", 1).start().await;
     app.pexip.set_oauth2_token_lifetime(Duration::from_secs(1000));
-    app.fill_pool().await;
     let _time = stop_time();
+    app.fill_pool().await;
     time_passes(699 * SECOND).await;
     app.one_call_succeeds().await;
     assert_eq!(app.token_fetches(), 1, "more than five minutes are left");
@@ -280,8 +282,8 @@ async fn a_token_is_renewed_five_minutes_before_its_end_while_calls_go_on() {
 async fn a_token_that_lives_shorter_than_ten_minutes_is_renewed_at_half_of_its_life() {
     let app = without_pool().start().await;
     app.pexip.set_oauth2_token_lifetime(Duration::from_secs(60));
-    app.one_call_succeeds().await;
     let _time = stop_time();
+    app.one_call_succeeds().await;
     for (passes, fetches) in [(29, 1), (2, 2), (27, 2), (4, 3)] {
         time_passes(passes * SECOND).await;
         eventually("the token is renewed in time", async || app.pexip.oauth2_tokens_issued() >= fetches).await;
