@@ -6,6 +6,7 @@ use std::time::Duration;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::Value;
+use url::Url;
 
 use crate::support::{Answer, Call, POOL_QUEUE, TestApp, citizen, eventually, ready_room, within};
 
@@ -188,25 +189,29 @@ async fn an_instance_that_starts_without_records_takes_nothing_from_the_queue() 
     assert_eq!(app.blobs.traffic().count(&Matching::method(Method::PUT)), 0, "no claim is the probe");
 }
 
-/// Copies of messages as an operator or a second writer adds them.
+/// Copies of messages as an operator or a second writer adds them. They stand next to each other in the queue, so that one
+/// instance receives a room while the other keeps it ready.
 #[tokio::test]
 async fn rooms_with_many_messages_are_handed_out_once_each() {
     const ROOMS: usize = 12;
-    let names: Vec<_> = (0..ROOMS).map(name).collect();
-    let app = with_rooms(&names).await;
-    for _ in 0..2 {
-        for name in &names {
-            app.queue.put(POOL_QUEUE, name);
+    let app = TestApp::with().set("POOL_MAX_ROOMS", 100).set("POOL_TARGET_SIZE", 10).start().await;
+    let another = app.another_instance();
+    for name in (0..2 * ROOMS).map(name) {
+        app.pexip.insert(ready_room(&name));
+        for _ in 0..3 {
+            app.queue.put(POOL_QUEUE, &name);
         }
     }
 
     let mut handed_out = Vec::new();
     for number in 0..ROOMS {
-        handed_out.push(create_from_pool(&app, number).await.room());
+        let instance = if number % 2 == 0 { &app.url } else { &another.url };
+        handed_out.push(create_from_pool(&app, instance, number).await.room());
         // And again, after it was handed out.
         app.queue.put(POOL_QUEUE, handed_out.last().expect("a room"));
     }
 
+    assert!(count(&app, Call::RecordMake) > claims(&app).len(), "no two instances tried one room");
     let unique: BTreeSet<_> = handed_out.iter().cloned().collect();
     assert_eq!(unique.len(), ROOMS, "{handed_out:?}");
     for (number, name) in handed_out.iter().enumerate() {
@@ -215,10 +220,11 @@ async fn rooms_with_many_messages_are_handed_out_once_each() {
 }
 
 /// Direct rooms do not count: a copy of a message may be leased when the pool is asked.
-async fn create_from_pool(app: &TestApp, number: usize) -> Answer {
+async fn create_from_pool(app: &TestApp, instance: &Url, number: usize) -> Answer {
+    let url = instance.join(&format!("room/create?uuiData={}", citizen(number).0)).expect("a path");
     let create = async {
         loop {
-            let answer = app.create_room_for(&citizen(number).0).await;
+            let answer = app.send(app.http.post(url.clone()).bearer_auth(app.entra.token().build())).await;
             if answer.header("room-source") == "pool" {
                 return answer;
             }
