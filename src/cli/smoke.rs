@@ -1,7 +1,7 @@
 //! `maxconf smoke`: tests a deployed service from outside, as its callers use it.
 //!
-//! It is a client: it knows the service's address and API, and none of its code or settings. It deletes what it creates.
-//! A test checks that this module imports nothing of the service.
+//! It is a client: it knows the service's address and API, and none of its code or settings. It deletes what it
+//! creates. A test checks that this module imports nothing of the service.
 
 mod baseline;
 mod check;
@@ -114,8 +114,8 @@ pub enum SmokeError {
     HttpClient(#[from] reqwest::Error),
 }
 
-/// Runs the test until it has a result or `stop` resolves, and then deletes its rooms. Returns the exit code: that of the
-/// verdict, or that of `stop`. A second `stop` ends the deleting too.
+/// Runs the test until it has a result or `stop` resolves, and then deletes its rooms. Returns the exit code: that of
+/// the verdict, or that of `stop`. A second `stop` ends the deleting too.
 pub async fn run(
     command: SmokeCommand,
     credentials: Credentials,

@@ -71,8 +71,8 @@ fn without_room_names(detail: &str) -> String {
 }
 
 impl Novelty {
-    /// The fault as it counts for the change under test. Undoing the change does not repair an old fault, and whether an
-    /// unknown one is new is unclear.
+    /// The fault as it counts for the change under test. Undoing the change does not repair an old fault, and whether
+    /// an unknown one is new is unclear.
     pub(super) fn fault_of_change(self, fault: Fault) -> Option<Fault> {
         match (fault, self) {
             (Fault::Service, Self::Old) => None,
@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn each_state_before_and_after_a_change_has_its_exit_code() {
         let outcomes = outcomes();
-        // Rows: the outcome before, in the order of `outcomes`; in the last row the check did not exist. Columns: the outcome now.
+        // Rows: the outcome before, in the order of `outcomes`; in the last row the check did not exist. Columns: the
+        // outcome now.
         for (line, codes) in [
             [0, 1, 1, 3, 4, 0],
             [0, 0, 4, 3, 4, 0],

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Declares the checks in report order: variant, name, description. Programs compare results by name, so names are fixed.
+/// Declares the checks in report order: variant, name, description. Programs compare results by name, so names are
+/// fixed.
 macro_rules! checks {
     ($($check:ident = $name:literal, $description:literal;)+) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,8 +36,8 @@ pub(super) fn parse_properties(text: &str) -> Result<Map<String, Value>, &'stati
     serde_json::from_str(text).map_err(|_| "must be a JSON object such as {\"call_type\": \"video\"}")
 }
 
-/// The members of `expected` that have another value in a conference object. A theme may read back as an object that has
-/// its path or only its id.
+/// The members of `expected` that have another value in a conference object. A theme may read back as an object that
+/// has its path or only its id.
 pub(super) fn differing_properties<'a>(expected: &'a Map<String, Value>, conference: &Value) -> Vec<&'a str> {
     let differs = |(name, wanted): &(&String, &Value)| {
         let found = &conference[name.as_str()];

@@ -96,8 +96,8 @@ impl Rooms {
         Ok(Room { name, is_from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
     }
 
-    /// Records the room that a create's answer names, if any, so that it is deleted at the end. The room is ours only if
-    /// it has the tag of `case`.
+    /// Records the room that a create's answer names, if any, so that it is deleted at the end. The room is ours only
+    /// if it has the tag of `case`.
     pub(super) fn record(&self, answer: &Answer, case: Option<&TestCase>) -> Option<String> {
         let name = Some(answer.text("name")).filter(|name| answer.status == 200 && is_room_name(name))?;
         let is_ours = case.is_some_and(|case| case.is_in(answer.text("tag")));

@@ -1,4 +1,5 @@
-//! Test data that is recognisable as a smoke test's: `uuiData`, the tag that must follow from it, a name without a room.
+//! Test data that is recognisable as a smoke test's: `uuiData`, the tag that must follow from it, a name without a
+//! room.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -55,7 +55,7 @@ def queries(tree):
 
 
 # Raised by a Pexip that is switched off out of hours, unless they look at the hours.
-BY_PEXIP = ("pool-empty", "pool-low", "errors", "pexip-failing")
+BY_PEXIP = ("pool-empty", "pool-low", "errors", "slow", "pexip-failing")
 
 
 @check(
