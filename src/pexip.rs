@@ -74,7 +74,8 @@ struct Shared {
 }
 
 impl PexipClient {
-    /// A client for the node in `config`, which is meant to be up in `hours`. Makes no call. `http` must follow no redirects.
+    /// A client for the node in `config`, which is meant to be up in `hours`. Makes no call. `http` must follow no
+    /// redirects.
     pub fn new(
         config: &PexipConfig,
         account: &PexipAccount,
@@ -147,7 +148,7 @@ impl PexipClient {
     async fn credentials(&self, permit: CallPermit) -> Result<(CallPermit, Credentials<'_>), PexipError> {
         match self.shared.account.credentials().await {
             Ok(credentials) => Ok((permit, credentials)),
-            Err(no_token) if no_token.was_fetched => self.settle(permit, Err(no_token.error)),
+            Err(no_token) if no_token.was_asked => self.settle(permit, Err(no_token.error)),
             Err(no_token) => Err(no_token.error),
         }
     }
@@ -187,8 +188,8 @@ impl PexipClient {
         self.shared.contact.wait_until(false).await;
     }
 
-    /// Number of node failures: lost connections, refused logins, 5xx. An observation from an older epoch is stale, because
-    /// the node may have been restored from a backup since, with ids that are used again.
+    /// Number of node failures: lost connections, refused logins, 5xx. An observation from an older epoch is stale,
+    /// because the node may have been restored from a backup since, with ids that are used again.
     pub fn failure_epoch(&self) -> u64 {
         self.shared.failure_epoch.load(Ordering::Acquire)
     }

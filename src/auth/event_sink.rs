@@ -21,8 +21,8 @@ impl EventSinkAccount {
         Self(digest(&SHA256, format!("{username}:{}", password.expose_secret()).as_bytes()))
     }
 
-    /// Checks the credentials of a request. Hashes are compared in constant time, so that the time discloses neither the
-    /// password nor its length.
+    /// Checks the credentials of a request. Hashes are compared in constant time, so that the time discloses neither
+    /// the password nor its length.
     pub fn verify(&self, headers: &HeaderMap) -> Result<(), InvalidCredentials> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(InvalidCredentials::Missing)?.as_bytes();

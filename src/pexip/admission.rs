@@ -40,6 +40,7 @@ pub(super) struct Admission {
     /// Fed by tagging only: a node that lists rooms but refuses tags would otherwise cost a room per create.
     tagging: Arc<Breaker>,
     longest_wait: Duration,
+    contact: Arc<Contact>,
 }
 
 /// Permit to make one call: a concurrency slot, a call of the budget and the circuit breaker's admission. Returned if
@@ -71,7 +72,8 @@ impl TagPermit {
         self.first_call.take()
     }
 
-    /// Returns its call permit, so that another call can be made first: with only one slot that call would wait forever.
+    /// Returns its call permit, so that another call can be made first: with only one slot that call would wait
+    /// forever.
     pub fn release_first_call(&mut self) {
         self.first_call = None;
     }
@@ -93,9 +95,13 @@ impl Admission {
             agent_reads: Arc::new(Semaphore::new(share)),
             background: Arc::new(Semaphore::new(share)),
             budget: Budget::new(config.requests_per_minute as usize),
-            node: Breaker::pausing(move || contact.pause()),
+            node: Breaker::pausing({
+                let contact = Arc::clone(&contact);
+                move || contact.pause()
+            }),
             tagging: Breaker::new(),
             longest_wait: config.request_timeout,
+            contact,
         }
     }
 
@@ -133,6 +139,12 @@ impl Admission {
     /// Counts a call that is made on the permit of another: the fetch of a token, or a repetition.
     pub(super) fn count_call(&self) -> Result<(), PexipError> {
         self.budget.spend(Urgency::Foreground)
+    }
+
+    /// Notes the result of a call that no permit belongs to. Says whether Pexip is closed by it.
+    pub(super) fn note_closed<T>(&self, result: &Result<T, PexipError>) -> bool {
+        self.contact.note(result);
+        result.as_ref().is_err_and(|error| self.contact.closed(error).is_some())
     }
 
     /// Whether the circuit breaker of the node lets calls through.

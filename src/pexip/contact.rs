@@ -1,7 +1,7 @@
 //! Whether the management node can be reached, and whether it is meant to be.
 //!
 //! The operator switches Pexip off out of hours. `SERVICE_HOURS` refuse nothing: out of hours every call is made as
-//! always, and only one that does not reach the node has another name: Pexip is closed, not broken.
+//! always, and only one that does not reach the node is reported as closed instead of failing.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -81,7 +81,8 @@ impl Contact {
         }
     }
 
-    /// `Some` if `error` means that Pexip is closed. Of our own limits it does if the latest call did not reach the node.
+    /// `Some` if `error` means that Pexip is closed. An error of our own limits counts if the latest call did not
+    /// reach the node.
     pub(super) fn closed(&self, error: &PexipError) -> Option<Closed> {
         let is_lost = match error {
             PexipError::Suspended { .. } | PexipError::Saturated | PexipError::OverBudget { .. } => self.is_lost(),

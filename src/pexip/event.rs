@@ -17,7 +17,8 @@ pub struct Event {
 }
 
 named_enum! {
-    /// Kind of an event: label `kind` of `maxconf.event_sink.events`. Not the sender's own word, which would be unbounded.
+    /// Kind of an event: label `kind` of `maxconf.event_sink.events`. Not the sender's own word, which would be
+    /// unbounded.
     pub enum EventKind {
         Sink = "sink",
         ConferenceStarted = "conference_started",
@@ -52,8 +53,8 @@ pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Option<Event>> {
     events.into_iter().map(|event| Some(serde_json::from_str::<Envelope>(event).ok()?.read(prefix))).collect()
 }
 
-/// `body` with half a surrogate pair in place of bytes that are not UTF-8. In a string that makes the string unreadable and
-/// nothing around it, because what is passed over as a [`RawValue`] is not decoded.
+/// `body` with half a surrogate pair in place of bytes that are not UTF-8. In a string that makes the string unreadable
+/// and nothing around it, because what is passed over as a [`RawValue`] is not decoded.
 fn with_unreadable_escapes(body: &[u8]) -> String {
     body.utf8_chunks()
         .flat_map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "\\ud800" }])
@@ -68,8 +69,8 @@ struct Bulk<'a> {
     data: Vec<&'a RawValue>,
 }
 
-/// The other members (`node`, `seq`, `version`, `time`) are not needed: `seq` restarts with the sink, and every event is
-/// checked on the management node before it has an effect.
+/// The other members (`node`, `seq`, `version`, `time`) are not needed: `seq` restarts with the sink, and every event
+/// is checked on the management node before it has an effect.
 #[derive(Deserialize)]
 struct Envelope {
     event: String,
@@ -81,7 +82,8 @@ impl Envelope {
     fn read(&self, prefix: &RoomNamePrefix) -> Event {
         let kind = EventKind::of(&self.event);
         // Conference events have `name`, participant events `conference`; the operator's receiver reads either.
-        let name = ["name", "conference"].into_iter().find_map(|member| self.data.get(member)?.as_str());
+        let text = |member| self.data.get(member)?.as_str().filter(|text| !text.is_empty());
+        let name = ["name", "conference"].into_iter().find_map(text);
         let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.parse_name(name));
         Event { kind, ended }
     }
@@ -118,6 +120,7 @@ mod tests {
     fn the_room_is_the_name_or_else_the_conference() {
         for (data, is_ours) in [
             (json!({"conference": NAME}), true),
+            (json!({"name": "", "conference": NAME}), true),
             (json!({"name": null, "conference": NAME}), true),
             (json!({"name": 7, "conference": NAME}), true),
             (json!({"name": NAME, "conference": "boardroom"}), true),

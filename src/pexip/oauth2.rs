@@ -98,8 +98,8 @@ pub(super) struct Token {
 #[derive(Clone, Debug)]
 pub(super) struct NoToken {
     pub(super) error: PexipError,
-    /// Whether a fetch has just failed. Otherwise none was made.
-    pub(super) was_fetched: bool,
+    /// Whether the token endpoint was asked just now, and did not give one.
+    pub(super) was_asked: bool,
 }
 
 impl OAuth2 {
@@ -161,7 +161,9 @@ impl OAuth2 {
                 continue;
             }
             let Some(number) = self.current().map(|token| token.number) else { continue };
-            if let Err(NoToken { error, was_fetched: true }) = self.fetch_once_after(number).await {
+            if let Err(NoToken { error, was_asked: true }) = self.fetch_once_after(number).await
+                && !self.admission.note_closed(&Err::<(), _>(error.clone()))
+            {
                 warn!(%error, "Pexip's token could not be renewed, trying again");
             }
         }
@@ -194,10 +196,10 @@ impl OAuth2 {
             if let Some((error, until)) = &state.failure
                 && Instant::now() < *until
             {
-                return Err(NoToken { error: error.clone().into(), was_fetched: false });
+                return Err(NoToken { error: error.clone().into(), was_asked: false });
             }
         }
-        self.admission.count_call().map_err(|error| NoToken { error, was_fetched: false })?;
+        self.admission.count_call().map_err(|error| NoToken { error, was_asked: false })?;
         let asked_at = Instant::now();
         let result = observed(System::Pexip, "token", self.exchange()).await;
         TOKEN_FETCHES.count([result.as_ref().err().map_or("ok", Outcome::outcome).into()]);
@@ -212,7 +214,7 @@ impl OAuth2 {
             Err(error) => {
                 let pause = error.retry_after().unwrap_or(PAUSE).clamp(PAUSE, LONGEST_PAUSE);
                 self.state.lock().failure = Some((error.clone(), Instant::now() + pause));
-                Err(NoToken { error: error.into(), was_fetched: true })
+                Err(NoToken { error: error.into(), was_asked: true })
             }
         }
     }

@@ -33,9 +33,10 @@ pub(super) fn route() -> Route {
     let body = format!("An event as Pexip writes it, {MAX_DELIVERY_MIB} MiB at most. Not refused for its form.");
     let operation = Operation::new("event_sink", Audience::ConferencingNodes, Method::POST, path, summary)
         .description(
-            "The target of Pexip's event sink, single or in bulk. Everything up to 4 MiB that comes with the sink's \
-            account is accepted, because a node that is refused stops publishing; only `conference_ended` of a room of \
-            ours has consequences. An unreadable event of a bulk does not affect the others. Without an account in the settings the path is unknown (404 `not_found`).",
+            "The target of Pexip's event sink, single or in bulk. Everything that comes with the sink's account is \
+            accepted, because a node that is refused stops publishing; only `conference_ended` of a room of ours has \
+            consequences. An unreadable event of a bulk does not affect the others. Without an account in the settings \
+            the path is unknown (404 `not_found`).",
         )
         .body(&body, &example)
         .answer(Answer::empty(StatusCode::NO_CONTENT, "The event is accepted, whether it has consequences or not."))
@@ -43,8 +44,9 @@ pub(super) fn route() -> Route {
     Route::guarded(operation, "function_event_sink", handler)
 }
 
-/// Accepts whatever its account sends, up to [`MAX_DELIVERY_MIB`]: a node waits 7 s, repeats, and stops publishing if it is refused for long. A
-/// failure of ours is no reason to refuse an event, because the sweep deletes the room of a lost one.
+/// Accepts whatever its account sends, up to [`MAX_DELIVERY_MIB`]: a node waits 7 s, repeats, and stops publishing if
+/// it is refused for long. A failure of ours is no reason to refuse an event, because the sweep deletes the room of a
+/// lost one.
 async fn handler(
     permit: Permit<SendEvents>,
     State(state): State<AppState>,
