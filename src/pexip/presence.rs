@@ -10,7 +10,7 @@ use serde_json::json;
 use time::format_description::well_known::Iso8601;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::conferences::{Conference, Meta, dial_string, null_as_default};
+use super::conferences::{Conference, Page, dial_string, null_as_default};
 use super::{PexipClient, PexipError};
 use crate::domain::RoomName;
 
@@ -61,8 +61,8 @@ impl Presence {
         legs.filter(|aliases| !aliases.iter().any(|alias| room.automatic_participants.contains(alias))).count()
     }
 
-    /// Names of the conferences in which somebody has been for longer than `wait` and which have no dialled leg. The time
-    /// is the participant's own on the node, so a restart of this process loses nothing.
+    /// Names of the conferences in which somebody has been for longer than `wait` and which have no dialled leg. The
+    /// time is the participant's own on the node, so a restart of this process loses nothing.
     pub fn without_dialled_leg(&self, wait: Duration) -> impl Iterator<Item = &str> {
         let since = self.node_time.map(|now| now - wait);
         self.first_person_since
@@ -102,18 +102,12 @@ impl PexipClient {
     pub async fn presence(&self) -> Result<Presence, PexipError> {
         let mut presence = Presence::default();
         // Conferences first: who joins between the two calls is in the second.
-        for running in self.all::<Running>("running", RUNNING).await? {
-            presence.running.insert(running.name);
-        }
-        let (mut offset, mut is_last) = (0, false);
-        while !is_last {
-            let (page, node_time): (ListPage<Participant>, _) =
-                self.page("participants", PARTICIPANTS, &[], offset).await?;
-            offset += page.objects.len();
-            is_last = page.meta.next.is_none() || page.objects.is_empty();
-            // The first page's: by a later clock somebody would seem to have waited longer.
-            presence.node_time = presence.node_time.or(node_time);
-            page.objects.into_iter().for_each(|participant| presence.add(participant));
+        let (running, _) = self.list::<Running>("running", RUNNING).await?;
+        presence.running.extend(running.into_iter().map(|running| running.name));
+        let (participants, node_time) = self.list("participants", PARTICIPANTS).await?;
+        presence.node_time = node_time;
+        for participant in participants {
+            presence.add(participant);
         }
         Ok(presence)
     }
@@ -123,7 +117,7 @@ impl PexipClient {
         let permit = self.reserve().await?;
         let query = [("name", name.as_str())];
         let request = self.request(Method::GET, RUNNING).query(&query);
-        let (running, _): (ListPage<Running>, _) = self.fetch("running", permit, request).await?;
+        let (running, _): (Page<Running>, _) = self.fetch("running", permit, request).await?;
         for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
             let permit = self.reserve().await?;
             let body = json!({ "conference_id": instance.id });
@@ -152,22 +146,27 @@ impl PexipClient {
 
     /// All objects of a list. `call` is its name in traces.
     pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
-        let mut all = Vec::new();
+        Ok(self.list(call, path).await?.0)
+    }
+
+    /// All objects of a list, and the node's clock at the first page: by a later one, somebody would seem to have waited
+    /// longer.
+    async fn list<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+    ) -> Result<(Vec<T>, Option<OffsetDateTime>), PexipError> {
+        let (mut all, mut first_time) = (Vec::new(), None);
         loop {
-            let (page, _): (ListPage<T>, _) = self.page(call, path, &[], all.len()).await?;
+            let (page, node_time): (Page<T>, _) = self.page(call, path, &[], all.len()).await?;
+            first_time = first_time.or(node_time);
             let last = page.meta.next.is_none() || page.objects.is_empty();
             all.extend(page.objects);
             if last {
-                return Ok(all);
+                return Ok((all, first_time));
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-struct ListPage<T> {
-    meta: Meta,
-    objects: Vec<T>,
 }
 
 /// A running conference. Its id is unrelated to that of the VMR; only the name joins them.

@@ -47,9 +47,11 @@ impl PoolCounter {
         }
     }
 
-    /// Messages that the queue has more than `before`. 0 if they cannot be counted.
-    pub(super) async fn added_since(&self, before: usize) -> usize {
-        self.messages().await.ok().flatten().unwrap_or(0).saturating_sub(before)
+    /// How many of `missing` rooms are still to be made after `made`: others, too, put messages into the queue, which had
+    /// `before`.
+    pub(super) async fn still_missing(&self, missing: usize, made: usize, before: usize) -> usize {
+        let added = self.messages().await.ok().flatten().unwrap_or(0).saturating_sub(before);
+        missing.saturating_sub(added.max(made))
     }
 
     /// Whether `error` means that Pexip is closed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -69,61 +69,13 @@ impl Maintenance {
     /// Tops up to the target, then sweeps: requests that wait for a room come first.
     pub(super) async fn run(&self) -> MaintenanceReport {
         self.ended.wake();
-        self.run_with(async |listing, until| {
-            let swept = self.sweep(listing, until).await;
-            self.count_poison_messages().await;
-            swept
-        })
-        .await
-    }
-
-    /// Tops up to the target. Sweeps nothing: of the slots that share a prefix only one may.
-    pub(super) async fn top_up(&self) -> MaintenanceReport {
-        self.run_with(async |_, _| Some(0)).await
-    }
-
-    async fn run_with(&self, sweep: impl AsyncFnOnce(&Listing, Instant) -> Option<usize>) -> MaintenanceReport {
-        let Ok(_running) = self.running.try_acquire() else { return MaintenanceReport::Busy };
         let until = Instant::now() + MAX_DURATION;
-        // Waits: under steady load there is always a refill under way.
-        let Ok(_provisioning) = timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await else {
-            return MaintenanceReport::Busy;
+        let Some(_permits) = self.begin().await else { return MaintenanceReport::Busy };
+        let Some((census, listing, made, failed)) = self.count_and_provision(until).await else {
+            return MaintenanceReport::Failed;
         };
-        let error = match timeout_at(until, self.counter.take_census()).await {
-            Ok(Ok((census, listing))) => {
-                let Provisioned { made, failed, .. } = self.provision_missing(census, until).await;
-                let swept = sweep(&listing, until).await;
-                return self.done(census, made, failed, swept);
-            }
-            Ok(Err(error)) if self.backend.is_closed(&error) => return MaintenanceReport::Failed,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "counting the pool took too long".to_owned(),
-        };
-        warn!(error, "maintenance run: the pool could not be counted");
-        MaintenanceReport::Failed
-    }
-
-    /// Provisions what `census` lacks, less what others have put into the queue since: at Pexip's opening all instances,
-    /// and the operator's command, fill the pool at the same time.
-    async fn provision_missing(&self, census: Census, until: Instant) -> Provisioned {
-        let missing = census.missing(&self.backend.config);
-        let mut made = 0;
-        while Instant::now() < until {
-            let batch =
-                MAX_CONCURRENT.min(missing - self.counter.added_since(census.messages).await.clamp(made, missing));
-            if batch == 0 {
-                return Provisioned { made, failed: 0, cause: None };
-            }
-            let Provisioned { made: more, failed, cause } = self.provisioner.provision_many(batch, until).await;
-            made += more;
-            if failed > 0 {
-                return Provisioned { made, failed: missing - made, cause };
-            }
-        }
-        Provisioned { made, failed: missing - made, cause: None }
-    }
-
-    fn done(&self, census: Census, made: usize, failed: usize, swept: Option<usize>) -> MaintenanceReport {
+        let swept = self.sweep(&listing, until).await;
+        self.count_poison_messages().await;
         info!(
             messages = census.messages,
             ready = census.ready,
@@ -138,6 +90,58 @@ impl Maintenance {
             "maintenance run ended"
         );
         MaintenanceReport::Done { census, made, failed, swept }
+    }
+
+    /// Tops up to the target, and says whether no room is missing now. Sweeps nothing: of the slots that share a prefix
+    /// only one may.
+    pub(super) async fn top_up(&self) -> bool {
+        let until = Instant::now() + MAX_DURATION;
+        let Some(_permits) = self.begin().await else { return false };
+        let Some((_, _, made, failed)) = self.count_and_provision(until).await else { return false };
+        info!(made, failed, "pool topped up at Pexip's opening");
+        failed == 0
+    }
+
+    /// `None` while another run or a refill is under way. Waits: under steady load there is always a refill.
+    async fn begin(&self) -> Option<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
+        let running = self.running.try_acquire().ok()?;
+        let provisioning = timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await.ok()?;
+        Some((running, provisioning))
+    }
+
+    /// What there was, the rooms put into the pool, and the number of those still missing. `None` if the pool could not
+    /// be counted.
+    async fn count_and_provision(&self, until: Instant) -> Option<(Census, Listing, usize, usize)> {
+        let error = match timeout_at(until, self.counter.take_census()).await {
+            Ok(Ok((census, listing))) => {
+                let Provisioned { made, failed, .. } = self.provision_missing(census, until).await;
+                return Some((census, listing, made, failed));
+            }
+            Ok(Err(error)) if self.backend.is_closed(&error) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "counting the pool took too long".to_owned(),
+        };
+        warn!(error, "maintenance run: the pool could not be counted");
+        None
+    }
+
+    /// Provisions what `census` lacks, less what others have put into the queue since: at Pexip's opening all
+    /// instances, and the operator's command, fill the pool at the same time.
+    async fn provision_missing(&self, census: Census, until: Instant) -> Provisioned {
+        let missing = census.missing(&self.backend.config);
+        let mut made = 0;
+        while Instant::now() < until {
+            let batch = MAX_CONCURRENT.min(self.counter.still_missing(missing, made, census.messages).await);
+            if batch == 0 {
+                return Provisioned { made, failed: 0, cause: None };
+            }
+            let Provisioned { made: more, failed, cause } = self.provisioner.provision_many(batch, until).await;
+            made += more;
+            if failed > 0 {
+                return Provisioned { made, failed: missing - made, cause };
+            }
+        }
+        Provisioned { made, failed: missing - made, cause: None }
     }
 
     /// The number of rooms that were ended. `None` if the sweep stopped early.

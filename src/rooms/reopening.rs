@@ -1,13 +1,17 @@
 //! Fills the pool as soon as Pexip is back after its closing time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
-use super::maintenance::{Maintenance, MaintenanceReport};
+use super::maintenance::Maintenance;
 use crate::outbound::DEFAULT_RETRY_AFTER;
+
+/// From then on the timer fills the pool: its runs come as often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Watches for Pexip's return: without it, an instance that makes no calls would wait for its next maintenance run.
 pub(super) struct Reopening {
@@ -47,10 +51,13 @@ impl Reopening {
 
     /// A node that has just been started may still refuse work.
     async fn fill(&self) {
-        while !matches!(self.maintenance.top_up().await, MaintenanceReport::Done { failed: 0, .. })
+        let mut pause = DEFAULT_RETRY_AFTER;
+        while !self.maintenance.top_up().await
             && self.backend.pexip.closed_by_latest_call().is_none()
+            && pause < LONGEST_PAUSE
         {
-            sleep(DEFAULT_RETRY_AFTER).await;
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 }

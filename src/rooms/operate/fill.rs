@@ -109,11 +109,14 @@ impl Fill<'_> {
             self.counter.messages_creating_queue().await?;
         }
         // Instances of the service may fill the pool at the same time.
-        while self.counter.added_since(census.messages).await.max(filled.made) < filled.to_make {
+        loop {
+            let count = BATCH.min(self.counter.still_missing(filled.to_make, filled.made, census.messages).await);
+            if count == 0 {
+                return Ok(());
+            }
             if Instant::now() >= retries.until {
                 return Err(PoolError::OutOfTime);
             }
-            let count = BATCH.min(filled.to_make - filled.made);
             let Provisioned { made, cause, .. } = self.provisioner.provision_many(count, retries.until).await;
             filled.made += made;
             if made > 0 {
@@ -126,7 +129,6 @@ impl Fill<'_> {
                 None => {}
             }
         }
-        Ok(())
     }
 
     /// Waits until as many rooms can be joined as the pool had and lacked; those handed out meanwhile count as well.
