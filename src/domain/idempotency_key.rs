@@ -16,8 +16,8 @@ impl IdempotencyKey {
     /// The pattern of the header's value.
     pub const PATTERN: &str = "^(\"[A-Za-z0-9_-]{1,64}\"|[A-Za-z0-9_-]{1,64})$";
 
-    /// Parses the header's value. One pair of double quotes around it is not part of the key: the IETF draft writes it as
-    /// a string of a structured field.
+    /// Parses the header's value. One pair of double quotes around it is not part of the key: the IETF draft writes it
+    /// as a string of a structured field.
     pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
         let text = text.trim_matches([' ', '\t']);
         let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);

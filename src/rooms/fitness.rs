@@ -1,8 +1,9 @@
-//! Whether a room is still as this service made it. Others can change it on the node, and a setting may have changed since.
+//! Whether a room is still as this service made it. Others can change it on the node, and a setting may have changed
+//! since.
 
 use secrecy::ExposeSecret;
 
-use crate::domain::{HostPin, named_enum};
+use crate::domain::{HostPin, Tag, named_enum};
 use crate::pexip::Conference;
 
 named_enum! {
@@ -15,6 +16,8 @@ named_enum! {
         Pins = "pins",
         /// Its name is not its only alias.
         Alias = "alias",
+        /// The node has another tag than was written, or none.
+        Tag = "tag",
         /// Neither mark: its age is unknown, so the sweep would never delete it.
         Unmarked = "unmarked",
     }
@@ -37,4 +40,9 @@ pub(super) fn check_fitness(room: &Conference, host_pin: &HostPin) -> Result<(),
     } else {
         Ok(())
     }
+}
+
+/// Whether the room carries the tag that it was made with.
+pub(super) fn check_tag(room: &Conference, written: Option<&Tag>) -> Result<(), Unfit> {
+    if room.tag.as_ref().map(Tag::expose) == written.map(Tag::expose) { Ok(()) } else { Err(Unfit::Tag) }
 }

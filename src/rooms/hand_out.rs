@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, warn};
 
 use super::backend::Backend;
@@ -20,6 +20,7 @@ use super::provision::Provisioner;
 use super::{NoRoom, TakeRoomError};
 use crate::domain::Tag;
 use crate::outbound::calls::timed_create;
+use crate::storage::StorageError;
 use crate::storage::records::Changed;
 use keyed::{Begun, Run};
 use source::{SourceError, choose_source};
@@ -31,6 +32,9 @@ pub use undelivered::{HandedOut, Undelivered};
 
 /// Time reserved for the answer after the last outbound call.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+
+/// With less time than this left no direct room is made: its answer would probably be lost.
+const MIN_TIME_FOR_DIRECT: Duration = Duration::from_secs(1);
 
 /// Hands out rooms: checks that there is capacity, then tries one source after another.
 pub(super) struct HandOut {
@@ -55,7 +59,8 @@ impl HandOut {
     /// Hands out a room that carries `tag`.
     ///
     /// Runs in a task of its own, so that a caller who hangs up does not cancel it half-way. A room that is not
-    /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed; with a key it is kept.
+    /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed; with a key it is
+    /// kept.
     pub(super) async fn take(self: &Arc<Self>, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
         let deadline = Instant::now() + self.backend.request_deadline;
         let (answer, taken) = oneshot::channel();
@@ -90,7 +95,9 @@ impl HandOut {
 
     /// The room of this key: a new one, or that of an earlier request, which needs no capacity.
     async fn take_keyed(&self, tag: &Tag, key: &CreateKey, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
-        match keyed::begin(&self.backend, key).await? {
+        // Past the deadline nobody knows whether the record was made: it runs out.
+        let begun = timeout_at(deadline, keyed::begin(&self.backend, key)).await;
+        match begun.unwrap_or(Err(StorageError::Timeout.into()))? {
             Begun::Run(run) => self.find_room_for(run, tag, deadline).await,
             Begun::Replay(earlier) => keyed::replay(&self.backend, tag, earlier).await,
         }
@@ -113,7 +120,7 @@ impl HandOut {
                 let conference = room.conference;
                 warn!(room = %conference.name, "another run has taken over the key, room not answered");
                 self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::KeyTakenOver);
-                Err(TakeRoomError::InProgress { retry_in: Duration::from_secs(1) })
+                Err(TakeRoomError::InProgress { retry_in: keyed::SHORTEST_WAIT })
             }
             Err(error) => {
                 warn!(room = %room.conference.name, %error, "room could not be noted for its key, kept unanswered");
@@ -133,6 +140,9 @@ impl HandOut {
             let source = choose_source(&self.backend.config, source_error)?;
             let (room, joinable_after) = match source {
                 Source::Pool => (self.pool.take(tag, deadline, &caller_is_gone).await, None),
+                Source::Direct if Instant::now() + MIN_TIME_FOR_DIRECT > deadline => {
+                    return Err(NoRoom::OutOfTime.into());
+                }
                 Source::Direct => {
                     let created = self.provisioner.create_direct(tag, deadline).await;
                     (created.map_err(SourceError::DirectFailed), Some(self.backend.config.ready_delay))

@@ -14,7 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use crate::support::{
-    Answer, Call, POOL_QUEUE, Program, TAG, TestApp, UUI_DATA, citizen, eventually, ready_room, within,
+    Answer, Call, POOL_QUEUE, Program, TAG, TestApp, UUI_DATA, citizen, eventually, ready_room, stop_time, time_passes,
+    within,
 };
 
 const RECORDS: &str = "room-records";
@@ -357,6 +358,23 @@ async fn a_replay_needs_no_capacity_and_a_refused_request_leaves_its_key_free() 
 
     assert_eq!(room_of(&create(&app, KEY).await), (first.room(), true));
     assert_eq!(records(&app).len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_whose_record_is_not_made_in_time_gets_no_room() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("REQUEST_DEADLINE_SECONDS", 12).start().await;
+    app.blobs.traffic().inject(Matching::any().path_contains("/requests%2F"), Times::Always, Fault::Stall);
+    let _time = stop_time();
+    let meanwhile = async {
+        eventually("the record is being made", async || app.blobs.traffic().count(&writes()) == 1).await;
+        // Half a second before the request's deadline.
+        time_passes(Duration::from_millis(11_600)).await;
+    };
+
+    let (answer, ()) = tokio::join!(create(&app, KEY), meanwhile);
+
+    answer.assert_problem(503, "records_unavailable");
+    assert!(app.pexip.rooms().is_empty());
 }
 
 #[tokio::test]

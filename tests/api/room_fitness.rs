@@ -67,7 +67,9 @@ async fn a_room_whose_pins_have_another_form_than_the_settings_is_not_handed_out
 
 #[tokio::test]
 async fn a_direct_room_that_is_not_as_asked_for_is_destroyed() {
-    for (_, change) in changes() {
+    let mut changes = changes();
+    changes.push(("tag", |room| room.tag.clear()));
+    for (_, change) in changes {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
         app.pexip.traffic().inject(Matching::method(Method::GET), Times::Always, Fault::Stall);
 

@@ -23,11 +23,11 @@ use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore, Ver
 /// Time after the request's deadline at which a run has certainly ended.
 const RUN_MARGIN: Duration = Duration::from_secs(10);
 
-/// How often a record is looked at that others change at the same time.
+/// How often a record that others change is read.
 const MAX_TRIES: usize = 4;
 
 /// Bounds of the wait that a caller is asked for while the first request runs.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause before a room is noted again, while the records are being probed.
@@ -77,7 +77,7 @@ enum State {
     },
     Done {
         room: String,
-        source: String,
+        source: Source,
         #[serde(with = "time::serde::rfc3339::option")]
         joinable_at: Option<OffsetDateTime>,
     },
@@ -147,10 +147,8 @@ pub(super) async fn begin(backend: &Arc<Backend>, key: &CreateKey) -> Result<Beg
                 Err(TakeRoomError::InProgress { retry_in: left.clamp(SHORTEST_WAIT, LONGEST_WAIT) })
             }
             State::Done { room, source, joinable_at } => {
-                let room = backend.rooms.prefix.parse_name(room);
-                let source = Source::ALL.into_iter().find(|known| known.as_str() == source);
-                let (Some(room), Some(source)) = (room, source) else { return Err(StorageError::Unreadable.into()) };
-                Ok(Begun::Replay(Earlier { room, source, joinable_at: *joinable_at }))
+                let room = backend.rooms.prefix.parse_name(room).ok_or(StorageError::Unreadable)?;
+                Ok(Begun::Replay(Earlier { room, source: *source, joinable_at: *joinable_at }))
             }
         };
     }
@@ -166,7 +164,7 @@ impl Run {
         let record = RequestRecord {
             state: State::Done {
                 room: room.conference.name.to_string(),
-                source: room.source.as_str().to_owned(),
+                source: room.source,
                 joinable_at: room.joinable_after.map(|wait| self.backend.clock.now_utc() + wait),
             },
             ..self.record

@@ -1,22 +1,23 @@
 //! Where the room for a request comes from, and in which order the sources are tried.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{PoolConfig, WhenEmpty};
 use crate::domain::named_enum;
 use crate::pexip::PexipError;
 use crate::rooms::{NoRoom, TakeRoomError};
 
 named_enum! {
-    /// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed out.
+    /// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed
+    /// out.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     pub enum Source {
         /// Provisioned in advance: can be joined at once.
         Pool = "pool",
         /// Created for this request: can be joined once it is replicated.
         Direct = "direct",
     }
-}
-
-impl Source {
-    pub(super) const ALL: [Self; 2] = [Self::Pool, Self::Direct];
 }
 
 /// Why a source gave no room.
