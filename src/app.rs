@@ -209,7 +209,8 @@ pub fn export_http() -> reqwest::ClientBuilder {
 }
 
 /// How long an idle connection to storage is kept. Azurite closes idle connections after 5 s; a write on a closing
-/// connection fails, because only reads are repeated. Azure keeps them for minutes, which saves a create the TLS handshake.
+/// connection fails, because only reads are repeated. Azure keeps them for minutes, which saves a create the TLS
+/// handshake.
 fn idle_time(access: &StorageAccess) -> Duration {
     if access.service().scheme() == "http" { Duration::from_secs(4) } else { Duration::from_secs(90) }
 }

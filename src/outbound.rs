@@ -68,8 +68,8 @@ pub(crate) async fn noting_opened<T>(call: impl Future<Output = T>) -> (T, bool)
 
 /// Sends a request and returns the response's head. The one place that sends: a failure always names its step.
 ///
-/// A peer may close an idle connection at the moment it is used again. A GET that gets no answer because of that is sent
-/// once more; nothing else is, for it may have been carried out.
+/// A peer may close an idle connection at the moment it is used again. A GET that gets no answer because of that is
+/// sent once more; nothing else is, for it may have been carried out.
 #[expect(clippy::disallowed_methods, reason = "the one place that sends requests")]
 pub async fn send(request: RequestBuilder) -> Result<Response, CallFailure> {
     let (client, request) = request.build_split();
@@ -101,8 +101,8 @@ pub async fn json<T: DeserializeOwned>(response: Response, limit: usize) -> Resu
     parse_json(&body(response, limit).await?).ok_or(CallFailure::Unreadable)
 }
 
-/// Parses JSON that is UTF-8 throughout: `serde_json::from_slice` accepts other bytes in members that it skips. Found by
-/// the fuzzer.
+/// Parses JSON that is UTF-8 throughout: `serde_json::from_slice` accepts other bytes in members that it skips. Found
+/// by the fuzzer.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }

@@ -1,8 +1,9 @@
 //! The life of a room: provisioned, handed out to one citizen, ended.
 //!
 //! A room is provisioned (a VMR without a tag); its message is hidden until the room is replicated; one instance leases
-//! and checks it; **claims** it (makes its record and deletes the message); **tags** it; hands it out; it ends and is deleted. The order
-//! claim, tag, answer keeps two citizens apart. The process may stop after any step: leases and the sweep repair it.
+//! and checks it; **claims** it (makes its record and deletes the message); **tags** it; hands it out; it ends and is
+//! deleted. The order claim, tag, answer keeps two citizens apart. The process may stop after any step: leases and the
+//! sweep repair it.
 
 mod backend;
 mod census;
@@ -118,9 +119,9 @@ impl RoomPool {
         supervise(BackgroundTask::EndedRooms, stop.clone(), move |stop| Arc::clone(&ended).run(stop));
     }
 
-    /// Hands out a room that carries `tag`; with a `key`, the room of an earlier request if there is one. Continues if the
-    /// caller hangs up: a room that is not received here, or is dropped before it is [delivered](Undelivered::deliver), is
-    /// destroyed, unless a key finds it again.
+    /// Hands out a room that carries `tag`; with a `key`, the room of an earlier request if there is one. Continues if
+    /// the caller hangs up: a room that is not received here, or is dropped before it is
+    /// [delivered](Undelivered::deliver), is destroyed, unless a key finds it again.
     pub async fn take(&self, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
         self.hand_out.take(tag, key).await
     }
@@ -208,8 +209,8 @@ impl RoomPool {
         self.operations.status(on_progress).await
     }
 
-    /// Brings the pool to its target, for an operator. Does not sweep. With a limit to `wait`, waits for Pexip first and
-    /// for rooms that can be joined in the end.
+    /// Brings the pool to its target, for an operator. Does not sweep. With a limit to `wait`, waits for Pexip first
+    /// and for rooms that can be joined in the end.
     pub async fn fill(&self, wait: Option<Duration>, on_progress: OnProgress<'_>) -> Result<Filled, PoolError> {
         self.operations.fill(wait, on_progress).await
     }

@@ -33,8 +33,8 @@ named_enum! {
     }
 }
 
-/// Runs `task` in the background until `stop` is cancelled. If a run panics or returns before that, it is logged, counted
-/// and started again after a pause.
+/// Runs `task` in the background until `stop` is cancelled. If a run panics or returns before that, it is logged,
+/// counted and started again after a pause.
 ///
 /// `run` gets `stop` and must return when it is cancelled: a run is never aborted, so that it can finish a call.
 pub(crate) fn supervise<R>(
@@ -68,8 +68,8 @@ pub(crate) fn supervise<R>(
     });
 }
 
-/// Runs `work` in a task of its own, so that a caller who disconnects does not cancel it. The task inherits the caller's
-/// span; a panic in it is resumed in the caller.
+/// Runs `work` in a task of its own, so that a caller who disconnects does not cancel it. The task inherits the
+/// caller's span; a panic in it is resumed in the caller.
 pub(crate) async fn run_to_completion<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work.in_current_span()).await {
         Ok(result) => result,

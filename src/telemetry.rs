@@ -1,7 +1,7 @@
 //! Telemetry of the process: the log, and the export of traces and metrics if a destination is set.
 //!
-//! The log is one JSON line per event on stdout; the Functions host logs every line on stderr as an error. `infra/logs.md`
-//! lists the events.
+//! The log is one JSON line per event on stdout; the Functions host logs every line on stderr as an error.
+//! `infra/logs.md` lists the events.
 
 pub mod audit;
 mod destination;

@@ -116,7 +116,7 @@ var stickySettings = [for slot in slots: {
   UUI_DATA_FORMAT: 'host-and-id'
   ROOM_PIN_LENGTH: '6'
   ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
-  // IDIM does not need it, and does not get it from the earlier system.
+  // IDIM does not need it, and does not get it from the older service.
   CREATE_SHOWS_HOST_PIN: 'false'
   PUBLIC_READ_PREFIXES: publicReadPrefixes
   ROOM_AUTOMATIC_PARTICIPANTS: pexip.automaticParticipants

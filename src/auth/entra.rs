@@ -110,7 +110,8 @@ impl EntraVerifier {
         self.0.keys.any_failing()
     }
 
-    /// The client of a valid token that has the role, if one is required. Checks authentication first, then authorisation.
+    /// The client of a valid token that has the role, if one is required. Checks authentication first, then
+    /// authorisation.
     pub async fn verify(&self, token: &SecretString, role: Option<&str>) -> Result<EntraClient, EntraRefusal> {
         let token = UnverifiedJws::read(token.expose_secret())?;
         let version = TokenVersion::of(token.unverified_payload())?;
@@ -143,8 +144,8 @@ impl EntraVerifier {
         Ok(())
     }
 
-    /// An ID token has its client's id as audience and names no client: with `own`, that of an allowed client passes here
-    /// and is refused as not permitted.
+    /// An ID token has its client's id as audience and names no client: with `own`, that of an allowed client passes
+    /// here and is refused as not permitted.
     fn has_our_audience(&self, claims: &Claims, version: TokenVersion) -> bool {
         let EntraConfig { audiences, allowed_clients, .. } = &self.0.config;
         let is_own = |client: &str| audiences.is_own(&claims.aud, client);
@@ -177,8 +178,8 @@ impl EntraVerifier {
 
     /// Why a valid token does not permit what `role` permits.
     ///
-    /// Elsewhere an audience and a role of this API keep users' tokens out. With `own` or without a role, the token itself
-    /// must prove that it is an application's.
+    /// Elsewhere an audience and a role of this API keep users' tokens out. With `own` or without a role, the token
+    /// itself must prove that it is an application's.
     fn permission_fault(&self, claims: &Claims, version: TokenVersion, role: Option<&str>) -> Option<PermissionFault> {
         if claims.scp || claims.idtyp.as_deref().is_some_and(|kind| kind != "app") {
             return Some(PermissionFault::DelegatedToken);

@@ -42,8 +42,8 @@ struct Inner {
     look_ups: SingleFlight<TokenHash, Verdict>,
     line: LookUpLine,
     breaker: Arc<Breaker>,
-    /// The tokens that Genesys has answered 429 since its last verdict. Each opens the breaker or brings it nearer to that,
-    /// so there are few. Never locked across an await.
+    /// The tokens that Genesys has answered 429 since its last verdict. Each opens the breaker or brings it nearer to
+    /// that, so there are few. Never locked across an await.
     limited: Mutex<HashSet<TokenHash>>,
 }
 
@@ -55,8 +55,8 @@ struct Accepted {
 }
 
 impl GenesysVerifier {
-    /// A verifier. Makes no call yet. `http` follows no redirects. `widgets_share`: concurrent requests of the widget, of
-    /// which some may wait for a look-up.
+    /// A verifier. Makes no call yet. `http` follows no redirects. `widgets_share`: concurrent requests of the widget,
+    /// of which some may wait for a look-up.
     pub fn new(config: GenesysConfig, http: reqwest::Client, clock: Clock, widgets_share: usize) -> Self {
         Self(Arc::new(Inner {
             api: GenesysApi::new(config.api_url.clone(), http, clock.clone()),

@@ -21,8 +21,9 @@ settings! {
         trusted_certificates: Vec<CertificateDer<'static>> =
             "PEXIP_CA_FILE", Described("none"), optional(certificates),
             "PEM file of further certificates to trust, for a management node with a self-signed one.";
-        /// The vendor's clients wait 30 s, longer than a whole request of IDIM's may take. A create that is cut off costs
-        /// at most one room, which is destroyed or swept; waiting costs a citizen, and one of the few concurrent calls.
+        /// The vendor's clients wait 30 s, longer than a whole request of IDIM's may take. A create that is cut off
+        /// costs at most one room, which is destroyed or swept; waiting costs a citizen, and one of the few concurrent
+        /// calls.
         request_timeout: Duration = "PEXIP_REQUEST_TIMEOUT_SECONDS", Value("10"), seconds(1, 120),
             "Longest duration of one call to the management node, in seconds; less than REQUEST_DEADLINE_SECONDS.";
         requests_per_minute: u32 = "PEXIP_REQUESTS_PER_MINUTE", Value("300"), whole_number(1, 100_000),

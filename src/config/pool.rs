@@ -9,8 +9,8 @@ use super::setting::{Faulty, Reader, Setting, settings};
 /// The longest that Storage Queue hides a message, in seconds.
 const LONGEST_INVISIBILITY: u64 = 604_800;
 
-/// The longest lifetime of an unused room and of its message, in seconds: shorter than the lifetime of a claim's record, by
-/// the lifecycle rule in `infra/`.
+/// The longest lifetime of an unused room and of its message, in seconds: shorter than the lifetime of a claim's
+/// record, by the lifecycle rule in `infra/`.
 const LONGEST_AGE: u64 = 604_800;
 
 settings! {

@@ -91,7 +91,8 @@ fn check_readable_prefixes(reader: &mut Reader<'_>, room: &RoomDraft) {
     }
 }
 
-/// Without an audience or a role of this API, the list of clients is all that keeps other applications of the tenant out.
+/// Without an audience or a role of this API, the list of clients is all that keeps other applications of the tenant
+/// out.
 pub(super) fn check_clients(reader: &mut Reader<'_>, entra: &EntraDraft) {
     if entra.allowed_clients != Ok(AllowedIds::Any) {
         return;

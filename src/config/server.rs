@@ -38,7 +38,7 @@ settings! {
             "The same for one Genesys user on GET /public/room/{name}.";
         /// `None`: all callers share one address.
         client_address_header: Option<HeaderName> = "CLIENT_ADDRESS_HEADER", Described("none"), optional(header_name),
-            "Header in which the gateway, and nobody else, writes the caller's address. Without it, or where it holds \
+            "Header in which only the gateway writes the caller's address. Without it, or where it holds \
              not exactly one address, all callers share one.";
         /// As a browser writes them.
         cors_allowed_origins: Vec<String> = "CORS_ALLOWED_ORIGINS", Described("none"), optional(origins),
@@ -52,7 +52,7 @@ settings! {
 }
 
 impl ServerConfig {
-    /// Concurrent requests that the widget may have: however many agents look while the node is slow, others have places.
+    /// Concurrent requests of the widget; the rest is left to creates, however slow the node is.
     pub fn widgets_share(&self) -> usize {
         (self.max_concurrent_requests / 2).max(1)
     }

@@ -39,8 +39,8 @@ const THEMES: &str = "/api/admin/configuration/v1/ivr_theme/";
 
 /// The fields that may be set, by the vendor's schema of releases 38 to 41.
 ///
-/// Not `breakout_rooms`: people in them are in a conference of another name, where no presence snapshot finds them. Not the
-/// identity provider groups and `non_idp_participants`: they decide who may join, as PINs and `allow_guests` do.
+/// Not `breakout_rooms`: people in them are in a conference of another name, where no presence snapshot finds them. Not
+/// the identity provider groups and `non_idp_participants`: they decide who may join, as PINs and `allow_guests` do.
 const FIELDS: [(&str, Kind); 22] = [
     ("call_type", Kind::Choice(&["audio", "video", "video-only"])),
     ("crypto_mode", Kind::Choice(&["besteffort", "on", "off"])),

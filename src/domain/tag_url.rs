@@ -12,8 +12,8 @@ const PLACEHOLDER: &str = "{host}";
 /// Longest label of a host name.
 const LONGEST_LABEL: usize = 63;
 
-/// Start of every tag: https, with a path that ends in `/`, and nothing that changes the meaning of what is appended. May
-/// have `{host}` as one label of its host name. Pexip stores the tag as text, so the URL keeps its spelling.
+/// Start of every tag: https, with a path that ends in `/`, and nothing that changes the meaning of what is appended.
+/// May have `{host}` as one label of its host name. Pexip stores the tag as text, so the URL keeps its spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagUrl(String);
 

@@ -113,8 +113,8 @@ impl Guard {
     }
 }
 
-/// Proof that the caller of this request may do `A`, which only extraction creates. What acts on rooms takes it by value
-/// ([`RoomActions`](crate::http::room_actions::RoomActions)), so a handler without a permit does not compile:
+/// Proof that the caller of this request may do `A`, which only extraction creates. What acts on rooms takes it by
+/// value ([`RoomActions`](crate::http::room_actions::RoomActions)), so a handler without a permit does not compile:
 ///
 /// ```
 /// # use maxconf::{domain::RoomName, http::{permit::{DeleteRoom, Permit}, room_actions::RoomActions}};

@@ -203,8 +203,8 @@ impl ApiError {
         .cause_of(&error)
     }
 
-    /// A token that is refused for this role. All causes but expiry have one description, so that the answer to a forged
-    /// token does not say which check it failed.
+    /// A token that is refused for this role. All causes but expiry have one description, so that the answer to a
+    /// forged token does not say which check it failed.
     pub(crate) fn entra(refusal: &EntraRefusal, role: Option<&str>) -> Self {
         match refusal {
             EntraRefusal::Invalid(TokenFault::Expired) => {

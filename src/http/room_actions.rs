@@ -44,7 +44,8 @@ impl RoomActions {
                 Some(self.pool.create_key([&tenant, &client], &key, &uui_data))
             }
         };
-        let handed_out = self.pool.take(tag, key).await.map_err(|error| count_refusal(self.name(error)))?.deliver();
+        let handed_out =
+            self.pool.take(tag, key).await.map_err(|error| count_refusal(self.answer_for(error)))?.deliver();
         let (name, source) = (&handed_out.conference.name, handed_out.source.as_str());
         if handed_out.is_replay {
             permit.audit().room_replayed(name, source);
@@ -67,7 +68,7 @@ impl RoomActions {
         permit: Permit<ReadRoom>,
         name: ForeignRoomName,
     ) -> Result<Conference<ForeignRoomName>, ApiError> {
-        let found = self.pool.find_foreign(&name).await.map_err(|error| self.name(error))?;
+        let found = self.pool.find_foreign(&name).await.map_err(|error| self.answer_for(error))?;
         let conference = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
@@ -88,21 +89,21 @@ impl RoomActions {
         permit: Permit<ReadRoomAsServer>,
         name: RoomName,
     ) -> Result<Box<RawValue>, ApiError> {
-        let found = self.pool.find_object_of_handed_out(&name).await.map_err(|error| self.name(error))?;
+        let found = self.pool.find_object_of_handed_out(&name).await.map_err(|error| self.answer_for(error))?;
         let object = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(object)
     }
 
     async fn read_handed_out<A>(&self, permit: &Permit<A>, name: &RoomName) -> Result<Conference, ApiError> {
-        let found = self.pool.find_handed_out(name).await.map_err(|error| self.name(error))?;
+        let found = self.pool.find_handed_out(name).await.map_err(|error| self.answer_for(error))?;
         let conference = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
         Ok(conference)
     }
 
     /// The failure as callers see it: out of hours, a node that cannot be reached is closed.
-    fn name(&self, error: impl Into<TakeRoomError>) -> ApiError {
+    fn answer_for(&self, error: impl Into<TakeRoomError>) -> ApiError {
         let error = error.into();
         match self.pool.closed(&error) {
             Some(closed) => ApiError::service_closed(closed, &error),
@@ -113,7 +114,7 @@ impl RoomActions {
     /// Deletes a room and disconnects its participants.
     pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
         let deleted = self.pool.end(name, move || permit.audit().room_deleted()).await;
-        let is_deleted = deleted.map_err(|error| self.name(error))?;
+        let is_deleted = deleted.map_err(|error| self.answer_for(error))?;
         if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
     }
 
@@ -122,8 +123,8 @@ impl RoomActions {
         self.pool.note_ended(ended).await;
     }
 
-    /// Brings the pool to its target and sweeps. Needs no permit: the Functions host's timer has no credentials, and the
-    /// result is the same whoever calls it.
+    /// Brings the pool to its target and sweeps. Needs no permit: the Functions host's timer has no credentials, and
+    /// the result is the same whoever calls it.
     pub(crate) async fn maintain(&self) -> MaintenanceReport {
         self.pool.maintain().await
     }

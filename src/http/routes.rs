@@ -47,7 +47,8 @@ pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router
     // Unknown paths here need CORS headers, or the widget could not read their 404.
     routes.widget = routes.widget.route("/public/", any(not_found)).route("/public/{*unknown}", any(not_found));
     for Route { audience, path, handler, .. } in table() {
-        // Without its account the event sink is off and its path unknown. The 404 above would have the widget's headers.
+        // Without its account the event sink is off and its path unknown. The 404 above would have the widget's
+        // headers.
         let is_off = audience == Audience::ConferencingNodes && state.event_sink.is_none();
         let handler = if is_off { any(not_found) } else { handler };
         let group = routes.of(audience);

@@ -33,12 +33,12 @@ use crate::telemetry::COMMIT;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Slots beyond one for each concurrent request: for idle connections that clients keep, and for requests that arrive
-/// while other connections send nothing. With the default of `MAX_CONCURRENT_REQUESTS` the sum is below 1,024, the usual
-/// limit of file descriptors.
+/// while other connections send nothing. With the default of `MAX_CONCURRENT_REQUESTS` the sum is below 1,024, the
+/// usual limit of file descriptors.
 const SPARE_CONNECTIONS: usize = 256;
 
-/// Connections that the system keeps until they are accepted, at most its own limit. When they are more, Linux may reset one
-/// whose request has arrived.
+/// Connections that the system keeps until they are accepted, at most its own limit. When they are more, Linux may
+/// reset one whose request has arrived.
 const BACKLOG: u32 = 4096;
 
 /// Pause after the system could not accept a connection.

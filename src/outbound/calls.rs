@@ -114,8 +114,8 @@ impl TimeOfCreate {
 }
 
 tokio::task_local! {
-    /// Task-local, because a create reaches its calls through the clients of queue, records and Pexip, which know nothing
-    /// of creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
+    /// Task-local, because a create reaches its calls through the clients of queue, records and Pexip, which know
+    /// nothing of creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
     static TIME_OF_CREATE: TimeOfCreate;
 }
 

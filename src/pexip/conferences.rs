@@ -23,7 +23,8 @@ pub(super) const COLLECTION: &str = "configuration/v1/conference";
 
 pub(super) const AUTOMATIC_PARTICIPANT: &str = "configuration/v1/automatic_participant";
 
-/// The id of a VMR. Never missing or zero: a path without it would be that of the collection, where DELETE wipes the node.
+/// The id of a VMR. Never missing or zero: a path without it would be that of the collection, where DELETE wipes the
+/// node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct ConferenceId(NonZeroU64);
@@ -136,7 +137,8 @@ impl PexipClient {
         Ok(id_in_location(&response).ok_or(CallFailure::Unreadable)?)
     }
 
-    /// The VMR of this name that is not ours, or `None`. With a mark it is a room of this service in another deployment.
+    /// The VMR of this name that is not ours, or `None`. With a mark it is a room of this service in another
+    /// deployment.
     pub async fn find_foreign(
         &self,
         name: &ForeignRoomName,

@@ -174,14 +174,14 @@ impl PexipError {
         }
     }
 
-    /// Whether a create that failed with this error may have made the conference: after a lost answer, or if the name is
-    /// taken, because only this service uses its names.
+    /// Whether a create that failed with this error may have made the conference: after a lost answer, or if the name
+    /// is taken, because only this service uses its names.
     pub fn may_have_created(&self) -> bool {
         self.is_ambiguous() || matches!(self, Self::Rejected { already_exists: true, .. })
     }
 
-    /// Reads a 4xx: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Keeps only known field names: the texts quote
-    /// what was sent, and a name could as well.
+    /// Reads a 4xx: `{"<resource>": {"<field>": ["…"]}}` or `{"error": "…"}`. Keeps only known field names: the texts
+    /// quote what was sent, and a name could as well.
     pub(super) async fn rejected(response: Response) -> Self {
         let status = response.status().as_u16();
         let body: Value = json(response, LARGEST_ANSWER).await.unwrap_or(Value::Null);

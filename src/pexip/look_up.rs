@@ -1,8 +1,8 @@
 //! Look-ups of VMRs by their names.
 //!
-//! The vendor documents the filter `name=`. Whether a node knows the lookup `in` is unproven, and django-tastypie ignores
-//! filters that it does not know: such a node lists other rooms than those asked for. An answer like that says nothing
-//! about the rooms asked for, above all not that they do not exist.
+//! The vendor documents the filter `name=`. Whether a node knows the lookup `in` is unproven, and django-tastypie
+//! ignores filters that it does not know: such a node lists other rooms than those asked for. An answer like that says
+//! nothing about the rooms asked for, above all not that they do not exist.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -75,8 +75,8 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Whether it reports a stopped event sink. The vendor documents that alarm without its exact name, so case and blanks
-    /// are ignored.
+    /// Whether it reports a stopped event sink. The vendor documents that alarm without its exact name, so case and
+    /// blanks are ignored.
     pub fn is_about_an_event_sink(&self) -> bool {
         let letters: String = self.name.chars().filter(char::is_ascii_alphabetic).collect();
         letters.to_ascii_lowercase().contains("eventsink")

@@ -46,8 +46,8 @@ struct ClaimRecord {
 
 /// Claims the room that `message` names.
 ///
-/// Anything but a clear success must count as lost: a room that is not used is swept, a room used twice would mix up two
-/// citizens. Run it in a task that no caller cancels.
+/// Anything but a clear success must count as lost: a room that is not used is swept, a room used twice would mix up
+/// two citizens. Run it in a task that no caller cancels.
 pub(super) async fn claim(backend: &Backend, message: &LeasedMessage, room: &RoomName) -> Result<Claim, StorageError> {
     // Nothing is deleted while no record can be made.
     backend.records.check()?;

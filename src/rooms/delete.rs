@@ -48,8 +48,8 @@ pub(super) async fn delete_if_unchanged(pexip: &PexipClient, room: &Conference) 
     Ok(unchanged)
 }
 
-/// Ends an expired room: deletes it, then disconnects its conference if one `is_running`; otherwise dialled-out legs would
-/// continue without the room. Returns whether the room was deleted.
+/// Ends an expired room: deletes it, then disconnects its conference if one `is_running`; otherwise dialled-out legs
+/// would continue without the room. Returns whether the room was deleted.
 pub(super) async fn end_if_unchanged(
     pexip: &PexipClient,
     room: &Conference,

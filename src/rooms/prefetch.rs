@@ -197,8 +197,8 @@ impl Prefetch {
         names.collect()
     }
 
-    /// Replaces what is known of the rooms `named` by what was `found` now. Returns the messages of those that cannot be
-    /// handed out any more.
+    /// Replaces what is known of the rooms `named` by what was `found` now. Returns the messages of those that cannot
+    /// be handed out any more.
     fn refresh(
         &self,
         named: &[RoomName],

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
-use super::fitness::check_fitness;
+use super::fitness::{check_fitness, check_tag};
 use super::{NoRoom, PoolError};
 use crate::domain::{Marks, Pins, Tag};
 use crate::outbound::CallFailure;
@@ -137,7 +137,8 @@ impl Provisioner {
         }
         let error = match self.backend.pexip.find_by_name(&new.name).await {
             Ok(Some(conference)) => {
-                return match check_fitness(&conference, &self.backend.rooms.host_pin()) {
+                let fitness = check_fitness(&conference, &self.backend.rooms.host_pin());
+                return match fitness.and_then(|()| check_tag(&conference, new.tag.as_ref())) {
                     Ok(()) => Ok(conference),
                     Err(unfit) => {
                         self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::RoomUnfit);

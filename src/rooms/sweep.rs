@@ -21,7 +21,7 @@ use crate::telemetry::metrics::{SWEEP_CAPPED, UNRECOGNISED_LEGS, WITHOUT_DIALLED
 pub(super) const MIN_TIME_EMPTY: Duration = Duration::from_secs(30);
 
 /// The dial-out to the agent starts 10 s after the first participant, once, and takes seconds. Without a leg after this
-/// time it has failed, and nobody else notices that the citizen waits alone.
+/// time it has failed, and no other system reports that the citizen waits alone.
 const LONGEST_WAIT_FOR_DIAL_OUT: Duration = Duration::from_secs(60);
 
 /// Failed deletions after which a run stops: a failing node answers all of them alike.

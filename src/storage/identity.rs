@@ -17,8 +17,8 @@ const SCOPE: &str = "https://storage.azure.com/.default";
 /// A token of the identity endpoint has some 2 KiB.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
-/// Variable in which App Service names its identity endpoint. The SDK reads it; without it, the SDK tries the address of
-/// Azure's virtual machines for more than a minute.
+/// Variable in which App Service names its identity endpoint. The SDK reads it; without it, the SDK tries the address
+/// of Azure's virtual machines for more than a minute.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
 /// Why there is no token of the app's managed identity. Holds nothing of the response.

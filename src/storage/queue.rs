@@ -1,5 +1,5 @@
-//! The queue of ready rooms: one message for each, its text the room's name. The only module that uses the Storage Queue
-//! SDK.
+//! The queue of ready rooms: one message for each, its text the room's name. The only module that uses the Storage
+//! Queue SDK.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,8 +158,8 @@ impl RoomQueue {
         Ok(items.into_iter().filter_map(|message| self.leased(message, lease_ends)).collect())
     }
 
-    /// Deletes the message, which only the latest pop receipt allows. Repeats the call once with the same receipt if the
-    /// answer was lost.
+    /// Deletes the message, which only the latest pop receipt allows. Repeats the call once with the same receipt if
+    /// the answer was lost.
     pub async fn delete(&self, message: &LeasedMessage) -> Result<Deletion, StorageError> {
         match self.delete_once(message).await {
             Err(error) if error.is_ambiguous() => self.delete_once(message).await,

@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Signs each request with the account key; the SDK does not support this. A per-try policy, because every attempt needs
-/// its own date.
+/// Signs each request with the account key; the SDK does not support this. A per-try policy, because every attempt
+/// needs its own date.
 pub(super) struct SharedKey {
     account: String,
     key: hmac::Key,

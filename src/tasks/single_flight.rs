@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::run_to_completion;
 
-/// Shares one run among the concurrent calls for a key. Keeps no result: a call after the end of a run starts a new one.
+/// Shares one run among the concurrent calls for a key. Keeps no result: a call after the end of a run starts a new
+/// one.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<K: Eq + Hash, V> {
     /// The runs in progress. Never locked across an await.

@@ -1,7 +1,7 @@
 //! The audit trail: one event per decision about a room, on a target that no `LOG_LEVEL` silences.
 //!
-//! An event names the caller, the room and the reason. The citizen's case appears only as a keyed hash: one case has one
-//! hash, and without the key the case cannot be found by trying candidates.
+//! An event names the caller, the room and the reason. The citizen's case appears only as a keyed hash: one case has
+//! one hash, and without the key the case cannot be found by trying candidates.
 
 use std::sync::Arc;
 

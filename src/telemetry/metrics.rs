@@ -1,4 +1,5 @@
-//! Every metric with its labels and meaning, from which `maxconf reference` makes the table in `infra/docs/telemetry.md`.
+//! Every metric with its labels and meaning, from which `maxconf reference` makes the table in
+//! `infra/docs/telemetry.md`.
 //!
 //! Recorded by OpenTelemetry's global meter, which discards everything if no destination is set. A [`LabelValue`] is
 //! fixed text, a status or a route's template, never text of a caller: label cardinality stays bounded.

@@ -27,8 +27,8 @@ impl SigningKey {
     }
 }
 
-/// The entries of a published key set that may verify tokens of this issuer, by `kid`. A `kid` with two different keys is
-/// left out.
+/// The entries of a published key set that may verify tokens of this issuer, by `kid`. A `kid` with two different keys
+/// is left out.
 pub fn usable_keys(entries: Vec<Value>, issuer: &str, tenant_id: &str) -> HashMap<String, Arc<SigningKey>> {
     let mut usable: HashMap<String, PublishedKey> = HashMap::new();
     let mut ambiguous = Vec::new();

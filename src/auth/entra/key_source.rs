@@ -131,8 +131,8 @@ impl KeySource {
         observed(System::Entra, call, work).await
     }
 
-    /// Whether the first segment of the issuer's path is our tenant. `{tenantid}`, from the document of `common`, is not.
-    /// The issuer of v1.0 tokens has another host than the authority; the issuer of v2.0 tokens has the same.
+    /// Whether the first segment of the issuer's path is our tenant. `{tenantid}`, from the document of `common`, is
+    /// not. The issuer of v1.0 tokens has another host than the authority; the issuer of v2.0 tokens has the same.
     fn is_our_tenants(&self, issuer: &str) -> bool {
         let Ok(url) = Url::parse(issuer) else { return false };
         let tenant = url.path_segments().and_then(|mut segments| segments.next());

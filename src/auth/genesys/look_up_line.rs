@@ -1,5 +1,5 @@
-//! The line in front of Genesys: how many tokens are looked up at a time and in a minute, so that a flood of made-up ones
-//! takes no more than a share.
+//! The line in front of Genesys: how many tokens are looked up at a time and in a minute, so that a flood of made-up
+//! ones takes no more than a share.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -26,8 +26,8 @@ const LONGEST_WAIT_IN_LINE: Duration = Duration::from_secs(5);
 /// How many wait for what belongs to their address.
 const MAX_IN_LINE_OF_ADDRESS: usize = 50;
 
-/// Look-ups of tokens that Genesys has never accepted, at once and then for each second. All agents of an office share an
-/// address, and without a gateway everybody does.
+/// Look-ups of tokens that Genesys has never accepted, at once and then for each second. All agents of an office share
+/// an address, and without a gateway everybody does.
 const AT_ONCE_OF_ADDRESS: u32 = 300;
 const EACH_SECOND_OF_ADDRESS: u32 = 20;
 const AT_ONCE_OF_ALL: u32 = 600;
@@ -45,7 +45,8 @@ pub(super) struct LookUpLine {
     addresses: Cache<Option<IpAddr>, Arc<Share>>,
 }
 
-/// What one address has for tokens that Genesys has never accepted. `None`, the address of all who name none, is one too.
+/// What one address has for tokens that Genesys has never accepted. `None`, the address of all who name none, is one
+/// too.
 struct Share {
     slots: Arc<Semaphore>,
     rate: Bucket,

@@ -21,8 +21,8 @@ const MAX_LIMITED: u64 = 10_000;
 /// A token's hash under a key of this process. The cache holds hashes, so that a memory dump shows no token.
 pub(super) type TokenHash = [u8; 32];
 
-/// Verdicts by token. Fresh: used without a call. Stale (acceptances only): used while Genesys is unavailable. Expired: not
-/// used.
+/// Verdicts by token. Fresh: used without a call. Stale (acceptances only): used while Genesys is unavailable. Expired:
+/// not used.
 pub(super) struct VerdictCache {
     key: HashKey,
     callers: Cache<TokenHash, Accepted>,
@@ -90,8 +90,8 @@ impl VerdictCache {
         self.pauses.insert(hash, Instant::now() + wait).await;
     }
 
-    /// Caches an acceptance by a call made at `asked_at`. It is fresh for `lifetime` and then stale for as long again, but
-    /// expires when the token idles out, after `idles_in`.
+    /// Caches an acceptance by a call made at `asked_at`. It is fresh for `lifetime` and then stale for as long again,
+    /// but expires when the token idles out, after `idles_in`.
     pub(super) async fn accept(
         &self,
         hash: TokenHash,

@@ -42,7 +42,8 @@ pub(super) async fn examine((pool, queue): (RoomPool, &QueueConfig), findings: &
     }
 }
 
-/// If the aliases of all dialled legs were in another field than assumed, no room would end before its absolute lifetime.
+/// If the aliases of all dialled legs were in another field than assumed, no room would end before its absolute
+/// lifetime.
 fn check_dialled_legs(unrecognised: usize) -> Finding {
     if unrecognised == 0 {
         return Finding::fine("dialled_legs", "each is one of its room's automatic participants");

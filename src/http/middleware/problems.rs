@@ -9,7 +9,8 @@ use axum::response::Response;
 
 use crate::http::problem::ApiError;
 
-/// Writes the problem that the answer carries into its body and headers; headers that CORS and the router have set stay.
+/// Writes the problem that the answer carries into its body and headers; headers that CORS and the router have set
+/// stay.
 pub(super) fn render(response: &mut Response, request_id: &str) -> Option<Arc<ApiError>> {
     let error = response.extensions_mut().remove::<Arc<ApiError>>()?;
     *response.body_mut() = Body::from(error.body(request_id));

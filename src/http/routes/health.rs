@@ -1,5 +1,5 @@
-//! `GET /health/live` and `GET /health/ready`: for load balancer, slot swap and smoke test. `GET /health`: for callers of
-//! the earlier system.
+//! `GET /health/live` and `GET /health/ready`: for load balancer, slot swap and smoke test. `GET /health`: for callers
+//! of the older service.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -30,10 +30,10 @@ pub(super) fn route() -> Route {
 }
 
 pub(super) fn route_without_probe() -> Route {
-    let (path, summary) = ("/health", "Is the process up, in the earlier system's words?");
+    let (path, summary) = ("/health", "Is the process up, as the older service answers it?");
     let example = AliveAnswer { status: "alive", timestamp: "2026-03-04T22:32:11.234996".to_owned() };
     let operation = Operation::new("health", Audience::Operation, Method::GET, path, summary)
-        .description("Calls nothing. For callers that know the answer of the earlier system.")
+        .description("Calls nothing. For callers that know the answer of the older service.")
         .answer(Answer::json(StatusCode::OK, "The process is up.", &example));
     Route::open(path, vec![operation], FUNCTION, alive)
 }
@@ -92,7 +92,7 @@ async fn ready(health: &Health) -> Response {
     response
 }
 
-/// That the process is up, as the earlier system answers it.
+/// That the process is up, as the older service answers it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
 struct AliveAnswer {

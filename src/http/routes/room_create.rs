@@ -80,7 +80,7 @@ pub(super) fn route() -> Route {
 async fn handler(
     permit: Permit<CreateRoom>,
     _: OnlyConstrained,
-    Sent(uui_data, key): Sent,
+    CreateInput { uui_data, key }: CreateInput,
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {
     let HandedOut { conference, source, joinable_after, is_replay } = state.rooms.create(permit, uui_data, key).await?;
@@ -98,14 +98,17 @@ async fn handler(
     Ok(response)
 }
 
-/// What a create is sent with, valid or not: the first fault in time is the answer, and the caller's token comes first.
-struct Sent(Result<UuiData, InvalidUuiData>, Result<Option<IdempotencyKey>, InvalidIdempotencyKey>);
+/// What a create is sent with. Its faults are reported after those of the caller's token.
+struct CreateInput {
+    uui_data: Result<UuiData, InvalidUuiData>,
+    key: Result<Option<IdempotencyKey>, InvalidIdempotencyKey>,
+}
 
-impl<S: Sync> FromRequestParts<S> for Sent {
+impl<S: Sync> FromRequestParts<S> for CreateInput {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(uui_data(parts.uri.query()), idempotency_key(&parts.headers)))
+        Ok(Self { uui_data: uui_data(parts.uri.query()), key: idempotency_key(&parts.headers) })
     }
 }
 

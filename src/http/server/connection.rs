@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
-use super::lingering::Lingering;
+use super::lingering::{Lingering, MAX_DROPPED_BYTES};
 use super::slots::ConnectionSlot;
 
 /// The most bytes before a body: a token of 8 KiB, the headers that gateway and Functions host add, and a margin. A
@@ -36,9 +36,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// 2 in older ones), so that the host never sends a request on a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(130);
 
-/// How much of a body is dropped that the service answers without reading it to its end, and for how long. A client that
-/// writes all of its request before it reads would lose the answer: what arrives on a closed connection resets it.
-const MAX_DROPPED_BYTES: usize = 8 * 1024 * 1024;
+/// How long the rest of a body that is answered unread is dropped. A client that writes all of its request before it
+/// reads would lose the answer: what arrives on a closed connection resets it.
 const LONGEST_DROP: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE_IN_DROP: Duration = Duration::from_secs(1);
 
@@ -94,14 +93,15 @@ pub(super) async fn serve(
     run_within_timeouts(exchange, &connection).await;
 }
 
-/// Returns when the connection is to be closed for a newcomer and what has arrived on it was reported. On a busy machine a
-/// whole request may lie unread: tokio reports it with the turn of its driver that ends the sleep.
+/// Returns when the connection is to be closed for a newcomer and what has arrived on it was reported. On a busy
+/// machine a whole request may lie unread: tokio reports it with the turn of its driver that ends the sleep.
 async fn told_to_close(slot: &ConnectionSlot) {
     slot.closed_for_newcomer().await;
     sleep(Duration::from_millis(1)).await;
 }
 
-/// Runs the exchange to its end or to the deadline of the current phase. The phase changes only while it is polled here.
+/// Runs the exchange to its end or to the deadline of the current phase. The phase changes only while it is polled
+/// here.
 async fn run_within_timeouts(mut exchange: Pin<&mut impl Future>, connection: &Connection) {
     let mut timer = pin!(sleep_until(Instant::now() + IDLE_TIMEOUT));
     std::future::poll_fn(|context| {

@@ -10,13 +10,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// How much is dropped after the end of the last answer, and for how long.
-const MAX_DROPPED_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_DROPPED_BYTES: usize = 8 * 1024 * 1024;
 const LONGEST_LINGER: Duration = Duration::from_secs(1);
 
 /// A stream whose shutdown ends the sending side, then drops what still arrives until the client closes its own.
 ///
-/// Bytes that arrive at a closed socket, or lie unread in it, reset the connection: a client that still sends, such as one
-/// whose headers are too large, would lose the answer.
+/// Bytes that arrive at a closed socket, or lie unread in it, reset the connection: a client that still sends, such as
+/// one whose headers are too large, would lose the answer.
 pub(super) struct Lingering {
     stream: TcpStream,
     /// Once the sending side is shut down.

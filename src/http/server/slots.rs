@@ -22,7 +22,8 @@ const RECHECK: Duration = Duration::from_millis(10);
 /// The open connections and their maximum.
 ///
 /// The connection that has waited longest for its next request is closed first. A client that opens connections and
-/// sends nothing, or sends slowly, therefore evicts its own connections. A request that has arrived whole is not cut off.
+/// sends nothing, or sends slowly, therefore evicts its own connections. A request that has arrived whole is not cut
+/// off.
 pub(super) struct ConnectionSlots {
     /// Never locked across an await.
     state: Mutex<State>,
@@ -134,8 +135,8 @@ impl ConnectionSlot {
         }
     }
 
-    /// Marks the connection as having a whole request: it may not be closed for another one. If it has been told to close,
-    /// a newcomer closes another one meanwhile.
+    /// Marks the connection as having a whole request: it may not be closed for another one. If it has been told to
+    /// close, a newcomer closes another one meanwhile.
     pub(super) fn mark_busy(&self) {
         let previous = self.idle_since.lock().take();
         let mut state = self.slots.state.lock();

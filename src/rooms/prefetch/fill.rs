@@ -155,7 +155,8 @@ impl Fill {
         }
     }
 
-    /// Selects the rooms that can be handed out: on Pexip as they were made, without a tag, named by one message that lasts long enough.
+    /// Selects the rooms that can be handed out: on Pexip as they were made, without a tag, named by one message that
+    /// lasts long enough.
     async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
         let names: BTreeSet<_> = leased.iter().filter_map(|message| message.room.clone()).collect();
         let observed = Observation::begin(self.backend.pexip.failure_epoch());

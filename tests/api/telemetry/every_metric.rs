@@ -82,7 +82,7 @@ async fn rooms_in_which_people_wait_without_a_dialled_leg_are_counted() {
             let room = StoredRoom::named(name(number)).tagged(TAG).described(mark("handed-out", -60));
             pexip.insert(StoredRoom { automatic_participants: vec![DIAL_OUT], ..room });
         }
-        // Dialled after 10 s; a dial-out that failed; one that is late; nobody past the PIN; a leg and nobody else;
+        // Dialled after 10 s; a dial-out that failed; one that is late; nobody past the PIN; a leg alone;
         // another service's room.
         pexip.join(&name(1), Role::Guest);
         pexip.advance(Duration::from_secs(11));
