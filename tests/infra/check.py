@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks import gateway, operations, pipeline, published, scripts, slots, templates, tools  # noqa: F401  (they register themselves)
+from checks import alerts, gateway, operations, pipeline, published, scripts, slots, templates, tools  # noqa: F401  (they register themselves)
 from harness import CHECKS, Skipped, StaleMistake, Tree, findings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,7 +31,7 @@ def metrics(tree):
         '      | where Name == "maxconf.pool.refusals"',
         "refusals is not restricted to production",
     ),
-    Mistake("infra/alerts.yaml", "      | summarize Starts = count()", "      | summarize Starts = count(", "parentheses"),
+    Mistake("infra/alerts.yaml", "summarize Reports = count()", "summarize Reports = count(", "parentheses"),
     Mistake("infra/alerts.yaml", "function_room_create", "function_room_make", "function_room_make is no function"),
     Mistake(
         "infra/metrics.json",
@@ -52,29 +52,6 @@ def queries(tree):
         asked_for |= metrics_in(query)
     unused = metrics(tree).keys() - asked_for
     yield from (f"no alert or panel uses {metric}; remove it from metrics.json" for metric in sorted(unused))
-
-
-# Raised by a Pexip that is switched off out of hours, unless they look at the hours.
-BY_PEXIP = ("pool-empty", "pool-low", "errors", "slow", "pexip-failing")
-
-
-@check(
-    "alerts are quiet out of service hours",
-    Mistake("infra/alerts.yaml", "where open != 0 and Rooms == 0", "where Rooms == 0", "pool-empty is raised"),
-    Mistake("infra/alerts.yaml", "summarize min(Min));", "summarize max(Max));", "is raised"),
-    Mistake("infra/alerts.yaml", '!= "service_closed"', '!= "no_room"', "refusals is raised"),
-)
-def quiet_out_of_hours(tree):
-    hours = (
-        'let open = toscalar(AppMetrics\n| where Name == "maxconf.service.open" and '
-        'tostring(Properties.slot) == "production"\n| summarize min(Min));\n'
-    )
-    queries = {rule["name"]: rule["query"] for rule in alert_rules(tree)["logAlerts"]}
-    for name in BY_PEXIP:
-        if hours not in queries[name] or "open != 0" not in queries[name]:
-            yield f"{name} is raised by a Pexip that is switched off out of hours"
-    if 'tostring(Properties.code) != "service_closed"' not in queries["refusals"]:
-        yield "refusals is raised by a Pexip that is switched off out of hours"
 
 
 def metrics_in(query):
@@ -99,7 +76,7 @@ def faults_of(query, tree):
             yield f"{' or '.join(sorted(names))} has no label {label}"
     for metric in names & known.keys():
         for label, values in known[metric].get("values", {}).items():
-            for found in re.findall(rf'Properties\.{label}\) (?:==|!=|in) (\(.*?\)|"\w+")', query):
+            for found in re.findall(rf'Properties\.{label}\) (?:==|!=|!?in) (\(.*?\)|"\w+")', query):
                 yield from (f"{value} is no {label}" for value in re.findall(r'"(\w+)"', found) if value not in values)
 
 
