@@ -2,11 +2,12 @@
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
 import duckdb
-import duckdb_kql
+import duckdb_kql.engine
 import yaml
 
 from checks.operations import alert_rules, described_log, metrics
@@ -72,12 +73,30 @@ BY_PEXIP = ("pool-empty", "pool-low", "errors", "slow", "pexip-failing")
 def raised(tree):
     cases = yaml.safe_load(tree.text(ROWS))
     rules = {rule["name"]: rule for rule in alert_rules(tree)["logAlerts"]}
+    known = Known(
+        metrics(tree),
+        events=described_log(tree)[1],
+        functions={path.name for path in tree.files("function_*")},
+        routes=set(json.loads(tree.text("infra/openapi.json"))["paths"]),
+        codes=set(re.findall(r'^    \w+ [A-Z_]+ "(\w+)"', tree.text("src/http/problem.rs"), re.MULTILINE)),
+    )
     yield from (f"{ROWS} has rows for {name}, which is no alert" for name in sorted(cases.keys() - rules.keys()))
     for name, rule in rules.items():
-        yield from unfaithful_queries(name, rule, cases.get(name, {}), tree)
+        yield from unfaithful_queries(name, rule, cases.get(name, {}), known)
 
 
-def unfaithful_queries(name, rule, cases, tree):
+@dataclass(frozen=True)
+class Known:
+    """What the rows may name."""
+
+    metrics: dict
+    events: set
+    functions: set
+    routes: set
+    codes: set
+
+
+def unfaithful_queries(name, rule, cases, known):
     """What is wrong with an alert, as far as its rows show."""
     if not cases.get("raised"):
         yield f"{ROWS}: no rows raise {name}"
@@ -87,7 +106,7 @@ def unfaithful_queries(name, rule, cases, tree):
     if name in BY_PEXIP and not by_hours:
         yield f"{name} is raised by a Pexip that is switched off out of hours"
     for must, case in [(must, case) for must in ("raised", "quiet") for case in cases.get(must, ())]:
-        wrong = list(wrong_rows(case, tree))
+        wrong = list(wrong_rows(case, known))
         yield from (f"{ROWS}: {name}, {case['when']}: {fault}" for fault in wrong)
         if wrong:
             continue
@@ -182,10 +201,16 @@ def table_row(row, slot):
 
 @cache
 def database():
-    connection = duckdb_kql.connect()
+    connection = duckdb_kql.engine.connect()
+    connection.sql("SET threads = 1")
     for table, columns in TABLES.items():
         connection.sql(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
     return connection
+
+
+@cache
+def translated(query):
+    return str(duckdb_kql.to_sql(query, schema=duckdb_kql.engine.schema(database())))
 
 
 @cache
@@ -200,39 +225,39 @@ def returns_rows(query, rows):
             f"INSERT INTO {table} SELECT unnest(from_json($1::JSON, $2), max_depth := 2)",
             [json.dumps(written), json.dumps([TABLES[table]])],
         )
-    return bool(duckdb_kql.query(database(), query).fetchall())
+    return bool(database().execute(translated(query)).fetchall())
 
 
-def wrong_rows(case, tree):
+def wrong_rows(case, known):
     """Rows that the service, its host or the gateway cannot write."""
-    known = metrics(tree)
     for series in case.get("metrics", {}):
         name, labels = name_and_labels(series)
-        if name not in known:
+        about = known.metrics.get(name)
+        if about is None:
             yield f"{name} is no metric"
             continue
-        if known[name]["kind"] == "histogram":
+        if about["kind"] == "histogram":
             yield f"{name} is a histogram, whose rows are not known here"
-        if labels.keys() != set(known[name]["labels"]) - {"slot"}:
+        if labels.keys() != set(about["labels"]) - {"slot"}:
             yield f"{name} has other labels than {' '.join(labels) or 'none'}"
         for label, value in labels.items():
-            if not is_value(label, value, known[name].get("values", {}), tree):
+            if not is_value(label, value, about.get("values", {}), known):
                 yield f"{name} has no {label} {value}"
     for row in case.get("rows", ()):
-        if "event" in row and row["event"] not in described_log(tree)[1]:
+        if "event" in row and row["event"] not in known.events:
             yield f"{row['event']} is no event of the log"
-        if "function" in row and not tree.path(row["function"]).is_dir():
+        if "function" in row and row["function"] not in known.functions:
             yield f"{row['function']} is no function"
 
 
-def is_value(label, value, values, tree):
+def is_value(label, value, values, known):
     if label in values:
         return value in values[label]
     match label:
         case "status":
             return re.fullmatch(r"[1-5]\d\d", value) is not None
         case "route":
-            return value in json.loads(tree.text("infra/openapi.json"))["paths"]
+            return value in known.routes
         case "code":
-            return f'"{value}"' in tree.text("src/http/problem.rs")
+            return value in known.codes
     return False
