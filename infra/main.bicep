@@ -83,7 +83,7 @@ module identity 'modules/identity.bicep' = {
     location: location
     name: 'id-maxconf-${short}'
     repository: repository
-    deployers: map(slots, slot => slot.gitHubEnvironment)
+    slots: slots
   }
 }
 
@@ -100,29 +100,40 @@ module storage 'modules/storage.bicep' = {
   name: 'storage'
   params: {
     location: location
-    hostAccountName: 'stmaxhost${suffix}'
     poolAccountName: 'stmaxpool${suffix}'
     zoneRedundant: zoneRedundant
-    queues: map(slots, slot => slot.queue)
-    containers: union(map(slots, slot => slot.records), [])
-    runtimePrincipalId: identity.outputs.runtimePrincipalId
+    slots: slots
+    runtimePrincipalIds: identity.outputs.runtimePrincipalIds
     endpointSubnetId: network.outputs.endpointSubnetId
     privateZoneIds: network.outputs.privateZoneIds
     workspaceId: monitor.outputs.workspaceId
   }
 }
 
-module vault 'modules/vault.bicep' = {
-  name: 'vault'
+// What one slot has to itself. The names are as long as Azure allows.
+module hostAccounts 'modules/host-storage.bicep' = [for (slot, index) in slots: {
+  name: 'host-storage-${slot.name}'
   params: {
     location: location
-    name: 'kvmaxconf${suffix}'
-    runtimePrincipalId: identity.outputs.runtimePrincipalId
+    name: 'stmaxhost${suffix}${slot.name == 'production' ? '' : take(slot.name, 2)}'
+    zoneRedundant: zoneRedundant
+    runtimePrincipalId: identity.outputs.runtimePrincipalIds[index]
+    endpointSubnetId: network.outputs.endpointSubnetId
+    privateZoneIds: network.outputs.privateZoneIds
+  }
+}]
+
+module vaults 'modules/vault.bicep' = [for (slot, index) in slots: {
+  name: 'vault-${slot.name}'
+  params: {
+    location: location
+    name: 'kvmaxconf${suffix}${slot.name == 'production' ? '' : take(slot.name, 2)}'
+    runtimePrincipalId: identity.outputs.runtimePrincipalIds[index]
     endpointSubnetId: network.outputs.endpointSubnetId
     privateZoneIds: network.outputs.privateZoneIds
     workspaceId: monitor.outputs.workspaceId
   }
-}
+}]
 
 module functionApp 'modules/function-app.bicep' = {
   name: 'function-app'
@@ -134,16 +145,16 @@ module functionApp 'modules/function-app.bicep' = {
     instances: instances
     zoneRedundant: zoneRedundant
     slots: slots
-    identityId: identity.outputs.runtimeId
-    identityClientId: identity.outputs.runtimeClientId
+    identityIds: identity.outputs.runtimeIds
+    identityClientIds: identity.outputs.runtimeClientIds
     deployerPrincipalIds: identity.outputs.deployerPrincipalIds
     appSubnetId: network.outputs.appSubnetId
     inboundSubnetId: network.outputs.inboundSubnetId
     privateZoneIds: network.outputs.privateZoneIds
-    hostAccountName: storage.outputs.hostAccountName
+    hostAccountNames: [for (slot, index) in slots: hostAccounts[index].outputs.name]
     queueServiceUri: storage.outputs.queueServiceUri
     blobServiceUri: storage.outputs.blobServiceUri
-    vaultUri: vault.outputs.uri
+    vaultUris: [for (slot, index) in slots: vaults[index].outputs.uri]
     applicationInsightsConnectionString: monitor.outputs.connectionString
     workspaceId: monitor.outputs.workspaceId
     pexip: pexip
@@ -181,7 +192,7 @@ module alerts 'modules/alerts.bicep' = {
     applicationInsightsId: monitor.outputs.applicationInsightsId
     actionGroupId: monitor.outputs.actionGroupId
     siteId: functionApp.outputs.siteId
-    vaultId: vault.outputs.id
+    vaultIds: [for (slot, index) in slots: vaults[index].outputs.id]
     gatewayUrl: 'https://${gateway.host}/${empty(slots[0].gatewayPath) ? '' : '${slots[0].gatewayPath}/'}'
   }
 }
@@ -196,6 +207,5 @@ module workbook 'modules/workbook.bicep' = {
 }
 
 output siteName string = siteName
-output vaultName string = vault.outputs.name
-output runtimeIdentityClientId string = identity.outputs.runtimeClientId
+output vaultNames array = [for (slot, index) in slots: vaults[index].outputs.name]
 output deployerClientIds array = identity.outputs.deployerClientIds

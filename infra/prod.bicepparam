@@ -14,7 +14,8 @@ param slots = [
     hostId: 'maxconf-prod'
     queue: 'room-creation-queue'
     records: 'room-records'
-    recordsKey: 'records-hash-key'
+    pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
+    pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-'
     targetSize: 20
     maxRooms: 1000
@@ -29,7 +30,8 @@ param slots = [
     hostId: 'maxconf-prod-staging'
     queue: 'room-creation-queue-staging'
     records: 'room-records'
-    recordsKey: 'records-hash-key'
+    pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID_STAGING', '')
+    pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_STAGING', '')
     prefix: 'vbv-'
     targetSize: 1
     maxRooms: 1000
@@ -47,8 +49,6 @@ param pexip = {
   managementUrl: readEnvironmentVariable('PEXIP_MANAGEMENT_URL')
   managementAddress: readEnvironmentVariable('PEXIP_MANAGEMENT_ADDRESS')
   networkId: readEnvironmentVariable('PEXIP_NETWORK_ID')
-  oauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
-  username: readEnvironmentVariable('PEXIP_USERNAME', '')
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')

@@ -14,7 +14,8 @@ param slots = [
     hostId: 'maxconf-test'
     queue: 'room-creation-queue'
     records: 'room-records'
-    recordsKey: 'records-hash-key'
+    pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
+    pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-t-'
     targetSize: 20
     maxRooms: 1000
@@ -29,7 +30,8 @@ param slots = [
     hostId: 'maxconf-test-edge'
     queue: 'room-creation-queue-edge'
     records: 'room-records-edge'
-    recordsKey: 'records-hash-key-edge'
+    pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID_EDGE', '')
+    pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_EDGE', '')
     prefix: 'vbv-e-'
     targetSize: 2
     maxRooms: 100
@@ -46,8 +48,6 @@ param pexip = {
   managementUrl: readEnvironmentVariable('PEXIP_MANAGEMENT_URL')
   managementAddress: readEnvironmentVariable('PEXIP_MANAGEMENT_ADDRESS')
   networkId: readEnvironmentVariable('PEXIP_NETWORK_ID')
-  oauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
-  username: readEnvironmentVariable('PEXIP_USERNAME', '')
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')

@@ -6,7 +6,7 @@ param workspaceId string
 param applicationInsightsId string
 param actionGroupId string
 param siteId string
-param vaultId string
+param vaultIds array
 
 @description('Public address of the API; ends in /.')
 param gatewayUrl string
@@ -57,7 +57,7 @@ resource activityRules 'Microsoft.Insights/activityLogAlerts@2020-10-01' = [for 
     condition: {
       allOf: concat([
         { field: 'category', equals: 'Administrative' }
-        { field: 'operationName', equals: rule.operation }
+        { anyOf: map(rule.operations, operation => { field: 'operationName', equals: operation }) }
       ], rule.failuresOnly ? [{ field: 'status', equals: 'Failed' }] : [])
     }
     actions: { actionGroups: [{ actionGroupId: actionGroupId }] }
@@ -144,35 +144,36 @@ resource deadHandlerRule 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
-// The vault sends this event 30 days before the expiry.
-resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
-  name: 'maxconf-${environment}-vault'
+// A vault sends this event 30 days before the expiry.
+resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = [for (vaultId, index) in vaultIds: {
+  name: index == 0 ? 'maxconf-${environment}-vault' : 'maxconf-${environment}-vault-${index}'
   location: location
   properties: {
     source: vaultId
     topicType: 'Microsoft.KeyVault.vaults'
   }
+}]
 
-  resource expiry 'eventSubscriptions' = {
-    name: 'expiry'
-    properties: {
-      eventDeliverySchema: 'CloudEventSchemaV1_0'
-      filter: {
-        includedEventTypes: [
-          'Microsoft.KeyVault.SecretNearExpiry'
-          'Microsoft.KeyVault.SecretExpired'
-          'Microsoft.KeyVault.CertificateNearExpiry'
-          'Microsoft.KeyVault.CertificateExpired'
-        ]
-      }
-      destination: {
-        endpointType: 'MonitorAlert'
-        properties: {
-          severity: 'Sev2'
-          description: 'Runbook: infra/docs/incidents.md, expiry'
-          actionGroups: [actionGroupId]
-        }
+resource expiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [for (vaultId, index) in vaultIds: {
+  parent: vaultEvents[index]
+  name: 'expiry'
+  properties: {
+    eventDeliverySchema: 'CloudEventSchemaV1_0'
+    filter: {
+      includedEventTypes: [
+        'Microsoft.KeyVault.SecretNearExpiry'
+        'Microsoft.KeyVault.SecretExpired'
+        'Microsoft.KeyVault.CertificateNearExpiry'
+        'Microsoft.KeyVault.CertificateExpired'
+      ]
+    }
+    destination: {
+      endpointType: 'MonitorAlert'
+      properties: {
+        severity: 'Sev2'
+        description: 'Runbook: infra/docs/incidents.md, expiry'
+        actionGroups: [actionGroupId]
       }
     }
   }
-}
+}]

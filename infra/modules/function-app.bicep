@@ -20,7 +20,8 @@ The slots, production first:
   hostId                  name of the Functions host's leases and keys, at most 32 characters, never shared
   queue                   queue of ready rooms, never shared
   records                 container of the room records; shared only by slots between which a swap moves code
-  recordsKey              secret in the vault with the container's RECORDS_HASH_KEY
+  pexipOauthClientId      id of the slot's own OAuth2 client at Pexip; empty: Basic authentication
+  pexipUsername           name of the slot's own account for Basic authentication
   prefix                  ROOM_NAME_PREFIX; shared only by slots between which a swap moves code
   targetSize              ready rooms to keep
   maxRooms                POOL_MAX_ROOMS
@@ -32,8 +33,9 @@ The slots, production first:
 ''')
 param slots array
 
-param identityId string
-param identityClientId string
+@description('Identities that the slots run as, in the order of the slots; so are the accounts and vaults below.')
+param identityIds array
+param identityClientIds array
 
 @description('Principals that deploy to the slots, in the order of the slots.')
 param deployerPrincipalIds array
@@ -41,10 +43,10 @@ param deployerPrincipalIds array
 param appSubnetId string
 param inboundSubnetId string
 param privateZoneIds object
-param hostAccountName string
+param hostAccountNames array
 param queueServiceUri string
 param blobServiceUri string
-param vaultUri string
+param vaultUris array
 param applicationInsightsConnectionString string
 param workspaceId string
 param pexip object
@@ -66,9 +68,7 @@ var platformSettings = {
   FUNCTIONS_EXTENSION_VERSION: '~4'
   FUNCTIONS_WORKER_RUNTIME: 'custom'
   WEBSITE_RUN_FROM_PACKAGE: '1'
-  AzureWebJobsStorage__accountName: hostAccountName
   AzureWebJobsStorage__credential: 'managedidentity'
-  AzureWebJobsStorage__clientId: identityClientId
   AzureWebJobsDisableHomepage: 'true'
   // Without the list of statuses a broken build would count as warm. Not /health/ready: an outage at Pexip must not
   // stop a rollback.
@@ -79,8 +79,10 @@ var platformSettings = {
   WEBSITE_OVERRIDE_STICKY_DIAGNOSTICS_SETTINGS: '0'
 }
 
-var stickySettings = [for slot in slots: {
+var stickySettings = [for (slot, index) in slots: {
   // Of the Functions host.
+  AzureWebJobsStorage__accountName: hostAccountNames[index]
+  AzureWebJobsStorage__clientId: identityClientIds[index]
   AzureFunctionsWebHost__hostid: slot.hostId
   'AzureWebJobs.function_pool_maintenance.Disabled': slot.maintains ? 'false' : 'true'
   WEBSITE_CLOUD_ROLENAME: '${name}-${slot.name}'
@@ -92,10 +94,10 @@ var stickySettings = [for slot in slots: {
   // Queue, records and pool.
   PoolStorage__queueServiceUri: queueServiceUri
   PoolStorage__blobServiceUri: blobServiceUri
-  PoolStorage__clientId: identityClientId
+  PoolStorage__clientId: identityClientIds[index]
   POOL_QUEUE_NAME: slot.queue
   RECORDS_CONTAINER: slot.records
-  RECORDS_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/${slot.recordsKey}/)'
+  RECORDS_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/records-hash-key/)'
   IDEMPOTENCY_WINDOW_SECONDS: '86400'
   POOL_TIMER_SCHEDULE: '0 * * * * *'
   POOL_TARGET_SIZE: string(slot.targetSize)
@@ -115,7 +117,7 @@ var stickySettings = [for slot in slots: {
   ROOM_TAG_HOSTS: tagHosts
   UUI_DATA_FORMAT: 'host-and-id'
   ROOM_PIN_LENGTH: '6'
-  ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/room-host-pin/)'
+  ROOM_HOST_PIN: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/room-host-pin/)'
   // IDIM does not need it, and does not get it from the older service.
   CREATE_SHOWS_HOST_PIN: 'false'
   PUBLIC_READ_PREFIXES: publicReadPrefixes
@@ -128,10 +130,10 @@ var stickySettings = [for slot in slots: {
   // Pexip.
   PEXIP_MANAGEMENT_URL: pexip.managementUrl
   // One of the two: an OAuth2 client, else an account for Basic authentication. The service refuses to start with both.
-  PEXIP_OAUTH_CLIENT_ID: pexip.oauthClientId
-  PEXIP_OAUTH_PRIVATE_KEY: pexip.oauthClientId == '' ? '' : '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-oauth-key/)'
-  PEXIP_USERNAME: pexip.oauthClientId == '' ? pexip.username : ''
-  PEXIP_PASSWORD: pexip.oauthClientId == '' ? '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-password/)' : ''
+  PEXIP_OAUTH_CLIENT_ID: slot.pexipOauthClientId
+  PEXIP_OAUTH_PRIVATE_KEY: slot.pexipOauthClientId == '' ? '' : '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-oauth-key/)'
+  PEXIP_USERNAME: slot.pexipOauthClientId == '' ? slot.pexipUsername : ''
+  PEXIP_PASSWORD: slot.pexipOauthClientId == '' ? '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-password/)' : ''
   PEXIP_CA_FILE: pexip.caFile
   SERVICE_HOURS: pexip.serviceHours
   SERVICE_CLOSED_DATES: pexip.closedDates
@@ -139,7 +141,7 @@ var stickySettings = [for slot in slots: {
   PEXIP_REQUESTS_PER_MINUTE: string(slot.pexipRequestsPerMinute / instances)
   PEXIP_MAX_IN_FLIGHT: string(slot.pexipMaxInFlight)
   PEXIP_EVENT_USERNAME: 'pexip-events'
-  PEXIP_EVENT_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-event-password/)'
+  PEXIP_EVENT_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-event-password/)'
 
   // Callers.
   ENTRA_TENANT_ID: entra.tenantId
@@ -166,17 +168,19 @@ var stickySettings = [for slot in slots: {
   MAX_CONCURRENT_REQUESTS: '512'
 
   // Telemetry.
-  AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'
+  AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/audit-hash-key/)'
   LOG_LEVEL: 'info'
   OTEL_EXPORTER_OTLP_ENDPOINT: ''
   OTEL_EXPORTER_OTLP_HEADERS: ''
   APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
 }]
 
-var siteIdentity = {
+// Each slot has one identity and no other: infra/swap lends Production's for the time of a swap, and a deployment of this
+// template takes it back as well.
+var siteIdentities = [for id in identityIds: {
   type: 'UserAssigned'
-  userAssignedIdentities: { '${identityId}': {} }
-}
+  userAssignedIdentities: { '${id}': {} }
+}]
 
 // Network, identity and health check do not move at a swap, so each slot has them of its own.
 var siteProperties = {
@@ -186,7 +190,6 @@ var siteProperties = {
   publicNetworkAccess: 'Disabled'
   virtualNetworkSubnetId: appSubnetId
   outboundVnetRouting: { allTraffic: true }
-  keyVaultReferenceIdentity: identityId
   siteConfig: {
     linuxFxVersion: ''
     alwaysOn: true
@@ -218,8 +221,8 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
   name: name
   location: location
   kind: 'functionapp,linux'
-  identity: siteIdentity
-  properties: siteProperties
+  identity: siteIdentities[0]
+  properties: union(siteProperties, { keyVaultReferenceIdentity: identityIds[0] })
 }
 
 resource siteSettings 'Microsoft.Web/sites/config@2024-11-01' = {
@@ -249,13 +252,13 @@ resource siteFtpCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolic
   properties: { allow: false }
 }
 
-resource siteSlots 'Microsoft.Web/sites/slots@2024-11-01' = [for slot in otherSlots: {
+resource siteSlots 'Microsoft.Web/sites/slots@2024-11-01' = [for (slot, index) in otherSlots: {
   parent: site
   name: slot.name
   location: location
   kind: 'functionapp,linux'
-  identity: siteIdentity
-  properties: siteProperties
+  identity: siteIdentities[index + 1]
+  properties: union(siteProperties, { keyVaultReferenceIdentity: identityIds[index + 1] })
 }]
 
 resource slotSettings 'Microsoft.Web/sites/slots/config@2024-11-01' = [for (slot, index) in otherSlots: {

@@ -1,6 +1,8 @@
-// The identity that the service runs as, and one for each GitHub environment that deploys. User-assigned: a
-// system-assigned one is another in each slot and stays there at a swap. What they may do stands beside what they may
-// do it to; rights.json says why.
+// The identities that the slots run as, and one for each GitHub environment that deploys. What they may do stands beside
+// what they may do it to; rights.json says why.
+//
+// An identity stays with its slot at a swap. But while a swap warms the code of `staging` up, that slot already runs with
+// Production's settings, which name Production's identity. User-assigned, so that infra/swap can lend it for that time.
 
 param location string
 param name string
@@ -8,13 +10,17 @@ param name string
 @description('GitHub repository, as owner/name.')
 param repository string
 
-@description('GitHub environments that deploy to the slots, in the order of the slots.')
-param deployers array
+param slots array
 
-resource runtime 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
-  name: name
+var roles = loadJsonContent('../rights.json').roles
+var deployers = map(slots, slot => slot.gitHubEnvironment)
+// Those that take part in swaps. Nobody swaps an environment that has no staging.
+var swapped = contains(map(slots, slot => slot.name), 'staging') ? slots : []
+
+resource runtimes 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = [for slot in slots: {
+  name: slot.name == 'production' ? name : '${name}-${slot.name}'
   location: location
-}
+}]
 
 resource deployerIdentities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = [for deployer in deployers: {
   name: '${name}-deploy-${deployer}'
@@ -32,8 +38,19 @@ resource federations 'Microsoft.ManagedIdentity/userAssignedIdentities/federated
   }
 }]
 
-output runtimeId string = runtime.id
-output runtimeClientId string = runtime.properties.clientId
-output runtimePrincipalId string = runtime.properties.principalId
+// Whoever swaps lends Production's identity to staging. The write names staging's own as well, so it needs the right on both.
+resource lending 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (slot, index) in swapped: {
+  scope: runtimes[index]
+  name: guid(name, slot.name, 'Managed Identity Operator', deployers[0])
+  properties: {
+    principalId: deployerIdentities[0].properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Managed Identity Operator'])
+  }
+}]
+
+output runtimeIds array = [for (slot, index) in slots: runtimes[index].id]
+output runtimeClientIds array = [for (slot, index) in slots: runtimes[index].properties.clientId]
+output runtimePrincipalIds array = [for (slot, index) in slots: runtimes[index].properties.principalId]
 output deployerPrincipalIds array = [for (deployer, index) in deployers: deployerIdentities[index].properties.principalId]
 output deployerClientIds array = [for (deployer, index) in deployers: deployerIdentities[index].properties.clientId]

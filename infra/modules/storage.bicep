@@ -1,17 +1,15 @@
-// Two accounts: the Functions host owns every blob of its own, and that right must not reach the rooms.
+// The account of the rooms, which the slots share: production and staging have one container of room records between them,
+// for a swap must forget no claim. Each slot has queues of its own, and its identity no rights on another's.
 
 param location string
-param hostAccountName string
 param poolAccountName string
 param zoneRedundant bool
 
-@description('Queue of ready rooms of each slot.')
-param queues array
+param slots array
 
-@description('Containers of the room records, each once.')
-param containers array
+@description('Principals that the slots run as, in the order of the slots.')
+param runtimePrincipalIds array
 
-param runtimePrincipalId string
 param endpointSubnetId string
 param privateZoneIds object
 param workspaceId string
@@ -43,31 +41,16 @@ var kinds = [
     roles: ['Storage Queue Data Contributor']
   }
 ]
-var allQueues = flatten(map(queues, queue => map(kinds, kind => {
-  name: '${queue}${kind.suffix}'
+var allQueues = flatten(map(range(0, length(slots)), slot => map(kinds, kind => {
+  name: '${slots[slot].queue}${kind.suffix}'
+  slot: slot
   roles: kind.roles
 })))
 var queueAssignments = flatten(map(range(0, length(allQueues)), index => map(allQueues[index].roles, role => {
   queue: index
   role: role
 })))
-
-resource hostAccount 'Microsoft.Storage/storageAccounts@2025-06-01' = {
-  name: hostAccountName
-  location: location
-  kind: 'StorageV2'
-  sku: { name: sku }
-  properties: {
-    allowSharedKeyAccess: false
-    defaultToOAuthAuthentication: true
-    allowBlobPublicAccess: false
-    allowCrossTenantReplication: false
-    minimumTlsVersion: 'TLS1_2'
-    supportsHttpsTrafficOnly: true
-    publicNetworkAccess: 'Disabled'
-    networkAcls: { defaultAction: 'Deny', bypass: 'None' }
-  }
-}
+var containers = union(map(slots, slot => slot.records), [])
 
 resource poolAccount 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: poolAccountName
@@ -98,9 +81,9 @@ resource poolQueues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025
 
 resource queueRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for assignment in queueAssignments: {
   scope: poolQueues[assignment.queue]
-  name: guid(poolAccount.id, allQueues[assignment.queue].name, assignment.role, runtimePrincipalId)
+  name: guid(poolAccount.id, allQueues[assignment.queue].name, assignment.role, runtimePrincipalIds[allQueues[assignment.queue].slot])
   properties: {
-    principalId: runtimePrincipalId
+    principalId: runtimePrincipalIds[allQueues[assignment.queue].slot]
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[assignment.role])
   }
@@ -184,11 +167,11 @@ resource recordsRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
-resource recordRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (container, index) in containers: {
-  scope: recordContainers[index]
-  name: guid(poolAccount.id, container, 'MaxConf Room Records', runtimePrincipalId)
+resource recordRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (slot, index) in slots: {
+  scope: recordContainers[indexOf(containers, slot.records)]
+  name: guid(poolAccount.id, slot.records, 'MaxConf Room Records', runtimePrincipalIds[index])
   properties: {
-    principalId: runtimePrincipalId
+    principalId: runtimePrincipalIds[index]
     principalType: 'ServicePrincipal'
     roleDefinitionId: recordsRole.id
   }
@@ -205,26 +188,6 @@ resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
       { category: 'StorageWrite', enabled: true }
       { category: 'StorageDelete', enabled: true }
     ]
-  }
-}
-
-resource hostBlobRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: hostAccount
-  name: guid(hostAccount.id, 'Storage Blob Data Owner', runtimePrincipalId)
-  properties: {
-    principalId: runtimePrincipalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Owner'])
-  }
-}
-
-resource hostTableRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: hostAccount
-  name: guid(hostAccount.id, 'Storage Table Data Contributor', runtimePrincipalId)
-  properties: {
-    principalId: runtimePrincipalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Table Data Contributor'])
   }
 }
 
@@ -266,30 +229,5 @@ module poolBlobEndpoint 'private-endpoint.bicep' = {
   }
 }
 
-module hostBlobEndpoint 'private-endpoint.bicep' = {
-  name: 'endpoint-host-blob'
-  params: {
-    location: location
-    name: 'pe-${hostAccountName}-blob'
-    targetId: hostAccount.id
-    service: 'blob'
-    subnetId: endpointSubnetId
-    privateZoneId: privateZoneIds.blob
-  }
-}
-
-module hostTableEndpoint 'private-endpoint.bicep' = {
-  name: 'endpoint-host-table'
-  params: {
-    location: location
-    name: 'pe-${hostAccountName}-table'
-    targetId: hostAccount.id
-    service: 'table'
-    subnetId: endpointSubnetId
-    privateZoneId: privateZoneIds.table
-  }
-}
-
-output hostAccountName string = hostAccount.name
 output queueServiceUri string = poolAccount.properties.primaryEndpoints.queue
 output blobServiceUri string = poolAccount.properties.primaryEndpoints.blob

@@ -1,4 +1,4 @@
-// The environment's secrets. Operators enter them (infra/docs/deploying.md, Secrets); no template or pipeline contains one.
+// The secrets of one slot. Operators enter them (infra/docs/deploying.md, Secrets); no template or pipeline contains one.
 
 param location string
 param name string
@@ -46,7 +46,7 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 }
 
 module endpoint 'private-endpoint.bicep' = {
-  name: 'endpoint-vault'
+  name: 'endpoint-${name}'
   params: {
     location: location
     name: 'pe-${name}'

@@ -279,7 +279,7 @@ class File:
         if isinstance(owner, Runtime):
             return Runtime(f"{owner[:-1]}.{name}>")
         if isinstance(owner, Resource):
-            return getattr(owner, name) if name in ("id", "name") else Runtime(f"<{owner.symbol}.{name}>")
+            return getattr(owner, name) if name in ("id", "name") else Runtime(f"<{owner.name}.{name}>")
         members = {"outputs": owner.outputs} if isinstance(owner, Module) else owner
         if name not in members:
             self.fail(node, f"{text(node)} is not there")
@@ -311,10 +311,12 @@ class File:
         name = text(children(start)[0])
         return lambda item: self.value(node, scope | {name: item})
 
+    call_contains = staticmethod(lambda values, value: value in values)
     call_concat = staticmethod(lambda *lists: [item for each in lists for item in each])
     call_filter = staticmethod(lambda values, function: [value for value in values if function(value)])
     call_flatten = staticmethod(lambda lists: [item for each in lists for item in each])
     call_guid = staticmethod(lambda *parts: Runtime(f"<guid of {' '.join(parts)}>"))
+    call_indexOf = staticmethod(lambda values, value: values.index(value))
     call_items = staticmethod(lambda value: [{"key": key, "value": value[key]} for key in sorted(value)])
     call_join = staticmethod(lambda values, between: between.join(values))
     call_length = staticmethod(len)
@@ -326,6 +328,8 @@ class File:
     call_split = staticmethod(lambda value, at: value.split(at))
     call_string = staticmethod(str)
     call_subscriptionResourceId = call_resourceId
+    call_take = staticmethod(lambda value, count: value[:count])
+
     @staticmethod
     def call_union(*parts):
         """Of arrays: each entry once; of objects: each key once."""

@@ -47,6 +47,8 @@ EXAMPLE_VALUES = {
     "PEXIP_MANAGEMENT_URL": "https://pexip.example.org",
     "PEXIP_NETWORK_ID": "/subscriptions/x/resourceGroups/pexip/providers/Microsoft.Network/virtualNetworks/pexip",
     "PEXIP_OAUTH_CLIENT_ID": "b1d9c7e0-1111-4a2b-8c3d-4e5f6a7b8c9d",
+    "PEXIP_OAUTH_CLIENT_ID_EDGE": "b1d9c7e0-2222-4a2b-8c3d-4e5f6a7b8c9d",
+    "PEXIP_OAUTH_CLIENT_ID_STAGING": "b1d9c7e0-2222-4a2b-8c3d-4e5f6a7b8c9d",
     "ROOM_AUTOMATIC_PARTICIPANTS": "7",
     "ROOM_PROPERTIES": '{"call_type": "video"}',
     "ROOM_TAG_HOSTS": "id,idtest",

@@ -145,6 +145,9 @@ def described_log(tree):
     Mistake("infra/alerts.yaml", "  - name: sweep-capped", "  - name: sweep-limited", "sweep-capped"),
     Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty calls nobody out"),
     Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
+    Mistake("infra/alerts.yaml", ", Microsoft.Web/sites/slotsswap/action]", "]", "swapped does not look at"),
+    Mistake("infra/alerts.yaml", ", Microsoft.Web/sites/slots/config/write]", "]", "settings-changed does not look at"),
+    Mistake("infra/modules/alerts.bicep", "    source: vaultId\n", "    source: vaultIds[0]\n", "before a secret of kvmaxconf"),
     Mistake("infra/modules/alerts.bicep", "    actions: { actionGroups: [actionGroupId] }", "", "has no recipient"),
     Mistake(
         "infra/modules/alerts.bicep", "SSLCertRemainingLifetimeCheck: 30", "SSLCertRemainingLifetimeCheck: 1", "certificate"
@@ -171,10 +174,29 @@ def complete(tree):
         [outside] = deployment.of_type("Microsoft.Insights/webtests")
         if outside.properties["ValidationRules"].get("SSLCertRemainingLifetimeCheck", 0) < 14:
             yield f"{environment}: no alert two weeks before the gateway's certificate expires"
-        [expiry] = deployment.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")
-        if "Microsoft.KeyVault.SecretNearExpiry" not in expiry.properties["filter"]["includedEventTypes"]:
-            yield f"{environment}: no alert before a secret expires"
+        watched = {
+            expiry.parent.properties["source"]
+            for expiry in deployment.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+            if "Microsoft.KeyVault.SecretNearExpiry" in expiry.properties["filter"]["includedEventTypes"]
+        }
+        for vault in deployment.of_type("Microsoft.KeyVault/vaults"):
+            if vault.id not in watched:
+                yield f"{environment}: no alert before a secret of {vault.name} expires"
+        noticed = {}
+        for rule in deployment.of_type("Microsoft.Insights/activityLogAlerts"):
+            [conditions] = [part["anyOf"] for part in rule.properties["condition"]["allOf"] if "anyOf" in part]
+            noticed[rule.name.split("-", 2)[2]] = {condition["equals"] for condition in conditions}
+        for name, operations in ACTIVITIES.items():
+            for operation in sorted(operations - noticed.get(name, set())):
+                yield f"{environment}: {name} does not look at {operation}"
 
+
+# What Azure records of a swap, by the side from which it was begun, and of settings.
+ACTIVITIES = {
+    "swapped": {"Microsoft.Web/sites/slotsswap/action", "Microsoft.Web/sites/slots/slotsswap/action"},
+    "swap-failed": {"Microsoft.Web/sites/slotsswap/action", "Microsoft.Web/sites/slots/slotsswap/action"},
+    "settings-changed": {"Microsoft.Web/sites/config/write", "Microsoft.Web/sites/slots/config/write"},
+}
 
 WANTED = (
     "no-dial-out pool-low pool-empty pool-no-data direct-creates errors slow pexip-failing sweep-capped poison "

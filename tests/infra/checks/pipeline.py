@@ -1,5 +1,6 @@
 """The workflows: which jobs reach Azure, what they deploy where, and in which order."""
 
+import json
 import re
 
 import yaml
@@ -214,6 +215,38 @@ def values(tree):
                 yield f"infrastructure.yml does not set {name}"
     if job["environment"] != "${{ inputs.environment }}-infra${{ matrix.step == 'what-if' && '-preview' || '' }}":
         yield "infrastructure.yml deploys without reviewers"
+
+
+# GitHub environments whose jobs can change what citizens meet, or reach Production's Pexip.
+REVIEWED = ("prod-staging", "prod", "test-infra", "prod-infra")
+
+
+@check(
+    "environments that can harm have reviewers, and the preview of templates may only read",
+    Mistake(
+        "infra/docs/deploying.md",
+        "| `prod-staging` | tags `v*` and `main`, **reviewers** |",
+        "| `prod-staging` | tags `v*` and `main` |",
+        "prod-staging needs reviewers",
+    ),
+    Mistake("infra/docs/deploying.md", "| `prod` | tags `v*` and `main`, **reviewers** |", "| `prod` | |", "prod needs reviewers"),
+    Mistake("infra/preview-role.json", '"*/read"', '"*"', "infra/preview-role.json allows *"),
+    Mistake("infra/preview-role.json", '"DataActions": []', '"DataActions": ["*/read"]', "allows */read of data"),
+    Mistake("infra/docs/deploying.md", "infra/preview-role.json", "owner.json", "does not say how to make the preview's"),
+)
+def privileges(tree):
+    page = tree.text("infra/docs/deploying.md")
+    for row in page.split("### GitHub environments\n")[1].split("\n#")[0].splitlines():
+        cells = row.split("|")
+        for name in re.findall(r"`([\w-]+)`", cells[1] if len(cells) > 2 else ""):
+            if name in REVIEWED and "**reviewers**" not in cells[2]:
+                yield f"infra/docs/deploying.md: {name} needs reviewers"
+    role = json.loads(tree.text("infra/preview-role.json"))
+    previewing = {"*/read", "Microsoft.Resources/deployments/validate/action", "Microsoft.Resources/deployments/whatIf/action"}
+    yield from (f"infra/preview-role.json allows {one}" for one in sorted(set(role["Actions"]) - previewing))
+    yield from (f"infra/preview-role.json allows {one} of data" for one in role["DataActions"])
+    if "infra/preview-role.json" not in page:
+        yield "infra/docs/deploying.md does not say how to make the preview's identity"
 
 
 @check(

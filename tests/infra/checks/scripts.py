@@ -73,6 +73,20 @@ SWAPS = (
 )
 
 
+def fake_azure(folder, swaps):
+    """Notes each call; those that set the identities of staging as `lend` and `take-back`."""
+    return f"""
+        case "$*" in
+        *"identity show"*) echo /id/production ;;
+        *"functionapp show"*) echo /site ;;
+        *"/site/slots/staging?"*'"/id/production": {{}}, "/id/production-staging": {{}}'*'Identity": "/id/production"'*)
+            echo lend >>{folder}/azure ;;
+        *"/site/slots/staging?"*'"/id/production": null, "/id/production-staging": {{}}'*'Identity": "/id/production-staging"'*)
+            echo take-back >>{folder}/azure ;;
+        *) echo "$@" >>{folder}/azure; {"true" if swaps else "exit 1"} ;;
+        esac"""
+
+
 @check(
     "a swap is undone only for a fault of the release, and a rollback needs only Azure",
     Mistake("infra/swap", "ours=1 dependency=3", "ours=3 dependency=1", "broken by the release"),
@@ -93,11 +107,14 @@ SWAPS = (
     Mistake("infra/swap", " --compare before.json", "", "does not compare"),
     Mistake("infra/swap", ' --tag-host "$TAG_HOST" --json', " --json", "sends a case without a host"),
     Mistake("infra/swap", "Nothing was swapped\"\n        return 1", "\"", "smoke cannot be used before"),
+    Mistake("infra/swap", " || outcome=$?", "", "the swap fails: staging has Production's identity other than during"),
+    Mistake("infra/swap", '"$site" "{\\"$production\\": null', '"$site" "{\\"$production\\": {}', "other than during"),
+    Mistake("infra/swap", '{}}" "$production"', '{}}" "$staging"', "other than during"),
 )
 def swap(tree):
     for what, before, after, swaps, expected, succeeds in SWAPS:
         folder = tree.scratch()
-        az = f'echo "$@" >>{folder}/swaps; {"true" if swaps else "exit 1"}'
+        az = fake_azure(folder, swaps)
         environment = fakes(folder, az=az) | {
             "RESOURCE_GROUP": "rg",
             "APP_NAME": "fa-maxconf-prod",
@@ -118,8 +135,11 @@ def swap(tree):
         )
         (package / "maxconf").chmod(0o755)
         output, code = tree.run(tree.path("infra/swap"), "release", cwd=folder, env=environment)
-        swaps_made = folder / "swaps"
-        made = swaps_made.read_text().splitlines() if swaps_made.exists() else []
+        asked = (folder / "azure").read_text().splitlines() if (folder / "azure").exists() else []
+        made = [call for call in asked if " slot swap " in call]
+        lent = [call.split()[0] for call in asked if call.startswith(("lend", "take-back")) or " slot swap " in call]
+        if lent != ["lend", "functionapp", "take-back"] * len(made):
+            yield f"infra/swap: {what}: staging has Production's identity other than during the swap: {lent}"
         if len(made) != expected or (code == 0) != succeeds:
             yield f"infra/swap: {what}: {len(made)} swaps and exit code {code}: {output}"
         if any("--slot staging --target-slot production" not in one for one in made):
@@ -131,19 +151,21 @@ def swap(tree):
             yield "infra/swap sends a case without a host"
 
     folder = tree.scratch()
-    environment = fakes(folder, az=f"echo swapped >>{folder}/swaps") | {
+    environment = fakes(folder, az=fake_azure(folder, True)) | {
         "RESOURCE_GROUP": "rg",
         "APP_NAME": "fa-maxconf-prod",
     }
     output, code = tree.run(tree.path("infra/swap"), "rollback", cwd=folder, env=environment)
-    if code != 0 or (folder / "swaps").read_text() != "swapped\n":
+    if code != 0 or (folder / "azure").read_text().count(" slot swap ") != 1:
         yield f"infra/swap: a rollback needs more than Azure: {output}"
 
 
 @check(
     "infra/deploy deploys the given environment, or reports what is missing",
     Mistake("infra/deploy", "-z ${!name:-}", "-z ${name:-}", "continues without PEXIP_NETWORK_ID"),
-    Mistake("infra/deploy", "-z ${PEXIP_OAUTH_CLIENT_ID:-}", "-z x${PEXIP_OAUTH_CLIENT_ID:-}", "without an account at Pexip"),
+    Mistake("infra/deploy", "-z ${!client:-}", "-z x${!client:-}", "without an account at Pexip"),
+    Mistake("infra/deploy", '== "${PEXIP_OAUTH_CLIENT_ID', '== "x${PEXIP_OAUTH_CLIENT_ID', "with one client for both slots"),
+    Mistake("infra/deploy", "ProviderNoRbac", "Provider", "asks for the right to write in a preview"),
     Mistake("infra/deploy", "! -f openapi.json", "-f /nowhere/openapi.json", "continues without openapi.json"),
     Mistake(
         "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
@@ -169,6 +191,13 @@ def deploys(tree):
     output, code = deploy(PEXIP_OAUTH_CLIENT_ID="")
     if code == 0 or "PEXIP_USERNAME" not in output:
         yield f"infra/deploy continues without an account at Pexip: {output}"
+    output, code = deploy(PEXIP_OAUTH_CLIENT_ID_STAGING=environment["PEXIP_OAUTH_CLIENT_ID"])
+    if code == 0 or "other than production's" not in output:
+        yield f"infra/deploy continues with one client for both slots: {output}"
+    calls.unlink(missing_ok=True)
+    output, code = tree.run(folder / "deploy", "what-if", "prod", cwd=folder, env=environment)
+    if code != 0 or "--validation-level ProviderNoRbac" not in calls.read_text():
+        yield f"infra/deploy asks for the right to write in a preview: {output}"
     output, code = deploy(PEXIP_OAUTH_CLIENT_ID="", PEXIP_USERNAME="maxconf")
     if code != 0:
         yield f"infra/deploy does not accept a Basic account: {output}"

@@ -33,6 +33,7 @@ OF_OTHERS = {
 # Settings that must stay with their slot.
 MUST_STICK = (
     "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
+    "AzureWebJobsStorage__accountName AzureWebJobsStorage__clientId PoolStorage__clientId "
     "ROOM_AUTOMATIC_PARTICIPANTS ROOM_PROPERTIES ROOM_TAG_URL ROOM_TAG_HOSTS UUI_DATA_FORMAT MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
     "PEXIP_OAUTH_CLIENT_ID PEXIP_OAUTH_PRIVATE_KEY "
     "PEXIP_REQUESTS_PER_MINUTE SERVICE_HOURS SERVICE_CLOSED_DATES PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
@@ -113,14 +114,8 @@ def complete(tree):
     ),
     Mistake(
         "infra/modules/function-app.bicep",
-        f"{SLOT}  identity: siteIdentity\n  properties: siteProperties",
-        f"{SLOT}  identity: siteIdentity\n  properties: union(siteProperties, {{ virtualNetworkSubnetId: '' }})",
-        "is not like its site",
-    ),
-    Mistake(
-        "infra/modules/function-app.bicep",
-        f"{SLOT}  identity: siteIdentity\n",
-        SLOT,
+        f"{SLOT}  identity: siteIdentities[index + 1]\n  properties: union(siteProperties, {{",
+        f"{SLOT}  identity: siteIdentities[index + 1]\n  properties: union(siteProperties, {{ virtualNetworkSubnetId: ''",
         "is not like its site",
     ),
 )
@@ -146,7 +141,73 @@ def alike(tree):
 
 
 def without_name(site):
-    return {key: value for key, value in site.body.items() if key != "name"}
+    """A site without what is its own: its name, and the identity that another check looks at."""
+    properties = {key: value for key, value in site.properties.items() if key != "keyVaultReferenceIdentity"}
+    own = ("name", "identity", "properties")
+    return {key: value for key, value in site.body.items() if key not in own}, properties
+
+
+@check(
+    "each slot has an identity of its own, which reaches its own queues, vault and host's account, and shared records only",
+    Mistake(
+        "infra/modules/function-app.bicep",
+        f"{SLOT}  identity: siteIdentities[index + 1]",
+        f"{SLOT}  identity: siteIdentities[0]",
+        "staging: has the identity id-maxconf-prod, not id-maxconf-prod-staging",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep", "keyVaultReferenceIdentity: identityIds[index + 1]",
+        "keyVaultReferenceIdentity: identityIds[0]", "reads secrets as id-maxconf-prod",
+    ),
+    Mistake(
+        "infra/modules/function-app.bicep", "PoolStorage__clientId: identityClientIds[index]",
+        "PoolStorage__clientId: identityClientIds[0]", "PoolStorage__clientId is not",
+    ),
+    Mistake(
+        "infra/modules/storage.bicep", "    principalId: runtimePrincipalIds[allQueues[assignment.queue].slot]",
+        "    principalId: runtimePrincipalIds[0]", "room-creation-queue-staging may be used by id-maxconf-prod",
+    ),
+    Mistake(
+        "infra/main.bicep", "hostAccountNames: [for (slot, index) in slots: hostAccounts[index]",
+        "hostAccountNames: [for (slot, index) in slots: hostAccounts[0]", "may not use stmaxhostuniquestring1",
+    ),
+    Mistake(
+        "infra/main.bicep", "vaultUris: [for (slot, index) in slots: vaults[index]",
+        "vaultUris: [for (slot, index) in slots: vaults[0]", "reads the secrets of another vault",
+    ),
+)
+def identities(tree):
+    for environment, deployment in tree.environments.items():
+        rights = {}
+        for assignment in deployment.of_type("Microsoft.Authorization/roleAssignments"):
+            rights.setdefault(assignment.properties["principalId"], set()).add(assignment.body["scope"].body["name"])
+        sites = deployment.of_type("Microsoft.Web/sites") + deployment.of_type("Microsoft.Web/sites/slots")
+        for site in sites:
+            slot = "production" if site.parent is None else site.body["name"]
+            settings = settings_of(deployment)[slot]
+            own = f"id-maxconf-{environment}" + ("" if slot == "production" else f"-{slot}")
+            has = [identity.rsplit("/", 1)[1] for identity in site.body["identity"]["userAssignedIdentities"]]
+            if has != [own]:
+                yield f"{environment}/{slot}: has the identity {' and '.join(has)}, not {own}"
+            reader = site.properties["keyVaultReferenceIdentity"].rsplit("/", 1)[1]
+            if reader != own:
+                yield f"{environment}/{slot}: reads secrets as {reader}"
+            for name in ("PoolStorage__clientId", "AzureWebJobsStorage__clientId"):
+                if settings[name] != f"<{own}.properties.clientId>":
+                    yield f"{environment}/{slot}: {name} is not that of {own}"
+            vaults = set(re.findall(r"SecretUri=<(\w+)\.", " ".join(map(str, settings.values()))))
+            [vault] = vaults if len(vaults) == 1 else ["several vaults"]
+            allowed = {
+                *(settings["POOL_QUEUE_NAME"] + end for end in ("", "-ended", "-poison")),
+                settings["RECORDS_CONTAINER"],
+                settings["AzureWebJobsStorage__accountName"],
+                vault,
+            }
+            reached = rights.get(f"<{own}.properties.principalId>", set())
+            if vault not in reached:
+                yield f"{environment}/{slot}: reads the secrets of another vault than its own"
+            yield from (f"{environment}/{slot}: {own} may not use {name}" for name in sorted(allowed - reached))
+            yield from (f"{environment}/{slot}: {name} may be used by {own}" for name in sorted(reached - allowed))
 
 
 @check(
@@ -189,7 +250,6 @@ def tags(tree):
     ),
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
     Mistake("infra/test.bicepparam", "'room-records-edge'", "'room-records'", "edge must not share production's container"),
-    Mistake("infra/test.bicepparam", "'records-hash-key-edge'", "'records-hash-key'", "edge must not share production's key"),
     Mistake(
         "infra/prod.bicepparam",
         "queue: 'room-creation-queue-staging'\n    records: 'room-records'",
@@ -240,12 +300,11 @@ def apart(tree):
             for slot, settings in slots.items()
             if settings["RECORDS_CONTAINER"] not in names
         )
-        for setting, what in (("RECORDS_CONTAINER", "container"), ("RECORDS_HASH_KEY", "key")):
-            same = len({settings[setting] for settings in slots.values()}) == 1
-            if "edge" in slots and same:
-                yield f"{environment}: edge must not share production's {what} of the records"
-            if "staging" in slots and not same:
-                yield f"{environment}: staging must share production's {what} of the records, or a swap forgets claims"
+        same = len({settings["RECORDS_CONTAINER"] for settings in slots.values()}) == 1
+        if "edge" in slots and same:
+            yield f"{environment}: edge must not share production's container of the records"
+        if "staging" in slots and not same:
+            yield f"{environment}: staging must share production's container of the records, or a swap forgets claims"
         sizes = {"edge": "2", "staging": "1"}
         for slot, size in sizes.items():
             if slot in slots and slots[slot]["POOL_TARGET_SIZE"] != size:
@@ -316,16 +375,18 @@ def warm(tree):
 
 
 @check(
-    "each slot authenticates at Pexip in one way, whichever it is",
+    "each slot authenticates at Pexip in one way, whichever it is, with a client or account of its own",
+    Mistake("infra/prod.bicepparam", "PEXIP_OAUTH_CLIENT_ID_STAGING", "PEXIP_OAUTH_CLIENT_ID", "is shared"),
+    Mistake("infra/test.bicepparam", "PEXIP_USERNAME_EDGE", "PEXIP_USERNAME", "is shared"),
     Mistake(
         "infra/modules/function-app.bicep",
-        "PEXIP_USERNAME: pexip.oauthClientId == '' ? pexip.username : ''",
-        "PEXIP_USERNAME: pexip.username",
+        "PEXIP_USERNAME: slot.pexipOauthClientId == '' ? slot.pexipUsername : ''",
+        "PEXIP_USERNAME: slot.pexipUsername",
         "OAuth2 and part of Basic",
     ),
     Mistake(
         "infra/modules/function-app.bicep",
-        "PEXIP_OAUTH_PRIVATE_KEY: pexip.oauthClientId == '' ? '' : ",
+        "PEXIP_OAUTH_PRIVATE_KEY: slot.pexipOauthClientId == '' ? '' : ",
         "PEXIP_OAUTH_PRIVATE_KEY: ",
         "Basic and part of OAuth2",
     ),
@@ -334,6 +395,7 @@ def ways(tree):
     oauth2, basic = ("PEXIP_OAUTH_CLIENT_ID", "PEXIP_OAUTH_PRIVATE_KEY"), ("PEXIP_USERNAME", "PEXIP_PASSWORD")
     for environment, client, deployment in ways_to_authenticate(tree):
         given, other, name = (oauth2, basic, "OAuth2") if client else (basic, oauth2, "Basic")
+        yield from shared(environment, settings_of(deployment), given[0], given[0])
         for slot, settings in settings_of(deployment).items():
             if not all(settings[one] for one in given):
                 yield f"{environment}/{slot}: {name} is not complete"
@@ -346,6 +408,9 @@ def ways_to_authenticate(tree):
     for environment in ENVIRONMENTS:
         for client, username in (("client", "maxconf"), ("client", ""), ("", "maxconf")):
             values = EXAMPLE_VALUES | {"PEXIP_OAUTH_CLIENT_ID": client, "PEXIP_USERNAME": username}
+            for other in ("EDGE", "STAGING"):
+                values[f"PEXIP_OAUTH_CLIENT_ID_{other}"] = client and f"{client}-{other}"
+                values[f"PEXIP_USERNAME_{other}"] = username and f"{username}-{other}"
             yield environment, client, bicep.evaluate(tree.path(f"infra/{environment}.bicepparam"), values)
 
 
@@ -360,13 +425,13 @@ NOT_IN_VAULT = {
     "secrets come from the vault, the runbook lists them, and no file holds one",
     Mistake(
         "infra/modules/function-app.bicep",
-        "'@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/pexip-oauth-key/)'",
+        "'@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-oauth-key/)'",
         "'hunter2'",
         "PEXIP_OAUTH_PRIVATE_KEY is not a Key Vault reference",
     ),
     Mistake(
         "infra/modules/function-app.bicep",
-        "AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/audit-hash-key/)'",
+        "AUDIT_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/audit-hash-key/)'",
         "AUDIT_HASH_KEY: 'hunter2'",
         "AUDIT_HASH_KEY is not a Key Vault reference",
     ),

@@ -31,7 +31,7 @@ def parse(tree):
 
 @check(
     "every used name is declared, and every declared name is used",
-    Mistake("infra/modules/storage.bicep", "scope: hostAccount\n", "scope: hostAcount\n", "hostAcount is not declared"),
+    Mistake("infra/modules/host-storage.bicep", "scope: hostAccount\n", "scope: hostAcount\n", "hostAcount is not declared"),
     Mistake(
         "infra/modules/vault.bicep",
         "param workspaceId string",
@@ -102,9 +102,9 @@ def lambda_names(node):
     "modules get exactly their parameters, and both environments can be evaluated",
     Mistake("infra/main.bicep", "    alertEmail: alertEmail\n", "", "no value for parameter alertEmail"),
     Mistake(
-        "infra/main.bicep", "    queues: map", "    colour: 'blue'\n    queues: map", "storage.bicep has no parameter colour"
+        "infra/main.bicep", "    poolAccountName:", "    colour: 'blue'\n    poolAccountName:", "storage.bicep has no parameter colour"
     ),
-    Mistake("infra/main.bicep", "vault.outputs.uri", "vault.outputs.url", "vault.outputs.url is not there"),
+    Mistake("infra/main.bicep", "vaults[index].outputs.uri", "vaults[index].outputs.url", "vaults[index].outputs.url is not there"),
     Mistake("infra/modules/function-app.bicep", "genesys.apiUrl", "genesys.url", "genesys.url is not there"),
     Mistake(
         "infra/modules/api-management.bicep", "../gateway/idim.xml", "../gateway/idir.xml", "there is no ../gateway/idir.xml"
@@ -180,7 +180,7 @@ def rendered_templates(tree):
     Mistake("src/storage/queue.rs", "self.poison.create(None)", "self.poison.clear(None)", "poison.clear"),
     Mistake("src/storage/records.rs", "blob.upload(", "blob.append(", "blob.append"),
     Mistake(
-        "infra/modules/storage.bicep", "  scope: recordContainers[index]\n", "  scope: poolAccount\n", "pool account"
+        "infra/modules/storage.bicep", "  scope: recordContainers[indexOf(containers, slot.records)]\n", "  scope: poolAccount\n", "pool account"
     ),
     Mistake("infra/modules/storage.bicep", "containers/blobs/write'", "containers/write'", "custom role may"),
     Mistake("infra/modules/vault.bicep", "  scope: vault\n  name: guid", "  name: guid", "resource group"),
@@ -201,9 +201,13 @@ def rights(tree):
     yield from (f"infra/rights.json has no row for {call}, which src/storage calls" for call in sorted(called - listed))
     yield from (f"infra/rights.json has a row for {call}, which src/storage does not call" for call in sorted(listed - called))
 
-    needed = {(call["to"], call["role"]) for call in table["calls"] if call["role"]}
     built_in = {identifier: name for name, identifier in table["roles"].items()}
     for environment, deployment in tree.environments.items():
+        needed = {
+            (call["to"], call["role"])
+            for call in table["calls"]
+            if call["role"] and environment in call.get("environments", [environment])
+        }
         given = set()
         by_id = dict(built_in)
         for role in deployment.of_type("Microsoft.Authorization/roleDefinitions"):
@@ -229,7 +233,12 @@ def target(scope):
     """What a role assignment is for, in the words of rights.json."""
     if scope is None:
         return "resource group"
-    names = {"Microsoft.KeyVault/vaults": "vault", "Microsoft.Web/sites": "site", "Microsoft.Web/sites/slots": "slot"}
+    names = {
+        "Microsoft.KeyVault/vaults": "vault",
+        "Microsoft.ManagedIdentity/userAssignedIdentities": "identity",
+        "Microsoft.Web/sites": "site",
+        "Microsoft.Web/sites/slots": "slot",
+    }
     if scope.type.endswith("/containers"):
         return "records container"
     if scope.type.endswith("/queues"):
@@ -249,6 +258,7 @@ ROLES = {
     "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
     "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
+    "Managed Identity Operator": "f1a07417-d97a-45cb-824c-7a7467783830",
     "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
     "Website Contributor": "de139f84-1756-47ae-9be6-808fbbe84772",
 }
@@ -314,8 +324,8 @@ def closed(tree):
             for connection in endpoint.properties["privateLinkServiceConnections"]
         }
         blobs = sum(group == "blob" for _, group in addresses)
-        if blobs != 2:
-            yield f"{environment}: {blobs} private endpoints for blob of two accounts"
+        if blobs != 3:
+            yield f"{environment}: {blobs} private endpoints for blob of three accounts"
         for site in sites:
             yield from wrong(environment, site, publicNetworkAccess="Disabled", httpsOnly=True)
             for kind in ("scm", "ftp"):
