@@ -7,6 +7,10 @@ targetScope = 'resourceGroup'
 @allowed(['test', 'production'])
 param environment string
 
+@description('Name of the app, unique in all of Azure. Shorter than 32 characters: the host would cut it off.')
+@maxLength(31)
+param appName string
+
 @description('Region of everything that has one.')
 param location string = resourceGroup().location
 
@@ -61,7 +65,6 @@ param alertEmail string
 param repository string
 
 var short = environment == 'production' ? 'prod' : 'test'
-var siteName = 'fa-maxconf-${short}'
 // Into it the gateway writes the caller's address, and the service believes it: only the gateway reaches the app.
 var clientAddressHeader = 'x-maxconf-client-address'
 var suffix = uniqueString(resourceGroup().id)
@@ -139,7 +142,7 @@ module functionApp 'modules/function-app.bicep' = {
   name: 'function-app'
   params: {
     location: location
-    name: siteName
+    name: appName
     environment: environment
     planSku: planSku
     instances: instances
@@ -206,6 +209,6 @@ module workbook 'modules/workbook.bicep' = {
   }
 }
 
-output siteName string = siteName
+output siteName string = appName
 output vaultNames array = [for (slot, index) in slots: vaults[index].outputs.name]
 output deployerClientIds array = identity.outputs.deployerClientIds

@@ -4,6 +4,7 @@
 using 'main.bicep'
 
 param environment = 'production'
+param appName = readEnvironmentVariable('APP_NAME', 'fa-maxconf-prod')
 param instances = 2
 param planSku = 'P1v3'
 param zoneRedundant = true

@@ -4,6 +4,7 @@
 using 'main.bicep'
 
 param environment = 'test'
+param appName = readEnvironmentVariable('APP_NAME', 'fa-maxconf-test')
 param instances = 1
 param planSku = 'P0v3'
 param zoneRedundant = false

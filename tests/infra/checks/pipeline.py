@@ -88,6 +88,13 @@ def azure(tree):
                 yield f"{where}: logs in to Azure with more than its identity"
 
 
+def app_of(given):
+    """The app that a step deploys to, where no variable names another."""
+    name = given.get("app-name", "")
+    chosen = re.fullmatch(r"\$\{\{ vars\.APP_NAME \|\| '([\w-]+)' \}\}", name)
+    return chosen[1] if chosen else name
+
+
 @check(
     "every upload names its slot, and Production is reached by a swap only",
     Mistake(".github/workflows/release.yml", "          slot-name: staging\n", "", "names no slot"),
@@ -127,7 +134,7 @@ def destinations(tree):
             if "functions-action" in step.get("uses", ""):
                 yield f"{where}: uploads past the deploy action"
             if step.get("uses", "").endswith("actions/deploy"):
-                to = (step["with"].get("app-name"), step["with"].get("slot-name"))
+                to = (app_of(step["with"]), step["with"].get("slot-name"))
                 if to[1] is None:
                     yield f"{where}: names no slot"
                 elif allowed.get(to) != body["environment"]:
@@ -265,7 +272,7 @@ def privileges(tree):
         "no identity for the environment test-edge",
     ),
     Mistake(
-        "infra/main.bicep", "'fa-maxconf-${short}'", "'func-maxconf-${short}'", "fa-maxconf-test is deployed to and not made"
+        "infra/test.bicepparam", "'fa-maxconf-test'", "'func-maxconf-test'", "fa-maxconf-test is deployed to and not made"
     ),
 )
 def one_service(tree):
@@ -289,7 +296,7 @@ def one_service(tree):
         for step in body["steps"]:
             given = step.get("with", {})
             if "app-name" in given:
-                to = (given["app-name"], given.get("slot-name"))
+                to = (app_of(given), given.get("slot-name"))
                 if to[0] not in made:
                     yield f"{where}: {to[0]} is deployed to and not made"
             if step.get("uses", "").endswith("actions/smoke") and to and urls.get(to) != given["url"]:

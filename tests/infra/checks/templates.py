@@ -11,7 +11,7 @@ import bicep
 from harness import Mistake, Skipped, check
 
 # Functions that only decorators call, or that are no functions of `bicep.File`.
-DECORATORS = {"description", "allowed", "minValue", "maxValue", "minLength", "secure"}
+DECORATORS = {"description", "allowed", "minValue", "maxValue", "minLength", "maxLength", "secure"}
 
 
 def template_files(tree):
