@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use rand::{Rng, RngExt};
+use time::OffsetDateTime;
 use ulid::Ulid;
 
 /// Length of a ULID in Crockford's Base32.
@@ -63,6 +64,14 @@ pub struct RoomName(String);
 impl RoomName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// When the name was minted, shortly before its room was provisioned. `None` if it holds no time that exists.
+    pub fn minted_at(&self) -> Option<OffsetDateTime> {
+        let digits = &self.0[self.0.len() - ULID_LENGTH..];
+        // 26 digits have two bits more than a ULID; the parser drops them.
+        let ulid = Ulid::from_string(digits).ok().filter(|ulid| ulid.to_string().eq_ignore_ascii_case(digits))?;
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(ulid.timestamp_ms()) * 1_000_000).ok()
     }
 }
 
@@ -135,6 +144,7 @@ mod tests {
         let name = prefix().mint(now, &mut StdRng::seed_from_u64(7));
         assert_eq!(prefix().parse_name(name.as_str()), Some(name.clone()));
         assert!(name.as_str().starts_with("vbv-01jd8x38nk"), "{name}");
+        assert_eq!(name.minted_at(), Some(now.into()));
     }
 
     #[test]
@@ -154,6 +164,14 @@ mod tests {
             assert_eq!(prefix().parse_name(foreign), None, "{foreign:?}");
         }
         assert!(prefix().parse_name("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").is_some());
+    }
+
+    #[test]
+    fn a_name_whose_time_does_not_exist_has_none() {
+        for digits in ["7zzzzzzzzzzzzzzzzzzzzzzzzz", "81jd5p3xk8qqqqqqqqqqqqqqqq", "zzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            let name = prefix().parse_name(&format!("vbv-{digits}")).expect("a name of ours");
+            assert_eq!(name.minted_at(), None, "{name}");
+        }
     }
 
     #[test]

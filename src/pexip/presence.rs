@@ -13,9 +13,13 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use super::conferences::{Conference, Page, dial_string, null_as_default};
 use super::{PexipClient, PexipError};
 use crate::domain::RoomName;
+use crate::outbound::CallFailure;
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
+
+/// The part of a page that the next page repeats.
+const OVERLAP: usize = 10;
 
 const RUNNING: &str = "status/v1/conference";
 const PARTICIPANTS: &str = "status/v1/participant";
@@ -23,7 +27,8 @@ const PARTICIPANTS: &str = "status/v1/participant";
 /// Presence snapshot: one reading of who is in which room.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
-    running: HashSet<String>,
+    /// Ids of the running instances of each conference.
+    running: HashMap<String, Vec<String>>,
     /// Conferences with people in them.
     people: HashSet<String>,
     /// Legs of each conference that were dialled out, each with its aliases. Pexip dials automatic participants, and a
@@ -38,27 +43,36 @@ pub struct Presence {
 impl Presence {
     /// Whether a conference of this name runs, with or without people.
     pub fn is_running(&self, name: &RoomName) -> bool {
-        self.running.contains(name.as_str())
+        self.running.contains_key(name.as_str())
     }
 
     /// The names of all running conferences, including those that are not ours.
     pub fn running(&self) -> impl Iterator<Item = &str> {
-        self.running.iter().map(String::as_str)
+        self.running.keys().map(String::as_str)
     }
 
-    /// Whether people are in the room; only legs of its own automatic participants are nobody. A running conference
-    /// without any known participant counts as occupied, to be safe.
+    /// Whether people are in the room; only legs of its own automatic participants are nobody.
     pub fn is_occupied(&self, room: &Conference) -> bool {
-        let name = room.name.as_str();
-        self.people.contains(name)
-            || self.unrecognised_legs(room) > 0
-            || (self.running.contains(name) && !self.dialled_legs.contains_key(name))
+        self.has_people(&room.name, &room.automatic_participants)
+    }
+
+    /// Whether people are in the conference of this name, where legs with one of these aliases are nobody. A running
+    /// conference without any known participant counts as occupied, to be safe.
+    pub fn has_people(&self, name: &RoomName, nobody: &[String]) -> bool {
+        let key = name.as_str();
+        self.people.contains(key)
+            || self.legs_of_others(name, nobody) > 0
+            || (self.is_running(name) && !self.dialled_legs.contains_key(key))
     }
 
     /// The number of dialled legs in the room that are not of its automatic participants.
     pub fn unrecognised_legs(&self, room: &Conference) -> usize {
-        let legs = self.dialled_legs.get(room.name.as_str()).into_iter().flatten();
-        legs.filter(|aliases| !aliases.iter().any(|alias| room.automatic_participants.contains(alias))).count()
+        self.legs_of_others(&room.name, &room.automatic_participants)
+    }
+
+    fn legs_of_others(&self, name: &RoomName, nobody: &[String]) -> usize {
+        let legs = self.dialled_legs.get(name.as_str()).into_iter().flatten();
+        legs.filter(|aliases| !aliases.iter().any(|alias| nobody.contains(alias))).count()
     }
 
     /// Names of the conferences in which somebody has been for longer than `wait` and which have no dialled leg. The
@@ -98,13 +112,25 @@ fn read_time(text: &str) -> Option<OffsetDateTime> {
 }
 
 impl PexipClient {
-    /// Takes a presence snapshot.
+    /// Takes a presence snapshot of all rooms.
     pub async fn presence(&self) -> Result<Presence, PexipError> {
-        let mut presence = Presence::default();
+        self.read_presence(&[], &[]).await
+    }
+
+    /// Takes a presence snapshot of this room. A node that ignores the filters lists all rooms, which is as good.
+    pub async fn presence_in(&self, name: &RoomName) -> Result<Presence, PexipError> {
+        self.read_presence(&[("name", name.as_str())], &[("conference", name.as_str())]).await
+    }
+
+    async fn read_presence(
+        &self,
+        conferences: &[(&str, &str)],
+        participants: &[(&str, &str)],
+    ) -> Result<Presence, PexipError> {
         // Conferences first: who joins between the two calls is in the second.
-        let (running, _) = self.list::<Running>("running", RUNNING).await?;
-        presence.running.extend(running.into_iter().map(|running| running.name));
-        let (participants, node_time) = self.list("participants", PARTICIPANTS).await?;
+        let mut presence = Presence { running: self.running(conferences).await?, ..Presence::default() };
+        let (participants, node_time) =
+            self.changing_list("participants", PARTICIPANTS, participants, |one: &Participant| &one.id).await?;
         presence.node_time = node_time;
         for participant in participants {
             presence.add(participant);
@@ -112,16 +138,28 @@ impl PexipClient {
         Ok(presence)
     }
 
-    /// Disconnects the conference of this name if it runs.
+    /// Ids of the running instances of each conference.
+    async fn running(&self, query: &[(&str, &str)]) -> Result<HashMap<String, Vec<String>>, PexipError> {
+        let (list, _) = self.changing_list("running", RUNNING, query, |one: &Running| &one.id).await?;
+        let mut running: HashMap<_, Vec<_>> = HashMap::new();
+        for Running { id, name } in list {
+            running.entry(name).or_default().push(id);
+        }
+        Ok(running)
+    }
+
+    /// Disconnects the conference of this name if it runs, whoever is in it.
     pub async fn disconnect(&self, name: &RoomName) -> Result<(), PexipError> {
-        let permit = self.reserve().await?;
-        let query = [("name", name.as_str())];
-        let request = self.request(Method::GET, RUNNING).query(&query);
-        let (running, _): (Page<Running>, _) = self.fetch("running", permit, request).await?;
-        for instance in running.objects.into_iter().filter(|instance| instance.name == name.as_str()) {
+        let running = self.running(&[("name", name.as_str())]).await?;
+        self.disconnect_seen(&Presence { running, ..Presence::default() }, name).await
+    }
+
+    /// Disconnects what `presence` shows running under this name, without another look in between.
+    pub async fn disconnect_seen(&self, presence: &Presence, name: &RoomName) -> Result<(), PexipError> {
+        for id in presence.running.get(name.as_str()).into_iter().flatten() {
             let permit = self.reserve().await?;
-            let body = json!({ "conference_id": instance.id });
-            let request = self.request(Method::POST, "command/v1/conference/disconnect").json(&body);
+            let request =
+                self.request(Method::POST, "command/v1/conference/disconnect").json(&json!({ "conference_id": id }));
             match self.send("disconnect", permit, request, &[200, 202]).await {
                 // The command API answers 400 if the conference has ended in the meantime.
                 Ok(_) | Err(PexipError::Rejected { .. }) => {}
@@ -146,25 +184,49 @@ impl PexipClient {
 
     /// All objects of a list. `call` is its name in traces.
     pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
-        Ok(self.list(call, path).await?.0)
-    }
-
-    /// All objects of a list, and the node's clock at the first page: by a later one, somebody would seem to have waited
-    /// longer.
-    async fn list<T: DeserializeOwned>(
-        &self,
-        call: &'static str,
-        path: &str,
-    ) -> Result<(Vec<T>, Option<OffsetDateTime>), PexipError> {
-        let (mut all, mut first_time) = (Vec::new(), None);
+        let mut all = Vec::new();
         loop {
-            let (page, node_time): (Page<T>, _) = self.page(call, path, &[], all.len()).await?;
-            first_time = first_time.or(node_time);
+            let (page, _): (Page<T>, _) = self.page(call, path, &[], all.len()).await?;
             let last = page.meta.next.is_none() || page.objects.is_empty();
             all.extend(page.objects);
             if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All objects of a list that changes while it is read, and the node's clock at the first page: by a later one,
+    /// somebody would seem to have waited longer.
+    ///
+    /// Pages are counted by offset: each object that goes moves those behind it forward, perhaps out of the next page.
+    /// Whether the node can sort participants is unknown. So each page begins with the end of the one before; one that
+    /// does not, and so may have skipped an object, is unreadable.
+    async fn changing_list<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+        id: fn(&T) -> &str,
+    ) -> Result<(Vec<T>, Option<OffsetDateTime>), PexipError> {
+        let (mut all, mut known, mut first_time, mut offset) = (Vec::new(), HashSet::new(), None, 0);
+        loop {
+            let (page, node_time): (Page<T>, _) = self.page(call, path, query, offset).await?;
+            first_time = first_time.or(node_time);
+            let (before, length) = (all.len(), page.objects.len());
+            let is_first = before == 0;
+            let joins_on = page.objects.iter().any(|object| known.contains(id(object)));
+            let is_new = |object: &T| id(object).is_empty() || known.insert(id(object).to_owned());
+            all.extend(page.objects.into_iter().filter(is_new));
+            if !is_first && !joins_on {
+                return Err(CallFailure::Unreadable.into());
+            }
+            if page.meta.next.is_none() {
                 return Ok((all, first_time));
             }
+            if all.len() == before {
+                return Err(CallFailure::Unreadable.into());
+            }
+            offset = all.len() - (length / OVERLAP).max(1);
         }
     }
 }
@@ -179,6 +241,8 @@ struct Running {
 /// A participant of a conference, including those on a PIN screen.
 #[derive(Deserialize)]
 struct Participant {
+    #[serde(default)]
+    id: String,
     conference: String,
     #[serde(default)]
     call_direction: Option<String>,
