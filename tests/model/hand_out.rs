@@ -5,7 +5,7 @@ use crate::protocol::{Protocol, Restore, Source, Wrong};
 use crate::queue::Holder;
 use crate::request::{Claiming, End, Phase, ReadyRoom, TaggedRoom};
 use crate::step::{Call, KeyStep, RequestStep, Step};
-use crate::world::{Age, Create, Id, Instance, Prefetch, Room, World};
+use crate::world::{Age, Create, Id, Instance, Order, Prefetch, Room, World};
 use crate::{claim, key};
 
 use RequestStep as S;
@@ -45,7 +45,9 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
                         add(&[S::IsEnded(instance)]);
                     }
                 }
+                End::Noting { .. } => add(&[S::EndNotes]),
                 End::Deleting { .. } => add(&[Call::Answered, Call::AnswerLost, Call::Lost].map(S::EndDeletes)),
+                End::Disconnecting { .. } => add(&[S::EndDisconnects]),
                 End::NotAsked | End::Done => {}
             },
             Phase::Keying(..) | Phase::Replaying(_) | Phase::Noting(..) | Phase::Removing => {
@@ -108,9 +110,24 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, create: Create, step:
         (Phase::Answered(room), S::IsEnded(at)) => {
             // Without such a room the answer is 404, and the caller may ask again.
             world.node.find(room).map(|(id, _)| {
-                world.request_mut(create).end = End::Deleting { at, id, unanswered: false };
+                world.request_mut(create).end = if protocol.does(Wrong::DeleteWithoutMessage) {
+                    End::Deleting { at, id, unanswered: false }
+                } else {
+                    End::Noting { at, id }
+                };
                 Phase::Answered(room)
             })
+        }
+        (Phase::Answered(room), S::EndNotes) => {
+            let End::Noting { at, id } = world.request(create).end else { return false };
+            world.life_mut(room).order = Order::Put;
+            world.request_mut(create).end = End::Deleting { at, id, unanswered: false };
+            Some(Phase::Answered(room))
+        }
+        (Phase::Answered(room), S::EndDisconnects) => {
+            world.disconnect(room, true);
+            world.request_mut(create).end = End::Done;
+            Some(Phase::Answered(room))
         }
         (Phase::Answered(room), S::EndDeletes(call)) => {
             end(protocol, world, create, room, call);
@@ -239,9 +256,13 @@ fn end(protocol: &Protocol, world: &mut World, create: Create, room: Room, call:
             if call != Call::Lost {
                 world.delete(id, room, true);
             }
-            if call == Call::Answered || unanswered { End::Done } else { End::Deleting { at, id, unanswered: true } }
+            if call == Call::Answered || unanswered {
+                End::Disconnecting { at }
+            } else {
+                End::Deleting { at, id, unanswered: true }
+            }
         }
-        None => End::Done,
+        None => End::Disconnecting { at },
     };
 }
 
@@ -249,7 +270,7 @@ fn end(protocol: &Protocol, world: &mut World, create: Create, room: Room, call:
 pub(crate) fn is_between_check_and_delete(protocol: &Protocol, world: &World) -> bool {
     world.requests.iter().any(|request| {
         matches!(request.phase, Phase::Destroying { checked: true, .. } if !protocol.does(Wrong::DestroyWithoutCheck))
-            || matches!(request.end, End::Deleting { unanswered: false, .. })
+            || matches!(request.end, End::Noting { .. } | End::Deleting { unanswered: false, .. })
     })
 }
 
@@ -283,7 +304,7 @@ pub(crate) fn crash(world: &mut World, instance: Instance) -> bool {
         lost = true;
     }
     for request in &mut world.requests {
-        if matches!(request.end, End::Deleting { at, .. } if at == instance) {
+        if request.end.instance() == Some(instance) {
             request.end = End::NotAsked;
             lost = true;
         }

@@ -28,8 +28,10 @@
 //! * The node is not restored between the check of a room by its id and the delete that follows at once: Pexip has no
 //!   conditional delete. What the node acknowledged after its backup is lost in a restore; an answer is not wrong
 //!   because its room's tag is lost that way.
-//! * No citizen enters a room for the first time, hours after the hand-out, between the sweep's second presence
-//!   snapshot and its delete. No change of networks begins after the first snapshot and lasts through the second.
+//! * Nobody comes between the look at a room and the delete that follows at once. No change of networks begins after the
+//!   first presence snapshot and lasts through a later look.
+//! * The message of IDIM's delete gets into the queue of ended rooms: if it does not, the delete is carried out without
+//!   it, and a crash leaves its call to its participants. The put is shorter than a restore.
 //!
 //! The search engine is stateright. It brings in `tiny_http` for a browser view that is never started here, without
 //! TLS. No shipped binary contains it.
@@ -75,6 +77,17 @@ fn an_unused_room_is_swept_and_never_handed_out_during_the_sweep() {
 #[test]
 fn rooms_are_deleted_when_they_are_empty_or_idim_ends_them() {
     holds(Scope { instances: 1, ready: 1, faults: 1, source: Source::PoolOrDirect, ends: true, ..Scope::HAND_OUT });
+}
+
+#[test]
+fn idims_delete_ends_the_room_and_its_call_though_a_process_stops() {
+    holds(Scope { instances: 1, creates: 1, crashes: 2, faults: 1, ends: true, ..Scope::ONE_ROOM });
+}
+
+#[test]
+fn a_call_whose_room_a_restored_node_has_lost_is_ended_by_idim_alone() {
+    let direct = Scope { source: Source::Direct, ready: 0, creates: 1, instances: 1, ..Scope::ONE_ROOM };
+    holds(Scope { backup: Backup::AtStart, faults: 1, crashes: 1, ends: true, ..direct });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Mistakes that the search must detect, and the limits of the protocol.
 
-use crate::promises::{CONSERVATION, EXCLUSIVE, NARROW, NO_RETURN, ONCE, RIGHT_CITIZEN};
-use crate::protocol::{Backup, Beside, Keys, Restore, Scope, Wrong};
+use crate::promises::{CONSERVATION, EXCLUSIVE, NARROW, NO_RETURN, ONCE, ORDERED, RIGHT_CITIZEN};
+use crate::protocol::{Backup, Beside, Keys, Restore, Scope, Source, Wrong};
 use crate::search::{breaks, breaks_by_itself};
 
 const ONE_ROOM_COPIED: Scope = Scope { instances: 1, beside: Beside::Copies(1), ..Scope::ONE_ROOM };
@@ -127,6 +127,31 @@ fn retrying_a_delete_by_id_deletes_another_room_on_a_restored_node() {
 #[test]
 fn one_presence_snapshot_sweeps_a_room_whose_citizen_changes_networks() {
     breaks(NARROW, Wrong::OnePresenceSnapshot, Scope { ends: true, instances: 1, ..Scope::ONE_ROOM });
+}
+
+#[test]
+fn a_sweep_that_does_not_look_directly_before_its_delete_deletes_a_room_in_use() {
+    breaks(NARROW, Wrong::SweepWithoutLook, Scope { ends: true, instances: 1, ..Scope::ONE_ROOM });
+}
+
+#[test]
+fn a_disconnect_without_another_look_cuts_off_a_citizen_who_came_during_the_delete() {
+    breaks(NARROW, Wrong::DisconnectWithoutLook, Scope { ends: true, instances: 1, ..Scope::ONE_ROOM });
+}
+
+#[test]
+fn ending_calls_that_lack_a_room_cuts_off_a_citizen_on_a_restored_node() {
+    let restored = Scope { backup: Backup::AtStart, source: Source::Direct, ready: 0, ..Scope::ONE_ROOM };
+    breaks(NARROW, Wrong::CallWithoutRoomEnded, Scope { ends: true, instances: 1, creates: 1, ..restored });
+}
+
+#[test]
+fn a_delete_that_is_not_noted_before_it_leaves_a_call_running_after_a_crash() {
+    breaks(
+        ORDERED,
+        Wrong::DeleteWithoutMessage,
+        Scope { ends: true, instances: 1, crashes: 1, creates: 1, ..Scope::ONE_ROOM },
+    );
 }
 
 // Limits of the protocol: without the assumptions above, promises break.

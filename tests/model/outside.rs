@@ -30,7 +30,8 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
     if !world.records.overdue && world.records.key().is_some_and(|record| record.done.is_none()) {
         add(&[S::RunningTimesOut]);
     }
-    for room in (0..scope.rooms).filter(|room| world.is_there(*room)) {
+    let is_deleting = |room| matches!(world.sweep, Sweep::Disconnecting { room: swept, .. } if swept == room);
+    for room in (0..scope.rooms).filter(|room| world.is_there(*room) || is_deleting(*room)) {
         match world.life(room).age {
             Age::Young if scope.ages => add(&[S::ReadyUntilPasses(room)]),
             Age::Old if scope.ages => add(&[S::MarginPasses(room)]),
@@ -159,15 +160,20 @@ fn move_citizen(world: &mut World, step: OutsideStep) -> bool {
         _ => return false,
     };
     let enters = presence == Presence::Inside || presence == Presence::InsideAgain;
-    let exists = world.node.find(room).is_some();
-    // Assumption of the model: no first entry between the second presence snapshot and the delete, hours after the
-    // hand-out, and no change of networks that begins after the first snapshot and lasts through the second.
+    let is_deleting = matches!(world.sweep, Sweep::Disconnecting { room: swept, .. } if swept == room);
+    let can_enter = world.node.find(room).is_some() || is_deleting;
+    // Assumption of the model: nobody comes between the look at the room and the delete that follows at once, and no
+    // change of networks begins after the first presence snapshot and lasts through a later look.
     let ruled_out = match world.sweep {
-        Sweep::Deleting { room: swept, .. } => swept == room && presence == Presence::Inside,
-        Sweep::SeenEmpty { room: swept, .. } => swept == room && presence == Presence::ChangingNetworks,
+        Sweep::Deleting { room: swept, checked, .. } => {
+            swept == room && (presence == Presence::ChangingNetworks || (enters && checked))
+        }
+        Sweep::SeenEmpty { room: swept, .. } | Sweep::Disconnecting { room: swept, .. } => {
+            swept == room && presence == Presence::ChangingNetworks
+        }
         Sweep::Idle => false,
     };
-    if !world.is_answered(room) || (enters && !exists) || ruled_out {
+    if !world.is_answered(room) || (enters && !can_enter) || ruled_out {
         return false;
     }
     world.life_mut(room).presence = presence;

@@ -5,13 +5,14 @@ use stateright::Property;
 use crate::protocol::{Backup, Beside, Keys, Protocol};
 use crate::request::{Claiming, End, Phase, RecordHalf};
 use crate::step::{Call, OutsideStep, Step, UpkeepStep};
-use crate::world::{Age, Presence, Provision, Room, Sweep, World};
+use crate::world::{Age, Order, Presence, Provision, Room, RunningCall, Sweep, World};
 
 pub(crate) const EXCLUSIVE: &str = "I1: a room is in at most one answer";
 pub(crate) const RIGHT_CITIZEN: &str = "I2: a room carries its citizen's tag and no other";
 pub(crate) const NO_RETURN: &str = "I4: a claimed room is handed out or destroyed, never both, never offered again";
 pub(crate) const CONSERVATION: &str = "I5: every room is deleted in the end";
-pub(crate) const NARROW: &str = "I8: a delete hits only the intended room, and only while it is empty";
+pub(crate) const NARROW: &str = "I8: only the intended room is deleted, and no call is cut off that IDIM has not ended";
+pub(crate) const ORDERED: &str = "a call whose room IDIM has deleted is ended, whatever process stops";
 pub(crate) const ONCE: &str = "I12: a key is answered with at most one room";
 
 /// States that the search must reach; otherwise it would prove nothing.
@@ -44,6 +45,10 @@ pub(crate) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::always(CONSERVATION, |protocol, world| !is_settled(world) || nothing_is_left(protocol, world)),
         Property::always(NARROW, |_, world: &World| world.keeps(Promise::Narrow)),
         Property::always(ONCE, |_, world: &World| world.keeps(Promise::Once)),
+        Property::always(ORDERED, |_, world: &World| {
+            !is_settled(world)
+                || world.lives.iter().all(|life| life.call == RunningCall::Goes || life.order == Order::Put)
+        }),
     ];
     properties.extend(keys_and_copies(protocol));
     if protocol.scope.ages {
@@ -124,7 +129,7 @@ fn is_settled(world: &World) -> bool {
     world.sweep == Sweep::Idle
         && world.lives.iter().all(|life| life.provision == Provision::Idle)
         && world.requests.iter().all(|request| {
-            !request.phase.is_under_way() && request.late_tag.is_none() && !matches!(request.end, End::Deleting { .. })
+            !request.phase.is_under_way() && request.late_tag.is_none() && request.end.instance().is_none()
         })
 }
 
@@ -148,6 +153,7 @@ fn nothing_is_left(protocol: &Protocol, world: &World) -> bool {
             UpkeepStep::SweepFindsEmptyAgain,
             UpkeepStep::SweepChecks,
             UpkeepStep::SweepDeletes(Call::Answered),
+            UpkeepStep::SweepDisconnects,
         ] {
             world = protocol.after(&world, Step::Upkeep(step)).unwrap_or(world);
         }

@@ -200,6 +200,14 @@ pub(crate) enum Wrong {
     DeleteRepeated,
     /// One presence snapshot without participants is enough to sweep a room.
     OnePresenceSnapshot,
+    /// Nobody looks who is in the room directly before the sweep's delete.
+    SweepWithoutLook,
+    /// The sweep disconnects a deleted room's call without another look.
+    DisconnectWithoutLook,
+    /// A call is ended because no room has its name.
+    CallWithoutRoomEnded,
+    /// IDIM's delete is not noted in a queue before the room is removed.
+    DeleteWithoutMessage,
 }
 
 /// The protocol within a scope, with at most one mistake.

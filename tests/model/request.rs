@@ -154,11 +154,30 @@ pub(crate) enum Attempt {
 pub(crate) enum End {
     #[default]
     NotAsked,
+    /// The room was looked up. Next the message is put.
+    Noting {
+        at: Instance,
+        id: Id,
+    },
     Deleting {
         at: Instance,
         id: Id,
         /// One delete was sent without an answer; it may have been carried out.
         unanswered: bool,
     },
+    /// The room is gone. Next its call is disconnected.
+    Disconnecting {
+        at: Instance,
+    },
     Done,
+}
+
+impl End {
+    /// The instance at work on it.
+    pub(crate) fn instance(self) -> Option<Instance> {
+        match self {
+            Self::NotAsked | Self::Done => None,
+            Self::Noting { at, .. } | Self::Deleting { at, .. } | Self::Disconnecting { at } => Some(at),
+        }
+    }
 }

@@ -77,7 +77,10 @@ pub(crate) enum RequestStep {
     LateTag,
     /// IDIM sends `DELETE /room/{name}`; the name is looked up.
     IsEnded(Instance),
+    /// The message is put into the queue of ended rooms.
+    EndNotes,
     EndDeletes(Call),
+    EndDisconnects,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +123,15 @@ pub(crate) enum UpkeepStep {
     SweepFindsEmpty(Instance, Id),
     /// A second snapshot, at least 30 seconds later, shows it empty as well.
     SweepFindsEmptyAgain,
-    /// The room is read by its id, just before the delete.
+    /// The room is read by its id, and the node asked who is in it, just before the delete.
     SweepChecks,
     SweepDeletes(Call),
+    /// The node is asked once more who is in the room; if nobody is, its call is disconnected.
+    SweepDisconnects,
+    /// The mistake: a call is ended because no room has its name.
+    SweepEndsCallWithoutRoom(Room),
+    /// Any instance receives the message of IDIM's delete.
+    FinishesOrder(Room),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::promises::Promise;
 use crate::protocol::{Protocol, Source, Wrong};
 use crate::step::{Call, Step, UpkeepStep};
-use crate::world::{Age, Id, Instance, Presence, Provision, Room, Sweep, World};
+use crate::world::{Age, Id, Instance, Order, Presence, Provision, Room, RunningCall, Sweep, World};
 
 use UpkeepStep as S;
 
@@ -37,6 +37,15 @@ pub(crate) fn offer(protocol: &Protocol, world: &World, steps: &mut Vec<Step>) {
         Sweep::SeenEmpty { .. } => add(&[S::SweepFindsEmptyAgain]),
         Sweep::Deleting { checked: false, .. } => add(&[S::SweepChecks]),
         Sweep::Deleting { checked: true, .. } => add(&[Call::Answered, Call::Lost].map(S::SweepDeletes)),
+        Sweep::Disconnecting { .. } => add(&[S::SweepDisconnects]),
+    }
+    for room in 0..protocol.scope.rooms {
+        if world.life(room).order == Order::Put {
+            add(&[S::FinishesOrder(room)]);
+        }
+        if protocol.does(Wrong::CallWithoutRoomEnded) && world.node.find(room).is_none() {
+            add(&[S::SweepEndsCallWithoutRoom(room)]);
+        }
     }
 }
 
@@ -52,16 +61,39 @@ pub(crate) fn take(protocol: &Protocol, world: &mut World, step: UpkeepStep) -> 
         S::Puts(room, call) => put(protocol, world, room, call),
         S::SweepFindsEmpty(at, id) => sweep_finds_empty(protocol, world, at, id),
         S::SweepFindsEmptyAgain => sweep_finds_empty_again(protocol, world),
-        S::SweepChecks => sweep_checks(world),
+        S::SweepChecks => sweep_checks(protocol, world),
         S::SweepDeletes(call) => {
-            let Sweep::Deleting { id, room, tag, checked: true, .. } = world.sweep else { return false };
+            let Sweep::Deleting { at, id, room, tag, checked: true } = world.sweep else { return false };
             if call == Call::Answered {
                 if world.node.room(id).is_some_and(|vmr| vmr.tag != tag) {
                     world.breaks(Promise::Narrow);
                 }
                 world.delete(id, room, false);
             }
+            world.sweep = if call == Call::Answered { Sweep::Disconnecting { at, room } } else { Sweep::Idle };
+            true
+        }
+        S::SweepDisconnects => {
+            let Sweep::Disconnecting { room, .. } = world.sweep else { return false };
+            if !world.life(room).presence.is_seen() || protocol.does(Wrong::DisconnectWithoutLook) {
+                world.disconnect(room, false);
+            }
             world.sweep = Sweep::Idle;
+            true
+        }
+        S::SweepEndsCallWithoutRoom(room) => {
+            let runs = world.life(room).presence.is_seen();
+            let asked_for = world.life(room).call == RunningCall::ToEnd;
+            world.disconnect(room, asked_for);
+            runs
+        }
+        S::FinishesOrder(room) => {
+            if let Some((id, _)) = world.node.find(room) {
+                world.delete(id, room, true);
+            } else {
+                world.disconnect(room, true);
+                world.life_mut(room).order = Order::Done;
+            }
             true
         }
     }
@@ -124,10 +156,11 @@ fn sweep_finds_empty_again(protocol: &Protocol, world: &mut World) -> bool {
     true
 }
 
-fn sweep_checks(world: &mut World) -> bool {
+fn sweep_checks(protocol: &Protocol, world: &mut World) -> bool {
     let Sweep::Deleting { at, id, room, tag, checked: false } = world.sweep else { return false };
     let unchanged = world.node.room(id).is_some_and(|vmr| vmr.room == Some(room) && vmr.tag == tag);
-    world.sweep = if unchanged { Sweep::Deleting { at, id, room, tag, checked: true } } else { Sweep::Idle };
+    let empty = !world.life(room).presence.is_seen() || protocol.does(Wrong::SweepWithoutLook);
+    world.sweep = if unchanged && empty { Sweep::Deleting { at, id, room, tag, checked: true } } else { Sweep::Idle };
     true
 }
 

@@ -51,6 +51,27 @@ pub(crate) struct Life {
     /// The citizen whose tag it carried first.
     pub(crate) carried: Option<Citizen>,
     pub(crate) presence: Presence,
+    pub(crate) order: Order,
+    pub(crate) call: RunningCall,
+}
+
+/// What is to become of the citizen's call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum RunningCall {
+    #[default]
+    Goes,
+    /// IDIM's delete has removed its room from the node.
+    ToEnd,
+}
+
+/// The message of IDIM's delete in the queue of ended rooms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    #[default]
+    None,
+    Put,
+    /// Some instance has found nothing left to do.
+    Done,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -131,13 +152,18 @@ pub(crate) enum Sweep {
         tag: Option<Citizen>,
         checked: bool,
     },
+    /// The room is deleted. Until the Conferencing Nodes know that, they let its citizen in.
+    Disconnecting {
+        at: Instance,
+        room: Room,
+    },
 }
 
 impl Sweep {
     pub(crate) fn instance(self) -> Option<Instance> {
         match self {
             Self::Idle => None,
-            Self::SeenEmpty { at, .. } | Self::Deleting { at, .. } => Some(at),
+            Self::SeenEmpty { at, .. } | Self::Deleting { at, .. } | Self::Disconnecting { at, .. } => Some(at),
         }
     }
 }
@@ -240,6 +266,22 @@ impl World {
         if vmr.room != Some(room) || (in_use && !asked_for) {
             self.breaks(Promise::Narrow);
         }
+        if in_use && asked_for {
+            self.life_mut(room).call = RunningCall::ToEnd;
+        }
+    }
+
+    /// Ends the room's call, if there is one.
+    pub(crate) fn disconnect(&mut self, room: Room, asked_for: bool) {
+        let life = self.life_mut(room);
+        let in_use = life.presence.is_in_use();
+        life.call = RunningCall::Goes;
+        if in_use {
+            life.presence = Presence::Left;
+        }
+        if in_use && !asked_for {
+            self.breaks(Promise::Narrow);
+        }
     }
 
     /// Whether node, backup or queue contain the room.
@@ -260,6 +302,10 @@ impl World {
 
     /// Whether IDIM has asked to delete the room.
     pub(crate) fn is_ended(&self, room: Room) -> bool {
-        self.requests.iter().any(|request| request.phase == Phase::Answered(room) && request.end != End::NotAsked)
+        self.life(room).order != Order::None
+            || self
+                .requests
+                .iter()
+                .any(|request| request.phase == Phase::Answered(room) && request.end != End::NotAsked)
     }
 }
