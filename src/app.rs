@@ -77,9 +77,6 @@ impl App {
         );
         pool.start(&stop);
         let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
-        if event_sink.is_some() {
-            pool.start_ending_rooms(&stop);
-        }
 
         let widgets_share = config.server.widgets_share();
         let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone(), widgets_share);

@@ -34,6 +34,7 @@
 //! | drain | The operator's command that empties the pool |
 //! | destroy | Delete a claimed or failed room that cannot be handed out |
 //! | ended room | A room whose conference has ended and whose grace period has not |
+//! | order | A caller's delete: the room ends, whoever is in it |
 //! | presence snapshot | One reading of who is in which room |
 //! | call permit | Right to make one call to Pexip now: concurrency slot, budget token, closed circuit breaker |
 //! | tag permit | A call permit reserved for tagging, and the bound on rooms between claim and tag |

@@ -18,7 +18,6 @@ mod hand_out;
 mod maintenance;
 mod operate;
 mod prefetch;
-mod presence_snapshot;
 mod provision;
 mod refill;
 mod reopening;
@@ -82,7 +81,10 @@ impl RoomPool {
         clock: Clock,
     ) -> Self {
         let background = pexip.in_background();
-        let backend = Arc::new(Backend { queue, records, pexip, background, clock, config, rooms, request_deadline });
+        let ended_queue = queue.of_ended_rooms();
+        let backend =
+            Backend { queue, ended_queue, records, pexip, background, clock, config, rooms, request_deadline };
+        let backend = Arc::new(backend);
         let destroyer = Destroyer::new(backend.clone());
         let counter = Arc::new(PoolCounter::new(backend.clone()));
         let provisioner = Arc::new(Provisioner::new(backend.clone(), counter.clone(), destroyer.clone()));
@@ -101,7 +103,7 @@ impl RoomPool {
         Self { backend, prefetch, fill, hand_out, refill, reopening, ended, maintenance, operations }
     }
 
-    /// Starts the tasks that hand-outs need. They run until `stop` is cancelled.
+    /// Starts the background tasks. They run until `stop` is cancelled.
     pub fn start(&self, stop: &CancellationToken) {
         if self.backend.config.target > 0 {
             let fill = Arc::clone(&self.fill);
@@ -111,10 +113,6 @@ impl RoomPool {
         supervise(BackgroundTask::Refill, stop.clone(), move |stop| Arc::clone(&refill).run(stop));
         let reopening = Arc::clone(&self.reopening);
         supervise(BackgroundTask::Reopening, stop.clone(), move |stop| Arc::clone(&reopening).run(stop));
-    }
-
-    /// Starts the task that ends the rooms [noted](Self::note_ended) as ended. It runs until `stop` is cancelled.
-    pub fn start_ending_rooms(&self, stop: &CancellationToken) {
         let ended = Arc::clone(&self.ended);
         supervise(BackgroundTask::EndedRooms, stop.clone(), move |stop| Arc::clone(&ended).run(stop));
     }
@@ -158,7 +156,7 @@ impl RoomPool {
     pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, PexipError> {
         let backend = Arc::clone(&self.backend);
         // A caller who hangs up after the delete must not leave the conference running.
-        run_to_completion(async move { delete::end_on_request(&backend.pexip, &name, on_deleted).await }).await
+        run_to_completion(async move { delete::end_on_request(&backend, &name, on_deleted).await }).await
     }
 
     /// Records that the conferences in these rooms have ended, so that the rooms are ended after

@@ -12,6 +12,7 @@ use crate::storage::records::RecordStore;
 /// Everything outside of this module that rooms depend on. Never changes.
 pub(super) struct Backend {
     pub(super) queue: RoomQueue,
+    pub(super) ended_queue: RoomQueue,
     pub(super) records: RecordStore,
     /// For calls that a request waits for.
     pub(super) pexip: PexipClient,
@@ -25,6 +26,11 @@ pub(super) struct Backend {
 }
 
 impl Backend {
+    /// Longer than a room of ours lives, counted from its provision.
+    pub(super) fn longest_life(&self) -> Duration {
+        self.config.room_max_age + self.rooms.absolute_lifetime + self.config.sweep_margin
+    }
+
     /// Whether `error` means that Pexip is closed. What is expected every night is logged once, by the client.
     pub(super) fn is_closed(&self, error: &PoolError) -> bool {
         matches!(error, PoolError::Pexip(error) if self.pexip.closed(error).is_some())
@@ -55,6 +61,7 @@ impl Backend {
         let pexip = PexipClient::new(&node, &account, None, rooms.prefix.clone(), http, clock.clone());
         let background = pexip.in_background();
         let config = parts.pool.expect("settings are valid");
-        Self { queue, records, pexip, background, clock, config, rooms, request_deadline }
+        let ended_queue = queue.of_ended_rooms();
+        Self { queue, ended_queue, records, pexip, background, clock, config, rooms, request_deadline }
     }
 }

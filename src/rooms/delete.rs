@@ -1,13 +1,26 @@
 //! Deletes a room on Pexip after checking that it is still the one that was meant.
 //!
 //! A node that came back from a backup assigns its ids again, so an id alone may name another room by now.
+//!
+//! Before a delete that may leave a conference running, a message in the queue of ended rooms says so: if the process
+//! stops, another one finishes. A room that is missing on the node says nothing: the node may have lost it.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::PoolError;
+use super::backend::Backend;
+use super::ended::EndedMessage;
 use crate::domain::{RoomName, named_enum};
-use crate::pexip::{Conference, ConferenceId, PexipClient, PexipError};
+use crate::pexip::{Conference, ConferenceId, PexipClient, PexipError, Presence};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::SWEPT;
+
+/// How long a caller's delete waits for its message to be in the queue. It is an order: without the message, it is
+/// carried out all the same.
+const MAX_MESSAGE_WAIT: Duration = Duration::from_secs(2);
 
 named_enum! {
     /// Why the service ended a room by itself.
@@ -20,7 +33,19 @@ named_enum! {
         PastAbsoluteLifetime = "past_absolute_lifetime",
         /// Its conference ended, and its grace period is over.
         ConferenceEnded = "ended",
+        /// A caller's delete was begun and has not removed it.
+        Interrupted = "interrupted",
     }
+}
+
+/// What became of a room that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Deleted,
+    /// Somebody is in it. It stays.
+    Occupied,
+    /// Its name, tag or marks changed, or it is gone.
+    Changed,
 }
 
 /// Deletes the room of this name. Where the id is known, both must match.
@@ -39,43 +64,110 @@ pub(super) async fn delete_if_there(
     Ok(())
 }
 
-/// Deletes the room if name, tag and marks are still those that the decision was based on. Returns whether it did.
-pub(super) async fn delete_if_unchanged(pexip: &PexipClient, room: &Conference) -> Result<bool, PexipError> {
-    let unchanged = pexip.read(room.id).await?.is_some_and(|now| now.is_same_as(room));
-    if unchanged {
-        pexip.delete(room.id).await?;
-    }
-    Ok(unchanged)
-}
-
-/// Ends an expired room: deletes it, then disconnects its conference if one `is_running`; otherwise dialled-out legs
-/// would continue without the room. Returns whether the room was deleted.
-pub(super) async fn end_if_unchanged(
+/// Deletes the room if name, tag and marks are still those that the decision was based on, and nobody is in it now. With
+/// `may_run` its conference may run, with legs that are nobody.
+pub(super) async fn delete_if_empty(
     pexip: &PexipClient,
     room: &Conference,
-    reason: EndReason,
-    is_running: bool,
-) -> Result<bool, PexipError> {
-    if !delete_if_unchanged(pexip, room).await? {
-        info!(room = %room.name, "room changed or deleted since it was listed, not swept");
-        return Ok(false);
+    may_run: bool,
+) -> Result<Outcome, PexipError> {
+    if !is_unchanged(pexip, room).await? {
+        return Ok(Outcome::Changed);
     }
-    audit::room_swept(&room.name, reason.as_str());
-    SWEPT.count([reason.as_str().into()]);
-    if is_running && let Err(error) = pexip.disconnect(&room.name).await {
+    // Last: people come back at any moment, and a node takes longer to be restored than this call.
+    let presence = pexip.presence_in(&room.name).await?;
+    if presence.is_occupied(room) || (presence.is_running(&room.name) && !may_run) {
+        return Ok(Outcome::Occupied);
+    }
+    pexip.delete(room.id).await?;
+    Ok(Outcome::Deleted)
+}
+
+async fn is_unchanged(pexip: &PexipClient, room: &Conference) -> Result<bool, PexipError> {
+    Ok(pexip.read(room.id).await?.is_some_and(|now| now.is_same_as(room)))
+}
+
+/// Ends an expired room that `presence` shows empty, unless somebody is in it by now: deletes it, then disconnects its
+/// conference, because dialled legs would continue without the room. Who joined during the delete keeps the call.
+pub(super) async fn end_if_empty(
+    backend: &Backend,
+    room: &Conference,
+    reason: EndReason,
+    presence: &Presence,
+) -> Result<Outcome, PoolError> {
+    let pexip = &backend.background;
+    let runs = presence.is_running(&room.name);
+    if runs {
+        EndedMessage::SweptEmpty(room.name.clone(), room.automatic_participants.clone()).put(backend).await?;
+    }
+    let outcome = delete_if_empty(pexip, room, runs).await?;
+    report(room, reason, outcome);
+    if outcome == Outcome::Deleted
+        && runs
+        && let Err(error) = disconnect_if_empty(pexip, &room.name, &room.automatic_participants).await
+    {
         warn!(room = %room.name, %error, "room swept, but its conference could not be disconnected");
     }
-    Ok(true)
+    Ok(outcome)
+}
+
+/// Ends a room that is past its absolute lifetime, whoever is in it.
+pub(super) async fn end_if_unchanged(
+    backend: &Backend,
+    room: &Conference,
+    reason: EndReason,
+) -> Result<Outcome, PoolError> {
+    let pexip = &backend.background;
+    EndedMessage::Swept(room.name.clone()).put(backend).await?;
+    if !is_unchanged(pexip, room).await? {
+        report(room, reason, Outcome::Changed);
+        return Ok(Outcome::Changed);
+    }
+    pexip.delete(room.id).await?;
+    report(room, reason, Outcome::Deleted);
+    if let Err(error) = pexip.disconnect(&room.name).await {
+        warn!(room = %room.name, %error, "room swept, but its conference could not be disconnected");
+    }
+    Ok(Outcome::Deleted)
+}
+
+fn report(room: &Conference, reason: EndReason, outcome: Outcome) {
+    match outcome {
+        Outcome::Deleted => report_ended(&room.name, reason),
+        Outcome::Occupied => {}
+        Outcome::Changed => info!(room = %room.name, "room changed or deleted since it was listed, not swept"),
+    }
+}
+
+fn report_ended(name: &RoomName, reason: EndReason) {
+    audit::room_swept(name, reason.as_str());
+    SWEPT.count([reason.as_str().into()]);
+}
+
+/// Disconnects the conference of a deleted room, unless anybody is in it but legs with one of these aliases.
+async fn disconnect_if_empty(pexip: &PexipClient, name: &RoomName, nobody: &[String]) -> Result<(), PexipError> {
+    let presence = pexip.presence_in(name).await?;
+    if presence.has_people(name, nobody) {
+        info!(room = %name, "somebody joined while the room was deleted, the call continues without it");
+        return Ok(());
+    }
+    pexip.disconnect_seen(&presence, name).await
 }
 
 /// Ends the room of this name because a caller asks for it: deletes it, so that nobody can join any more, calls
-/// `on_deleted`, then disconnects its conference. Returns whether there was such a room.
+/// `on_deleted`, then disconnects its conference, whoever is in it. Returns whether there was such a room.
 pub(super) async fn end_on_request(
-    pexip: &PexipClient,
+    backend: &Backend,
     name: &RoomName,
     on_deleted: impl FnOnce(),
 ) -> Result<bool, PexipError> {
+    let pexip = &backend.pexip;
     let Some(conference) = pexip.find_by_name(name).await? else { return Ok(false) };
+    match timeout(MAX_MESSAGE_WAIT, EndedMessage::Deleted(name.clone()).put(backend)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(room = %name, %error, "delete goes on without its message"),
+        Err(_) => warn!(room = %name, error = "no answer in time", "delete goes on without its message"),
+    }
     match pexip.delete(conference.id).await {
         // The answer may have been lost. The second attempt checks the name as well: the node may have come back from
         // a backup in between.
@@ -87,4 +179,34 @@ pub(super) async fn end_on_request(
         warn!(room = %name, %error, "room deleted, but its conference could not be disconnected");
     }
     Ok(true)
+}
+
+/// Finishes a delete that a message shows to have been begun: by another process, or by this one, on a node that
+/// failed. `room` is the room of this name, `presence` a look at all rooms, both of now. Returns whether nothing is left
+/// to do.
+pub(super) async fn finish(
+    pexip: &PexipClient,
+    message: &EndedMessage,
+    room: Option<&Conference>,
+    presence: &Presence,
+) -> Result<bool, PexipError> {
+    let runs = presence.is_running(message.room());
+    match (message, room) {
+        (EndedMessage::Deleted(name), Some(room)) => {
+            delete_if_there(pexip, Some(room.id), name).await?;
+            report_ended(name, EndReason::Interrupted);
+            pexip.disconnect(name).await?;
+            Ok(false)
+        }
+        (EndedMessage::Deleted(name) | EndedMessage::Swept(name), None) if runs => {
+            pexip.disconnect(name).await?;
+            Ok(false)
+        }
+        (EndedMessage::SweptEmpty(name, nobody), None) if runs => {
+            disconnect_if_empty(pexip, name, nobody).await?;
+            Ok(true)
+        }
+        // The sweep decides anew about a room that is there.
+        _ => Ok(true),
+    }
 }

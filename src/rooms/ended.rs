@@ -1,10 +1,12 @@
-//! Ends rooms whose conference has ended.
+//! Ends rooms whose conference has ended, and finishes deletes that were interrupted.
 //!
 //! An event is a hint, never a reason: it may be late, repeated, forged, or come from one node while the conference
 //! continues on another. The hint stays in a queue until the grace period is over. Then presence is read twice, and a
-//! room that was empty both times is deleted.
+//! room that was empty both times is deleted. The same queue says which deletes have begun.
 
-use std::collections::BTreeSet;
+mod message;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +17,17 @@ use tracing::{info, warn};
 
 use super::PoolError;
 use super::backend::Backend;
-use super::delete::{EndReason, end_if_unchanged};
-use super::presence_snapshot::PresenceSnapshot;
+use super::delete::{EndReason, Outcome, end_if_empty, finish};
 use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
 use crate::domain::RoomName;
-use crate::pexip::Conference;
+use crate::pexip::{Conference, Presence};
 use crate::storage::StorageError;
-use crate::storage::queue::{LARGEST_BATCH, LeasedMessage, RoomQueue};
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
-/// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again.
+pub(super) use message::EndedMessage;
+
+/// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again. Longer
+/// than the replication of a delete to the Conferencing Nodes, which let people in until then.
 const LEASE: Duration = Duration::from_secs(180);
 
 /// Pause after a batch that was not full.
@@ -39,15 +43,13 @@ const MAX_NOTE_WAIT: Duration = Duration::from_secs(1);
 /// The rooms whose conference has ended, and the queue that holds them during their grace period.
 pub(super) struct EndedRooms {
     backend: Arc<Backend>,
-    queue: RoomQueue,
     wake: Notify,
     note_permits: Arc<Semaphore>,
 }
 
 impl EndedRooms {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        let queue = backend.queue.of_ended_rooms();
-        Self { backend, queue, wake: Notify::new(), note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)) }
+        Self { backend, wake: Notify::new(), note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)) }
     }
 
     /// Puts a hint for each of these rooms into the queue.
@@ -62,36 +64,30 @@ impl EndedRooms {
         let noting = tokio::spawn(async move {
             let _permits = permits;
             for room in rooms {
-                if let Err(error) = ended.put_hint(&room).await {
-                    warn!(%room, %error, "ended conference could not be noted, room left to the sweep");
+                let hint = EndedMessage::Hint(room);
+                if let Err(error) = hint.put(&ended.backend).await {
+                    warn!(room = %hint.room(), %error, "ended conference could not be noted, room left to the sweep");
                 }
             }
         });
         let _ = timeout(MAX_NOTE_WAIT, noting).await;
     }
 
-    async fn put_hint(&self, room: &RoomName) -> Result<(), StorageError> {
-        let grace = self.backend.rooms.end_grace;
-        // The sweep ends the room after that.
-        let lifetime = grace + self.backend.rooms.max_lifetime;
-        match self.queue.put(room, grace, lifetime).await {
-            Err(StorageError::NoSuchQueue) => {
-                self.queue.ensure_exists().await?;
-                self.queue.put(room, grace, lifetime).await
-            }
-            put => put,
-        }
-    }
-
-    /// Processes the hints that are due without waiting for the pause to end.
+    /// Processes the messages that are due without waiting for the pause to end.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Processes hints whose grace period is over, batch by batch, until `stop`.
+    /// Processes the messages that are due, batch by batch, until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut pause = PAUSE;
         loop {
-            let pause = tokio::select! {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = sleep(pause) => {}
+            }
+            pause = tokio::select! {
                 () = stop.cancelled() => return,
                 // If it stops here, the messages are received again after their lease.
                 processed = self.process_batch() => match processed {
@@ -105,23 +101,42 @@ impl EndedRooms {
                     }
                 },
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.wake.notified() => {}
-                () = sleep(pause) => {}
-            }
         }
     }
 
     /// Returns the number of messages received.
     async fn process_batch(&self) -> Result<usize, PoolError> {
         self.backend.background.check_can_tag()?;
-        let messages = match self.queue.receive(LARGEST_BATCH, LEASE).await {
+        let messages = match self.backend.ended_queue.receive(LARGEST_BATCH, LEASE).await {
             Err(StorageError::NoSuchQueue) => return Ok(0),
             received => received?,
         };
         let number = messages.len();
-        let empty = self.keep_empty_rooms(messages).await?;
+        let (mut hints, mut begun) = (Vec::new(), Vec::new());
+        for message in messages {
+            match EndedMessage::read(&message, &self.backend.rooms.prefix) {
+                Some(EndedMessage::Hint(name)) => hints.push((message, name)),
+                Some(deletion) => begun.push((message, deletion)),
+                None => self.discard(&message).await,
+            }
+        }
+        let names: BTreeSet<_> = hints
+            .iter()
+            .map(|(_, name)| name)
+            .chain(begun.iter().map(|(_, deletion)| deletion.room()))
+            .cloned()
+            .collect();
+        if names.is_empty() {
+            return Ok(number);
+        }
+        let found = self.backend.background.find_by_names(&Vec::from_iter(names)).await?;
+        let presence = if begun.is_empty() && found.is_empty() {
+            Presence::default()
+        } else {
+            self.backend.background.presence().await?
+        };
+        self.finish_deletions(begun, &found, &presence).await?;
+        let empty = self.keep_empty_rooms(hints, found, &presence).await;
         if !empty.is_empty() {
             sleep(MIN_TIME_EMPTY).await;
             self.end_rooms_still_empty(empty).await?;
@@ -129,55 +144,72 @@ impl EndedRooms {
         Ok(number)
     }
 
+    /// Finishes deletes that have begun. A message is done at its second receive at the earliest, when nothing is left:
+    /// whoever joined before the delete was replicated is disconnected then.
+    async fn finish_deletions(
+        &self,
+        begun: Vec<(LeasedMessage, EndedMessage)>,
+        found: &HashMap<RoomName, Conference>,
+        presence: &Presence,
+    ) -> Result<(), PoolError> {
+        let mut failed = 0;
+        for (message, deletion) in begun {
+            let room = deletion.room();
+            match finish(&self.backend.background, &deletion, found.get(room), presence).await {
+                Ok(true) if message.receives > 1 => self.discard(&message).await,
+                Ok(_) => {}
+                // As in a sweep.
+                Err(error) if failed == MAX_FAILURES => return Err(error.into()),
+                Err(error) => {
+                    warn!(%room, %error, "delete that was begun could not be finished, trying again");
+                    failed += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// First reading: keeps the rooms that exist, are handed out and are empty. The messages of all others are done.
     async fn keep_empty_rooms(
         &self,
-        messages: Vec<LeasedMessage>,
-    ) -> Result<Vec<(LeasedMessage, Conference)>, PoolError> {
-        let names: BTreeSet<_> = messages.iter().filter_map(|message| message.room.clone()).collect();
-        if names.is_empty() {
-            for poison in messages {
-                self.discard(&poison).await;
-            }
-            return Ok(Vec::new());
-        }
-        let mut found = self.backend.background.find_by_names(&Vec::from_iter(names)).await?;
-        found.retain(|_, room| room.is_handed_out());
-        if !found.is_empty() {
-            let presence = self.backend.background.presence().await?;
-            found.retain(|_, room| !presence.is_occupied(room));
-        }
+        hints: Vec<(LeasedMessage, RoomName)>,
+        mut found: HashMap<RoomName, Conference>,
+        presence: &Presence,
+    ) -> Vec<(LeasedMessage, Conference)> {
+        found.retain(|_, room| room.is_handed_out() && !presence.is_occupied(room));
         let mut empty = Vec::new();
-        for message in messages {
-            match message.room.as_ref().and_then(|name| found.remove(name)) {
+        for (message, name) in hints {
+            match found.remove(&name) {
                 Some(room) => empty.push((message, room)),
                 None => self.discard(&message).await,
             }
         }
-        Ok(empty)
+        empty
     }
 
     /// Second reading: ends the rooms that are still empty.
     async fn end_rooms_still_empty(&self, rooms: Vec<(LeasedMessage, Conference)>) -> Result<(), PoolError> {
-        let (mut snapshot, mut failed) = (PresenceSnapshot::take(&self.backend.background).await?, 0);
+        let (presence, mut failed) = (self.backend.background.presence().await?, 0);
         for (message, room) in rooms {
             if Instant::now() >= message.lease_ends {
                 continue;
             }
-            snapshot.refresh(&self.backend.background).await?;
-            if snapshot.presence.is_occupied(&room) {
-                info!(room = %room.name, "participants are back in a room whose conference had ended");
+            let ended = if presence.is_occupied(&room) {
+                Ok(Outcome::Occupied)
             } else {
-                let is_running = snapshot.presence.is_running(&room.name);
-                match end_if_unchanged(&self.backend.background, &room, EndReason::ConferenceEnded, is_running).await {
-                    Ok(_) => {}
-                    // As in a sweep. The message is received again.
-                    Err(error) if failed == MAX_FAILURES => return Err(error.into()),
-                    Err(error) => {
-                        warn!(room = %room.name, %error, "room of an ended conference could not be ended");
-                        failed += 1;
-                        continue;
-                    }
+                end_if_empty(&self.backend, &room, EndReason::ConferenceEnded, &presence).await
+            };
+            match ended {
+                Ok(Outcome::Deleted | Outcome::Changed) => {}
+                Ok(Outcome::Occupied) => {
+                    info!(room = %room.name, "participants are back in a room whose conference had ended");
+                }
+                // As in a sweep. The message is received again.
+                Err(error) if failed == MAX_FAILURES => return Err(error),
+                Err(error) => {
+                    warn!(room = %room.name, %error, "room of an ended conference could not be ended");
+                    failed += 1;
+                    continue;
                 }
             }
             self.discard(&message).await;
@@ -186,7 +218,7 @@ impl EndedRooms {
     }
 
     async fn discard(&self, message: &LeasedMessage) {
-        if let Err(error) = self.queue.discard(message).await {
+        if let Err(error) = self.backend.ended_queue.discard(message).await {
             info!(%error, "message of an ended conference could not be deleted, it is received again");
         }
     }

@@ -148,7 +148,7 @@ impl Maintenance {
     async fn sweep(&self, listing: &Listing, until: Instant) -> Option<usize> {
         let error = match timeout_at(until, self.sweeper.sweep(listing, until)).await {
             Ok(Ok(swept)) => return Some(swept),
-            Ok(Err(error)) if self.backend.is_closed(&error.clone().into()) => return None,
+            Ok(Err(error)) if self.backend.is_closed(&error) => return None,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "out of time".to_owned(),
         };

@@ -1,6 +1,7 @@
 //! Ends rooms whose time is over, by their marks.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::PoolError;
 use super::backend::Backend;
 use super::census::BothClocks;
-use super::delete::{EndReason, end_if_unchanged};
-use super::presence_snapshot::PresenceSnapshot;
+use super::delete::{EndReason, Outcome, end_if_empty, end_if_unchanged};
 use crate::domain::RoomName;
 use crate::pexip::{Conference, ConferenceId, Listing, PexipError, Presence};
 use crate::telemetry::metrics::{SWEEP_CAPPED, UNRECOGNISED_LEGS, WITHOUT_DIALLED_LEG};
@@ -27,28 +28,34 @@ const LONGEST_WAIT_FOR_DIAL_OUT: Duration = Duration::from_secs(60);
 /// Failed deletions after which a run stops: a failing node answers all of them alike.
 pub(super) const MAX_FAILURES: usize = 3;
 
-/// More conferences without a room than this are not left over from failed disconnects. A node that came back from a
-/// backup has lost the rooms of conferences that are still running, and those end by themselves.
-const MAX_CONFERENCES_WITHOUT_ROOM: usize = 10;
-
 /// Ends rooms whose marks are past.
 pub(super) struct Sweeper {
     backend: Arc<Backend>,
-    seen_empty: SeenEmpty,
+    seen_empty: FirstSeen<(ConferenceId, RoomName)>,
+    seen_too_old: FirstSeen<RoomName>,
+    /// Rooms in the last whole list, less those swept since. Held by this process only, and only ever a reason not to
+    /// disconnect a conference: a process that does not know it disconnects none.
+    last_whole_list: Mutex<Option<usize>>,
 }
 
 impl Sweeper {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, seen_empty: SeenEmpty::default() }
+        Self {
+            backend,
+            seen_empty: FirstSeen::default(),
+            seen_too_old: FirstSeen::default(),
+            last_whole_list: Mutex::default(),
+        }
     }
 
-    /// Ends at most `SWEEP_MAX_DELETIONS` rooms whose time is over, then disconnects conferences without a room. Starts
-    /// no deletion after `until`. Returns how many rooms were ended.
-    pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PexipError> {
-        let mut snapshot = PresenceSnapshot::take(&self.backend.background).await?;
-        UNRECOGNISED_LEGS.set(unrecognised_legs(listing, &snapshot.presence), []);
-        self.report_failed_dial_outs(&snapshot.presence);
-        let to_end = self.rooms_to_end(listing, &snapshot.presence);
+    /// Ends at most `SWEEP_MAX_DELETIONS` rooms whose time is over, then disconnects conferences that are older than any
+    /// room. Starts no deletion after `until`. Returns how many rooms were ended.
+    pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PoolError> {
+        let presence = self.backend.background.presence().await?;
+        UNRECOGNISED_LEGS.set(unrecognised_legs(listing, &presence), []);
+        self.report_failed_dial_outs(&presence);
+        let is_whole = self.is_whole(listing);
+        let to_end = self.rooms_to_end(listing, &presence);
         let cap = self.backend.config.sweep_max_deletions;
         if to_end.len() > cap {
             SWEEP_CAPPED.count([]);
@@ -60,8 +67,13 @@ impl Sweeper {
                 info!(rooms = swept, "sweep out of time, continued by the next run");
                 return Ok(swept);
             }
-            match self.end(room, reason, &mut snapshot).await {
-                Ok(ended) => swept += usize::from(ended),
+            match self.end(room, reason, &presence).await {
+                Ok(Outcome::Deleted) => {
+                    swept += 1;
+                    self.forget_one_of_last_list();
+                }
+                Ok(Outcome::Occupied) => self.seen_empty.forget(&(room.id, room.name.clone())),
+                Ok(Outcome::Changed) => {}
                 // One room that cannot be ended must not block those behind it.
                 Err(error) if failed == MAX_FAILURES => return Err(error),
                 Err(error) => {
@@ -70,7 +82,7 @@ impl Sweeper {
                 }
             }
         }
-        self.disconnect_conferences_without_room(listing, &snapshot.presence).await?;
+        self.disconnect_too_old(listing, &presence, is_whole).await?;
         Ok(swept)
     }
 
@@ -87,19 +99,12 @@ impl Sweeper {
         }
     }
 
-    /// Ends one room unless a participant has joined it since. Returns whether the room was deleted.
-    async fn end(
-        &self,
-        room: &Conference,
-        reason: EndReason,
-        snapshot: &mut PresenceSnapshot,
-    ) -> Result<bool, PexipError> {
-        snapshot.refresh(&self.backend.background).await?;
-        if reason != EndReason::PastAbsoluteLifetime && snapshot.presence.is_occupied(room) {
-            self.seen_empty.forget(room);
-            return Ok(false);
+    async fn end(&self, room: &Conference, reason: EndReason, presence: &Presence) -> Result<Outcome, PoolError> {
+        if reason == EndReason::PastAbsoluteLifetime {
+            end_if_unchanged(&self.backend, room, reason).await
+        } else {
+            end_if_empty(&self.backend, room, reason, presence).await
         }
-        end_if_unchanged(&self.backend.background, room, reason, snapshot.presence.is_running(&room.name)).await
     }
 
     /// The rooms past their absolute lifetime, and the other ones past their time that were seen empty twice.
@@ -108,32 +113,48 @@ impl Sweeper {
             self.sweepable(listing).into_iter().partition(|(_, reason)| *reason == EndReason::PastAbsoluteLifetime);
         let reasons: HashMap<_, _> = by_presence.iter().map(|(room, reason)| (room.id, *reason)).collect();
         let empty = by_presence.into_iter().map(|(room, _)| room).filter(|room| !presence.is_occupied(room));
-        let empty_twice = self.seen_empty.update(empty.collect());
+        let empty_twice = self.seen_empty.update(empty.collect(), |room| (room.id, room.name.clone()));
         to_end.extend(empty_twice.into_iter().map(|room| (room, reasons[&room.id])));
         to_end
     }
 
-    /// Disconnects conferences with a name of ours whose room does not exist: the disconnect after a delete may have
-    /// failed, or the process may have stopped in between.
-    async fn disconnect_conferences_without_room(
+    /// Whether the list can be believed to hold all rooms: it is not empty, and has at least half the rooms of the last
+    /// such list. The first list of a process is not believed.
+    fn is_whole(&self, listing: &Listing) -> bool {
+        let rooms = listing.conferences.len();
+        let mut last = self.last_whole_list.lock();
+        let before = *last;
+        if rooms > 0 && before.is_none_or(|before| rooms * 2 >= before) {
+            *last = Some(rooms);
+            return before.is_some();
+        }
+        false
+    }
+
+    fn forget_one_of_last_list(&self) {
+        let mut last = self.last_whole_list.lock();
+        *last = last.map(|rooms| rooms.saturating_sub(1));
+    }
+
+    /// Disconnects conferences that are older than any room of ours lives and have no room, in the second run that finds
+    /// them so. Others without a room are left alone: a list may lack rooms, and a node that came back from a backup has
+    /// lost those of calls that are still running.
+    async fn disconnect_too_old(
         &self,
         listing: &Listing,
         presence: &Presence,
+        is_whole: bool,
     ) -> Result<(), PexipError> {
+        let clocks = BothClocks::new(self.backend.clock.now_utc(), listing);
+        let longest = self.backend.longest_life();
         let rooms: HashSet<_> = listing.conferences.iter().map(|room| &room.name).collect();
+        let is_too_old = |name: &RoomName| {
+            is_whole && !rooms.contains(name) && name.minted_at().is_some_and(|minted| clocks.are_past(minted, longest))
+        };
         let names = presence.running().filter_map(|name| self.backend.rooms.prefix.parse_name(name));
-        let without_room: Vec<_> = names.filter(|name| !rooms.contains(name)).collect();
-        if without_room.len() > MAX_CONFERENCES_WITHOUT_ROOM {
-            warn!(
-                calls = without_room.len(),
-                "many conferences without a room, left alone: the node may have come back from a backup"
-            );
-            return Ok(());
-        }
-        for name in without_room {
-            // The room may have been created since the list was read.
+        for name in self.seen_too_old.update(names.filter(is_too_old).collect(), RoomName::clone) {
             if self.backend.background.find_by_name(&name).await?.is_none() {
-                info!(room = %name, "disconnecting a conference without a room");
+                info!(room = %name, "disconnecting a conference that is older than any room");
                 self.backend.background.disconnect(&name).await?;
             }
         }
@@ -164,21 +185,27 @@ pub(super) fn unrecognised_legs(listing: &Listing, presence: &Presence) -> usize
     listing.conferences.iter().map(|room| presence.unrecognised_legs(room)).sum()
 }
 
-/// When each empty room was first seen empty. In memory only: if it is lost, a room lives for one more run.
-#[derive(Debug, Default)]
-struct SeenEmpty(Mutex<HashMap<(ConferenceId, RoomName), Instant>>);
+/// When each room was first seen in a state that must last. In memory only: if it is lost, a room lives for one more run.
+#[derive(Debug)]
+struct FirstSeen<K>(Mutex<HashMap<K, Instant>>);
 
-impl SeenEmpty {
-    /// Returns those of `empty` that were first seen empty at least [`MIN_TIME_EMPTY`] ago, and remembers the others.
-    /// Forgets every room that is not in `empty`: it was occupied in between, or is deleted.
-    fn update<'a>(&self, empty: Vec<&'a Conference>) -> Vec<&'a Conference> {
+impl<K> Default for FirstSeen<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash> FirstSeen<K> {
+    /// Returns those of `rooms` that were first seen at least [`MIN_TIME_EMPTY`] ago, and remembers the others. Forgets
+    /// every room that is not in `rooms`: it was in another state in between.
+    fn update<R>(&self, rooms: Vec<R>, key: impl Fn(&R) -> K) -> Vec<R> {
         let mut seen = self.0.lock();
         let now = Instant::now();
         let known = std::mem::take(&mut *seen);
-        empty
+        rooms
             .into_iter()
             .filter(|room| {
-                let key = (room.id, room.name.clone());
+                let key = key(room);
                 let first = known.get(&key).copied().unwrap_or(now);
                 seen.insert(key, first);
                 now.duration_since(first) >= MIN_TIME_EMPTY
@@ -186,8 +213,7 @@ impl SeenEmpty {
             .collect()
     }
 
-    /// Forgets a room that is occupied after all.
-    fn forget(&self, room: &Conference) {
-        self.0.lock().remove(&(room.id, room.name.clone()));
+    fn forget(&self, key: &K) {
+        self.0.lock().remove(key);
     }
 }

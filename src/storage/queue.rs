@@ -73,6 +73,11 @@ impl LeasedMessage {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// The text as it was put.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// Messages at the front of the queue.
@@ -111,7 +116,7 @@ impl RoomQueue {
         })
     }
 
-    /// The queue of ended rooms. Its messages are hints and give no claim: any number of them may name one room.
+    /// The queue of ended rooms. Its messages give no claim: any number of them may name one room.
     #[must_use]
     pub fn of_ended_rooms(&self) -> Self {
         Self { client: Arc::clone(&self.ended), name: format!("{}-ended", self.name).into(), ..self.clone() }
@@ -177,7 +182,12 @@ impl RoomQueue {
     /// Call it only once for a name, whatever the result: after a lost answer the message may exist, and a second one
     /// would give the room to a second citizen.
     pub async fn put(&self, room: &RoomName, hidden: Duration, lifetime: Duration) -> Result<(), StorageError> {
-        let message = QueueMessage { message_text: Some(room.as_str().to_owned()) };
+        self.put_text(room.as_str(), hidden, lifetime).await
+    }
+
+    /// Puts a message of any text: hidden for `hidden`, expiring after `lifetime`.
+    pub async fn put_text(&self, text: &str, hidden: Duration, lifetime: Duration) -> Result<(), StorageError> {
+        let message = QueueMessage { message_text: Some(text.to_owned()) };
         let options = QueueClientSendMessageOptions {
             // The default of seven days may be longer than the room's lifetime.
             message_time_to_live: Some(whole_seconds(lifetime)),

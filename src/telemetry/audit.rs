@@ -49,7 +49,9 @@ impl Decision {
             Self::Conflict => "A room is not used, because it was claimed before or its message is gone.",
             Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
-            Self::Swept => "A room is deleted because one of its times has passed or its conference has ended.",
+            Self::Swept => {
+                "A room is deleted because one of its times has passed, its conference has ended, or a caller's delete was interrupted."
+            }
             Self::Destroyed => "A room cannot be handed out and is destroyed.",
             Self::Refused => "A request to a route about rooms is answered with a problem.",
         }

@@ -164,8 +164,8 @@ metrics! {
     DESTROYED: Counter = "maxconf.pool.destroyed", "{room}", &[],
         "Rooms that were destroyed because they cannot be handed out.";
     SWEPT: Counter = "maxconf.pool.swept", "{room}",
-        &[Label { name: "reason", values: &["unused", "past_lifetime", "past_absolute_lifetime", "ended"] }],
-        "Rooms deleted because of their age, or because their conference had ended.";
+        &[Label { name: "reason", values: &["unused", "past_lifetime", "past_absolute_lifetime", "ended", "interrupted"] }],
+        "Rooms deleted because of their age, because their conference had ended, or because a caller's delete was interrupted.";
     SWEEP_CAPPED: Counter = "maxconf.pool.sweep_capped", "{run}", &[],
         "Sweeps that found more rooms than SWEEP_MAX_DELETIONS.";
     CREATE_DURATION: Histogram = "maxconf.create.duration", "s",

@@ -57,6 +57,7 @@ mod room_fitness;
 mod room_pool;
 mod room_properties;
 mod room_read;
+mod running_calls;
 mod service_hours;
 mod several_names;
 mod sizing;

@@ -308,3 +308,93 @@ async fn after_a_restore_no_room_is_deleted_or_handed_out_twice() {
     assert_eq!(boardroom.tag, "https://id.gov.bc.ca/idcheck/x");
     assert_eq!(deletions(&app), 0);
 }
+
+/// Sweeps for the second time, and does something while the first request that matches waits.
+async fn sweep_and_meanwhile(app: &TestApp, request: Matching, act: impl FnOnce()) {
+    app.pexip.traffic().clear();
+    app.pexip.traffic().inject(request.clone(), Times::Once, Fault::Stall);
+    let acts = async {
+        eventually("the request waits", async || app.pexip.traffic().count(&request) == 1).await;
+        act();
+        app.pexip.traffic().heal();
+    };
+    tokio::join!(app.fill_pool(), acts);
+}
+
+#[tokio::test]
+async fn who_comes_back_before_the_direct_look_is_answered_keeps_the_room() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.insert(handed_out(1, 6 * HOUR));
+    app.fill_pool().await;
+    time_between_readings_passes().await;
+
+    let look = Matching::method(Method::GET).path_contains("/status/v1/participant/").query_contains("conference=");
+    sweep_and_meanwhile(&app, look, || drop(app.pexip.join(&name(1), Role::Guest))).await;
+
+    assert_eq!(deletions(&app), 0);
+    assert!(app.pexip.is_running(&name(1)));
+}
+
+#[tokio::test]
+async fn who_comes_back_during_the_delete_keeps_the_call() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1, 6 * HOUR) });
+    app.pexip.dial_out_leg(&name(1));
+    app.fill_pool().await;
+    time_between_readings_passes().await;
+
+    let joins = || drop(app.pexip.join(&name(1), Role::Guest));
+    sweep_and_meanwhile(&app, Matching::method(Method::DELETE), joins).await;
+
+    assert!(app.pexip.room(&name(1)).is_none());
+    assert!(app.pexip.is_running(&name(1)));
+}
+
+#[tokio::test]
+async fn the_direct_look_is_right_on_a_node_that_ignores_its_filters() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.ignore_unknown_filters(true);
+    for number in 1..=2 {
+        app.pexip.insert(handed_out(number, 6 * HOUR));
+    }
+    app.pexip.join(&name(2), Role::Guest);
+
+    sweep_twice(&app).await;
+
+    assert!(app.pexip.room(&name(1)).is_none());
+    assert!(app.pexip.room(&name(2)).is_some() && app.pexip.is_running(&name(2)));
+}
+
+/// Two looks, each of two pages. Before the second page others leave, so that somebody moves from the second page to the
+/// first one.
+#[tokio::test]
+async fn nobody_is_hidden_when_others_leave_between_two_pages_of_participants() {
+    let app = Ahead::default().builder().start().await;
+    app.pexip.insert(handed_out(1, 6 * HOUR));
+    for room in ["first", "second"] {
+        app.pexip.insert(StoredRoom::named(room));
+        app.pexip.join(room, Role::Guest);
+    }
+    app.pexip.insert(StoredRoom::named("boardroom"));
+    for _ in 2..500 {
+        app.pexip.join("boardroom", Role::Guest);
+    }
+    app.pexip.join(&name(1), Role::Guest);
+    app.pexip.join("boardroom", Role::Guest);
+    let second_page = Matching::any().path_contains("/status/v1/participant/").query_contains("offset=4");
+    // As long as somebody is in the room. Who comes back must be found by looks that begin anew.
+    for leaves in ["first", "second"] {
+        sweep_and_meanwhile(&app, second_page.clone(), || {
+            app.pexip.leave_all(leaves);
+            // One more for the second page of the next reading.
+            app.pexip.join("boardroom", Role::Guest);
+        })
+        .await;
+        time_between_readings_passes().await;
+    }
+    app.pexip.leave_all(&name(1));
+    app.fill_pool().await;
+
+    assert_eq!(deletions(&app), 0, "this was the first look that found nobody");
+}

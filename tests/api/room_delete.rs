@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 
-use crate::support::{TAG, TestApp};
+use crate::support::{TAG, TestApp, eventually, time_passes, time_passes_until};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -34,6 +36,64 @@ async fn the_room_is_removed_before_its_call_is_disconnected() {
     let removed = log.iter().position(|exchange| exchange.method == Method::DELETE).expect("a delete");
     let disconnected = log.iter().position(|exchange| exchange.path.contains("disconnect")).expect("a disconnect");
     assert!(removed < disconnected, "otherwise a participant could join again in between");
+}
+
+#[tokio::test]
+async fn a_delete_is_in_the_queue_before_the_room_is_removed() {
+    let app = TestApp::start().await;
+    let name = app.create_room().await.room();
+    let put = Matching::method(Method::POST).path_contains("-ended/messages");
+    app.queue.traffic().inject(put.clone(), Times::Once, Fault::Stall);
+    let looks = async {
+        eventually("the message is being put", async || app.queue.traffic().count(&put) > 0).await;
+        assert_eq!(app.pexip.traffic().count(&Matching::method(Method::DELETE)), 0);
+        app.queue.traffic().heal();
+    };
+    let (answer, ()) = tokio::join!(app.delete_room(&name), looks);
+
+    assert_eq!(answer.status, 204);
+    let texts: Vec<_> = app.queue.messages("room-creation-queue-ended").into_iter().map(|it| it.text).collect();
+    assert_eq!(texts, [format!("deleted {name}")]);
+    app.delete_room(&name).await.assert_problem(404, "room_not_found");
+    assert_eq!(
+        app.queue.messages("room-creation-queue-ended").len(),
+        1,
+        "nothing is begun for a room that is not there"
+    );
+}
+
+#[tokio::test]
+async fn a_delete_is_carried_out_while_the_queue_is_out_of_order() {
+    for fault in [Fault::Status(503), Fault::HangUpBefore, Fault::Stall] {
+        let app = TestApp::start().await;
+        let name = app.create_room().await.room();
+        app.pexip.join(&name, Role::Guest);
+        app.queue.traffic().inject(Matching::any(), Times::Always, fault.clone());
+        let waits = async {
+            let put = Matching::any().path_contains("-ended");
+            eventually("the message is being put", async || app.queue.traffic().count(&put) > 0).await;
+            if fault == Fault::Stall {
+                time_passes(Duration::from_secs(3)).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(app.delete_room(&name), waits);
+
+        assert_eq!(answer.status, 204, "{fault:?}");
+        assert!(app.pexip.room(&name).is_none() && !app.pexip.is_running(&name));
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_pexip_fails_is_carried_out_later() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let name = app.create_room().await.room();
+    app.pexip.join(&name, Role::Guest);
+    // After the first failure, which may be an answer lost, the delete is repeated.
+    app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::N(2), Fault::Status(500));
+    app.delete_room(&name).await.assert_problem(503, "pexip_unavailable");
+
+    time_passes_until("the room is gone", &app, async || app.pexip.room(&name).is_none()).await;
+    time_passes_until("its call is ended", &app, async || !app.pexip.is_running(&name)).await;
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use agent::{HANDED_OUT, TOKENS_ME, USERS_ME, assert_agent_refused};
 pub(crate) use answer::Answer;
-pub(crate) use app::{TestApp, TestAppBuilder, on_every_host};
+pub(crate) use app::{Another, TestApp, TestAppBuilder, on_every_host};
 pub(crate) use azurite::Azurite;
 pub(crate) use browser::Browser;
 pub(crate) use call::Call;

@@ -7,13 +7,12 @@ use tokio::time::Instant;
 
 use super::observe;
 use super::retry_budget::{OnProgress, Progress, RetryBudget};
-use crate::pexip::{Conference, PexipError};
+use crate::pexip::Conference;
 use crate::rooms::PoolError;
 use crate::rooms::backend::Backend;
 use crate::rooms::claim::{Claim, claim};
 use crate::rooms::counter::PoolCounter;
-use crate::rooms::delete::delete_if_unchanged;
-use crate::rooms::presence_snapshot::PresenceSnapshot;
+use crate::rooms::delete::{Outcome, delete_if_empty};
 use crate::storage::StorageError;
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
@@ -55,7 +54,6 @@ struct Drain<'a> {
     drained: Drained,
     /// Ids of the messages that a drain must not delete. They return when their leases end.
     left: HashSet<String>,
-    snapshot: Option<PresenceSnapshot>,
     /// Messages processed.
     done: usize,
 }
@@ -67,7 +65,6 @@ pub(super) async fn run(backend: &Backend, counter: &PoolCounter, on_progress: O
         retries: RetryBudget::new(on_progress),
         drained: Drained::default(),
         left: HashSet::new(),
-        snapshot: None,
         done: 0,
     };
     drain.drained.stopped_by = drain.run().await.err();
@@ -159,23 +156,13 @@ impl Drain<'_> {
             return Ok(&mut self.drained.handed_out);
         }
         loop {
-            if self.is_occupied(&room).await? {
-                return Ok(&mut self.drained.occupied);
-            }
-            match delete_if_unchanged(&self.backend.background, &room).await {
-                Ok(true) => return Ok(&mut self.drained.deleted),
-                Ok(false) => return Ok(&mut self.drained.changed),
+            // One reading, unlike in the sweep: no citizen has this room, so none can be about to come back.
+            match delete_if_empty(&self.backend.background, &room, false).await {
+                Ok(Outcome::Deleted) => return Ok(&mut self.drained.deleted),
+                Ok(Outcome::Occupied) => return Ok(&mut self.drained.occupied),
+                Ok(Outcome::Changed) => return Ok(&mut self.drained.changed),
                 Err(error) => self.retries.wait_out(error).await?,
             }
         }
-    }
-
-    /// One reading, unlike in the sweep: no citizen has this room, so none can be about to come back.
-    async fn is_occupied(&mut self, room: &Conference) -> Result<bool, PexipError> {
-        let snapshot = match self.snapshot.take().filter(PresenceSnapshot::is_fresh) {
-            Some(snapshot) => snapshot,
-            None => self.retries.call(async || PresenceSnapshot::take(&self.backend.background).await).await?,
-        };
-        Ok(self.snapshot.insert(snapshot).presence.is_occupied(room))
     }
 }

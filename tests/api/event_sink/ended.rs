@@ -246,25 +246,95 @@ async fn a_flood_of_events_ends_no_room_in_use_and_no_ready_room() {
     eventually("the pool is full", async || app.queue.messages(POOL_QUEUE).len() == 2).await;
 }
 
+/// The look at who is in this room, directly before or after its delete.
+fn direct_look(room: &str) -> Matching {
+    Matching::method(Method::GET).path_contains("/status/v1/participant/").query_contains(format!("conference={room}"))
+}
+
+/// Lets the rooms be ended, and does something while the first request that matches waits.
+async fn meanwhile(app: &TestApp, request: Matching, act: impl FnOnce()) {
+    app.pexip.traffic().inject(request.clone(), Times::Once, Fault::Stall);
+    time_between_readings_passes().await;
+    eventually("the request waits", async || app.pexip.traffic().count(&request) == 1).await;
+    act();
+    app.pexip.traffic().heal();
+}
+
 #[tokio::test]
-async fn conferences_without_a_room_are_disconnected_unless_there_are_many() {
+async fn citizens_who_come_back_while_sixteen_rooms_are_ended_keep_room_and_call() {
     let app = receiver().start().await;
-    let lose = |number: usize| {
+    for number in 0..16 {
         app.pexip.insert(handed_out(number));
-        app.pexip.join(&name(number), Role::Guest);
-        app.pexip.remove(&name(number));
-    };
-    app.pexip.insert(StoredRoom::named("boardroom"));
-    app.pexip.join("boardroom", Role::Guest);
-    app.pexip.insert(handed_out(2));
-    app.pexip.join(&name(2), Role::Guest);
-    lose(1);
+        report(&app, &conference_ended(&name(number), number)).await;
+    }
+    first_reading(&app).await;
 
-    app.run_maintenance().await;
-    assert!(!app.pexip.is_running(&name(1)));
-    assert!(app.pexip.is_running("boardroom") && app.pexip.is_running(&name(2)));
+    meanwhile(&app, Matching::method(Method::DELETE), || {
+        app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(250)));
+        for room in app.pexip.rooms() {
+            app.pexip.join(&room.name, Role::Guest);
+        }
+    })
+    .await;
+    settled(&app).await;
 
-    (10..21).for_each(lose);
-    app.run_maintenance().await;
-    assert!((10..21).all(|number| app.pexip.is_running(&name(number))));
+    assert_eq!(deletions(&app), 1);
+    assert_eq!(app.pexip.rooms().len(), 15);
+    // The room that was being deleted is lost, but not its call.
+    assert!((0..16).all(|number| app.pexip.is_running(&name(number))));
+}
+
+#[tokio::test]
+async fn who_comes_back_before_the_direct_look_is_answered_keeps_the_room() {
+    for joins in [
+        (|app: &TestApp| drop(app.pexip.join(&name(1), Role::Guest))) as fn(&TestApp),
+        |app| drop(app.pexip.join(&name(1), Role::Chair)),
+        |app| drop(app.pexip.wait_for_pin(&name(1))),
+        // Whom the agent dials.
+        |app| drop(app.pexip.dial_out_leg(&name(1))),
+    ] {
+        let app = receiver().start().await;
+        app.pexip.insert(handed_out(1));
+        report(&app, &conference_ended(&name(1), 1)).await;
+        first_reading(&app).await;
+
+        meanwhile(&app, direct_look(&name(1)), || joins(&app)).await;
+        settled(&app).await;
+
+        assert_eq!(deletions(&app), 0);
+        assert!(app.pexip.is_running(&name(1)) && app.pexip.room(&name(1)).is_some());
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_during_the_delete_keeps_the_call() {
+    let app = receiver().start().await;
+    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
+    app.pexip.dial_out_leg(&name(1));
+    report(&app, &conference_ended(&name(1), 1)).await;
+    first_reading(&app).await;
+
+    meanwhile(&app, Matching::method(Method::DELETE), || drop(app.pexip.join(&name(1), Role::Guest))).await;
+    settled(&app).await;
+
+    assert!(app.pexip.room(&name(1)).is_none());
+    assert!(app.pexip.is_running(&name(1)));
+}
+
+#[tokio::test]
+async fn dialled_legs_are_disconnected_even_if_that_fails_at_first() {
+    let app = receiver().start().await;
+    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
+    app.pexip.dial_out_leg(&name(1));
+    report(&app, &conference_ended(&name(1), 1)).await;
+    first_reading(&app).await;
+    let disconnect = Matching::method(Method::POST).path_contains("disconnect");
+    app.pexip.traffic().inject(disconnect.clone(), Times::Once, Fault::Status(500));
+
+    settled(&app).await;
+
+    assert_eq!(app.pexip.traffic().count(&disconnect), 2);
+    assert!(app.pexip.room(&name(1)).is_none() && !app.pexip.is_running(&name(1)));
 }

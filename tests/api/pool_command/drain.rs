@@ -78,11 +78,12 @@ async fn each_room_is_read_again_before_drain_deletes_it() {
     ] {
         let world = World::start().await;
         put_into_pool(&world, ready(1));
-        let presence = Matching::any().path_contains("/status/v1/participant");
-        world.pexip.traffic().inject(presence.clone(), Times::Once, Fault::Stall);
+        let id = world.pexip.room(&name(1)).expect("the room").id;
+        let read = Matching::method(Method::GET).path_contains(format!("/configuration/v1/conference/{id}/"));
+        world.pexip.traffic().inject(read.clone(), Times::Once, Fault::Stall);
 
         let changed = async {
-            eventually("a request for the participants", async || world.pexip.traffic().count(&presence) == 1).await;
+            eventually("the room is read again", async || world.pexip.traffic().count(&read) == 1).await;
             let room = world.pexip.remove(&name(1)).expect("the room");
             world.pexip.insert(StoredRoom { id: room.id, ..change(room) });
             world.pexip.traffic().heal();
