@@ -131,7 +131,9 @@ module vaults 'modules/vault.bicep' = [for (slot, index) in slots: {
   params: {
     location: location
     name: 'kvmaxconf${suffix}${slot.name == 'production' ? '' : take(slot.name, 2)}'
-    runtimePrincipalId: identity.outputs.runtimePrincipalIds[index]
+    // Production's identity reads staging's secrets too: before and after the swap that it is lent for, staging has its own
+    // settings.
+    readers: slot.name == 'staging' ? identity.outputs.runtimePrincipalIds : [(identity.outputs.runtimePrincipalIds[index])]
     endpointSubnetId: network.outputs.endpointSubnetId
     privateZoneIds: network.outputs.privateZoneIds
     workspaceId: monitor.outputs.workspaceId

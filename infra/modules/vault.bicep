@@ -2,7 +2,10 @@
 
 param location string
 param name string
-param runtimePrincipalId string
+
+@description('Principals that read the secrets.')
+param readers array
+
 param endpointSubnetId string
 param privateZoneIds object
 param workspaceId string
@@ -24,15 +27,15 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   }
 }
 
-resource runtimeRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource readersRights 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for reader in readers: {
   scope: vault
-  name: guid(vault.id, 'Key Vault Secrets User', runtimePrincipalId)
+  name: guid(vault.id, 'Key Vault Secrets User', reader)
   properties: {
-    principalId: runtimePrincipalId
+    principalId: reader
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets User'])
   }
-}
+}]
 
 resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: vault
