@@ -6,6 +6,7 @@ mod genesys;
 mod host;
 mod pexip;
 mod pool;
+mod records;
 mod report;
 mod storage;
 mod tls;
@@ -40,13 +41,16 @@ pub async fn run(
     output: Output,
 ) -> Result<u8, Unwritten> {
     let progress = ProgressBar::new();
-    progress.set_total(5);
-    let (pexip, storage, entra, genesys, pool) = tokio::join!(
+    progress.set_total(6);
+    let (pexip, storage, records, entra, genesys, pool) = tokio::join!(
         section(&progress, "pexip", &pexip::CHECKS, settings.pexip.as_ref().ok(), async |config, findings| {
             Box::pin(pexip::examine(config, &settings, &clock, findings)).await
         }),
         section(&progress, "storage", &storage::CHECKS, settings.queue.as_ref().ok(), async |config, findings| {
             storage::examine(config, &settings, &clock, findings).await
+        }),
+        section(&progress, "records", &records::CHECKS, settings.records.as_ref().ok(), async |config, findings| {
+            records::examine(config, &clock, findings).await
         }),
         section(&progress, "entra", &entra::CHECKS, settings.entra.as_ref().ok(), async |config, findings| {
             entra::examine(config, &clock, findings).await
@@ -59,8 +63,8 @@ pub async fn run(
         }),
     );
     drop(progress);
-    let report =
-        Report::new(vec![examine_settings(&settings, unknown_variables), pexip, storage, entra, genesys, pool]);
+    let settings_section = examine_settings(&settings, unknown_variables);
+    let report = Report::new(vec![settings_section, pexip, storage, records, entra, genesys, pool]);
     output.write(&report.text(), &report.json())?;
     Ok(match report.count(Verdict::NotFine) {
         _ if !settings.faults.is_empty() => exit_code::INVALID_SETTINGS,

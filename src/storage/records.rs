@@ -1,6 +1,8 @@
 //! Room records: small JSON blobs that decide what must never happen twice. The only module that uses the Blob Storage
 //! SDK. Source of what its answers mean: `azure_storage_blob` 1.1 against Azurite 3.37, and Microsoft's documentation.
 
+mod inspection;
+
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::domain::{HashKey, RoomName};
 use crate::outbound::breaker::{Admitted, Breaker};
 use crate::outbound::calls::System;
 use crate::outbound::parse_json;
+
+pub use inspection::ListedRecord;
 
 /// A record has less than 1 KiB, a page of a list less than 1 KiB for each blob.
 const LARGEST_ANSWER: usize = 64 * 1024;

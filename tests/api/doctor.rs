@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use maxconf_simulators::pexip::{PASSWORD, SinkTimes};
 use maxconf_simulators::queue::ACCOUNT_KEY;
+use maxconf_simulators::world::RECORDS;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times, Traffic};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -26,12 +27,13 @@ const EVENTS_URL: &str = "http://127.0.0.1:1/public/event_sink";
 const HOST_PIN: &str = "27182818";
 const GUEST_PIN: &str = "31415926";
 const DIAL_OUT: u64 = 7;
+const CLAIM: &str = "claims/vbv-01jd5p3xk8qqqqqqqqqqqqqq09";
 
 /// Programs that run concurrently.
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 38] = [
+const CHECKS: [&str; 48] = [
     "settings/all",
     "pexip/hours",
     "pexip/name",
@@ -55,6 +57,16 @@ const CHECKS: [&str; 38] = [
     "storage/queue",
     "storage/other_queues",
     "storage/writing",
+    "records/name",
+    "records/connection",
+    "records/certificate",
+    "records/clock",
+    "records/access",
+    "records/container",
+    "records/public_access",
+    "records/lifecycle",
+    "records/kept_copies",
+    "records/writing",
     "entra/name",
     "entra/connection",
     "entra/certificate",
@@ -92,6 +104,7 @@ fn with_healthy_service(world: World) -> (World, Settings) {
         "handed-out={}",
         OffsetDateTime::now_utc().truncate_to_second().format(&Rfc3339).expect("a time")
     )));
+    world.blobs.put(RECORDS, CLAIM, "{}");
     world.pexip.add_automatic_participant(DIAL_OUT, "sip:queue@sbc.example.org");
     let sink = world.pexip.add_event_sink(EVENTS_URL.parse().expect("a URL"), EVENT_USERNAME, EVENT_PASSWORD);
     // No service runs that could receive events.
@@ -108,8 +121,9 @@ fn with_healthy_service(world: World) -> (World, Settings) {
     (world, settings)
 }
 
-fn traffics(world: &World) -> [&Traffic; 4] {
-    [world.pexip.traffic(), world.queue.traffic(), world.entra.traffic(), world.genesys.traffic()]
+fn traffics(world: &World) -> [&Traffic; 5] {
+    let storage = (world.queue.traffic(), world.blobs.traffic());
+    [world.pexip.traffic(), storage.0, storage.1, world.entra.traffic(), world.genesys.traffic()]
 }
 
 /// Runs the doctor, and checks that its output holds no secret.
@@ -183,15 +197,16 @@ fn assert_found(what: &str, found: &(Value, Option<i32>), not_fine: &[&str], war
 #[tokio::test]
 async fn every_check_of_a_healthy_world_is_fine_and_nothing_changes() {
     let (world, settings) = a_healthy_world().await;
-    let before = (world.pexip.rooms(), world.queue.messages(POOL_QUEUE));
+    let state = || (world.pexip.rooms(), world.queue.messages(POOL_QUEUE), world.blobs.blobs(RECORDS));
+    let before = state();
 
     let found = examine(&settings).await;
 
     assert_found("no fault", &found, &[], &[]);
     let every_check: Vec<_> = found.0["findings"].as_array().expect("findings").iter().map(name).collect();
     assert_eq!(every_check, CHECKS);
-    assert_eq!(checks(&found.0, "could_not_tell"), set(&["pexip/writing"]));
-    assert_eq!((world.pexip.rooms(), world.queue.messages(POOL_QUEUE)), before);
+    assert_eq!(checks(&found.0, "could_not_tell"), set(&["pexip/writing", "records/lifecycle"]));
+    assert_eq!(state(), before);
     for traffic in traffics(&world) {
         assert!(!traffic.log().is_empty(), "each system is examined");
         assert_only_read(traffic);
@@ -207,11 +222,11 @@ async fn the_text_has_a_line_for_each_check_and_its_remedy_below() {
 
     assert_eq!(ended.code, Some(1));
     let lines = |begin: &str| ended.stdout.iter().filter(|line| line.trim_start().starts_with(begin)).count();
-    assert_eq!((lines("fine "), lines("could not tell "), lines("not fine ")), (CHECKS.len() - 2, 1, 1), "{ended:?}");
+    assert_eq!((lines("fine "), lines("could not tell "), lines("not fine ")), (CHECKS.len() - 3, 2, 1), "{ended:?}");
     let pins = ended.stdout.iter().position(|line| line.contains("not fine")).expect("the fault");
     assert!(ended.stdout[pins].contains("ROOM_HOST_PIN is too short"), "{ended:?}");
     assert!(ended.stdout[pins + 1].contains("→ set ROOM_HOST_PIN to at least 9 digits"), "{ended:?}");
-    let summary = format!("1 not fine, 0 warning, 1 could not tell, {} fine", CHECKS.len() - 2);
+    let summary = format!("1 not fine, 0 warning, 2 could not tell, {} fine", CHECKS.len() - 3);
     assert_eq!(ended.stdout.last().expect("a last line"), &summary);
 }
 

@@ -43,6 +43,7 @@ on_both_services! {
     only_the_current_version_is_removed,
     a_record_that_is_gone_cannot_be_changed_but_made_again,
     a_missing_container_is_distinguished_from_a_missing_record,
+    the_oldest_claims_are_listed_without_copies,
     a_wrong_key_is_refused_as_credentials,
     a_shared_access_signature_is_enough_for_everything,
 }
@@ -183,6 +184,25 @@ async fn a_missing_container_is_distinguished_from_a_missing_record(records: &Te
     assert_eq!(client().read::<Value>(&name).await.map(|_| ()), Err(StorageError::NoSuchContainer));
     assert_eq!(client().change(&name, &version, &json!({})).await, Err(StorageError::NoSuchContainer));
     assert_eq!(client().remove(&name, &version).await, Err(StorageError::NoSuchContainer));
+}
+
+async fn the_oldest_claims_are_listed_without_copies(records: &TestRecords) {
+    assert_eq!(records.client().container_exists().await, Ok(false));
+    let client = instance(records).await;
+    assert_eq!(client.container_exists().await, Ok(true));
+    assert!(client.oldest_claims().await.expect("a list").is_empty());
+    let other = client.request_name(&[b"a caller", b"a key"]);
+    for name in [name(), name(), other] {
+        client.make(&name, &json!({ "id": "4711" })).await.expect("a record");
+    }
+
+    let listed = client.oldest_claims().await.expect("a list");
+
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    for record in listed {
+        let age = OffsetDateTime::now_utc() - record.written_at.expect("a time");
+        assert!(age.whole_minutes().abs() < 5 && !record.is_deleted && !record.is_version, "{record:?}");
+    }
 }
 
 async fn a_wrong_key_is_refused_as_credentials(records: &TestRecords) {

@@ -1,4 +1,4 @@
-//! Examines the queue service, and the service's queues in it.
+//! Examines the queue service, and the service's queues in it; with what both services of the account have in common.
 
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
@@ -20,9 +20,28 @@ pub(super) const CHECKS: [&str; 8] =
 /// A signature (SAS) that expires within this many days is a warning.
 const DAYS_TO_RENEW: i64 = 30;
 
-/// The permissions that the service needs, by a signature's letters: read, add, process.
-/// Source: Azure Storage, "Create a service SAS" and "Create an account SAS".
-const PERMISSIONS: [char; 3] = ['r', 'a', 'p'];
+/// What the service needs in one of the account's services.
+/// Source of the letters: Azure Storage, "Create a service SAS" and "Create an account SAS".
+pub(super) struct Rights {
+    /// Letters of a signature's permissions.
+    permissions: &'static [char],
+    /// What they allow.
+    allow: &'static str,
+    /// The identity's role.
+    role: &'static str,
+}
+
+const QUEUE_RIGHTS: Rights = Rights {
+    permissions: &['r', 'a', 'p'],
+    allow: "to read, add and process messages",
+    role: "Storage Queue Data Contributor",
+};
+
+pub(super) const RECORDS_RIGHTS: Rights = Rights {
+    permissions: &['r', 'c', 'w', 'd'],
+    allow: "to read, create, write and delete records",
+    role: "MaxConf Room Records",
+};
 
 pub(super) async fn examine(
     config: &QueueConfig,
@@ -51,13 +70,14 @@ pub(super) async fn examine(
     let queue = app::queue_client(config, &rooms.prefix).map_err(no_client("access"))?;
     let (clocks, messages) = tokio::join!(host::clock(service, &http, clock), count(&queue));
     findings.push(clocks);
-    let messages =
-        messages.map_err(|error| Finding::not_fine("access", error.to_string(), remedy(&config.access, &error)))?;
+    let messages = messages.map_err(|error| {
+        Finding::not_fine("access", error.to_string(), remedy(&config.access, &error, &QUEUE_RIGHTS))
+    })?;
     findings.push(check_access(&config.access, clock.now_utc()));
     let is_required = !settings.pool.as_ref().is_ok_and(|pool| pool.target == 0);
     let (in_queue, other_queues) = tokio::join!(check_queue(&queue, messages, is_required), check_other_queues(&queue));
     findings.extend([in_queue, other_queues]);
-    findings.push(check_writing(&config.access));
+    findings.push(check_writing(&config.access, &QUEUE_RIGHTS));
     Ok(())
 }
 
@@ -69,21 +89,26 @@ pub(super) async fn check_identity(access: &StorageAccess, http: &reqwest::Clien
 }
 
 /// Source: Azure Storage, "Status and error codes" and "Authorize access to queues using Microsoft Entra ID".
-fn remedy(access: &StorageAccess, error: &StorageError) -> &'static str {
-    let StorageError::Credentials(code) = error else { return error.remedy() };
+pub(super) fn remedy(access: &StorageAccess, error: &StorageError, rights: &Rights) -> String {
+    let StorageError::Credentials(code) = error else { return error.remedy().to_owned() };
     match (access, code.as_str()) {
-        (_, "AuthorizationFailure") => "allow this network in the storage account's firewall",
+        (_, "AuthorizationFailure") => {
+            "allow this network in the storage account's firewall, and check the service's private endpoint and DNS name"
+                .to_owned()
+        }
         (StorageAccess::AccountKey { .. }, "KeyBasedAuthenticationNotPermitted") => {
-            "the account no longer allows keys: use PoolStorage__accountName and a managed identity"
+            "the account no longer allows keys: use PoolStorage__accountName and a managed identity".to_owned()
         }
         (StorageAccess::AccountKey { .. }, _) => {
-            "set PoolStorage to the account's name and a current key, and check that the clocks agree"
+            "set PoolStorage to the account's name and a current key, and check that the clocks agree".to_owned()
         }
         (StorageAccess::SharedAccessSignature { .. }, _) => {
-            "set PoolStorage to a new signature: this one has expired, is for another queue, or its key was replaced"
+            "set PoolStorage to a new signature: this one has expired, does not cover what is needed here, or its key \
+             was replaced"
+                .to_owned()
         }
         (StorageAccess::ManagedIdentity { .. }, _) => {
-            "give the app's identity the role Storage Queue Data Contributor, and wait some minutes for it to apply"
+            format!("give the app's identity the role {}, and wait some minutes for it to apply", rights.role)
         }
     }
 }
@@ -165,25 +190,24 @@ async fn check_other_queues(queue: &RoomQueue) -> Finding {
 }
 
 /// A signature states its permissions, and a key has all of them. A role cannot be read.
-fn check_writing(access: &StorageAccess) -> Finding {
+pub(super) fn check_writing(access: &StorageAccess, rights: &Rights) -> Finding {
     let check = "writing";
+    let Rights { permissions, allow, role } = rights;
     let signature = match access {
         StorageAccess::AccountKey { .. } => return Finding::fine(check, "the account's key allows everything"),
         StorageAccess::ManagedIdentity { .. } => {
-            return Finding::could_not_tell(
-                check,
-                "not tried: it would change the queue. The identity needs the role Storage Queue Data Contributor",
-            );
+            let says = format!("not tried: it would change something. The identity needs the role {role}");
+            return Finding::could_not_tell(check, says);
         }
         StorageAccess::SharedAccessSignature { signature, .. } => signature,
     };
     match parameter(signature, "sp") {
-        Some(allowed) if PERMISSIONS.iter().all(|one| allowed.contains(*one)) => {
-            Finding::fine(check, "the signature allows to read, add and process messages")
+        Some(allowed) if permissions.iter().all(|one| allowed.contains(*one)) => {
+            Finding::fine(check, format!("the signature allows {allow}"))
         }
         Some(_) => Finding::not_fine(
             check,
-            "the signature does not allow to read, add and process messages",
+            format!("the signature does not allow {allow}"),
             "set PoolStorage to a signature with these permissions",
         ),
         None => Finding::could_not_tell(check, "not tried, and the signature does not state its permissions"),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{a_healthy_world, assert_found, examine, texts, with_healthy_service};
 use crate::support::PemFile;
 
-const SYSTEMS: [&str; 4] = ["pexip", "storage", "entra", "genesys"];
+const SYSTEMS: [&str; 5] = ["pexip", "storage", "records", "entra", "genesys"];
 
 /// The report for a world in which this machine trusts only the certificates in `trusted`.
 async fn found(world: World, trusted: &str) -> (Value, Option<i32>) {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use maxconf_simulators::entra::CLIENT_ID;
 use maxconf_simulators::pexip::InLookup;
-use maxconf_simulators::world::OAUTH2_CLIENT;
+use maxconf_simulators::queue::account_sas_with;
+use maxconf_simulators::world::{OAUTH2_CLIENT, RECORDS};
 use maxconf_simulators::{Fault, Matching, Times, Traffic, World};
 
-use super::{EVENTS_URL, Settings};
+use super::{CLAIM, EVENTS_URL, Settings};
 use crate::support::POOL_QUEUE;
 
 /// A fault, and the checks that must report it.
@@ -30,7 +31,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 55] = [
+pub(super) const FAULTS: [OneFault; 66] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -144,7 +145,7 @@ pub(super) const FAULTS: [OneFault; 55] = [
         let filter = r#""filter_events": true, "events": [{"name": "conference_started"}]"#;
         sinks(world, &format!(r#"{{"url": "{EVENTS_URL}", "username": "conferencing-nodes", {filter}}}"#));
     }),
-    fails("another key of the account", &["storage/access"], |world, settings| {
+    fails("another key of the account", &["storage/access", "records/access"], |world, settings| {
         settings.insert("PoolStorage", world.connection_string().replace("AccountKey=Eby8", "AccountKey=AAAA"));
     }),
     OneFault {
@@ -172,7 +173,45 @@ pub(super) const FAULTS: [OneFault; 55] = [
             let connection = format!("{}SharedAccessSignature={signature};", world.endpoints());
             settings.insert("PoolStorage", connection);
         },
-        not_fine: &["storage/writing", "storage/other_queues"],
+        not_fine: &["storage/writing", "storage/other_queues", "records/access"],
+        warnings: &["storage/access"],
+    },
+    fails("no server listens on the blob service's port", &["records/connection"], |world, settings| {
+        let elsewhere = world.connection_string().replace(world.blobs.url().as_str(), NOWHERE);
+        settings.insert("PoolStorage", elsewhere);
+    }),
+    fails("the blob service's clock is ahead", &["records/clock"], |world, _| {
+        world.blobs.traffic().set_clock_offset(70);
+    }),
+    fails("the blob service refuses us", &["records/access"], |world, _| {
+        answer(world.blobs.traffic(), RECORDS, Fault::Status(403));
+    }),
+    fails("a server other than the blob service answers", &["records/access"], |world, _| {
+        answer(world.blobs.traffic(), RECORDS, Fault::Rubbish);
+    }),
+    fails("the container of the records does not exist", &["records/container"], |world, _| {
+        world.blobs.remove_container(RECORDS);
+    }),
+    fails("anybody may read the records", &["records/public_access"], |world, _| world.blobs.make_public(RECORDS)),
+    warns("records are not removed", &["records/lifecycle"], |world, _| {
+        world.blobs.age(RECORDS, CLAIM, time::Duration::days(13));
+    }),
+    warns("deleted records are kept", &["records/kept_copies"], |world, _| {
+        world.blobs.keep_deleted();
+        world.blobs.remove(RECORDS, CLAIM);
+    }),
+    warns("versions of records are kept", &["records/kept_copies"], |world, _| world.blobs.keep_versions()),
+    fails("the records cannot be listed", &["records/lifecycle", "records/kept_copies"], |world, _| {
+        let list = Matching::any().query_contains("comp=list");
+        world.blobs.traffic().inject(list, Times::Always, Fault::Status(500));
+    }),
+    OneFault {
+        what: "a signature that allows to read and list, and to process messages",
+        cause: |world, settings| {
+            let connection = format!("{}SharedAccessSignature={};", world.endpoints(), account_sas_with("rlap"));
+            settings.insert("PoolStorage", connection);
+        },
+        not_fine: &["records/writing"],
         warnings: &["storage/access"],
     },
     fails("Entra publishes no keys", &["entra/keys_v1", "entra/keys_v2"], |world, _| {

@@ -1,8 +1,9 @@
 //! The queue by managed identity: available, refused, without a role, and missing.
 
+use maxconf_simulators::world::RECORDS;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 
-use super::{Settings, a_healthy_world, assert_found, examine, texts};
+use super::{CLAIM, Settings, a_healthy_world, assert_found, examine, texts};
 use crate::support::{Identity, POOL_QUEUE};
 
 /// A fault, and the text and remedy of the check.
@@ -94,6 +95,7 @@ async fn each_fault_of_the_identity_has_its_own_text() {
         for room in world.pexip.rooms().iter().filter(|room: &&StoredRoom| room.tag.is_empty()) {
             identity.queue.put(POOL_QUEUE, &room.name);
         }
+        identity.blobs.put(RECORDS, CLAIM, "{}");
         settings.remove("PoolStorage");
         settings.extend(identity.settings());
         (row.changes)(&mut settings);
@@ -111,4 +113,24 @@ async fn each_fault_of_the_identity_has_its_own_text() {
         assert!(says.contains(row.says) && to_do.contains(row.to_do), "{}: {says:?}, {to_do:?}", row.what);
         Identity::secrets().assert_not_in(row.what, &found.0.to_string());
     }
+}
+
+#[tokio::test]
+async fn the_role_for_the_records_is_named_where_it_is_missing() {
+    let (world, mut settings) = a_healthy_world().await;
+    let identity = Identity::start().await;
+    for room in world.pexip.rooms().iter().filter(|room: &&StoredRoom| room.tag.is_empty()) {
+        identity.queue.put(POOL_QUEUE, &room.name);
+    }
+    settings.remove("PoolStorage");
+    settings.extend(identity.settings());
+    let headers = vec![("x-ms-error-code".to_owned(), "AuthorizationPermissionMismatch".to_owned())];
+    let refusal = Fault::StatusWith { status: 403, headers, body: String::new() };
+    identity.blobs.traffic().inject(Matching::any(), Times::Always, refusal);
+
+    let found = examine(&settings).await;
+
+    assert_found("no role for the records", &found, &["records/access"], &[]);
+    let to_do = texts(&found.0, "records/access").1;
+    assert!(to_do.contains("the role MaxConf Room Records"), "{to_do}");
 }

@@ -10,11 +10,12 @@ type TrafficOf = fn(&World) -> &Traffic;
 
 const PEXIP: TrafficOf = |world| world.pexip.traffic();
 const STORAGE: TrafficOf = |world| world.queue.traffic();
+const RECORDS: TrafficOf = |world| world.blobs.traffic();
 const ENTRA: TrafficOf = |world| world.entra.traffic();
 const GENESYS: TrafficOf = |world| world.genesys.traffic();
 
 /// Each call, by its system and a part of its path or query, and the check that must report it.
-const CALLS: [(TrafficOf, &str, &str); 15] = [
+const CALLS: [(TrafficOf, &str, &str); 16] = [
     (PEXIP, "/configuration/v1/conference", "pexip/account"),
     (PEXIP, "/worker_vm", "pexip/release"),
     (PEXIP, "/configuration/v1/global", "pexip/pins"),
@@ -25,6 +26,7 @@ const CALLS: [(TrafficOf, &str, &str); 15] = [
     (STORAGE, "/room-creation-queue", "storage/access"),
     (STORAGE, "/room-creation-queue-poison", "storage/other_queues"),
     (STORAGE, "/room-creation-queue-ended", "storage/other_queues"),
+    (RECORDS, "/room-records/probe", "records/access"),
     (ENTRA, "eeee/.well-known", "entra/keys_v1"),
     (ENTRA, "v2.0/.well-known", "entra/keys_v2"),
     (ENTRA, "/discovery/keys", "entra/keys_v1"),
@@ -57,7 +59,8 @@ async fn systems_that_never_answer_do_not_delay_the_report() {
 
     let found = examine(&settings).await;
 
-    let expected = ["pexip/account", "storage/access", "entra/keys_v1", "entra/keys_v2", "genesys/api"];
+    let expected =
+        ["pexip/account", "storage/access", "records/access", "entra/keys_v1", "entra/keys_v2", "genesys/api"];
     assert_found("no answers", &found, &expected, &[]);
 }
 
@@ -79,8 +82,8 @@ async fn hosts_that_accept_a_connection_and_send_nothing_do_not_delay_the_report
 
     let found = examine(&settings).await;
 
-    let systems =
-        ["pexip/certificate", "storage/access", "storage/certificate", "entra/certificate", "genesys/certificate"];
+    let systems = ["pexip", "storage", "records", "entra", "genesys"].map(|system| format!("{system}/certificate"));
+    let systems: Vec<_> = systems.iter().map(String::as_str).chain(["storage/access"]).collect();
     assert_found("silent hosts", &found, &systems, &[]);
     assert_eq!(texts(&found.0, "genesys/certificate").0, "the TLS handshake did not finish in time");
 }

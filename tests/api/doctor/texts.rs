@@ -3,17 +3,17 @@
 use futures_util::{StreamExt, stream};
 use maxconf::config::Config;
 use maxconf_simulators::entra::CLIENT_ID;
-use maxconf_simulators::world::OAUTH2_CLIENT;
+use maxconf_simulators::world::{OAUTH2_CLIENT, RECORDS};
 use maxconf_simulators::{Fault, Matching, Times, World};
 
 use super::faults::pexips_clock_is_ahead;
-use super::{CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
+use super::{CLAIM, CONCURRENT_RUNS, Settings, a_healthy_world, examine, run, texts};
 use crate::support::{Call, POOL_QUEUE, Program, Secrets};
 
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 30] = [
     (
         |_, settings| {
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
@@ -165,6 +165,30 @@ const ROWS: [Row; 26] = [
         "storage/access",
         "the storage service refuses our credentials",
         "set PoolStorage to a new signature",
+    ),
+    (
+        |world, _| world.blobs.remove_container(RECORDS),
+        "records/container",
+        "room-records does not exist",
+        "deploy the templates",
+    ),
+    (
+        |world, _| world.blobs.make_public(RECORDS),
+        "records/public_access",
+        "whoever reaches the service may read the records",
+        "set the container's public access to none",
+    ),
+    (
+        |world, _| world.blobs.age(RECORDS, CLAIM, time::Duration::days(13)),
+        "records/lifecycle",
+        "has not been removed",
+        "the rule that removes old records",
+    ),
+    (
+        |world, _| world.blobs.keep_versions(),
+        "records/kept_copies",
+        "versioning keeps earlier states of records",
+        "turn it off",
     ),
     (
         |world, _| world.queue.put(POOL_QUEUE, "MTIzNDU2LDc2NTQzMg"),

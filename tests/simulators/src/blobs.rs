@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
+use time::Duration;
 use url::Url;
 
 use crate::queue::ACCOUNT;
@@ -62,6 +63,26 @@ impl BlobSimulator {
     /// Deletes a blob.
     pub fn remove(&self, container: &str, name: &str) {
         self.system.store().delete(container, name, &Condition::default()).expect("the blob exists");
+    }
+
+    /// Lets a blob look as if it was written earlier.
+    pub fn age(&self, container: &str, name: &str, by: Duration) {
+        self.system.store().age(container, name, by);
+    }
+
+    /// Lets anybody read a container.
+    pub fn make_public(&self, container: &str) {
+        self.system.store().make_public(container);
+    }
+
+    /// Switches soft delete on: deleted blobs are kept, and can be listed.
+    pub fn keep_deleted(&self) {
+        self.system.store().deleted.get_or_insert_default();
+    }
+
+    /// Switches versioning on: lists name the version of each blob.
+    pub fn keep_versions(&self) {
+        self.system.store().has_versions = true;
     }
 
     /// Deletes a container with all of its blobs.

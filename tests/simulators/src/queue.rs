@@ -31,11 +31,15 @@ pub const ACCOUNT_KEY: &str =
 /// Default lifetime of a message.
 const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 
-/// Query of an account SAS for queues and blobs with all permissions for a day. The account's key is the published one, so the official
-/// emulator accepts it too.
+/// Query of an account SAS for queues and blobs with all permissions for a day.
 pub fn account_sas() -> String {
+    account_sas_with("raupdlcw")
+}
+
+/// The same with these permissions. The account's key is the published one, so the official emulator accepts it too.
+pub fn account_sas_with(permissions: &str) -> String {
     let tomorrow = OffsetDateTime::now_utc() + Duration::from_hours(24);
-    shared_access::for_account(&AccountKey::published(), "raupdlcw", tomorrow)
+    shared_access::for_account(&AccountKey::published(), permissions, tomorrow)
 }
 
 /// A Queue Storage account on loopback. It starts empty.

@@ -1,6 +1,5 @@
 //! The operations on containers and blobs.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +24,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
+
+/// What a list says of a blob's current version.
+const VERSION_ID: &str = "<VersionId>2026-11-01T00:00:00.0000000Z</VersionId><IsCurrentVersion>true</IsCurrentVersion>";
 
 /// One handler for all paths: permissions and signature depend on method, path and query together.
 pub(super) fn router(account: Arc<BlobAccount>) -> Router {
@@ -99,7 +101,9 @@ async fn operate(account: &BlobAccount, request: Request) -> Result<Response, St
         .map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned()))
         .collect();
     let operation = Operation::of(&parts.method, blob.is_some(), &query)?;
-    check(account, &parts, &query, operation)?;
+    if !is_public_read(account, &parts, &query, container, operation) {
+        check(account, &parts, &query, operation)?;
+    }
     let body = axum::body::to_bytes(body, usize::MAX).await.map_err(|_| StorageError::RequestBodyTooLarge)?;
 
     let mut store = account.store();
@@ -122,7 +126,14 @@ async fn operate(account: &BlobAccount, request: Request) -> Result<Response, St
             let field = |name: &str| query.get(name).map_or("", String::as_str);
             let listed = store.list(container, field("prefix"), field("marker"))?;
             let most = field("maxresults").parse().unwrap_or(5000);
-            ([(header::CONTENT_TYPE, "application/xml")], list(container, &listed, most)).into_response()
+            let includes = |what: &str| field("include").split(',').any(|included| included == what);
+            let version = if store.has_versions && includes("versions") { VERSION_ID } else { "" };
+            let mut items: Vec<_> = listed.iter().map(|(name, blob)| item(name, blob, version)).collect();
+            let deleted = store.deleted.as_ref().and_then(|deleted| deleted.get(container)).into_iter().flatten();
+            if includes("deleted") {
+                items.extend(deleted.map(|(name, blob)| item(name, blob, "<Deleted>true</Deleted>")));
+            }
+            ([(header::CONTENT_TYPE, "application/xml")], list(container, &items, most)).into_response()
         }
         Operation::Put => {
             if parts.headers.get(BLOB_TYPE).is_none_or(|kind| kind != "BlockBlob") {
@@ -143,6 +154,18 @@ async fn operate(account: &BlobAccount, request: Request) -> Result<Response, St
             StatusCode::ACCEPTED.into_response()
         }
     })
+}
+
+/// Whether anybody may read this blob. Other credentials are checked even then.
+fn is_public_read(
+    account: &BlobAccount,
+    request: &Parts,
+    query: &Query,
+    container: &str,
+    operation: Operation,
+) -> bool {
+    let is_anonymous = !request.headers.contains_key(header::AUTHORIZATION) && !query.contains_key("sig");
+    is_anonymous && matches!(operation, Operation::Get | Operation::Head) && account.store().is_public(container)
 }
 
 /// Accepts the account key, an account SAS or, if the account allows it, any bearer token.
@@ -200,20 +223,20 @@ fn with_version(mut response: Response, blob: &Blob) -> Response {
     response
 }
 
-/// Versions (`ETag`) are bare in lists.
-fn list(container: &str, listed: &[(String, Blob)], most: usize) -> String {
-    let mut text = format!(
-        r#"<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="" ContainerName="{container}"><Blobs>"#
+/// Versions (`ETag`) are bare in lists. `more` are elements of soft delete or versioning.
+fn item(name: &str, blob: &Blob, more: &str) -> (String, String) {
+    let (modified, etag, length) = (xml::date(blob.modified_at), &blob.etag, blob.content.len());
+    let text = format!(
+        "<Blob><Name>{name}</Name>{more}<Properties><Last-Modified>{modified}</Last-Modified><Etag>{etag}</Etag>\
+         <Content-Length>{length}</Content-Length><BlobType>BlockBlob</BlobType></Properties></Blob>"
     );
-    for (name, blob) in listed.iter().take(most) {
-        let (modified, etag, length) = (xml::date(blob.modified_at), &blob.etag, blob.content.len());
-        write!(
-            text,
-            "<Blob><Name>{name}</Name><Properties><Last-Modified>{modified}</Last-Modified><Etag>{etag}</Etag>\
-             <Content-Length>{length}</Content-Length><BlobType>BlockBlob</BlobType></Properties></Blob>"
-        )
-        .expect("writing to a string cannot fail");
-    }
-    let marker = listed.get(most).and(listed.get(most.saturating_sub(1))).map_or("", |(name, _)| name);
-    text + &format!("</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>")
+    (name.to_owned(), text)
+}
+
+fn list(container: &str, items: &[(String, String)], most: usize) -> String {
+    let listed: String = items.iter().take(most).map(|(_, text)| text.as_str()).collect();
+    let marker = items.get(most).and(items.get(most.saturating_sub(1))).map_or("", |(name, _)| name);
+    format!(
+        r#"<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="" ContainerName="{container}"><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"#
+    )
 }

@@ -1,8 +1,8 @@
 //! Containers, blobs and their versions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::StoredBlob;
 use crate::queue::error::StorageError;
@@ -13,6 +13,12 @@ pub(super) struct Store {
     containers: HashMap<String, BTreeMap<String, Blob>>,
     /// Grows with each write, so that no `ETag` occurs twice.
     writes: u64,
+    /// Containers that anybody may read.
+    public: HashSet<String>,
+    /// What soft delete keeps; `None` while it is off.
+    pub(super) deleted: Option<HashMap<String, BTreeMap<String, Blob>>>,
+    /// Whether each write makes a version.
+    pub(super) has_versions: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +43,20 @@ impl Store {
         }
         self.containers.insert(container.to_owned(), BTreeMap::new());
         Ok(())
+    }
+
+    pub(super) fn make_public(&mut self, container: &str) {
+        self.public.insert(container.to_owned());
+    }
+
+    pub(super) fn is_public(&self, container: &str) -> bool {
+        self.public.contains(container)
+    }
+
+    /// Lets a blob look as if it was written earlier.
+    pub(super) fn age(&mut self, container: &str, name: &str, by: Duration) {
+        let blob = self.containers.get_mut(container).and_then(|blobs| blobs.get_mut(name));
+        blob.expect("the blob exists").modified_at -= by;
     }
 
     pub(super) fn drop_container(&mut self, container: &str) -> Result<(), StorageError> {
@@ -101,7 +121,10 @@ impl Store {
             (Some(there), Some(etag)) if *etag != there.etag => return Err(StorageError::ConditionNotMet),
             (Some(_), _) => {}
         }
-        self.containers.entry(container.to_owned()).or_default().remove(name);
+        let gone = self.containers.entry(container.to_owned()).or_default().remove(name);
+        if let (Some(kept), Some(blob)) = (&mut self.deleted, gone) {
+            kept.entry(container.to_owned()).or_default().insert(name.to_owned(), blob);
+        }
         Ok(())
     }
 
