@@ -53,9 +53,12 @@ checks! {
     Tag = "tag", "the room has the tag of its uuiData";
     PublicRead = "public_read", "the public read returns the same room";
     RoomProperties = "room_properties", "the room has the expected properties on Pexip";
+    KeyRepeated = "key_repeated", "a repeated Idempotency-Key returns the same room";
+    KeyReused = "key_reused", "the same key with another uuiData is refused";
     CreateAnother = "create_another", "a second create returns another room with its own tag";
     Pool = "pool", "a room comes from the pool";
     Delete = "delete", "a deleted room is gone";
+    KeyOfDeletedRoom = "key_of_deleted_room", "the key of a deleted room is refused";
     CleanUp = "clean_up", "every room of this test is deleted";
     AnswerHeaders = "answer_headers", "every answer has the required headers and the same version";
 }
@@ -101,6 +104,7 @@ pub(super) enum Fault {
 pub(super) enum Dependency {
     Entra,
     Queue,
+    Records,
     Pexip,
     Genesys,
 }

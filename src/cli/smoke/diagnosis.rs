@@ -20,6 +20,7 @@ impl Service {
             "rate_limited" | "overloaded" => return Failure::unclear(detail),
             "entra_unavailable" => (Some(Dependency::Entra), Fault::Unclear),
             "pexip_unavailable" | "pexip_timeout" | "pexip_invalid" => (Some(Dependency::Pexip), Fault::Unclear),
+            "records_unavailable" => (Some(Dependency::Records), Fault::Unclear),
             // Pexip refuses the account, which its readiness check shows, or the request, which is the service's fault.
             "pexip_refused" => (Some(Dependency::Pexip), Fault::Service),
             "no_room" | "deadline_exceeded" => (None, Fault::Service),

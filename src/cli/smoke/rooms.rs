@@ -22,14 +22,19 @@ use crate::outbound::CallFailure;
 /// Status and code of the answer for a room that no longer exists.
 const GONE: (u16, &str) = (404, "room_not_found");
 
+// Spelled here again, not imported: a mistake in the service's constants must fail the test.
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A room as its create returned it.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: String,
     pub(super) is_from_pool: bool,
-    case: TestCase,
+    case: Arc<TestCase>,
+    /// The `Idempotency-Key` of its create.
+    key: Option<String>,
     has_right_tag: bool,
     body: Value,
 }
@@ -61,26 +66,18 @@ impl Rooms {
         Self { service, token, tag_form, record, creates, has_unanswered_create }
     }
 
-    /// Creates a room in a task of its own, so that a stop does not lose the name in an answer on its way.
+    /// Creates a room with an `Idempotency-Key`.
     pub(super) async fn create(&self) -> Result<Room, Failure> {
-        let rooms = self.clone();
-        let created = self.creates.spawn(async move {
-            let case = TestCase::new(&rooms.tag_form);
-            let result = rooms.service.send(bearer(case.create(&rooms.service), &rooms.token)).await;
-            let answer = result.inspect_err(|unanswered| {
-                let may_have_created = !matches!(unanswered.failure, CallFailure::Unreachable(_));
-                rooms.has_unanswered_create.fetch_or(may_have_created, Ordering::Relaxed);
-            })?;
-            rooms.parse(&answer, case).await
-        });
-        created.await.unwrap_or_else(|_| Err(Failure::unclear("the create was aborted")))
+        self.create_with(Some(format!("smoke-{:032x}", rand::random::<u128>()))).await
     }
 
-    async fn parse(&self, answer: &Answer, case: TestCase) -> Result<Room, Failure> {
+    async fn create_with(&self, key: Option<String>) -> Result<Room, Failure> {
+        let case = Arc::new(TestCase::new(&self.tag_form));
+        let answer = self.send_create(&case, key.as_deref()).await?;
         if answer.status != 200 {
-            return Err(self.service.diagnose(answer, "200").await);
+            return Err(self.service.diagnose(&answer, "200").await);
         }
-        let Some(name) = self.record(answer, Some(&case)) else {
+        let Some(name) = room_name(&answer) else {
             return Err(Failure::service(
                 "the room's name is not a name of this service, so the room cannot be deleted; the sweep deletes it",
             ));
@@ -92,29 +89,79 @@ impl Rooms {
         if source != "pool" && source != "direct" {
             return Err(Failure::service("Room-Source is neither pool nor direct"));
         }
+        let (name, is_from_pool) = (name.to_owned(), source == "pool");
         let has_right_tag = case.has_tag(answer.text("tag"));
-        Ok(Room { name, is_from_pool: source == "pool", case, has_right_tag, body: answer.body.clone() })
+        Ok(Room { name, is_from_pool, case, key, has_right_tag, body: answer.body })
+    }
+
+    /// Sends a create in a task of its own, so that a stop does not lose the name in an answer on its way.
+    async fn send_create(&self, case: &Arc<TestCase>, key: Option<&str>) -> Result<Answer, Failure> {
+        let (rooms, case) = (self.clone(), Arc::clone(case));
+        let mut request = bearer(case.create(&self.service), &self.token);
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let sent = self.creates.spawn(async move {
+            let answer = rooms.service.send(request).await.inspect_err(|unanswered| {
+                let may_have_created = !matches!(unanswered.failure, CallFailure::Unreachable(_));
+                rooms.has_unanswered_create.fetch_or(may_have_created, Ordering::Relaxed);
+            })?;
+            rooms.record(&answer, Some(&case));
+            Ok::<_, Unanswered>(answer)
+        });
+        Ok(sent.await.map_err(|_| Failure::unclear("the create was aborted"))??)
+    }
+
+    /// Repeats the room's create: the same key and `uuiData`.
+    pub(super) async fn repeat(&self, room: &Room) -> Result<(), Failure> {
+        let answer = self.send_create(&room.case, room.key.as_deref()).await?;
+        if answer.status != 200 {
+            return Err(self.service.diagnose(&answer, "200").await);
+        }
+        let fault = if answer.text("name") != room.name {
+            "it returned another room: the service knows no keys, or has forgotten this one"
+        } else if answer.body != room.body {
+            "it returned the room with other values"
+        } else if answer.header(&IDEMPOTENCY_REPLAYED) != "true" {
+            "Idempotency-Replayed is not true"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::service(fault))
+    }
+
+    /// Sends the room's key with another `uuiData`.
+    pub(super) async fn reuse_key(&self, room: &Room) -> Result<(), Failure> {
+        let other = Arc::new(TestCase::new(&self.tag_form));
+        let answer = self.send_create(&other, room.key.as_deref()).await?;
+        self.service.expect_problem(&answer, 422, "idempotency_key_reused").await
+    }
+
+    /// Repeats the create of a room that this test has deleted.
+    pub(super) async fn repeat_after_delete(&self, room: &Room) -> Result<(), Failure> {
+        let answer = self.send_create(&room.case, room.key.as_deref()).await?;
+        self.service.expect_problem(&answer, 410, "room_ended").await
     }
 
     /// Records the room that a create's answer names, if any, so that it is deleted at the end. The room is ours only
     /// if it has the tag of `case`.
-    pub(super) fn record(&self, answer: &Answer, case: Option<&TestCase>) -> Option<String> {
-        let name = Some(answer.text("name")).filter(|name| answer.status == 200 && is_room_name(name))?;
+    pub(super) fn record(&self, answer: &Answer, case: Option<&TestCase>) {
+        let Some(name) = room_name(answer) else { return };
         let is_ours = case.is_some_and(|case| case.is_in(answer.text("tag")));
         let mut record = self.recorded();
         match record.iter_mut().find(|room| room.name == name) {
             Some(room) => room.is_ours &= is_ours,
             None => record.push(Recorded { name: name.to_owned(), is_ours, is_deleted: false }),
         }
-        Some(name.to_owned())
     }
 
     pub(super) fn check_tag(room: &Room) -> Result<(), Failure> {
         if room.has_right_tag { Ok(()) } else { Err(Failure::service("the tag is not that of this create's uuiData")) }
     }
 
+    /// Creates a room without a key.
     pub(super) async fn create_another(&self, first: &Room) -> Result<Room, Failure> {
-        let second = self.create().await?;
+        let second = self.create_with(None).await?;
         if second.name == first.name {
             return Err(Failure::service("two creates returned the same room"));
         }
@@ -249,4 +296,9 @@ impl Rooms {
     fn recorded(&self) -> MutexGuard<'_, Vec<Recorded>> {
         self.record.lock()
     }
+}
+
+/// The name in a successful answer, if it is one of a room.
+fn room_name(answer: &Answer) -> Option<&str> {
+    Some(answer.text("name")).filter(|name| answer.status == 200 && is_room_name(name))
 }

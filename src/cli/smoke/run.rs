@@ -141,10 +141,14 @@ impl<'a> Run<'a> {
             rooms.check_properties(&first, properties.ok_or(missing)?).await
         })
         .await;
+        self.check(Check::KeyRepeated, rooms.repeat(&first)).await;
+        self.check(Check::KeyReused, rooms.reuse_key(&first)).await;
         if let Some(second) = self.check(Check::CreateAnother, rooms.create_another(&first)).await {
             self.check(Check::Pool, check_pool(service, &[&first, &second], self.command.expect_pool)).await;
         }
-        self.check(Check::Delete, rooms.delete(&first, genesys_token)).await;
+        if self.check(Check::Delete, rooms.delete(&first, genesys_token)).await.is_some() {
+            self.check(Check::KeyOfDeletedRoom, rooms.repeat_after_delete(&first)).await;
+        }
     }
 
     /// Makes one check and records its outcome. Returns its value if it passed.

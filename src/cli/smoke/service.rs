@@ -150,7 +150,7 @@ impl Service {
 
     pub(super) async fn readiness(&self) -> Result<Readiness, Unanswered> {
         let answer = self.send(self.cached_get(&["health", "ready"])).await?;
-        let dependencies = [Dependency::Entra, Dependency::Queue, Dependency::Pexip];
+        let dependencies = [Dependency::Entra, Dependency::Queue, Dependency::Records, Dependency::Pexip];
         let is_failing = |dependency: &Dependency| answer.body["checks"][dependency.to_string()] == "failing";
         let failing: Vec<_> = dependencies.into_iter().filter(is_failing).collect();
         Ok(match answer.status {

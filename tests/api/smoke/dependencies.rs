@@ -44,6 +44,14 @@ async fn the_queue_is_down() {
 }
 
 #[tokio::test]
+async fn the_room_records_are_down() {
+    let app = service().start().await;
+    app.blobs.stop().await;
+
+    assert_attributed(&app, "records", &["ready", "create"]).await;
+}
+
+#[tokio::test]
 async fn entras_keys_cannot_be_read() {
     let world = World::start().await;
     world.entra.traffic().inject(Call::EntraKeys.matching(), Times::Always, Fault::Status(503));

@@ -21,7 +21,7 @@ const CONCURRENT_RUNS: usize = 6;
 /// The calls that hang, the check that must report it, and how it names the call.
 type Hang = (fn(&ProxiedRequest, &ProxiedAnswer) -> bool, &'static str, &'static str);
 
-const HANGS: [Hang; 9] = [
+const HANGS: [Hang; 10] = [
     (|request, _| request.path == "/health/live", "version", "GET /health/live"),
     (|request, _| request.path == "/health/ready", "ready", "GET /health/ready"),
     (
@@ -37,6 +37,7 @@ const HANGS: [Hang; 9] = [
     (|request, _| request.method == Method::PUT, "wrong_method", "PUT /room/create"),
     (|request, answer| request.method == Method::POST && answer.status == 400, "uui_data_missing", "POST /room/create"),
     (|request, answer| request.method == Method::POST && answer.status == 200, "create", "POST /room/create"),
+    (|_, answer| answer.status == 422, "key_reused", "POST /room/create"),
     (|request, _| request.is(&Method::GET, "/public/room/vbv-"), "public_read", "GET /public/room/vbv-"),
     (|request, _| request.is(&Method::DELETE, "/room/vbv-"), "delete", "DELETE /room/vbv-"),
 ];

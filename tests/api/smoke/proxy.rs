@@ -115,7 +115,12 @@ impl Proxy {
         app: &TestApp,
         tamper: impl Fn(&ProxiedRequest, &mut ProxiedAnswer) + Send + Sync + 'static,
     ) -> Self {
-        Self::start(app, |_| None, tamper).await
+        Self::start(app, None, |_| None, tamper).await
+    }
+
+    /// In front of a service that does not know this header.
+    pub(super) async fn dropping(app: &TestApp, header: &'static str) -> Self {
+        Self::start(app, Some(header), |_| None, |_, _| {}).await
     }
 
     /// Answers some requests itself.
@@ -123,19 +128,23 @@ impl Proxy {
         app: &TestApp,
         instead: impl Fn(&ProxiedRequest) -> Option<ProxiedAnswer> + Send + Sync + 'static,
     ) -> Self {
-        Self::start(app, instead, |_, _| {}).await
+        Self::start(app, None, instead, |_, _| {}).await
     }
 
     async fn start(
         app: &TestApp,
+        dropped: Option<&'static str>,
         instead: impl Fn(&ProxiedRequest) -> Option<ProxiedAnswer> + Send + Sync + 'static,
         tamper: impl Fn(&ProxiedRequest, &mut ProxiedAnswer) + Send + Sync + 'static,
     ) -> Self {
         let (url, http) = (app.url.clone(), app.http.clone());
         let (instead, tamper) = (Arc::new(instead), Arc::new(tamper));
-        let router = Router::new().fallback(move |request: Request| {
+        let router = Router::new().fallback(move |mut request: Request| {
             let (url, http, instead, tamper) = (url.clone(), http.clone(), Arc::clone(&instead), Arc::clone(&tamper));
             async move {
+                if let Some(dropped) = dropped {
+                    request.headers_mut().remove(dropped);
+                }
                 let seen = ProxiedRequest {
                     method: request.method().clone(),
                     path: request.uri().path().to_owned(),

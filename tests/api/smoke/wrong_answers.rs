@@ -85,6 +85,69 @@ fn wrong_rooms() -> Vec<WrongAnswer> {
     ]
 }
 
+/// Whether the answer repeats an earlier one by its key.
+fn is_replay(answer: &ProxiedAnswer) -> bool {
+    answer.headers.contains_key("idempotency-replayed")
+}
+
+fn wrong_replays() -> Vec<WrongAnswer> {
+    vec![
+        (
+            "a replay that looks like a create",
+            |_, answer| {
+                answer.headers.remove("idempotency-replayed");
+            },
+            &["key_repeated"],
+        ),
+        (
+            "a replay with another PIN",
+            |_, answer| {
+                if is_replay(answer) {
+                    answer.set_member("guest_pin", "000000");
+                }
+            },
+            &["key_repeated"],
+        ),
+        (
+            "a replay of another room",
+            |_, answer| {
+                if is_replay(answer) {
+                    answer.set_member("name", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq");
+                }
+            },
+            &["key_repeated"],
+        ),
+        (
+            "400 to a reused key",
+            |_, answer| {
+                if answer.status == 422 {
+                    answer.status = reqwest::StatusCode::BAD_REQUEST;
+                }
+            },
+            &["key_reused"],
+        ),
+        (
+            "another problem of a reused key",
+            |_, answer| {
+                if answer.status == 422 {
+                    answer.set_member("code", "uui_data_invalid");
+                }
+            },
+            &["key_reused"],
+        ),
+        (
+            "404 to the key of a deleted room",
+            |_, answer| {
+                if answer.status == 410 {
+                    answer.status = reqwest::StatusCode::NOT_FOUND;
+                    answer.set_member("code", "room_not_found");
+                }
+            },
+            &["key_of_deleted_room"],
+        ),
+    ]
+}
+
 fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
     vec![
         (
@@ -182,7 +245,7 @@ fn wrong_headers_and_problems() -> Vec<WrongAnswer> {
 
 #[tokio::test]
 async fn each_wrong_answer_is_reported_by_exactly_its_checks() {
-    for (what, tamper, expected) in [wrong_rooms(), wrong_headers_and_problems()].concat() {
+    for (what, tamper, expected) in [wrong_rooms(), wrong_replays(), wrong_headers_and_problems()].concat() {
         let app = healthy_service().await;
         let proxy = Proxy::tampering(&app, tamper).await;
 
@@ -194,6 +257,22 @@ async fn each_wrong_answer_is_reported_by_exactly_its_checks() {
         assert_eq!(checks_with(&ended, "ours"), expected, "{what}: {ended:#?}");
         assert!(!outcomes(&ended).values().any(|outcome| outcome == "unclear"), "{what}: {ended:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_service_that_knows_no_keys_is_reported_and_its_rooms_are_deleted() {
+    let app = healthy_service().await;
+    let proxy = Proxy::dropping(&app, "idempotency-key").await;
+
+    let ended = Smoke::of(&app).at(proxy.url()).run().await;
+
+    assert_eq!(ended.code, Some(BROKEN), "{ended:#?}");
+    assert_eq!(checks_with(&ended, "ours"), ["key_of_deleted_room", "key_repeated", "key_reused"], "{ended:#?}");
+    let checks = result(&ended)["checks"].as_array().expect("checks").clone();
+    let repeated = checks.iter().find(|check| check["name"] == "key_repeated").expect("the check");
+    let text = "it returned another room: the service knows no keys, or has forgotten this one";
+    assert_eq!(repeated["detail"], text, "{ended:#?}");
+    assert_eq!(handed_out(&app), Vec::<String>::new());
 }
 
 /// The report repeats codes, versions and errors, which may hold anything.
