@@ -53,7 +53,7 @@ pub(crate) use census::Census;
 pub(crate) use error::{NoRoom, PoolError, TakeRoomError};
 pub use hand_out::{CreateKey, HandedOut, Undelivered};
 pub(crate) use maintenance::MaintenanceReport;
-pub(crate) use operate::{Drained, Filled, OnProgress, PoolStatus, Progress};
+pub(crate) use operate::{ClaimConflicts, Drained, Filled, OnProgress, PoolStatus, Progress};
 
 /// Composes the components and starts their tasks. Cheap to clone.
 #[derive(Clone)]

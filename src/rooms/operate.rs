@@ -1,5 +1,6 @@
 //! What an operator's commands do with the pool.
 
+mod conflicts;
 mod drain;
 mod fill;
 mod retry_budget;
@@ -14,9 +15,11 @@ use super::provision::Provisioner;
 use super::sweep::{Sweeper, unrecognised_legs};
 use super::{Census, PoolError};
 use crate::pexip::{Conference, Listing};
+use crate::storage::StorageError;
 use fill::Fill;
 use retry_budget::RetryBudget;
 
+pub(crate) use conflicts::ClaimConflicts;
 pub(crate) use drain::Drained;
 pub(crate) use fill::Filled;
 pub(crate) use retry_budget::{OnProgress, Progress};
@@ -33,6 +36,8 @@ pub struct PoolStatus {
     pub census: Census,
     /// Messages that were set aside because they are not room names, approximately.
     pub poison_messages: usize,
+    /// An error if the room records cannot be read.
+    pub conflicts: Result<ClaimConflicts, StorageError>,
     /// From `POOL_TARGET_SIZE`.
     pub target: usize,
     /// From `POOL_MAX_ROOMS`.
@@ -91,6 +96,7 @@ impl Operations {
             queue_exists: observed.queue_exists,
             prefix: self.backend.rooms.prefix.as_str().to_owned(),
             poison_messages: self.counter.poison_messages().await?,
+            conflicts: conflicts::find(&self.backend).await,
             target: self.backend.config.target,
             max_rooms: self.backend.config.max_rooms,
             missing: observed.census.missing(&self.backend.config),

@@ -81,10 +81,11 @@ impl LeasedMessage {
 }
 
 /// Messages at the front of the queue.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Peeked {
-    pub messages: usize,
-    /// Those that are not room names of ours.
+    /// What they name.
+    pub rooms: Vec<RoomName>,
+    /// Messages that are not room names of ours.
     pub foreign: usize,
 }
 
@@ -226,10 +227,9 @@ impl RoomQueue {
         };
         let peeked = self.call("peek", async { self.client.peek_messages(Some(options)).await?.into_model() }).await?;
         let texts = peeked.items.unwrap_or_default().into_iter().map(|item| item.message_text.unwrap_or_default());
-        Ok(texts.fold(Peeked::default(), |Peeked { messages, foreign }, text| Peeked {
-            messages: messages + 1,
-            foreign: foreign + usize::from(room_in(&text, &self.prefix).is_none()),
-        }))
+        let (named, foreign): (Vec<_>, Vec<_>) =
+            texts.map(|text| room_in(&text, &self.prefix)).partition(Option::is_some);
+        Ok(Peeked { rooms: named.into_iter().flatten().collect(), foreign: foreign.len() })
     }
 
     /// Moves a poison message to the poison queue, for an operator to look at.

@@ -5,6 +5,7 @@ mod wait;
 
 use maxconf_simulators::pexip::PASSWORD;
 use maxconf_simulators::queue::ACCOUNT_KEY;
+use maxconf_simulators::world::RECORDS;
 use maxconf_simulators::{Fault, Matching, StoredMessage, StoredRoom, Times, Traffic};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -144,6 +145,7 @@ async fn status_counts_everything_and_changes_nothing() {
                 "ready": 2, "warming": 1, "past_age": 2, "handed_out": 3, "unmarked": 1,
             },
             "pool": { "in_pool": 3, "target": 6, "missing": 3 },
+            "claims": { "looked_at": 4, "claimed_before": 0, "copies": 0 },
             "sweep_due": { "unused": 1, "past_lifetime": 1, "past_absolute_lifetime": 1 },
         })
     );
@@ -171,6 +173,46 @@ async fn status_counts_everything_and_changes_nothing() {
     assert_eq!(everything(&world), before);
     assert_only_read(world.pexip.traffic());
     assert_only_read(world.queue.traffic());
+}
+
+#[tokio::test]
+async fn messages_of_claimed_rooms_and_copies_are_counted_and_kept() {
+    let world = World::start().await;
+    (1..=3).for_each(|number| put_into_pool(&world, ready(number)));
+    world.queue.put(POOL_QUEUE, &name(2));
+    world.queue.put(POOL_QUEUE, &name(2));
+    for claimed in [1, 2, 4] {
+        world.blobs.put(RECORDS, &format!("claims/{}", name(claimed)), "{}");
+    }
+    let before = (everything(&world), world.blobs.blobs(RECORDS));
+
+    let ended = run(&world, "status --json").await;
+
+    assert_succeeded(&ended);
+    assert_eq!(result(&ended)["claims"], json!({ "looked_at": 5, "claimed_before": 4, "copies": 2 }));
+    let readable = run(&world, "status").await;
+    for line in
+        ["Messages looked at            5", "  claimed before              4", "  copies                      2"]
+    {
+        assert!(readable.stdout.iter().any(|shown| shown.starts_with(line)), "{line}: {readable:#?}");
+    }
+    assert_eq!((everything(&world), world.blobs.blobs(RECORDS)), before);
+    [world.queue.traffic(), world.blobs.traffic()].into_iter().for_each(assert_only_read);
+}
+
+#[tokio::test]
+async fn status_without_the_room_records_says_what_it_cannot_tell() {
+    let world = World::start().await;
+    put_into_pool(&world, ready(1));
+    world.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+
+    let ended = run(&world, "status --json").await;
+
+    assert_succeeded(&ended);
+    assert_eq!((&result(&ended)["claims"], &result(&ended)["pool"]["in_pool"]), (&Value::Null, &json!(1)));
+    let readable = run(&world, "status").await;
+    let line = "Messages looked at            ?  the storage service answered 503";
+    assert!(readable.stdout.iter().any(|shown| shown == line), "{readable:#?}");
 }
 
 #[tokio::test]

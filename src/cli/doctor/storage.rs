@@ -154,9 +154,12 @@ async fn check_queue(queue: &RoomQueue, messages: Option<usize>, is_required: bo
         Some(Ok(Peeked { foreign: 0, .. })) => {
             Finding::fine(check, format!("{name} exists, with about {messages} messages"))
         }
-        Some(Ok(Peeked { messages, foreign })) => Finding::not_fine(
+        Some(Ok(Peeked { rooms, foreign })) => Finding::not_fine(
             check,
-            format!("{foreign} of the first {messages} messages in {name} are not room names of this service"),
+            format!(
+                "{foreign} of the first {} messages in {name} are not room names of this service",
+                rooms.len() + foreign
+            ),
             "set POOL_QUEUE_NAME to a queue that no other service uses: this service moves such messages to its poison \
              queue",
         ),

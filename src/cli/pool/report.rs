@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::output::{Output, Unwritten};
-use crate::rooms::{Drained, Filled, PoolStatus};
+use crate::rooms::{ClaimConflicts, Drained, Filled, PoolStatus};
 
 #[derive(Debug)]
 pub(super) struct Report {
@@ -18,7 +18,17 @@ impl Report {
 
     pub(super) fn of_status(status: &PoolStatus) -> Self {
         let PoolStatus {
-            queue, queue_exists, prefix, census, poison_messages, target, max_rooms, missing, sweep, ..
+            queue,
+            queue_exists,
+            prefix,
+            census,
+            poison_messages,
+            conflicts,
+            target,
+            max_rooms,
+            missing,
+            sweep,
+            ..
         } = status;
         let mut text = format!("Pool of {queue}, rooms named {prefix}…\n\n");
         let messages = if *queue_exists {
@@ -45,6 +55,17 @@ impl Report {
             text += format!("{label:<24} {number:>6}  {remark}").trim_end();
             text.push('\n');
         }
+        text += &match conflicts {
+            Ok(ClaimConflicts { looked_at, claimed_before, copies }) => format!(
+                "Messages looked at       {looked_at:>6}  the first ones that nobody has leased\n  claimed before         \
+                 {claimed_before:>6}  their rooms were claimed; a create that meets them deletes them\n  copies                 \
+                 {copies:>6}  they name the room of another one\n"
+            ),
+            Err(error) => format!("Messages looked at            ?  {error}\n"),
+        };
+        let claims = conflicts.as_ref().ok().map(|ClaimConflicts { looked_at, claimed_before, copies }| {
+            json!({ "looked_at": looked_at, "claimed_before": claimed_before, "copies": copies })
+        });
         let json = json!({
             "queue": { "name": queue, "exists": queue_exists, "messages": census.messages, "poison_messages": poison_messages },
             "rooms": {
@@ -57,6 +78,8 @@ impl Report {
                 "handed_out": census.handed_out,
                 "unmarked": census.unmarked,
             },
+            // Null if the room records cannot be read.
+            "claims": claims,
             "pool": { "in_pool": census.in_pool(), "target": target, "missing": missing },
             "sweep_due": {
                 "unused": sweep.unused,
