@@ -81,7 +81,7 @@ pub(crate) struct Readiness {
     pub queue: Check,
     /// The room records answer.
     pub records: Check,
-    /// Pexip's management node answers. Out of `SERVICE_HOURS`, `closed until` and a time if it does not.
+    /// Pexip's management node answers, and shows the rooms' PINs. Out of `SERVICE_HOURS`, `closed until` and a time if it does not.
     pub pexip: Check,
 }
 
@@ -188,8 +188,12 @@ impl Health {
     }
 
     async fn check_pexip(&self) -> Check {
-        let answer = timeout(CHECK_TIMEOUT, self.pexip.count_ours()).await;
-        let Err(error) = answer.unwrap_or(Err(CallFailure::Timeout.into())) else { return Check::Ok };
+        let answer = timeout(CHECK_TIMEOUT, self.pexip.shows_pins()).await;
+        let error = match answer.unwrap_or(Err(CallFailure::Timeout.into())) {
+            Ok(Some(false)) => return failing("pexip", "our account sees no PINs"),
+            Ok(_) => return Check::Ok,
+            Err(error) => error,
+        };
         match self.pexip.closed(&error) {
             Some(closed) => Check::Closed(closed),
             None => failing("pexip", error),

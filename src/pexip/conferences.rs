@@ -6,14 +6,14 @@ use std::num::NonZeroU64;
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{PexipClient, PexipError, TagPermit};
-use crate::domain::{ForeignRoomName, Marks, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
+use crate::domain::{ForeignRoomName, Marks, Pin, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
 use crate::outbound::{CallFailure, parse_json};
 
 /// Bound on a conference object that is passed on. A room of ours has about 3 KB.
@@ -72,6 +72,10 @@ impl Conference {
     /// Whether it belongs or belonged to a citizen.
     pub fn is_handed_out(&self) -> bool {
         self.tag.is_some() || self.marks.handed_out.is_some()
+    }
+
+    fn has_pins(&self) -> bool {
+        [&self.host_pin, &self.guest_pin].iter().all(|pin| Pin::parse(pin.expose_secret()).is_ok())
     }
 
     /// Whether both are the same room in the same state.
@@ -183,6 +187,16 @@ impl PexipClient {
         let (page, _): (Page<Value>, _) =
             self.fetch("find_newest", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         Ok(page.objects.into_iter().next())
+    }
+
+    /// Whether our account sees PINs, by the newest of our rooms: all of them have both. `None` if there is no room.
+    pub async fn shows_pins(&self) -> Result<Option<bool>, PexipError> {
+        let permit = self.reserve().await?;
+        let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "-name"), ("limit", "5")];
+        let (page, _): (Page, _) =
+            self.fetch("look_for_pins", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
+        // Others may have removed the PINs of one.
+        Ok(page.ours(&self.shared.prefix).map(|(_, room)| room.has_pins()).reduce(|one, other| one || other))
     }
 
     /// The number of VMRs with our prefix.

@@ -33,7 +33,7 @@ const CLAIM: &str = "claims/vbv-01jd5p3xk8qqqqqqqqqqqqqq09";
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 48] = [
+const CHECKS: [&str; 49] = [
     "settings/all",
     "pexip/hours",
     "pexip/name",
@@ -43,6 +43,7 @@ const CHECKS: [&str; 48] = [
     "pexip/account",
     "pexip/release",
     "pexip/pins",
+    "pexip/shown_pins",
     "pexip/several_names",
     "pexip/automatic_participants",
     "pexip/room_properties",

@@ -154,6 +154,28 @@ async fn a_dependency_that_refuses_errs_or_stalls_is_down() {
 }
 
 #[tokio::test]
+async fn an_account_that_may_not_see_pins_is_not_ready() {
+    let app = TestApp::start().await;
+    app.entra_keys_are_read().await;
+    app.fill_pool().await;
+    app.pexip.hide_pins();
+    assert_not_ready(&ready(&app).await, &["pexip"]);
+}
+
+#[tokio::test]
+async fn a_service_some_of_whose_rooms_have_lost_their_pins_is_ready() {
+    let app = TestApp::start().await;
+    app.entra_keys_are_read().await;
+    app.fill_pool().await;
+    for room in &mut app.pexip.rooms()[1..] {
+        room.pin.clear();
+        app.pexip.remove(&room.name).expect("the room");
+        app.pexip.insert(room.clone());
+    }
+    assert_eq!(ready(&app).await.status, 200);
+}
+
+#[tokio::test]
 async fn many_probes_are_one_question() {
     let app = TestApp::without_pool().await;
     app.entra_keys_are_read().await;

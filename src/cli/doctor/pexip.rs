@@ -18,7 +18,7 @@ use crate::pexip::{
     Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation, TokenError,
 };
 
-pub(super) const CHECKS: [&str; 14] = [
+pub(super) const CHECKS: [&str; 15] = [
     "hours",
     "name",
     "connection",
@@ -27,6 +27,7 @@ pub(super) const CHECKS: [&str; 14] = [
     "account",
     "release",
     "pins",
+    "shown_pins",
     "several_names",
     "automatic_participants",
     "room_properties",
@@ -73,15 +74,16 @@ pub(super) async fn examine(
     findings.push(clock);
     findings.push(account?);
     let host_pin = rooms.host_pin();
-    let (release, pins, several_names, participants, properties, event_sink) = tokio::join!(
+    let (release, pins, shown_pins, several_names, participants, properties, event_sink) = tokio::join!(
         release(&pexip),
         pins(&pexip, &host_pin),
+        shown_pins(&pexip),
         several_names(&pexip),
         automatic_participants(&pexip, rooms),
         room_properties(&pexip, &rooms.properties),
         event_sink(&pexip, &settings.pexip_events),
     );
-    findings.extend([release, pins, several_names, participants, properties, event_sink].map(Finding::of));
+    findings.extend([release, pins, shown_pins, several_names, participants, properties, event_sink].map(Finding::of));
     findings.push(ready_delay(settings));
     findings.push(Finding::could_not_tell(
         "writing",
@@ -214,6 +216,20 @@ async fn pins(pexip: &PexipClient, host_pin: &HostPin) -> Result<Finding, Findin
         format!("{setting} is too short: the node requires {least} digits, so no room can be made"),
         format!("set {setting} to at least {least} digits, or lower the node's minimum PIN length"),
     ))
+}
+
+/// Without the PINs no room can be answered.
+async fn shown_pins(pexip: &PexipClient) -> Result<Finding, Finding> {
+    let check = "shown_pins";
+    Ok(match read(check, pexip.shows_pins()).await? {
+        Some(true) => Finding::fine(check, "the account sees the PINs of rooms"),
+        Some(false) => Finding::not_fine(
+            check,
+            "the newest rooms have no PINs, as the account sees them: no room can be handed out",
+            "give the account's role, or that of the OAuth2 client, the right to see the PINs of conferences",
+        ),
+        None => Finding::could_not_tell(check, "no room of this service exists"),
+    })
 }
 
 /// Whether rooms can be looked up together, which the vendor does not document.

@@ -31,7 +31,7 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 66] = [
+pub(super) const FAULTS: [OneFault; 67] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
     }),
@@ -101,6 +101,7 @@ pub(super) const FAULTS: [OneFault; 66] = [
         world.pexip.set_min_pin_length(7);
         settings.insert("ROOM_HOST_PIN", "per-room".to_owned());
     }),
+    fails("the account may not see PINs", &["pexip/shown_pins"], |world, _| world.pexip.hide_pins()),
     warns("the node refuses to look up several names", &["pexip/several_names"], |world, _| {
         world.pexip.set_in_lookup(InLookup::Refused);
     }),

@@ -13,7 +13,7 @@ use crate::support::{Call, POOL_QUEUE, Program, Secrets};
 /// A fault, its check, the end of the text, and a part of the remedy.
 type Row = (fn(&World, &mut Settings), &'static str, &'static str, &'static str);
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     (
         |_, settings| {
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
@@ -131,6 +131,12 @@ const ROWS: [Row; 30] = [
         "pexip/room_properties",
         "the newest room has other values than ROOM_PROPERTIES in call_type, mute_all_guests",
         "maxconf pool drain",
+    ),
+    (
+        |world, _| world.pexip.hide_pins(),
+        "pexip/shown_pins",
+        "no room can be handed out",
+        "the right to see the PINs of conferences",
     ),
     (
         |world, _| world.pexip.select_services_in_location(false),

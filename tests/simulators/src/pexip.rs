@@ -184,6 +184,11 @@ impl PexipSimulator {
         release.clone_into(&mut self.system.state().release);
     }
 
+    /// Leaves PINs out of what reads show, as for an account that may not see them.
+    pub fn hide_pins(&self) {
+        self.system.hides_pins.store(true, Ordering::Relaxed);
+    }
+
     /// Whether `Location` is an absolute URL, as in older releases; by default it is a path.
     pub fn use_absolute_location(&self, absolute: bool) {
         self.system.absolute_location.store(absolute, Ordering::Relaxed);

@@ -32,7 +32,7 @@ async fn list(
     Query(query): Query<listing::Query>,
 ) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
-    let show = |room: &StoredRoom| room.json(&state.automatic_participants);
+    let show = |room: &StoredRoom| shown(&platform, room.json(&state.automatic_participants));
     Ok(Json(listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.rooms.values(), show)?))
 }
 
@@ -52,7 +52,15 @@ async fn create(State(platform): State<Arc<Platform>>, headers: HeaderMap, body:
 async fn read(State(platform): State<Arc<Platform>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
     let room = state.rooms.get(number(&id)?).ok_or(Refusal::NotFound)?;
-    Ok(Json(room.json(&state.automatic_participants)))
+    Ok(Json(shown(&platform, room.json(&state.automatic_participants))))
+}
+
+/// What the account may see of a room.
+fn shown(platform: &Platform, mut room: Value) -> Value {
+    if platform.hides_pins.load(Ordering::Relaxed) {
+        room.as_object_mut().expect("a room is an object").retain(|field, _| field != "pin" && field != "guest_pin");
+    }
+    room
 }
 
 /// The write is complete when 202 is answered.

@@ -22,6 +22,8 @@ use super::sessions::{Sessions, TIMED_OUT};
 pub struct Platform {
     state: Mutex<State>,
     pub(super) absolute_location: AtomicBool,
+    /// Whether our account may not see PINs.
+    pub(super) hides_pins: AtomicBool,
     pub(super) disconnect_status: AtomicU16,
     address: OnceLock<Url>,
 }
@@ -114,6 +116,7 @@ impl Default for Platform {
                 clock,
             }),
             absolute_location: AtomicBool::new(false),
+            hides_pins: AtomicBool::new(false),
             disconnect_status: AtomicU16::new(202),
             address: OnceLock::new(),
         }
