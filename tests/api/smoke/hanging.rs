@@ -12,11 +12,11 @@ use super::proxy::{Delivery, ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, checks_with, handed_out, healthy_service, outcomes, result};
 use crate::support::Ended;
 
-/// `--timeout`, in seconds.
-const TIMEOUT: &str = "2";
+/// `--timeout`, in seconds. Calls that do not hang must be answered within it on a busy machine.
+const TIMEOUT: &str = "8";
 
 /// Runs that mostly wait.
-const CONCURRENT_RUNS: usize = 6;
+const CONCURRENT_RUNS: usize = 7;
 
 /// The calls that hang, the check that must report it, and how it names the call.
 type Hang = (fn(&ProxiedRequest, &ProxiedAnswer) -> bool, &'static str, &'static str);
@@ -143,14 +143,16 @@ async fn a_hanging_entra_is_not_a_fault_of_the_service() {
     assert_eq!(outcomes(&ended)["entra_token"], "unclear", "{ended:#?}");
 }
 
-/// Each answer is in time, but all together are too slow: five slow ones, then one that waits for a fresh readiness.
+/// Each answer is in time, but all together are too slow: five slow ones, then a slower one that
+/// waits for a fresh readiness.
 #[tokio::test]
 async fn a_test_of_a_slow_service_is_cut_off_and_its_rooms_are_deleted() {
     let app = healthy_service().await;
     let proxy = Proxy::tampering(&app, |request, answer| {
         if request.method == Method::POST && request.has("authorization") && answer.status != 200 {
-            answer.delivery = Delivery::After(Duration::from_secs(1));
+            answer.delivery = Delivery::After(Duration::from_secs(5));
         } else if request.is(&Method::GET, "/public/room/vbv-") {
+            answer.delivery = Delivery::After(Duration::from_secs(6));
             answer.status = StatusCode::GATEWAY_TIMEOUT;
             answer.set_member("code", "deadline_exceeded");
         }
@@ -161,7 +163,7 @@ async fn a_test_of_a_slow_service_is_cut_off_and_its_rooms_are_deleted() {
 
     assert_eq!(ended.code, Some(COULD_NOT_TELL), "{ended:#?}");
     assert_eq!(checks_with(&ended, "unclear"), ["public_read"], "{ended:#?}");
-    let text = "cut off: this check and those before it took longer than 9 s";
+    let text = "cut off: this check and those before it took longer than 33 s";
     assert_eq!(detail(&ended, "public_read"), text, "{ended:#?}");
     assert_eq!(outcomes(&ended)["delete"], "not_checked", "{ended:#?}");
     assert_eq!(handed_out(&app), Vec::<String>::new());
