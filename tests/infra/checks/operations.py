@@ -145,6 +145,7 @@ def described_log(tree):
     Mistake("infra/alerts.yaml", "  - name: sweep-capped", "  - name: sweep-limited", "sweep-capped"),
     Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty calls nobody out"),
     Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
+    Mistake("infra/prod.bicepparam", "param instances = 2", "param instances = 3", "restarts is raised by a deployment"),
     Mistake("infra/alerts.yaml", ", Microsoft.Web/sites/slotsswap/action]", "]", "swapped does not look at"),
     Mistake("infra/alerts.yaml", ", Microsoft.Web/sites/slots/config/write]", "]", "settings-changed does not look at"),
     Mistake("infra/modules/alerts.bicep", "    source: vaultId\n", "    source: vaultIds[0]\n", "before a secret of kvmaxconf"),
@@ -162,11 +163,12 @@ def complete(tree):
             yield f"{rule['name']} calls nobody out: its severity is above 1"
     for environment, deployment in tree.environments.items():
         production = settings_of(deployment)["production"]
-        low = int(
-            re.search(r"Rooms < (\d+)", next(r["query"] for r in rules["logAlerts"] if r["name"] == "pool-low")).group(1)
-        )
-        if low > int(production["POOL_TARGET_SIZE"]) // 2:
+        if limit(rules, "pool-low", r"Rooms < (\d+)") > int(production["POOL_TARGET_SIZE"]) // 2:
             yield f"{environment}: pool-low is raised for a pool of normal size"
+        [plan] = deployment.of_type("Microsoft.Web/serverfarms")
+        # Settings, and then a swap, start each instance twice.
+        if limit(rules, "restarts", r"Starts > (\d+)") < 4 * plan.body["sku"]["capacity"]:
+            yield f"{environment}: restarts is raised by a deployment of settings and a swap"
         for kind in ("scheduledQueryRules", "activityLogAlerts", "metricAlerts"):
             for rule in deployment.of_type(f"Microsoft.Insights/{kind}"):
                 if not rule.properties.get("actions"):
@@ -189,6 +191,11 @@ def complete(tree):
         for name, operations in ACTIVITIES.items():
             for operation in sorted(operations - noticed.get(name, set())):
                 yield f"{environment}: {name} does not look at {operation}"
+
+
+def limit(rules, name, pattern):
+    [query] = [rule["query"] for rule in rules["logAlerts"] if rule["name"] == name]
+    return int(re.search(pattern, query)[1])
 
 
 # What Azure records of a swap, by the side from which it was begun, and of settings.
