@@ -126,6 +126,11 @@ impl PexipClient {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
     }
 
+    /// Concurrent calls that the settings allow.
+    pub fn max_in_flight(&self) -> usize {
+        self.shared.admission.max_in_flight()
+    }
+
     /// Whether the circuit breakers allow to tag a room now. Makes no call.
     pub fn check_can_tag(&self) -> Result<(), PexipError> {
         self.shared.admission.check_can_tag()

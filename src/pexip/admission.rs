@@ -30,6 +30,7 @@ pub(super) enum Urgency {
 /// Concurrency slots, request budget and circuit breakers.
 #[derive(Debug)]
 pub(super) struct Admission {
+    max_in_flight: usize,
     in_flight: Arc<Semaphore>,
     /// Slots that agents' reads and background work may use. Of three or more, one is left to creates and deletes.
     agent_reads: Arc<Semaphore>,
@@ -91,6 +92,7 @@ impl Admission {
     pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
         let share = (config.max_in_flight.saturating_sub(1) / 2).max(1);
         Self {
+            max_in_flight: config.max_in_flight,
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             agent_reads: Arc::new(Semaphore::new(share)),
             background: Arc::new(Semaphore::new(share)),
@@ -160,6 +162,10 @@ impl Admission {
     /// Whether one of the circuit breakers is open.
     pub(super) fn is_open(&self) -> bool {
         self.node.is_open() || self.tagging.is_open()
+    }
+
+    pub(super) fn max_in_flight(&self) -> usize {
+        self.max_in_flight
     }
 
     /// Calls left in the budget.

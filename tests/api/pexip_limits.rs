@@ -7,7 +7,7 @@ use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
 use crate::genesys_load::others_have_their_turn;
-use crate::support::{TestApp, eventually, stop_time, time_passes};
+use crate::support::{Call, POOL_QUEUE, TestApp, eventually, stop_time, time_passes};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -75,6 +75,40 @@ async fn agents_reads_at_a_stalled_node_leave_concurrent_calls_to_creates() {
         };
         let (answers, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
         assert!(answers.iter().all(|read| read.status == 404), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn claims_at_a_queue_that_does_not_answer_leave_concurrent_calls_to_others() {
+    const CREATES: usize = 6;
+    for (max_in_flight, claims) in [(5, 3), (4, 2), (3, 1), (2, 1)] {
+        let builder = TestApp::with().set("POOL_TARGET_SIZE", CREATES).set("POOL_PREFETCH", CREATES);
+        let app = builder.set("PEXIP_MAX_IN_FLIGHT", max_in_flight).start().await;
+        app.fill_pool().await;
+        eventually("all rooms are leased", async || {
+            let messages = app.queue.messages(POOL_QUEUE);
+            messages.len() == CREATES && messages.iter().all(|message| !message.visible)
+        })
+        .await;
+        let _time = stop_time();
+        let claim = || Call::QueueClaim.matching();
+        app.queue.traffic().inject(claim(), Times::Always, Fault::Stall);
+
+        let watch = async {
+            eventually("claims wait", async || app.queue.traffic().count(&claim()) >= claims).await;
+            others_have_their_turn(&app).await;
+            assert_eq!(app.queue.traffic().count(&claim()), claims, "of {max_in_flight}");
+            app.delete_room(OURS).await.assert_problem(404, "room_not_found");
+            // A call is logged just before it stalls, so a single heal could miss it.
+            let all_are_claimed = async || {
+                app.queue.traffic().heal();
+                let log = app.queue.traffic().log();
+                log.iter().filter(|call| call.method == Method::DELETE && call.status.is_some()).count() == CREATES
+            };
+            eventually("all rooms are claimed", all_are_claimed).await;
+        };
+        let (created, ()) = tokio::join!(join_all((0..CREATES).map(|_| app.create_room())), watch);
+        assert!(created.iter().all(|create| create.header("room-source") == "pool"), "{created:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
@@ -28,13 +28,25 @@ const MIN_TIME_TO_TAG: Duration = Duration::from_secs(1);
 /// until the circuit breaker opens.
 const MAX_BETWEEN_CLAIM_AND_TAG: usize = 4;
 
+/// Concurrency slots at the node that claims leave to other calls, however slow queue and records are.
+const SLOTS_FOR_OTHERS: usize = 2;
+
 /// Claims and tags rooms that were provisioned in advance.
 pub(in crate::rooms) struct PoolSource {
     backend: Arc<Backend>,
     prefetch: Arc<Prefetch>,
     refill: Arc<Refill>,
     destroyer: Destroyer,
+    /// Bounds claims under way, which hold a call permit each while queue and records answer.
+    claiming: Semaphore,
     between_claim_and_tag: Semaphore,
+}
+
+/// What a claim and its tag need.
+struct Prepared<'a> {
+    claiming: SemaphorePermit<'a>,
+    between_claim_and_tag: SemaphorePermit<'a>,
+    tag_permit: TagPermit,
 }
 
 /// The result of trying one room.
@@ -71,8 +83,9 @@ impl PoolSource {
         refill: Arc<Refill>,
         destroyer: Destroyer,
     ) -> Self {
+        let claiming = Semaphore::new(backend.pexip.max_in_flight().saturating_sub(SLOTS_FOR_OTHERS).max(1));
         let between_claim_and_tag = Semaphore::new(MAX_BETWEEN_CLAIM_AND_TAG);
-        Self { backend, prefetch, refill, destroyer, between_claim_and_tag }
+        Self { backend, prefetch, refill, destroyer, claiming, between_claim_and_tag }
     }
 
     /// A room that carries `tag`.
@@ -114,20 +127,23 @@ impl PoolSource {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Attempt, SourceError> {
-        let (_permit, tag_permit) = match self.prepare_claim(&room, deadline, caller_is_gone).await {
-            Ok(prepared) => prepared,
-            Err(reason) => {
-                self.prefetch.give_back(room);
-                return match reason {
-                    NotClaimed::RoomExpired => Ok(Attempt::TryNext),
-                    NotClaimed::StorageFailed => Ok(Attempt::StorageFailed),
-                    NotClaimed::Failed(error) => Err(SourceError::Final(error)),
-                };
-            }
-        };
+        let Prepared { claiming, between_claim_and_tag: _until_tagged, tag_permit } =
+            match self.prepare_claim(&room, deadline, caller_is_gone).await {
+                Ok(prepared) => prepared,
+                Err(reason) => {
+                    self.prefetch.give_back(room);
+                    return match reason {
+                        NotClaimed::RoomExpired => Ok(Attempt::TryNext),
+                        NotClaimed::StorageFailed => Ok(Attempt::StorageFailed),
+                        NotClaimed::Failed(error) => Err(SourceError::Final(error)),
+                    };
+                }
+            };
         // In the other order, a late tag could land on a room that another citizen has. If the process stops after this
         // line, the room has no tag and the sweep deletes it.
-        match claim(&self.backend, &room.message, &room.conference.name).await {
+        let claimed = claim(&self.backend, &room.message, &room.conference.name).await;
+        drop(claiming);
+        match claimed {
             Ok(Claim::Ours) => {}
             Ok(Claim::Lost) => return Ok(Attempt::Conflict),
             Err(_) => return Ok(Attempt::StorageFailed),
@@ -142,9 +158,12 @@ impl PoolSource {
         room: &ReadyRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
-    ) -> Result<(SemaphorePermit<'_>, TagPermit), NotClaimed> {
-        let permit = timeout_at(deadline, self.between_claim_and_tag.acquire()).await;
-        let permit = permit.map_err(|_| PexipError::Saturated)?.expect("the semaphore is never closed");
+    ) -> Result<Prepared<'_>, NotClaimed> {
+        let permits = async {
+            Ok::<_, AcquireError>((self.between_claim_and_tag.acquire().await?, self.claiming.acquire().await?))
+        };
+        let permits = timeout_at(deadline, permits).await.map_err(|_| PexipError::Saturated)?;
+        let (between_claim_and_tag, claiming) = permits.expect("the semaphores are never closed");
         // After the room, not before it: requests that wait for a room would hold the call permits that the check of
         // the prefetched rooms needs.
         let tag_permit = self.backend.pexip.reserve_tagging().await?;
@@ -157,7 +176,11 @@ impl PoolSource {
         if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
             return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
         }
-        if self.prefetch.is_claimable(room) { Ok((permit, tag_permit)) } else { Err(NotClaimed::RoomExpired) }
+        if self.prefetch.is_claimable(room) {
+            Ok(Prepared { claiming, between_claim_and_tag, tag_permit })
+        } else {
+            Err(NotClaimed::RoomExpired)
+        }
     }
 
     /// A claimed room is handed out or destroyed, never put back.
