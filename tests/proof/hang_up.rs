@@ -1,4 +1,5 @@
-//! Callers hang up at every step of a create. Neither a room tagged for one of them nor a permit stays in use.
+//! Callers hang up at every step of a create. Neither a room tagged for one of them nor a permit stays in use, and a
+//! caller with a key finds its room again.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -9,10 +10,11 @@ use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times, Traffic};
 use reqwest::Method;
 use tokio::time::{Instant, sleep};
+use url::Url;
 
 use crate::support::{
-    Caller, Cases, Clocks, Dice, FaultPlan, HangUp, Ledger, Outcome, POOL_QUEUE, Served, Settings, Storm, World, alone,
-    becomes_quiet, eventually, is_full, let_everything_age, report,
+    Caller, Case, Cases, Clocks, Dice, FaultPlan, HangUp, Ledger, Outcome, POOL_QUEUE, Served, Settings, Storm, World,
+    alone, becomes_quiet, eventually, is_full, let_everything_age, report,
 };
 
 const CALLERS: usize = 16;
@@ -51,8 +53,9 @@ fn settings(world: &World) -> Settings {
 fn slowness(world: &World) -> Vec<FaultPlan> {
     let slow = || [2, 5, 10, 20, 40].map(|ms| Fault::Slow(Duration::from_millis(ms))).to_vec();
     let of = |traffic: &Traffic, method| FaultPlan::of(traffic, Matching::method(method), slow());
-    let (queue, pexip) = (world.queue.traffic(), world.pexip.traffic());
+    let (queue, records, pexip) = (world.queue.traffic(), world.blobs.traffic(), world.pexip.traffic());
     vec![
+        of(records, Method::PUT),
         of(queue, Method::GET),
         of(queue, Method::POST),
         of(queue, Method::DELETE),
@@ -150,6 +153,7 @@ impl Proof {
             let result = self.caller.create_and_hang_up(wait, service, case).await;
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.adapt(&result);
+            let has_hung_up = !matches!(result, HangUp::Answered(_));
             match result {
                 HangUp::Answered(outcome) => self.ledger.enter(&self.world, case, &outcome),
                 HangUp::Unanswered => self.ledger.enter(&self.world, case, &Outcome::NoAnswer),
@@ -160,7 +164,24 @@ impl Proof {
                     self.ledger.enter(&self.world, case, &Outcome::NoAnswer);
                 }
             }
+            if has_hung_up && case.key().is_some() {
+                self.find_room_again(&dice.one_of(&self.instances).url, case).await;
+            }
         }
+    }
+
+    /// The room of the request whose caller hung up, however far it had come: nothing but a hang-up fails a request here.
+    async fn find_room_again(&self, service: &Url, case: Case) {
+        let is_found = async || {
+            let outcome = self.caller.create(service, case).await;
+            self.ledger.enter(&self.world, case, &outcome);
+            match outcome {
+                Outcome::Room { .. } => true,
+                Outcome::Refused { status: 409, .. } => false,
+                outcome => panic!("{case:?}: {outcome:?}"),
+            }
+        };
+        eventually("the key finds its room", is_found).await;
     }
 
     /// Lengthens the wait after a hang-up and shortens it after an answer, so that about half of the callers hang up,
@@ -180,6 +201,7 @@ impl Proof {
             && figures.no_answer >= enough.hang_ups
             && storm.tags() >= enough.tags
             && tags_after_hang_up >= enough.tags_after_hang_up
+            && figures.replays >= enough.tags_after_hang_up / 3
     }
 
     fn figures(&self) -> String {

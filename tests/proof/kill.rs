@@ -1,6 +1,7 @@
-//! Three real processes share queue and node. One after the other is killed without warning, at any step, and
+//! Three real processes share storage and node. One after the other is killed without warning, at any step, and
 //! restarted, while citizens arrive without a pause.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::support::{
-    Caller, Cases, Clocks, Dice, Ledger, Outcome, POOL_QUEUE, Program, Settings, Stock, World, alone, becomes_quiet,
-    eventually, is_full, let_everything_age, report,
+    Caller, Case, Cases, Clocks, Dice, Ledger, Outcome, POOL_QUEUE, Program, Settings, Stock, World, alone,
+    becomes_quiet, eventually, is_full, let_everything_age, report,
 };
 
 const INSTANCES: usize = 3;
@@ -25,6 +26,9 @@ const TARGET: usize = 120;
 
 /// Percentage of rooms that their callers end; the sweep ends the others.
 const ENDED_BY_CALLERS: usize = 90;
+
+/// Percentage of requests that repeat one with a key that got no room, if there is one.
+const REPETITIONS: usize = 30;
 
 /// Duration of each call to queue and node, so that most kills hit a process between two calls, or during one that is
 /// still carried out.
@@ -141,8 +145,9 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for
     }
     // Calls that a killed process had sent are still carried out.
     becomes_quiet(&proof.world, Duration::from_secs(1)).await;
-    proof.world.queue.traffic().heal();
-    proof.world.pexip.traffic().heal();
+    for traffic in [proof.world.queue.traffic(), proof.world.blobs.traffic(), proof.world.pexip.traffic()] {
+        traffic.heal();
+    }
 
     let figures = proof.ledger.figures();
     report("kill", &format!("{figures}; {killed} kills, {leaps} leaps, load for {loaded:.1?}; timer {timers}"));
@@ -155,8 +160,8 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for
 
 impl Proof {
     fn slow_down_every_step(&self) {
-        for traffic in [self.world.queue.traffic(), self.world.pexip.traffic()] {
-            for method in [Method::POST, Method::PATCH, Method::DELETE] {
+        for traffic in [self.world.queue.traffic(), self.world.blobs.traffic(), self.world.pexip.traffic()] {
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 traffic.inject(Matching::method(method), Times::Always, Fault::Slow(STEP));
             }
         }
@@ -164,20 +169,44 @@ impl Proof {
         self.world.pexip.traffic().inject(check, Times::Always, Fault::Slow(STEP));
     }
 
-    /// One create after the other. Most rooms are ended by their callers, the others by the sweep.
+    /// One create after the other, those with a key until they get a room. Most rooms are ended by their callers, the
+    /// others by the sweep.
     async fn call(&self, mut dice: Dice) {
-        while !self.over.load(Ordering::Relaxed) {
-            let case = self.cases.next();
-            let outcome = self.caller.create(&self.fleet.address(dice.below(INSTANCES)), case).await;
-            self.ledger.enter(&self.world, case, &outcome);
-            match outcome {
-                Outcome::Room { name, .. } if dice.percent(ENDED_BY_CALLERS) => {
-                    self.end(&name, dice.below(INSTANCES)).await;
+        let mut to_repeat = VecDeque::new();
+        loop {
+            let is_over = self.over.load(Ordering::Relaxed);
+            let repeated = if is_over || dice.percent(REPETITIONS) { to_repeat.pop_front() } else { None };
+            if is_over && repeated.is_none() {
+                return;
+            }
+            let case = repeated.unwrap_or_else(|| self.cases.next());
+            match self.create(dice.below(INSTANCES), case).await {
+                Outcome::Room { name, .. } => {
+                    if case.key().is_some() {
+                        self.create(dice.below(INSTANCES), case).await;
+                    }
+                    if dice.percent(ENDED_BY_CALLERS) {
+                        self.end(&name, dice.below(INSTANCES)).await;
+                    }
                 }
-                Outcome::Room { .. } => {}
-                Outcome::Refused { .. } | Outcome::NoAnswer => sleep(dice.milliseconds(5, 50)).await,
+                outcome @ (Outcome::Refused { .. } | Outcome::NoAnswer) => {
+                    assert!(
+                        !matches!(outcome, Outcome::Refused { status: 410, .. }),
+                        "nobody ended the room of {case:?}"
+                    );
+                    if case.key().is_some() {
+                        to_repeat.push_back(case);
+                    }
+                    sleep(dice.milliseconds(5, 50)).await;
+                }
             }
         }
+    }
+
+    async fn create(&self, number: usize, case: Case) -> Outcome {
+        let outcome = self.caller.create(&self.fleet.address(number), case).await;
+        self.ledger.enter(&self.world, case, &outcome);
+        outcome
     }
 
     async fn end(&self, name: &str, number: usize) {
@@ -197,7 +226,7 @@ impl Proof {
         let is_over = |killed| {
             let figures = self.ledger.figures();
             let served = figures.rooms >= enough.creates && figures.from_pool > enough.from_pool;
-            served && figures.no_answer > 0 && killed >= enough.kills
+            served && figures.no_answer > 0 && figures.replays > 0 && killed >= enough.kills
         };
         while !is_over(killed) {
             assert!(started.elapsed() < limit, "{killed} kills, {}", self.ledger.figures());

@@ -1,17 +1,19 @@
-//! Creates in bulk while every call may fail and leases expire too early: no room is handed out twice, and none
-//! carries another citizen's tag.
+//! Creates in bulk while every call may fail, leases expire too early, messages are copied and instances are killed: no
+//! room is handed out twice, none carries another citizen's tag, and a repeated key gets one room.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching};
 use reqwest::Method;
+use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Cases, Clocks, Dice, FaultPlan, Instance, Ledger, Outcome, Settings, Storm, World, alone, becomes_quiet, is_full,
-    let_everything_age, report,
+    Case, Cases, Clocks, Dice, FaultPlan, Instance, Ledger, Mortal, Outcome, POOL_QUEUE, Settings, Storm, World, alone,
+    becomes_quiet, is_full, let_everything_age, report,
 };
 
 const INSTANCES: usize = 8;
@@ -20,7 +22,7 @@ const CALLERS_OF_EACH: usize = 12;
 const A_MILLION: usize = 1_000_000;
 
 /// Creates of the short run.
-const SOME_THOUSAND: usize = 4_000;
+const SOME_THOUSAND: usize = 3_000;
 
 /// Time limits after which the load counts as stuck.
 const LONGEST_RUN: Duration = Duration::from_secs(6 * 3600);
@@ -35,6 +37,21 @@ const BETWEEN_LEAPS: Duration = Duration::from_millis(500);
 
 /// The fewest rooms handed out between two leaps: otherwise a slow machine's pool would be empty.
 const ROOMS_BETWEEN_LEAPS: usize = 100;
+
+/// The fewest rooms handed out between two kills, and the fewest kills.
+const ROOMS_BETWEEN_KILLS: usize = 200;
+const KILLS: usize = 5;
+
+/// How often a request with a key is repeated that gets no room. While it is unknown whether an earlier one left a room,
+/// all are refused; then the key is free after a leap or two.
+const MOST_REPETITIONS: usize = 100;
+
+/// How often messages are copied: all that have no copy yet.
+const BETWEEN_COPIES: Duration = Duration::from_millis(250);
+
+/// The clocks leap three times before a copy expires. An instance deletes few dead messages in a minute of real time, so
+/// without an end they would fill the queue.
+const LIFETIME_OF_COPIES: Duration = Duration::from_secs(180);
 
 /// A failed destroy is retried for the last time after five seconds.
 const LAST_PAUSE_OF_A_DESTROY: Duration = Duration::from_secs(7);
@@ -73,6 +90,7 @@ fn faults(world: &World) -> Vec<FaultPlan> {
     let late = vec![Fault::Slow(Duration::from_millis(1300))];
     let queue = |calls: Matching, faults| FaultPlan::of(world.queue.traffic(), calls, faults);
     let pexip = |calls: Matching, faults| FaultPlan::of(world.pexip.traffic(), calls, faults);
+    let records = |calls: Matching, faults| FaultPlan::of(world.blobs.traffic(), calls, faults);
     vec![
         queue(Matching::method(Method::GET), with(usual(), vec![Fault::Rubbish])),
         queue(Matching::method(Method::POST), usual()),
@@ -84,12 +102,16 @@ fn faults(world: &World) -> Vec<FaultPlan> {
             with(usual(), [late, vec![Fault::Status(400), Fault::Status(404), Fault::Rubbish]].concat()),
         ),
         pexip(Matching::method(Method::DELETE), with(usual(), vec![Fault::Rubbish])),
+        records(Matching::method(Method::GET), usual()),
+        records(Matching::method(Method::PUT), usual()),
+        records(Matching::method(Method::DELETE), usual()),
     ]
 }
 
 struct Proof {
     world: World,
-    instances: Vec<Instance>,
+    instances: Vec<RwLock<Mortal>>,
+    kills: AtomicUsize,
     /// The timer's instance, which runs the maintenance during the load and has no callers.
     maintainer: Instance,
     clocks: Clocks,
@@ -103,10 +125,10 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
     let _machine = alone().await;
     let mut dice = Dice::throw("million");
     let (world, clocks) = (World::start().await, Clocks::default());
-    let start = || Instance::start(&world, &settings(&world), clocks.of_an_instance());
     let proof = Proof {
-        instances: (0..INSTANCES).map(|_| start()).collect(),
-        maintainer: start(),
+        instances: (0..INSTANCES).map(|_| RwLock::new(mortal(&world, &clocks))).collect(),
+        kills: AtomicUsize::new(0),
+        maintainer: Instance::start(&world, &settings(&world), clocks.of_an_instance()),
         world,
         clocks,
         ledger: Ledger::default(),
@@ -117,11 +139,14 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
 
     let storm = Storm::over(&proof.world, faults(&proof.world), CALLS_PER_FAULT, dice.for_one_more());
     let started = Instant::now();
-    let callers = proof.instances.iter().flat_map(|instance| [instance; CALLERS_OF_EACH]);
+    let callers: Vec<_> = (0..INSTANCES * CALLERS_OF_EACH).map(|_| dice.for_one_more()).collect();
+    let kills = dice.for_one_more();
     tokio::join!(
-        join_all(callers.map(|instance| proof.call(instance))),
+        join_all(callers.into_iter().enumerate().map(|(number, dice)| proof.call(number % INSTANCES, dice))),
         proof.run_maintenance(),
         proof.let_clocks_leap(),
+        proof.copy_messages(),
+        proof.kill(kills),
         proof.watch(started)
     );
     let took = started.elapsed();
@@ -129,27 +154,89 @@ async fn a_million_creates_under_faults_share_no_room_and_mix_no_tags() {
 
     let figures = proof.ledger.figures();
     let rate = figures.rooms as u128 * 1000 / took.as_millis();
-    report("million", &format!("{figures}; {past}; {took:.1?}, {rate} a second"));
+    let (kills, copies) = (proof.kills.load(Ordering::Relaxed), proof.ledger.copies());
+    report("million", &format!("{figures}; {past}; {kills} kills, {copies} copies; {took:.1?}, {rate} a second"));
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
     let Proof { world, clocks, ledger, cases, instances, maintainer, .. } = proof;
-    becomes_quiet(&world, LAST_PAUSE_OF_A_DESTROY).await;
     drop((instances, maintainer));
+    becomes_quiet(&world, LAST_PAUSE_OF_A_DESTROY).await;
     let stock = let_everything_age(&world, &settings(&world), &clocks, &ledger, &cases);
     report("million", &stock.to_string());
 }
 
+fn mortal(world: &World, clocks: &Clocks) -> Mortal {
+    Mortal::start(world, &settings(world), clocks.of_an_instance())
+}
+
 impl Proof {
-    async fn call(&self, instance: &Instance) {
+    async fn call(&self, instance: usize, mut dice: Dice) {
         while !self.over.load(Ordering::Relaxed) {
             let case = self.cases.next();
-            let outcome = instance.create(case).await;
-            self.ledger.enter(&self.world, case, &outcome);
-            if let Outcome::Room { name, .. } = outcome {
-                // Removed after the check: a million of them would fill the node.
-                self.world.pexip.remove(&name);
-                self.ledger.ended(&name);
+            if case.key().is_some() {
+                self.repeat(instance, case, &mut dice).await;
+            } else if let Outcome::Room { name, .. } = self.create(instance, case).await {
+                self.end(&name);
             } else {
                 sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// Two requests with one key at the same time, then one after the other until there is a room, and one more, each at
+    /// any instance. The first one may have been killed.
+    async fn repeat(&self, instance: usize, case: Case, dice: &mut Dice) {
+        let other = dice.below(INSTANCES);
+        let (first, second) = tokio::join!(self.create(instance, case), self.create(other, case));
+        let mut room = room_of(first).or(room_of(second));
+        for _ in 0..MOST_REPETITIONS {
+            if room.is_some() {
+                break;
+            }
+            sleep(dice.milliseconds(10, 50)).await;
+            room = room_of(self.create(dice.below(INSTANCES), case).await);
+        }
+        if let Some(name) = room {
+            self.create(dice.below(INSTANCES), case).await;
+            self.end(&name);
+        }
+    }
+
+    async fn create(&self, instance: usize, case: Case) -> Outcome {
+        let create = self.instances[instance].read().await.create(case);
+        let outcome = create.await;
+        self.ledger.enter(&self.world, case, &outcome);
+        outcome
+    }
+
+    /// After the check: a million rooms would fill the node.
+    fn end(&self, name: &str) {
+        self.world.pexip.remove(name);
+        self.ledger.ended(name);
+    }
+
+    async fn copy_messages(&self) {
+        let mut names = HashSet::new();
+        while !self.over.load(Ordering::Relaxed) {
+            sleep(BETWEEN_COPIES).await;
+            for message in self.world.queue.messages(POOL_QUEUE) {
+                if names.insert(message.text.clone()) {
+                    // Before the message is there: whoever finds it must know why.
+                    self.ledger.copied(&message.text);
+                    self.world.queue.put_expiring(POOL_QUEUE, &message.text, LIFETIME_OF_COPIES);
+                }
+            }
+        }
+    }
+
+    async fn kill(&self, mut dice: Dice) {
+        let mut rooms = 0;
+        while !self.over.load(Ordering::Relaxed) {
+            sleep(dice.milliseconds(5, 50)).await;
+            let now = self.ledger.figures().rooms;
+            if now >= rooms + ROOMS_BETWEEN_KILLS {
+                *self.instances[dice.below(INSTANCES)].write().await = mortal(&self.world, &self.clocks);
+                self.kills.fetch_add(1, Ordering::Relaxed);
+                rooms = now;
             }
         }
     }
@@ -190,10 +277,18 @@ impl Proof {
                 report("million", &format!("{took:.0?}: {figures}; {rate} a second; {rooms} rooms on Pexip"));
             }
             assert!(took < limit, "{figures}");
-            if figures.rooms >= goal && figures.from_pool >= goal / 2 {
+            let has_killed = self.kills.load(Ordering::Relaxed) >= KILLS && figures.no_answer > 0;
+            if figures.rooms >= goal && figures.from_pool >= goal / 2 && has_killed {
                 break;
             }
         }
         self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn room_of(outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Room { name, .. } => Some(name),
+        Outcome::Refused { .. } | Outcome::NoAnswer => None,
     }
 }

@@ -4,6 +4,7 @@ mod aftermath;
 mod builds;
 mod caller;
 mod clocks;
+mod conflicts;
 mod dice;
 mod instance;
 mod ledger;
@@ -14,14 +15,15 @@ mod stock;
 mod storm;
 mod waiting;
 
-pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
+pub(crate) use maxconf_simulators::world::{POOL_QUEUE, RECORDS, World};
 
 pub(crate) use aftermath::let_everything_age;
 pub(crate) use builds::{OtherBuild, THIS_BUILD};
 pub(crate) use caller::{Caller, Case, Cases, HangUp, Outcome};
 pub(crate) use clocks::Clocks;
+pub(crate) use conflicts::Conflicts;
 pub(crate) use dice::{Dice, is_full, report};
-pub(crate) use instance::{Instance, Served, Settings};
+pub(crate) use instance::{Instance, Mortal, Served, Settings};
 pub(crate) use ledger::Ledger;
 pub(crate) use package::unpacked;
 pub(crate) use program::Program;

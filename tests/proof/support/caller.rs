@@ -17,6 +17,8 @@ const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
 /// Limit of one request: longer than the service's own deadline in every proof, and than a maintenance run.
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// One citizen's case. Its `uuiData` and its tag are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Case(u64);
@@ -30,6 +32,12 @@ impl Cases {
         Case(self.0.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The next one that has no key.
+    pub(crate) fn next_without_key(&self) -> Case {
+        let case = self.next();
+        if case.key().is_some() { self.next_without_key() } else { case }
+    }
+
     /// Whether a room was requested for it.
     pub(crate) fn include(&self, case: Case) -> bool {
         case.0 < self.0.load(Ordering::Relaxed)
@@ -39,6 +47,11 @@ impl Cases {
 impl Case {
     pub(crate) fn path(self) -> String {
         format!("/room/create?uuiData={}", hex::encode(self.text()))
+    }
+
+    /// Its `Idempotency-Key`: one in three has one.
+    pub(crate) fn key(self) -> Option<String> {
+        self.0.is_multiple_of(3).then(|| format!("case-{}", self.0))
     }
 
     pub(crate) fn tag(self) -> String {
@@ -61,12 +74,11 @@ pub(crate) enum Outcome {
     Room {
         name: String,
         from_pool: bool,
+        /// An earlier request with the same key got this room.
+        replayed: bool,
     },
     /// A problem document.
-    Refused {
-        status: u16,
-        code: String,
-    },
+    Refused { status: u16, code: String },
     /// The connection broke, the handler behind it died, or the caller hung up.
     NoAnswer,
 }
@@ -79,16 +91,17 @@ impl Outcome {
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let length: usize = header("content-length")?.parse().expect("a length");
         let status = head.split(' ').nth(1)?.parse().expect("a status");
-        (body.len() == length).then(|| Self::read(status, header("room-source").unwrap_or_default(), body.as_bytes()))
+        (body.len() == length).then(|| Self::read(status, header, body.as_bytes()))
     }
 
     /// Fails if the answer is neither a room nor a problem document.
-    pub(crate) fn read(status: u16, source: &str, body: &[u8]) -> Self {
+    pub(crate) fn read<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body)
             .unwrap_or_else(|_| panic!("{status} with a body that is no JSON: {}", String::from_utf8_lossy(body)));
         if status == 200 {
             let name = body["name"].as_str().expect("a room has a name").to_owned();
-            return Self::Room { name, from_pool: source == "pool" };
+            let from_pool = header("room-source") == Some("pool");
+            return Self::Room { name, from_pool, replayed: header("idempotency-replayed").is_some() };
         }
         let code = body["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned();
         Self::Refused { status, code }
@@ -125,15 +138,18 @@ impl Caller {
     }
 
     pub(crate) async fn create(&self, service: &Url, case: Case) -> Outcome {
-        let Ok(response) = self.request(Method::POST, service, &case.path()).send().await else {
+        let mut request = self.request(Method::POST, service, &case.path());
+        if let Some(key) = case.key() {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let Ok(response) = request.send().await else {
             return Outcome::NoAnswer;
         };
         let status = response.status().as_u16();
-        let source = response.headers().get("room-source").map_or("", |value| value.to_str().unwrap_or_default());
-        let source = source.to_owned();
+        let headers = response.headers().clone();
         match response.bytes().await {
             Ok(body) if self.through_a_host && status == 500 && body.is_empty() => Outcome::NoAnswer,
-            Ok(body) => Outcome::read(status, &source, &body),
+            Ok(body) => Outcome::read(status, |name| headers.get(name)?.to_str().ok(), &body),
             Err(_) => Outcome::NoAnswer,
         }
     }
@@ -145,7 +161,8 @@ impl Caller {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let (path, token) = (case.path(), &self.token);
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n");
-        let request = format!("{head}content-length: 0\r\n\r\n");
+        let key = case.key().map(|key| format!("{IDEMPOTENCY_KEY}: {key}\r\n")).unwrap_or_default();
+        let request = format!("{head}{key}content-length: 0\r\n\r\n");
         let mut answer = Vec::new();
         let in_time = timeout(wait, async {
             // The service may close the connection first; its answer is then read.

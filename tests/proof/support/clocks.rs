@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::World;
 
-/// The clocks of instances, queue and node, all ahead of the real ones by the same time.
+/// The clocks of instances, storage and node, all ahead of the real ones by the same time.
 #[derive(Clone, Default)]
 pub(crate) struct Clocks(Arc<AtomicU64>);
 
@@ -25,7 +25,9 @@ impl Clocks {
     /// Lets leases run out, messages appear and expire, and rooms grow old.
     pub(crate) fn advance(&self, world: &World, by: Duration) {
         let ahead = self.0.fetch_add(by.as_secs(), Ordering::SeqCst) + by.as_secs();
-        world.pexip.traffic().set_clock_offset(i64::try_from(ahead).expect("a number of seconds in range"));
+        for traffic in [world.pexip.traffic(), world.blobs.traffic()] {
+            traffic.set_clock_offset(i64::try_from(ahead).expect("a number of seconds in range"));
+        }
         world.queue.advance(by);
     }
 }

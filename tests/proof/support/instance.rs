@@ -1,20 +1,24 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Request};
 use maxconf::app::App;
 use maxconf::config::Config;
 use maxconf::domain::Clock;
 use maxconf::http::server;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 use url::Url;
 
+use super::caller::IDEMPOTENCY_KEY;
 use super::{Case, Outcome, World};
 
 /// Settings of an instance by their names.
@@ -56,7 +60,7 @@ impl Settings {
         self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         Config::read(|name| self.0.get(name).map(OsString::from)).expect("settings that can be used")
     }
 
@@ -84,25 +88,65 @@ impl Instance {
     }
 
     pub(crate) async fn create(&self, case: Case) -> Outcome {
-        let (status, source, body) = self.post(&case.path()).await;
-        Outcome::read(status, &source, &body)
+        let (status, headers, body) = self.post(&case.path(), case.key()).await;
+        Outcome::read(status, |name| headers.get(name)?.to_str().ok(), &body)
     }
 
     /// The Functions host's timer. Returns the run's report.
     pub(crate) async fn run_maintenance(&self) -> String {
-        let (status, _, body) = self.post("/function_pool_maintenance").await;
+        let (status, _, body) = self.post("/function_pool_maintenance", None).await;
         assert_eq!(status, 200, "the host would repeat the run");
         String::from_utf8(body).expect("a text")
     }
 
-    async fn post(&self, path: &str) -> (u16, String, Vec<u8>) {
+    async fn post(&self, path: &str, key: Option<String>) -> (u16, HeaderMap, Vec<u8>) {
         let authorization = format!("Bearer {}", self.tokens.of_today());
-        let request = Request::post(path).header(AUTHORIZATION, authorization).body(Body::empty()).expect("a request");
+        let mut request = Request::post(path).header(AUTHORIZATION, authorization);
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let request = request.body(Body::empty()).expect("a request");
         let Ok(response) = self.router.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
-        let source = head.headers.get("room-source").map_or("", |value| value.to_str().unwrap_or_default());
         let body = to_bytes(body, usize::MAX).await.expect("a body that can be read");
-        (head.status.as_u16(), source.to_owned(), body.into())
+        (head.status.as_u16(), head.headers, body.into())
+    }
+}
+
+/// An instance in a runtime of its own, which a kill ends at any step: no task of it gets past its next await.
+pub(crate) struct Mortal {
+    instance: Arc<Instance>,
+    /// `None` while it is killed.
+    runtime: Option<Runtime>,
+}
+
+impl Mortal {
+    pub(crate) fn start(world: &World, settings: &Settings, clock: Clock) -> Self {
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let inside = runtime.enter();
+        let instance = Arc::new(Instance::start(world, settings, clock));
+        drop(inside);
+        Self { instance, runtime: Some(runtime) }
+    }
+
+    /// No answer if it is killed meanwhile.
+    pub(crate) fn create(&self, case: Case) -> impl Future<Output = Outcome> + use<> {
+        let instance = Arc::clone(&self.instance);
+        let create = self.runtime.as_ref().map(|runtime| runtime.spawn(async move { instance.create(case).await }));
+        async {
+            match create.expect("not killed yet").await {
+                Ok(outcome) => outcome,
+                Err(failed) => failed.try_into_panic().map_or(Outcome::NoAnswer, |panic| resume_unwind(panic)),
+            }
+        }
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

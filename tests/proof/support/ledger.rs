@@ -12,11 +12,18 @@ pub(crate) struct Ledger(Mutex<Kept>);
 struct Kept {
     rooms: HashMap<Box<str>, Entry>,
     served: HashSet<Case>,
+    /// The room of each case with a key.
+    of_keys: HashMap<Case, Box<str>>,
+    replays: usize,
+    /// Rooms for which the proof has put further messages.
+    copied: HashSet<Box<str>>,
     refused: BTreeMap<String, usize>,
     from_pool: usize,
     no_answer: usize,
     duplicates: Vec<String>,
     wrong_tags: Vec<String>,
+    /// Keys that were answered with two rooms.
+    wrong_rooms_of_keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +48,18 @@ pub(crate) struct Figures {
     pub(crate) from_pool: usize,
     pub(crate) no_answer: usize,
     pub(crate) refused: BTreeMap<String, usize>,
+    pub(crate) keys: usize,
+    pub(crate) replays: usize,
     duplicates: usize,
     wrong_tags: usize,
+    wrong_rooms_of_keys: usize,
 }
 
 impl Ledger {
     /// Enters an answer as soon as it arrives: Pexip must have the request's tag by then.
     pub(crate) fn enter(&self, world: &World, case: Case, outcome: &Outcome) {
-        let name = match outcome {
-            Outcome::Room { name, .. } => name,
+        let (name, from_pool, replayed) = match outcome {
+            Outcome::Room { name, from_pool, replayed } => (name, *from_pool, *replayed),
             Outcome::Refused { status, code } => {
                 *self.kept().refused.entry(format!("{status} {code}")).or_default() += 1;
                 return;
@@ -63,13 +73,24 @@ impl Ledger {
         let history = world.pexip.tag_history(name);
         let tag = case.tag();
         let mut kept = self.kept();
-        kept.from_pool += usize::from(matches!(outcome, Outcome::Room { from_pool: true, .. }));
+        kept.from_pool += usize::from(from_pool && !replayed);
+        kept.replays += usize::from(replayed);
         kept.served.insert(case);
         if on_pexip.as_ref() != Some(&tag) || history.iter().any(|written| *written != tag) {
             kept.wrong_tags.push(format!("{name}: {tag} was answered, {on_pexip:?} is there after {history:?}"));
         }
-        if let Some(first) = kept.rooms.insert(name.as_str().into(), Entry { case, end: End::NotAsked }) {
-            kept.duplicates.push(format!("{name} for {case:?} and before for {:?}", first.case));
+        if case.key().is_some() {
+            let first = kept.of_keys.entry(case).or_insert_with(|| name.as_str().into()).clone();
+            if *first != **name {
+                kept.wrong_rooms_of_keys.push(format!("{case:?}: {first}, and then {name}"));
+            }
+        }
+        match kept.rooms.get(name.as_str()).copied() {
+            Some(first) if first.case == case && replayed && case.key().is_some() => {}
+            Some(first) => kept.duplicates.push(format!("{name} for {case:?} and before for {:?}", first.case)),
+            None => {
+                kept.rooms.insert(name.as_str().into(), Entry { case, end: End::NotAsked });
+            }
         }
     }
 
@@ -81,6 +102,20 @@ impl Ledger {
     /// A delete was unanswered: the room may have ended.
     pub(crate) fn perhaps_ended(&self, name: &str) {
         self.set_end(name, End::Unknown);
+    }
+
+    /// The proof has put one more message for this room.
+    pub(crate) fn copied(&self, name: &str) {
+        self.kept().copied.insert(name.into());
+    }
+
+    /// How many rooms were copied.
+    pub(crate) fn copies(&self) -> usize {
+        self.kept().copied.len()
+    }
+
+    pub(crate) fn is_copied(&self, name: &str) -> bool {
+        self.kept().copied.contains(name)
     }
 
     /// The case that got the room in an answer.
@@ -104,16 +139,22 @@ impl Ledger {
             from_pool: kept.from_pool,
             no_answer: kept.no_answer,
             refused: kept.refused.clone(),
+            keys: kept.of_keys.len(),
+            replays: kept.replays,
             duplicates: kept.duplicates.len(),
             wrong_tags: kept.wrong_tags.len(),
+            wrong_rooms_of_keys: kept.wrong_rooms_of_keys.len(),
         }
     }
 
-    /// Asserts that no room was in two answers, and that no room ever carried another tag than its citizen's.
+    /// Asserts that no room was in two answers but those to one key, that no key got two rooms, and that no room ever
+    /// carried another tag than its citizen's.
     pub(crate) fn assert_every_room_is_one_citizens(&self, world: &World) {
         let kept = self.kept();
         assert!(kept.duplicates.is_empty(), "rooms that two citizens got: {:#?}", some(&kept.duplicates));
         assert!(kept.wrong_tags.is_empty(), "answers without their tag: {:#?}", some(&kept.wrong_tags));
+        let wrong = &kept.wrong_rooms_of_keys;
+        assert!(wrong.is_empty(), "keys with two rooms: {:#?}", some(wrong));
         // Checked again at the end: a late write could have changed a tag after its answer.
         for (name, entry) in &kept.rooms {
             let (tag, history) = (entry.case.tag(), world.pexip.tag_history(name));
@@ -136,10 +177,13 @@ fn some(faults: &[String]) -> &[String] {
 
 impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rooms, from_pool, duplicates, wrong_tags, keys, replays, wrong_rooms_of_keys, no_answer, refused } =
+            self;
         write!(
             formatter,
-            "{} rooms answered ({} from the pool), {} duplicates, {} wrong tags, {} without an answer, refused {:?}",
-            self.rooms, self.from_pool, self.duplicates, self.wrong_tags, self.no_answer, self.refused
+            "{rooms} rooms answered ({from_pool} from the pool), {duplicates} duplicates, {wrong_tags} wrong tags, \
+             {keys} with a key, {replays} replays, {wrong_rooms_of_keys} keys with two rooms, {no_answer} without an \
+             answer, refused {refused:?}"
         )
     }
 }

@@ -25,7 +25,8 @@ impl Stock {
         for message in world.queue.messages(POOL_QUEUE) {
             *messages.entry(message.text).or_default() += 1;
         }
-        assert!(messages.values().all(|count| *count == 1), "a name in two messages: {messages:?}");
+        let twice: Vec<_> = messages.iter().filter(|(name, count)| **count > 1 && !ledger.is_copied(name)).collect();
+        assert!(twice.is_empty(), "names in two messages: {twice:?}");
         let mut stock = Self::default();
         let mut tagged = HashSet::new();
         for room in world.pexip.rooms() {
@@ -40,16 +41,19 @@ impl Stock {
             }
             let case = Case::of_tag(&room.tag).unwrap_or_else(|| panic!("{name}: an unknown tag: {}", room.tag));
             assert!(cases.include(case), "{name}: a tag without a request: {}", room.tag);
-            assert!(tagged.insert(case), "{case:?} has two rooms, one of them {name}");
+            // A run with a key may be killed or overtaken between tag and answer. Its room is not answered.
+            let may_have_another = case.key().is_some();
+            assert!(tagged.insert(case) || may_have_another, "{case:?} has two rooms, one of them {name}");
             assert!(marks.handed_out.is_some(), "{name} has a tag and would never be swept: {marks:?}");
-            assert!(!messages.contains_key(&name), "{name} has a tag and a message");
+            assert!(!messages.contains_key(&name) || ledger.is_copied(&name), "{name} has a tag and a message");
             let history: HashSet<_> = world.pexip.tag_history(&name).into_iter().collect();
             assert_eq!(history.len(), 1, "{name}: {history:?}");
             if let Some(owner) = ledger.case_of(&name) {
                 assert_eq!(owner, case, "{name} has another citizen's tag");
                 stock.handed_out.push(name);
             } else {
-                assert!(!ledger.has_served(case), "{case:?} got another room, and {name} as well");
+                let has_another = ledger.has_served(case) && !may_have_another;
+                assert!(!has_another, "{case:?} got another room, and {name} as well");
                 stock.unknown.push(name);
             }
         }

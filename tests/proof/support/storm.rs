@@ -51,7 +51,7 @@ pub(crate) struct Past {
 impl Storm {
     /// Injects a fault into one of `every` calls on average. Clears the traffic logs while it runs.
     pub(crate) fn over(world: &World, mut kinds: Vec<FaultPlan>, every: usize, mut dice: Dice) -> Self {
-        let over = vec![world.queue.traffic().clone(), world.pexip.traffic().clone()];
+        let over = [world.queue.traffic(), world.pexip.traffic(), world.blobs.traffic()].map(Traffic::clone).to_vec();
         let (counts, logs) = (Arc::new(Counts::default()), over.clone());
         let counted = Arc::clone(&counts);
         let injecting = tokio::spawn(async move {

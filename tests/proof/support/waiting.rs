@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use maxconf_simulators::Traffic;
 use reqwest::Method;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
@@ -25,15 +26,15 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) ->
     start.elapsed()
 }
 
-/// Waits until the queue has not been called, and nothing on the node changed, for this long. Clears the logs of both.
-/// Instances read their prefetched rooms again every ten seconds.
+/// Waits until the queue has not been called, and nothing on the node or in the records changed, for this long. Clears
+/// their logs. Instances read their prefetched rooms again every ten seconds, and probe the records.
 pub(crate) async fn becomes_quiet(world: &World, quiet_for: Duration) {
-    let (queue, pexip) = (world.queue.traffic(), world.pexip.traffic());
+    let (queue, others) = (world.queue.traffic(), [world.pexip.traffic(), world.blobs.traffic()]);
     let is_quiet = async || {
         queue.clear();
-        pexip.clear();
+        others.into_iter().for_each(Traffic::clear);
         sleep(quiet_for).await;
-        queue.log().is_empty() && pexip.log().iter().all(|call| call.method == Method::GET)
+        queue.log().is_empty() && others.into_iter().flat_map(Traffic::log).all(|call| call.method == Method::GET)
     };
-    eventually("queue and node are no longer changed", is_quiet).await;
+    eventually("storage and node are no longer changed", is_quiet).await;
 }

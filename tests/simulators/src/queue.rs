@@ -112,6 +112,11 @@ impl QueueSimulator {
         self.system.store().ensure(queue).put(text.to_owned(), hidden, Some(DEFAULT_TIME_TO_LIVE));
     }
 
+    /// Puts a message that is visible at once and lives for this long; creates the queue.
+    pub fn put_expiring(&self, queue: &str, text: &str, lifetime: Duration) {
+        self.system.store().ensure(queue).put(text.to_owned(), Duration::ZERO, Some(lifetime));
+    }
+
     /// All messages of a queue that have not expired, in the order in which they are or become visible.
     pub fn messages(&self, queue: &str) -> Vec<StoredMessage> {
         self.system.store().open(queue).map(|open| open.stored()).unwrap_or_default()
