@@ -8,6 +8,7 @@ mod conflicts;
 mod dice;
 mod instance;
 mod ledger;
+mod old_build;
 #[path = "../api/support/package.rs"]
 mod package;
 mod program;
@@ -25,6 +26,7 @@ pub(crate) use conflicts::Conflicts;
 pub(crate) use dice::{Dice, is_full, report};
 pub(crate) use instance::{Instance, Mortal, Served, Settings};
 pub(crate) use ledger::Ledger;
+pub(crate) use old_build::OldBuild;
 pub(crate) use package::unpacked;
 pub(crate) use program::Program;
 pub(crate) use stock::Stock;

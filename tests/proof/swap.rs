@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxconf_simulators::functions_host::{Invocation, Mode};
-use maxconf_simulators::{Fault, FunctionsHost, Matching, Times};
+use maxconf_simulators::{Fault, FunctionsHost, Matching, StoredBlob, Times};
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Caller, Cases, Clocks, Dice, Ledger, OtherBuild, Outcome, Settings, THIS_BUILD, World, alone, becomes_quiet,
-    eventually, is_full, let_everything_age, report, unpacked,
+    Caller, Cases, Clocks, Conflicts, Dice, Instance, Ledger, OldBuild, OtherBuild, Outcome, RECORDS, Settings,
+    THIS_BUILD, World, alone, becomes_quiet, eventually, is_full, let_everything_age, report, unpacked,
 };
 
 const CALLERS: usize = 16;
@@ -149,6 +149,77 @@ async fn a_swap_and_the_swap_back_fail_no_create_but_those_under_way_in_the_kill
     let Rehearsal { world, ledger, cases, .. } = &rehearsal;
     let stock = let_everything_age(world, &settings, &Clocks::default(), ledger, cases);
     report("swap", &stock.to_string());
+}
+
+/// The build before the room records, as it is beside this one during a swap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_build_that_claims_by_the_delete_alone_no_room_is_handed_out_twice() {
+    const ROOMS_OF_EACH: usize = 100;
+    const CALLERS_OF_EACH: usize = 6;
+    /// Of messages that the old build had deleted when this build had made its record.
+    const CONFLICTS: usize = 5;
+
+    let _machine = alone().await;
+    let conflicts = Conflicts::watch();
+    let mut dice = Dice::throw("swap beside an old build");
+    let world = World::start().await;
+    let settings = settings(&world).set("POOL_READY_DELAY_SECONDS", 0).set("POOL_EMPTY", "refuse");
+    let start = || Instance::start(&world, &settings, Clocks::default().of_an_instance());
+    let (new, old) = ([start(), start()], [OldBuild::new(&settings), OldBuild::new(&settings)]);
+    new[0].run_maintenance().await;
+    for traffic in [world.queue.traffic(), world.blobs.traffic(), world.pexip.traffic()] {
+        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+            traffic.inject(Matching::method(method), Times::Always, Fault::Slow(STEP));
+        }
+    }
+    let (ledger, cases) = (Ledger::default(), Cases::default());
+    let served = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let gone = || {
+        let rooms: Vec<_> = world.blobs.blobs(RECORDS).iter().filter_map(claimed_room).collect();
+        conflicts.count("message_gone", &rooms)
+    };
+    let started = Instant::now();
+    let is_enough = || served.iter().all(|rooms| rooms.load(Ordering::Relaxed) >= ROOMS_OF_EACH) && gone() >= CONFLICTS;
+    let call = async |number: usize, mut dice: Dice| {
+        while !is_enough() {
+            assert!(started.elapsed() < 2 * LONGEST_PER_SWAP, "{served:?}; {}", ledger.figures());
+            let outcome = if number < CALLERS_OF_EACH {
+                let case = cases.next_without_key();
+                Some((case, new[number % 2].create(case).await))
+            } else {
+                let case = cases.next_without_key();
+                let pause = dice.milliseconds(0, 100);
+                old[number % 2].create(&world, case, pause).await.map(|outcome| (case, outcome))
+            };
+            if let Some((case, outcome)) = outcome {
+                ledger.enter(&world, case, &outcome);
+                if let Outcome::Room { .. } = outcome {
+                    served[number / CALLERS_OF_EACH].fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            sleep(dice.milliseconds(1, 20)).await;
+        }
+    };
+    let leaps = async |mut dice: Dice| {
+        while !is_enough() {
+            sleep(dice.milliseconds(50, 200)).await;
+            // Each build takes leases for valid that have ended.
+            world.queue.advance(Duration::from_secs(3));
+            new[0].run_maintenance().await;
+        }
+    };
+    let callers: Vec<_> = (0..2 * CALLERS_OF_EACH).map(|_| dice.for_one_more()).collect();
+    tokio::join!(
+        join_all(callers.into_iter().enumerate().map(|(number, dice)| call(number, dice))),
+        leaps(dice.for_one_more())
+    );
+
+    report("swap", &format!("rooms by new and old build {served:?}; {} messages gone; {}", gone(), ledger.figures()));
+    ledger.assert_every_room_is_one_citizens(&world);
+}
+
+fn claimed_room(blob: &StoredBlob) -> Option<String> {
+    blob.name.strip_prefix("claims/").map(str::to_owned)
 }
 
 impl Rehearsal {
