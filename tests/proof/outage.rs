@@ -1,14 +1,16 @@
-//! What an outage of the node may cost, and how the service recovers from it.
+//! What an outage of the node or of storage may cost, and how the service recovers from it.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxconf_simulators::pexip::PASSWORD;
-use maxconf_simulators::{Fault, Matching, Times};
+use maxconf_simulators::{Fault, Matching, Times, Traffic};
 use reqwest::Method;
 use tokio::time::Instant;
 
-use crate::support::{Cases, Clocks, Instance, Ledger, Outcome, POOL_QUEUE, Settings, World, eventually, report};
+use crate::support::{
+    Cases, Clocks, Instance, Ledger, Outcome, POOL_QUEUE, RECORDS, Settings, World, eventually, report,
+};
 
 const TARGET: usize = 50;
 const CREATES: usize = 100;
@@ -122,6 +124,103 @@ async fn every_tag_is_answered_with(status: u16) {
     proof.world.pexip.traffic().inject(Matching::method(Method::PATCH), Times::Always, Fault::Status(status));
     proof.costs_at_most_a_handful(&outage).await;
     proof.world.pexip.traffic().heal();
+    proof.recovers(&outage).await;
+}
+
+/// What fails of storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storage {
+    Queue,
+    Records,
+}
+
+/// How it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    Down,
+    Every(Fault),
+    /// Each room has the record of a claim that nobody knows of.
+    Conflicts,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storage_that_is_down_costs_a_handful_of_rooms_and_creates_go_on() {
+    creates_go_on_without(Storage::Queue, Failure::Down).await;
+    creates_go_on_without(Storage::Records, Failure::Down).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storage_that_is_slow_costs_a_handful_of_rooms_and_creates_go_on() {
+    // Longer than a call to storage may take.
+    let slow = || Failure::Every(Fault::Slow(Duration::from_secs(20)));
+    tokio::join!(creates_go_on_without(Storage::Queue, slow()), creates_go_on_without(Storage::Records, slow()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storage_that_refuses_costs_a_handful_of_rooms_and_creates_go_on() {
+    for status in [403, 503] {
+        creates_go_on_without(Storage::Queue, Failure::Every(Fault::Status(status))).await;
+        creates_go_on_without(Storage::Records, Failure::Every(Fault::Status(status))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn creates_go_on_while_every_claim_is_a_conflict() {
+    creates_go_on_without(Storage::Records, Failure::Conflicts).await;
+}
+
+/// By the table in the API's contract: a create gets a direct room; one that promises something for its key needs the
+/// records.
+async fn creates_go_on_without(storage: Storage, failure: Failure) {
+    let outage = format!("{storage:?}: {failure:?}");
+    let proof = Proof::with_a_full_pool_and(|settings| {
+        settings.set("POOL_DIRECT_MAX", CREATES).set("REQUEST_DEADLINE_SECONDS", 110)
+    })
+    .await;
+    let world = &proof.world;
+    let traffic: &Traffic = match storage {
+        Storage::Queue => world.queue.traffic(),
+        Storage::Records => world.blobs.traffic(),
+    };
+    match &failure {
+        Failure::Down if storage == Storage::Queue => world.queue.stop().await,
+        Failure::Down => world.blobs.stop().await,
+        Failure::Every(fault) => traffic.inject(Matching::any(), Times::Always, fault.clone()),
+        Failure::Conflicts => {
+            for message in world.queue.messages(POOL_QUEUE) {
+                let claim = r#"{"claim_id":"another's","claimed_at":"2026-01-01T00:00:00Z"}"#;
+                world.blobs.put(RECORDS, &format!("claims/{}", message.text), claim);
+            }
+        }
+    }
+    world.queue.traffic().clear();
+
+    let cases: Vec<_> = (0..CREATES).map(|_| proof.cases.next()).collect();
+    let outcomes = join_all(cases.iter().map(|case| proof.instance.create(*case))).await;
+
+    let keys_need_more = storage == Storage::Records && failure != Failure::Conflicts;
+    for (case, outcome) in cases.iter().zip(&outcomes) {
+        proof.ledger.enter(world, *case, outcome);
+        let expected = match outcome {
+            Outcome::Room { from_pool, .. } => !from_pool && (case.key().is_none() || !keys_need_more),
+            Outcome::Refused { status: 503, code } => {
+                keys_need_more && case.key().is_some() && code == "records_unavailable"
+            }
+            Outcome::Refused { .. } | Outcome::NoAnswer => false,
+        };
+        assert!(expected, "{outage}: {case:?}: {outcome:?}");
+    }
+    report("outage", &format!("{outage}: {} rooms claimed; {}", proof.claimed(), proof.ledger.figures()));
+    if failure != Failure::Conflicts {
+        assert!(proof.claimed() <= A_HANDFUL, "{outage}: {} rooms were claimed", proof.claimed());
+    }
+    match failure {
+        Failure::Down if storage == Storage::Queue => world.queue.restart().await,
+        Failure::Down => world.blobs.restart().await,
+        Failure::Every(_) => traffic.heal(),
+        // Only the timer makes new rooms: a conflict is about a room that was taken before, and refilled then.
+        Failure::Conflicts => drop(proof.instance.run_maintenance().await),
+    }
     proof.recovers(&outage).await;
 }
 
