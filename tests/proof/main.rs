@@ -8,6 +8,7 @@
 mod copies;
 mod hang_up;
 mod kill;
+mod kill_points;
 mod million;
 mod outage;
 mod scale_out;
