@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::{Fault, Times};
+use reqwest::Method;
 
-use crate::support::{Answer, Call, POOL_QUEUE, TestApp, eventually, time_between_readings_passes, within};
+use crate::support::{Answer, Call, POOL_QUEUE, TestApp, UUI_DATA, eventually, time_between_readings_passes, within};
 
 const TARGET: usize = 4;
 
@@ -17,6 +18,8 @@ const CONCURRENT_ROWS: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     CreateFromPool,
+    /// From the pool, with an `Idempotency-Key`.
+    CreateWithKey,
     CreateDirect,
     Delete,
     Read,
@@ -32,6 +35,7 @@ const GONE: Expected = (204, "");
 const READ: Expected = (200, "");
 const RUN: Expected = (200, "");
 const NO_ROOM: Expected = (503, "no_room");
+const NO_RECORDS: Expected = (503, "records_unavailable");
 const REFUSED: Expected = (502, "pexip_refused");
 const INVALID: Expected = (502, "pexip_invalid");
 const UNAVAILABLE: Expected = (503, "pexip_unavailable");
@@ -89,6 +93,13 @@ fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
         // A lost answer of the make, which no other read settles.
         (Request::CreateFromPool, Call::RecordRead, Fault::Slow(_)) => POOL,
         (Request::CreateFromPool, Call::RecordMake | Call::RecordRead, _) => DIRECT,
+        (Request::CreateWithKey, Call::RecordMake, Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_)) => POOL,
+        (Request::CreateWithKey, Call::RecordRead, Fault::Slow(_)) => POOL,
+        (Request::CreateWithKey, Call::RecordMake | Call::RecordRead, _) => DIRECT,
+        // The key's record is made first and changed last; each write shows by a read that it was this request's.
+        (Request::CreateWithKey, Call::KeyWrite, Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_)) => POOL,
+        (Request::CreateWithKey, Call::KeyRead, Fault::Slow(_)) => POOL,
+        (Request::CreateWithKey, _, _) => NO_RECORDS,
         (Request::CreateFromPool, Call::PexipLookUp | Call::PexipToken, _) => pexip_failure(fault, POOL),
         // Each room found missing uses up one try; then a direct room is made.
         (Request::CreateFromPool, Call::PexipTag, Fault::Status(404)) => DIRECT,
@@ -119,6 +130,10 @@ fn rows() -> Vec<(Request, Call, Failure)> {
         (Request::CreateFromPool, Call::QueueClaim),
         (Request::CreateFromPool, Call::RecordMake),
         (Request::CreateFromPool, Call::RecordRead),
+        (Request::CreateWithKey, Call::RecordMake),
+        (Request::CreateWithKey, Call::RecordRead),
+        (Request::CreateWithKey, Call::KeyWrite),
+        (Request::CreateWithKey, Call::KeyRead),
         (Request::CreateFromPool, Call::PexipLookUp),
         (Request::CreateFromPool, Call::PexipTag),
         (Request::CreateFromPool, Call::PexipCreate),
@@ -146,6 +161,7 @@ fn rows() -> Vec<(Request, Call, Failure)> {
     let refused = [
         (Request::CreateFromPool, Call::QueueReceive),
         (Request::CreateFromPool, Call::RecordMake),
+        (Request::CreateWithKey, Call::KeyWrite),
         (Request::CreateFromPool, Call::PexipLookUp),
         (Request::CreateDirect, Call::PexipCreate),
         (Request::Delete, Call::PexipLookUp),
@@ -187,7 +203,7 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
     let app = start(request, call, &seconds_ahead).await;
     let room = match request {
         Request::Delete | Request::Read => app.create_room().await.room(),
-        Request::CreateFromPool | Request::CreateDirect | Request::Maintain => String::new(),
+        Request::CreateFromPool | Request::CreateWithKey | Request::CreateDirect | Request::Maintain => String::new(),
     };
     // The next call has to fetch a token.
     app.pexip.revoke_oauth2_tokens();
@@ -195,6 +211,10 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
 
     let answer = match request {
         Request::CreateFromPool | Request::CreateDirect => app.create_room().await,
+        Request::CreateWithKey => {
+            let create = app.request(Method::POST, &format!("room/create?uuiData={UUI_DATA}"));
+            app.send(create.bearer_auth(app.entra.token().build()).header("Idempotency-Key", "a-key")).await
+        }
         Request::Delete => app.delete_room(&room).await,
         Request::Read => app.public_room(&room).await,
         Request::Maintain => app.run_maintenance().await,
@@ -222,9 +242,14 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
 }
 
 async fn inject(app: &TestApp, call: Call, failure: &Failure) {
-    if call == Call::RecordRead {
-        // Records are read after lost answers only.
-        app.blobs.traffic().inject(Call::RecordMake.matching(), Times::Once, Fault::HangUpAfter);
+    // Records are read after lost answers only.
+    let lost = match call {
+        Call::RecordRead => Some(Call::RecordMake),
+        Call::KeyRead => Some(Call::KeyWrite),
+        _ => None,
+    };
+    if let Some(lost) = lost {
+        app.blobs.traffic().inject(lost.matching(), Times::Once, Fault::HangUpAfter);
     }
     match failure {
         Failure::Fault(fault) => call.traffic(app).inject(call.matching(), Times::Always, fault.clone()),
@@ -254,7 +279,7 @@ async fn start(request: Request, call: Call, seconds_ahead: &Arc<AtomicU64>) -> 
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
         .start()
         .await;
-    if request == Request::CreateFromPool {
+    if matches!(request, Request::CreateFromPool | Request::CreateWithKey) {
         app.fill_pool().await;
     }
     app

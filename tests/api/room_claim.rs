@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use maxconf::domain::RoomNamePrefix;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 use serde_json::Value;
 use url::Url;
 
-use crate::support::{Answer, Call, POOL_QUEUE, TestApp, citizen, eventually, ready_room, within};
+use crate::support::{
+    Answer, Call, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, citizen, eventually, ready_room, time_passes, within,
+};
 
 const RECORDS: &str = "room-records";
 
@@ -162,6 +165,36 @@ async fn no_room_is_claimed_while_the_records_cannot_be_reached() {
     eventually("the pool is used again", async || app.create_room().await.header("room-source") == "pool").await;
 }
 
+/// The records are found failing by a probe, not by a claim, for as long as they fail.
+#[tokio::test]
+async fn an_hour_without_records_costs_no_room_of_the_pool() {
+    const STEP: Duration = Duration::from_mins(3);
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 4).set("POOL_PREFETCH", 2).start().await;
+    app.warm_up().await;
+    let rooms = BTreeSet::from_iter(messages(&app));
+    app.blobs.stop().await;
+    // An answer of the records becomes too old to rely on.
+    time_passes(Duration::from_secs(11)).await;
+    let is_ready = async || app.send(app.request(Method::GET, "health/ready")).await.status == 200;
+    eventually("a probe finds the records failing", async || !is_ready().await).await;
+
+    for step in 0..20 {
+        let answer = app.create_room().await;
+        assert_eq!((answer.status.as_u16(), answer.header("room-source")), (200, "direct"), "step {step}");
+        time_passes(STEP).await;
+        app.queue.advance(STEP);
+    }
+
+    assert_eq!(count(&app, Call::QueueClaim), 0, "no message is deleted");
+    assert_eq!(BTreeSet::from_iter(messages(&app)), rooms);
+    app.blobs.restart().await;
+    let from_pool = async || {
+        let answer = app.create_room().await;
+        answer.header("room-source") == "pool" && rooms.contains(&answer.room())
+    };
+    eventually("a room of before the hour is handed out", from_pool).await;
+}
+
 #[tokio::test]
 async fn without_records_and_direct_rooms_no_room_is_the_answer() {
     let app = TestApp::with().set("POOL_EMPTY", "refuse").start().await;
@@ -193,25 +226,54 @@ async fn an_instance_that_starts_without_records_takes_nothing_from_the_queue() 
 /// instance receives a room while the other keeps it ready.
 #[tokio::test]
 async fn rooms_with_many_messages_are_handed_out_once_each() {
+    let app = with_copies().start().await;
+    let leases_end = async || app.queue.advance(Duration::from_secs(61));
+    rooms_are_handed_out_once_each(&app, async |name| app.queue.put(POOL_QUEUE, name), leases_end).await;
+
+    assert!(count(&app, Call::RecordMake) > claims(&app).len(), "no two instances tried one room");
+}
+
+#[tokio::test]
+async fn rooms_with_many_messages_are_handed_out_once_each_with_the_emulator_as_storage() {
+    // Without the emulator there is nothing to run; that has been said.
+    let Some(queue) = TestQueue::on_azurite() else { return };
+    let app = with_copies().set("POOL_LEASE_SECONDS", 2).emulated_queue(queue).start().await;
+    let writer = app.room_queue();
+    writer.ensure_exists().await.expect("a queue that can be made");
+    let put = async |name: &str| {
+        let name = RoomNamePrefix::parse("vbv-").expect("a prefix").parse_name(name).expect("a name");
+        writer.put(&name, Duration::ZERO, Duration::from_hours(1)).await.expect("a message");
+    };
+    let leases_end = async || tokio::time::sleep(Duration::from_secs(2)).await;
+    rooms_are_handed_out_once_each(&app, put, leases_end).await;
+
+    assert_eq!(count(&app, Call::RecordMake), 0, "the simulator of the records is unused");
+    app.remove_emulated_queue().await;
+}
+
+fn with_copies() -> TestAppBuilder {
+    TestApp::with().set("POOL_MAX_ROOMS", 100).set("POOL_TARGET_SIZE", 10)
+}
+
+async fn rooms_are_handed_out_once_each(app: &TestApp, put: impl AsyncFn(&str), leases_end: impl AsyncFn()) {
     const ROOMS: usize = 12;
-    let app = TestApp::with().set("POOL_MAX_ROOMS", 100).set("POOL_TARGET_SIZE", 10).start().await;
     let another = app.another_instance();
     for name in (0..2 * ROOMS).map(name) {
         app.pexip.insert(ready_room(&name));
         for _ in 0..3 {
-            app.queue.put(POOL_QUEUE, &name);
+            put(&name).await;
         }
     }
 
     let mut handed_out = Vec::new();
     for number in 0..ROOMS {
         let instance = if number % 2 == 0 { &app.url } else { &another.url };
-        handed_out.push(create_from_pool(&app, instance, number).await.room());
+        let room = create_from_pool(app, instance, number, &leases_end).await.room();
         // And again, after it was handed out.
-        app.queue.put(POOL_QUEUE, handed_out.last().expect("a room"));
+        put(&room).await;
+        handed_out.push(room);
     }
 
-    assert!(count(&app, Call::RecordMake) > claims(&app).len(), "no two instances tried one room");
     let unique: BTreeSet<_> = handed_out.iter().cloned().collect();
     assert_eq!(unique.len(), ROOMS, "{handed_out:?}");
     for (number, name) in handed_out.iter().enumerate() {
@@ -220,7 +282,7 @@ async fn rooms_with_many_messages_are_handed_out_once_each() {
 }
 
 /// Direct rooms do not count: a copy of a message may be leased when the pool is asked.
-async fn create_from_pool(app: &TestApp, instance: &Url, number: usize) -> Answer {
+async fn create_from_pool(app: &TestApp, instance: &Url, number: usize, leases_end: impl AsyncFn()) -> Answer {
     let url = instance.join(&format!("room/create?uuiData={}", citizen(number).0)).expect("a path");
     let create = async {
         loop {
@@ -228,7 +290,7 @@ async fn create_from_pool(app: &TestApp, instance: &Url, number: usize) -> Answe
             if answer.header("room-source") == "pool" {
                 return answer;
             }
-            app.queue.advance(Duration::from_secs(61));
+            leases_end().await;
         }
     };
     within("a room of the pool", create).await

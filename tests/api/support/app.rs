@@ -318,7 +318,7 @@ impl TestApp {
     }
 
     /// Stops the service first, which would make the queue anew.
-    async fn remove_emulated_queue(self) {
+    pub(crate) async fn remove_emulated_queue(self) {
         let Self { queue, blobs, emulated, runs, .. } = self;
         drop(runs);
         if let Some(emulated) = emulated {

@@ -12,6 +12,8 @@ pub(crate) enum Call {
     QueuePut,
     RecordMake,
     RecordRead,
+    KeyWrite,
+    KeyRead,
     PexipLookUp,
     PexipTag,
     PexipCreate,
@@ -33,6 +35,8 @@ impl Call {
             Self::QueuePut => Matching::method(Method::POST).path_contains("/messages"),
             Self::RecordMake => Matching::method(Method::PUT).path_contains("/claims%2F"),
             Self::RecordRead => Matching::method(Method::GET).path_contains("/claims%2F"),
+            Self::KeyWrite => Matching::method(Method::PUT).path_contains("/requests%2F"),
+            Self::KeyRead => Matching::method(Method::GET).path_contains("/requests%2F"),
             Self::PexipLookUp => Matching::method(Method::GET).path_contains("/configuration/v1/conference/"),
             Self::PexipTag => Matching::method(Method::PATCH),
             Self::PexipCreate => Matching::method(Method::POST).path_contains("/configuration/v1/conference/"),
@@ -82,7 +86,7 @@ impl Call {
     fn asked(self) -> Asked {
         match self {
             Self::QueueReceive | Self::QueueClaim | Self::QueueCount | Self::QueuePut => Asked::Queue,
-            Self::RecordMake | Self::RecordRead => Asked::Records,
+            Self::RecordMake | Self::RecordRead | Self::KeyWrite | Self::KeyRead => Asked::Records,
             Self::PexipLookUp
             | Self::PexipTag
             | Self::PexipCreate
