@@ -18,6 +18,7 @@ param slots = [
     pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-'
+    instantPrefix: 'vbi-'
     targetSize: 20
     maxRooms: 1000
     maintains: true
@@ -34,6 +35,7 @@ param slots = [
     pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID_STAGING', '')
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_STAGING', '')
     prefix: 'vbv-'
+    instantPrefix: 'vbi-'
     targetSize: 1
     maxRooms: 1000
     // Production's timer sweeps for both: they share the prefix, and a swap changes who is who.
@@ -53,6 +55,7 @@ param pexip = {
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')
+  instantRoomDialOut: readEnvironmentVariable('INSTANT_ROOM_DIAL_OUT', 'none')
   serviceHours: readEnvironmentVariable('SERVICE_HOURS', '')
   closedDates: readEnvironmentVariable('SERVICE_CLOSED_DATES', '')
 }

@@ -18,6 +18,7 @@ param slots = [
     pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID', '')
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-t-'
+    instantPrefix: 'vbi-t-'
     targetSize: 20
     maxRooms: 1000
     maintains: true
@@ -34,6 +35,7 @@ param slots = [
     pexipOauthClientId: readEnvironmentVariable('PEXIP_OAUTH_CLIENT_ID_EDGE', '')
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_EDGE', '')
     prefix: 'vbv-e-'
+    instantPrefix: 'vbi-e-'
     targetSize: 2
     maxRooms: 100
     maintains: true
@@ -52,6 +54,7 @@ param pexip = {
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')
+  instantRoomDialOut: readEnvironmentVariable('INSTANT_ROOM_DIAL_OUT', 'none')
   serviceHours: readEnvironmentVariable('SERVICE_HOURS', '')
   closedDates: readEnvironmentVariable('SERVICE_CLOSED_DATES', '')
 }

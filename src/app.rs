@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::auth::{CallerRates, EntraVerifier, GenesysVerifier, NodeAccount};
 use crate::config::{Config, PexipAccount, PexipConfig, QueueConfig, RecordsConfig, StorageAccess};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::http::middleware::limits::Limits;
@@ -19,7 +19,7 @@ use crate::http::state::{AppState, Shared};
 use crate::outbound::calls::System;
 use crate::outbound::client_builder;
 use crate::pexip::{PexipClient, trusting};
-use crate::rooms::RoomPool;
+use crate::rooms::{RoomPool, Settings};
 use crate::storage::StorageError;
 use crate::storage::queue::RoomQueue;
 use crate::storage::records::RecordStore;
@@ -66,17 +66,17 @@ impl App {
         let public_read_prefixes = config.room.public_read_prefixes.clone();
         let deadline = config.server.request_deadline;
         let request_ids = RequestIds::new(&clock);
-        let pool = RoomPool::new(
-            config.pool,
-            config.room,
-            deadline,
-            queue.clone(),
-            records.clone(),
-            pexip.clone(),
-            clock.clone(),
-        );
+        let (instant_prefix, has_policy) = (config.instant.prefix.clone(), config.pexip_policy.is_some());
+        let settings = Settings {
+            pool: config.pool,
+            rooms: config.room,
+            instant: config.instant,
+            has_policy,
+            request_deadline: deadline,
+        };
+        let pool = RoomPool::new(settings, queue.clone(), records.clone(), pexip.clone(), clock.clone());
         pool.start(&stop);
-        let event_sink = config.pexip_events.as_ref().map(EventSinkAccount::new);
+        let event_sink = config.pexip_events.as_ref().map(NodeAccount::new);
 
         let widgets_share = config.server.widgets_share();
         let genesys = GenesysVerifier::new(config.genesys, genesys_http()?, clock.clone(), widgets_share);
@@ -84,11 +84,13 @@ impl App {
         let state = AppState::new(Shared {
             rooms: RoomActions::new(pool, tag_rule),
             prefix,
+            instant_prefix,
             create_shows_host_pin,
             public_read_prefixes,
             entra,
             genesys,
             event_sink,
+            policy: config.pexip_policy.as_ref().map(NodeAccount::new),
             rates: CallerRates::per_minute(config.server.rate_limit_per_minute),
             public_rates: CallerRates::per_minute(config.server.public_rate_limit_per_minute),
             client_address_header: config.server.client_address_header.clone(),
@@ -151,8 +153,11 @@ pub fn pool_alone(config: Config, clock: Clock) -> Result<RoomPool, BuildError> 
     let records = record_store(&config.records)?;
     let (node, account) = (&config.pexip, &config.pexip_account);
     let pexip = pexip_client(node, account, config.service_hours, &config.room.prefix, &clock)?;
-    let deadline = config.server.request_deadline;
-    Ok(RoomPool::new(config.pool, config.room, deadline, queue, records, pexip, clock))
+    let request_deadline = config.server.request_deadline;
+    let has_policy = config.pexip_policy.is_some();
+    let settings =
+        Settings { pool: config.pool, rooms: config.room, instant: config.instant, has_policy, request_deadline };
+    Ok(RoomPool::new(settings, queue, records, pexip, clock))
 }
 
 /// A client of the queue; makes no call yet.

@@ -3,8 +3,8 @@
 mod client_address;
 mod credentials;
 mod entra;
-mod event_sink;
 mod genesys;
+mod node_account;
 mod rate;
 mod reason;
 
@@ -14,8 +14,8 @@ pub use entra::{
     EntraClient, EntraKeysError, EntraRefusal, EntraVerifier, PermissionFault, SigningKey, TokenFault, TokenVersion,
     UnverifiedJws, published_keys, usable_keys,
 };
-pub use event_sink::EventSinkAccount;
 pub use genesys::{GenesysCaller, GenesysFailure, GenesysRefusal, GenesysVerifier, UserFault, find_genesys};
+pub use node_account::NodeAccount;
 pub use rate::{KeyedRateLimiter, OverRate};
 pub use reason::Reason;
 

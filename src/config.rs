@@ -4,6 +4,7 @@ mod allowed_ids;
 mod audiences;
 mod entra;
 mod genesys;
+mod instant;
 mod parser;
 mod pexip;
 mod pexip_account;
@@ -25,6 +26,7 @@ use tracing::warn;
 
 use entra::EntraDraft;
 use genesys::GenesysDraft;
+use instant::InstantDraft;
 use pexip::PexipDraft;
 use pool::PoolDraft;
 use room::RoomDraft;
@@ -38,10 +40,11 @@ pub use allowed_ids::AllowedIds;
 pub use audiences::Audiences;
 pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
+pub use instant::InstantConfig;
 pub(crate) use parser::{base_url, secure_url};
-pub use pexip::{PexipConfig, PexipEventConfig};
+pub use pexip::{BasicAccount, PexipConfig};
 pub use pexip_account::{PexipAccount, PrivateKey};
-pub use pool::{PoolConfig, WhenEmpty};
+pub use pool::{PoolConfig, RoomSource, WhenEmpty};
 pub use room::RoomConfig;
 pub use server::{LONGEST_REQUEST, ServerConfig};
 pub use setting::{Faulty, FaultySetting, Setting, WhenUnset};
@@ -59,10 +62,13 @@ pub struct Config {
     pub records: RecordsConfig,
     pub pool: PoolConfig,
     pub room: RoomConfig,
+    pub instant: InstantConfig,
     pub pexip: PexipConfig,
     pub pexip_account: PexipAccount,
+    /// Account of the Conferencing Nodes for external policy. `None`: policy is off.
+    pub pexip_policy: Option<BasicAccount>,
     /// Account of the Conferencing Nodes for `/public/event_sink`. `None`: events are off.
-    pub pexip_events: Option<PexipEventConfig>,
+    pub pexip_events: Option<BasicAccount>,
     /// When Pexip is meant to be up. `None`: always.
     pub service_hours: Option<ServiceHours>,
     pub entra: EntraConfig,
@@ -97,6 +103,7 @@ impl Config {
             storage::SETTINGS,
             PoolDraft::SETTINGS,
             RoomDraft::SETTINGS,
+            InstantDraft::SETTINGS,
             PexipDraft::SETTINGS,
             pexip_account::SETTINGS,
             pexip::SETTINGS,
@@ -137,9 +144,11 @@ pub struct ConfigParts {
     pub records: Result<RecordsConfig, Faulty>,
     pub pool: Result<PoolConfig, Faulty>,
     pub room: Result<RoomConfig, Faulty>,
+    pub instant: Result<InstantConfig, Faulty>,
     pub pexip: Result<PexipConfig, Faulty>,
     pub pexip_account: Result<PexipAccount, Faulty>,
-    pub pexip_events: Result<Option<PexipEventConfig>, Faulty>,
+    pub pexip_policy: Result<Option<BasicAccount>, Faulty>,
+    pub pexip_events: Result<Option<BasicAccount>, Faulty>,
     pub service_hours: Result<Option<ServiceHours>, Faulty>,
     pub entra: Result<EntraConfig, Faulty>,
     pub genesys: Result<GenesysConfig, Faulty>,
@@ -162,23 +171,28 @@ impl ConfigParts {
         let (queue, records) = storage::read(&mut reader);
         let pool = PoolDraft::read(&mut reader);
         let room = RoomDraft::read(&mut reader);
+        let instant = InstantDraft::read(&mut reader);
         let pexip = PexipDraft::read(&mut reader);
         let pexip_account = PexipAccount::read(&mut reader);
-        let pexip_events = PexipEventConfig::read(&mut reader);
+        let pexip_policy = BasicAccount::read_policy(&mut reader);
+        let pexip_events = BasicAccount::read_events(&mut reader);
         let service_hours = service_hours::read(&mut reader);
         let entra = EntraDraft::read(&mut reader);
         let genesys = GenesysDraft::read(&mut reader);
         rules::check(&mut reader, &server, &telemetry, &pool, &room, &pexip);
+        rules::check_instant_rooms(&mut reader, &telemetry, &pool, &room, &instant, &pexip_policy);
         rules::check_clients(&mut reader, &entra);
         Self {
             server: server.complete(),
             telemetry: telemetry.complete(),
             queue,
             records,
-            pool: pool.complete(),
+            pool: pool.complete().map(PoolConfig::without_pool_if_unused),
             room: room.complete(),
+            instant: instant.complete(),
             pexip: pexip.complete(),
             pexip_account,
+            pexip_policy,
             pexip_events,
             service_hours,
             entra: entra.complete(),
@@ -204,8 +218,10 @@ impl ConfigParts {
             records: self.records?,
             pool: self.pool?,
             room: self.room?,
+            instant: self.instant?,
             pexip: self.pexip?,
             pexip_account: self.pexip_account?,
+            pexip_policy: self.pexip_policy?,
             pexip_events: self.pexip_events?,
             service_hours: self.service_hours?,
             entra: self.entra?,

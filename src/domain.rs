@@ -12,6 +12,7 @@ mod service_hours;
 mod tag;
 mod tag_url;
 mod uui_data;
+mod validity;
 
 pub use clock::Clock;
 pub use hash_key::HashKey;
@@ -25,3 +26,4 @@ pub use service_hours::{ClosedDates, InvalidServiceHours, ServiceHours};
 pub use tag::{LONGEST_TAG, Tag, TagRule, UuiDataFormat};
 pub use tag_url::{InvalidTagUrl, TagHost, TagUrl};
 pub use uui_data::{InvalidUuiData, UuiData};
+pub use validity::{GivenValidity, InvalidValidity, Validity};

@@ -21,19 +21,22 @@
 //! | pop receipt | Proof of the latest receive of a message; needed to delete it |
 //! | ready room | A leased room that was checked on Pexip and has no tag |
 //! | prefetch | The ready rooms that an instance keeps |
-//! | record | Blob that decides what must never happen twice: the claim of a room, the room of a key |
+//! | record | Blob that decides what must never happen twice: the claim of a room, the room of a key; or is an instant room |
 //! | claim | Exclusive right to a room: its record made and its message deleted |
 //! | claim conflict | Claim that finds the room's record made before, or its message gone |
 //! | key, replay | A caller's `Idempotency-Key`; the answer that repeats the room of an earlier request with it |
 //! | hand-out | Claim, then tag, then answer |
 //! | pool room, direct room | A room made in advance; a room made for one request because the pool is empty |
+//! | instant room | A room that exists as a record only: Conferencing Nodes look it up when somebody dials it |
+//! | look-up, external policy | A Conferencing Node's question what it connects a call to; Pexip's way to ask it |
+//! | validity | From when and until when an instant room can be joined |
 //! | provision | Make one room |
 //! | refill, top-up | Make as many rooms as were taken; make as many as the target lacks |
 //! | maintenance run | What the timer starts: count, top up, sweep |
 //! | sweep | Delete rooms whose marks are past |
 //! | drain | The operator's command that empties the pool |
 //! | destroy | Delete a claimed or failed room that cannot be handed out |
-//! | ended room | A room whose conference has ended and whose grace period has not |
+//! | ended room | A room whose conference has ended and whose grace period has not; of instant rooms, one whose record says ended |
 //! | order | A caller's delete: the room ends, whoever is in it |
 //! | presence snapshot | One reading of who is in which room |
 //! | call permit | Right to make one call to Pexip now: concurrency slot, budget token, closed circuit breaker |
@@ -59,7 +62,7 @@
 //! | `http` | Listener, middleware, routes with their documents, problems |
 //! | `auth` | Who calls: Entra, Genesys and Basic credentials; rate limits |
 //! | `rooms` | A room's life: prefetch, hand-out, provision, sweep, ended rooms |
-//! | `pexip` | The management API: VMRs, status, events |
+//! | `pexip` | The management API: VMRs, status; what Conferencing Nodes report and ask |
 //! | `storage` | The queue, the room records, and access to the storage account |
 //! | `outbound` | HTTP clients, failures, circuit breaker, observation of calls |
 //! | `tasks` | Background tasks that are restarted, work that outlives its caller, single-flight |

@@ -12,6 +12,7 @@ mod event;
 mod look_up;
 mod oauth2;
 mod platform;
+mod policy;
 mod presence;
 mod trust;
 
@@ -38,14 +39,16 @@ use contact::Contact;
 use look_up::SeveralNames;
 
 pub(crate) use admission::TagPermit;
-pub(crate) use contact::{Closed, LONGEST_WAIT};
+pub(crate) use contact::LONGEST_WAIT;
 
 pub use account::Authentication;
 pub use conferences::{Alias, Conference, ConferenceId, Listing, NewConference};
+pub use contact::Closed;
 pub use error::{PexipError, TokenError};
 pub use event::{Event, EventKind, events};
 pub(crate) use look_up::SeveralNamesSupport;
 pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord, SystemLocation};
+pub use policy::{InvalidServiceConfiguration, LookUp, PolicyAnswer, ServiceConfiguration};
 pub(crate) use presence::Presence;
 pub use trust::trusting;
 pub(crate) use trust::verifier;
@@ -181,6 +184,11 @@ impl PexipClient {
     /// `Some` if Pexip is closed by the latest call.
     pub(crate) fn closed_by_latest_call(&self) -> Option<Closed> {
         self.shared.contact.closed_by_latest_call()
+    }
+
+    /// `Some` if Pexip is not meant to be up at that time, and the latest call did not reach the node.
+    pub(crate) fn closed_at(&self, time: OffsetDateTime) -> Option<Closed> {
+        self.shared.contact.closed_at(time)
     }
 
     /// Waits until Pexip is found closed.

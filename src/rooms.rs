@@ -15,12 +15,14 @@ mod ended;
 mod error;
 mod fitness;
 mod hand_out;
+mod instant;
 mod maintenance;
 mod operate;
 mod prefetch;
 mod provision;
 mod refill;
 mod reopening;
+mod room;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -30,9 +32,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{PoolConfig, RoomConfig};
-use crate::domain::{Clock, ForeignRoomName, IdempotencyKey, RoomName, Tag, UuiData};
-use crate::pexip::{Closed, Conference, PexipClient, PexipError};
+use crate::config::{InstantConfig, PoolConfig, RoomConfig, RoomSource};
+use crate::domain::{
+    Clock, ForeignRoomName, GivenValidity, IdempotencyKey, InvalidValidity, RoomName, UuiData, Validity,
+};
+use crate::pexip::{Closed, Conference, LookUp, PexipClient, PexipError, PolicyAnswer};
+use crate::storage::StorageError;
 use crate::storage::queue::RoomQueue;
 use crate::storage::records::RecordStore;
 use crate::tasks::{BackgroundTask, run_to_completion, supervise};
@@ -41,6 +46,7 @@ use counter::PoolCounter;
 use destroy::Destroyer;
 use ended::EndedRooms;
 use hand_out::{HandOut, PoolSource};
+use instant::{InstantEnd, InstantRooms};
 use maintenance::Maintenance;
 use operate::Operations;
 use prefetch::{Fill, Prefetch};
@@ -51,9 +57,23 @@ use sweep::Sweeper;
 
 pub(crate) use census::Census;
 pub(crate) use error::{NoRoom, PoolError, TakeRoomError};
-pub use hand_out::{CreateKey, HandedOut, Undelivered};
+pub use hand_out::{CreateKey, HandedOut, Undelivered, WantedRoom};
+pub use instant::InstantRoom;
 pub(crate) use maintenance::MaintenanceReport;
 pub(crate) use operate::{ClaimConflicts, Drained, Filled, OnProgress, PoolStatus, Progress};
+pub use room::Room;
+
+/// The settings of rooms.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub pool: PoolConfig,
+    pub rooms: RoomConfig,
+    pub instant: InstantConfig,
+    /// Whether Conferencing Nodes can look up rooms.
+    pub has_policy: bool,
+    /// Time limit of a request.
+    pub request_deadline: Duration,
+}
 
 /// Composes the components and starts their tasks. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +82,7 @@ pub struct RoomPool {
     prefetch: Arc<Prefetch>,
     fill: Arc<Fill>,
     hand_out: Arc<HandOut>,
+    instant: Arc<InstantRooms>,
     refill: Arc<Refill>,
     reopening: Arc<Reopening>,
     ended: Arc<EndedRooms>,
@@ -71,19 +92,23 @@ pub struct RoomPool {
 
 impl RoomPool {
     /// A pool over this queue, these records and this node. Starts no task.
-    pub fn new(
-        config: PoolConfig,
-        rooms: RoomConfig,
-        request_deadline: Duration,
-        queue: RoomQueue,
-        records: RecordStore,
-        pexip: PexipClient,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(settings: Settings, queue: RoomQueue, records: RecordStore, pexip: PexipClient, clock: Clock) -> Self {
         let background = pexip.in_background();
+        let Settings { pool: config, rooms, instant, has_policy, request_deadline } = settings;
         let ended_queue = queue.of_ended_rooms();
-        let backend =
-            Backend { queue, ended_queue, records, pexip, background, clock, config, rooms, request_deadline };
+        let backend = Backend {
+            queue,
+            ended_queue,
+            records,
+            pexip,
+            background,
+            clock,
+            config,
+            rooms,
+            instant,
+            has_policy,
+            request_deadline,
+        };
         let backend = Arc::new(backend);
         let destroyer = Destroyer::new(backend.clone());
         let counter = Arc::new(PoolCounter::new(backend.clone()));
@@ -92,15 +117,24 @@ impl RoomPool {
         let prefetch = Arc::new(Prefetch::new(backend.clone()));
         let fill = Arc::new(Fill::new(backend.clone(), prefetch.clone()));
         let source = PoolSource::new(backend.clone(), prefetch.clone(), refill.clone(), destroyer.clone());
-        let hand_out = HandOut::new(backend.clone(), counter.clone(), source, provisioner.clone(), destroyer);
+        let instant = Arc::new(InstantRooms::new(backend.clone()));
+        let hand_out =
+            HandOut::new(backend.clone(), counter.clone(), source, provisioner.clone(), instant.clone(), destroyer);
         let sweeper = Arc::new(Sweeper::new(backend.clone()));
-        let ended = Arc::new(EndedRooms::new(backend.clone()));
+        let ended = Arc::new(EndedRooms::new(backend.clone(), instant.clone()));
         let operations = Operations::new(backend.clone(), counter.clone(), provisioner.clone(), sweeper.clone());
-        let maintenance =
-            Maintenance::new(backend.clone(), counter, provisioner, refill.clone(), sweeper, ended.clone());
+        let maintenance = Maintenance::new(
+            backend.clone(),
+            counter,
+            provisioner,
+            refill.clone(),
+            sweeper,
+            ended.clone(),
+            instant.clone(),
+        );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        Self { backend, prefetch, fill, hand_out, refill, reopening, ended, maintenance, operations }
+        Self { backend, prefetch, fill, hand_out, instant, refill, reopening, ended, maintenance, operations }
     }
 
     /// Starts the background tasks. They run until `stop` is cancelled.
@@ -117,22 +151,51 @@ impl RoomPool {
         supervise(BackgroundTask::EndedRooms, stop.clone(), move |stop| Arc::clone(&ended).run(stop));
     }
 
-    /// Hands out a room that carries `tag`; with a `key`, the room of an earlier request if there is one. Continues if
+    /// The validity of a room that is made now, if the caller may give one.
+    pub fn validity(&self, given: Result<&GivenValidity, InvalidValidity>) -> Result<Validity, InvalidValidity> {
+        let given = match (self.backend.config.source, given) {
+            (RoomSource::Pool, Ok(given)) if given.is_empty() => given,
+            (RoomSource::Pool, _) => return Err(InvalidValidity::Unsupported),
+            (RoomSource::Instant, given) => given?,
+        };
+        let instant = &self.backend.instant;
+        given.validity(self.backend.clock.now_utc(), instant.lifetime, instant.max_lifetime)
+    }
+
+    /// Hands out a room that carries the wanted tag; with a `key`, the room of an earlier request if there is one. Continues if
     /// the caller hangs up: a room that is not received here, or is dropped before it is
     /// [delivered](Undelivered::deliver), is destroyed, unless a key finds it again.
-    pub async fn take(&self, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
-        self.hand_out.take(tag, key).await
+    pub async fn take(&self, wanted: WantedRoom, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
+        self.hand_out.take(wanted, key).await
     }
 
     /// The key of a create by this caller, given by tenant and client, for this case.
-    pub fn create_key(&self, caller: [&str; 2], key: &IdempotencyKey, uui_data: &UuiData) -> CreateKey {
-        CreateKey::new(&self.backend.records, caller, key, uui_data)
+    pub fn create_key(
+        &self,
+        caller: [&str; 2],
+        key: &IdempotencyKey,
+        uui_data: &UuiData,
+        validity: &GivenValidity,
+    ) -> CreateKey {
+        CreateKey::new(&self.backend.records, caller, key, uui_data, validity)
     }
 
-    /// The room of this name as Pexip stores it now, if it was handed out.
-    pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
+    /// The answer to a Conferencing Node that looks up a room, within 2 s.
+    pub async fn answer(&self, look_up: &LookUp) -> Result<PolicyAnswer, StorageError> {
+        self.instant.answer(look_up).await
+    }
+
+    fn is_instant(&self, name: &RoomName) -> bool {
+        name.has_prefix(&self.backend.instant.prefix)
+    }
+
+    /// The room of this name as it is stored now, if it was handed out; an instant room while it can be joined.
+    pub async fn find_handed_out(&self, name: &RoomName) -> Result<Option<Room>, TakeRoomError> {
+        if self.is_instant(name) {
+            return Ok(self.instant.find_open(name).await?.map(Room::Instant));
+        }
         let found = self.backend.pexip.for_reads().find_by_name(name).await?;
-        Ok(found.filter(|conference| conference.tag.is_some()))
+        Ok(found.filter(|conference| conference.tag.is_some()).map(Room::OnPexip))
     }
 
     /// The foreign room of this name as Pexip stores it now. Other services than a conference are no rooms.
@@ -144,8 +207,12 @@ impl RoomPool {
         Ok(found.filter(|conference| conference.service_type == "conference"))
     }
 
-    /// The conference object of this room as the management node has it, if the room was handed out.
+    /// The conference object of this room as the management node has it, if the room was handed out. It has none of an
+    /// instant room.
     pub async fn find_object_of_handed_out(&self, name: &RoomName) -> Result<Option<Box<RawValue>>, PexipError> {
+        if self.is_instant(name) {
+            return Ok(None);
+        }
         let found = self.backend.pexip.for_reads().find_object(name).await?;
         Ok(found.filter(|(conference, _)| conference.tag.is_some()).map(|(_, object)| object))
     }
@@ -153,10 +220,22 @@ impl RoomPool {
     /// Ends the room of this name: deletes it, so that nobody can join any more, then disconnects its conference.
     /// Returns whether there was such a room. Calls `on_deleted` at once when the room is deleted, and continues if the
     /// caller hangs up.
-    pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, PexipError> {
+    pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, TakeRoomError> {
+        if self.is_instant(&name) {
+            let instant = Arc::clone(&self.instant);
+            let ended = run_to_completion(async move {
+                let has_ended = instant.end(&name, InstantEnd::Deleted).await?;
+                if has_ended {
+                    on_deleted();
+                }
+                Ok::<_, StorageError>(has_ended)
+            });
+            return Ok(ended.await?);
+        }
         let backend = Arc::clone(&self.backend);
         // A caller who hangs up after the delete must not leave the conference running.
-        run_to_completion(async move { delete::end_on_request(&backend, &name, on_deleted).await }).await
+        let deleted = run_to_completion(async move { delete::end_on_request(&backend, &name, on_deleted).await });
+        Ok(deleted.await?)
     }
 
     /// Records that the conferences in these rooms have ended, so that the rooms are ended after
@@ -183,7 +262,9 @@ impl RoomPool {
             TakeRoomError::NoRoom(NoRoom::Refused | NoRoom::TooManyDirect | NoRoom::OutOfTime) => {
                 self.backend.pexip.closed_by_latest_call()
             }
+            TakeRoomError::Closed(closed) => Some(*closed),
             TakeRoomError::NoRoom(NoRoom::HardCap | NoRoom::DirectUnfit(_))
+            | TakeRoomError::InvalidInstantRoom(_)
             | TakeRoomError::Records(_)
             | TakeRoomError::KeyReused
             | TakeRoomError::InProgress { .. }

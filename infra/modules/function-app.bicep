@@ -23,6 +23,7 @@ The slots, production first:
   pexipOauthClientId      id of the slot's own OAuth2 client at Pexip; empty: Basic authentication
   pexipUsername           name of the slot's own account for Basic authentication
   prefix                  ROOM_NAME_PREFIX; shared only by slots between which a swap moves code
+  instantPrefix           INSTANT_ROOM_NAME_PREFIX; the same
   targetSize              ready rooms to keep
   maxRooms                POOL_MAX_ROOMS
   maintains               whether the timer runs; one slot only of those that share a prefix
@@ -100,6 +101,7 @@ var stickySettings = [for (slot, index) in slots: {
   RECORDS_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/records-hash-key/)'
   IDEMPOTENCY_WINDOW_SECONDS: '86400'
   POOL_TIMER_SCHEDULE: '0 * * * * *'
+  ROOM_SOURCE: 'pool'
   POOL_TARGET_SIZE: string(slot.targetSize)
   POOL_MAX_ROOMS: string(slot.maxRooms)
   POOL_READY_DELAY_SECONDS: '120'
@@ -127,6 +129,12 @@ var stickySettings = [for (slot, index) in slots: {
   ROOM_ABSOLUTE_LIFETIME_SECONDS: '43200'
   ROOM_END_GRACE_SECONDS: '300'
 
+  // Instant rooms. They are on where ROOM_SOURCE or POOL_EMPTY is instant.
+  INSTANT_ROOM_NAME_PREFIX: slot.instantPrefix
+  INSTANT_ROOM_LIFETIME_SECONDS: '14400'
+  INSTANT_ROOM_MAX_LIFETIME_SECONDS: '86400'
+  INSTANT_ROOM_DIAL_OUT: pexip.instantRoomDialOut
+
   // Pexip.
   PEXIP_MANAGEMENT_URL: pexip.managementUrl
   // One of the two: an OAuth2 client, else an account for Basic authentication. The service refuses to start with both.
@@ -140,6 +148,8 @@ var stickySettings = [for (slot, index) in slots: {
   PEXIP_REQUEST_TIMEOUT_SECONDS: '10'
   PEXIP_REQUESTS_PER_MINUTE: string(slot.pexipRequestsPerMinute / instances)
   PEXIP_MAX_IN_FLIGHT: string(slot.pexipMaxInFlight)
+  PEXIP_POLICY_USERNAME: 'pexip-policy'
+  PEXIP_POLICY_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-policy-password/)'
   PEXIP_EVENT_USERNAME: 'pexip-events'
   PEXIP_EVENT_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/pexip-event-password/)'
 

@@ -1,4 +1,4 @@
-//! Settings of Pexip's management node and of its events.
+//! Settings of Pexip's management node, and of the accounts of its Conferencing Nodes.
 
 use std::time::Duration;
 
@@ -43,25 +43,36 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 settings! {
+    POLICY_USERNAME = "PEXIP_POLICY_USERNAME", Described("none = policy off (404)"),
+        "Basic account that the Conferencing Nodes use at /policy/v1/service/configuration.";
+    POLICY_PASSWORD = secret "PEXIP_POLICY_PASSWORD", Described("none = policy off (404)"),
+        "Password of the account for /policy/v1/service/configuration.";
     EVENT_USERNAME = "PEXIP_EVENT_USERNAME", Described("none = receiver off (404)"),
         "Basic account that the Conferencing Nodes use at /public/event_sink.";
     EVENT_PASSWORD = secret "PEXIP_EVENT_PASSWORD", Described("none = receiver off (404)"),
         "Password of the account for /public/event_sink.";
 }
 
-/// The account that Conferencing Nodes use to report events.
+/// A Basic account that Conferencing Nodes use.
 #[derive(Clone, Debug)]
-pub struct PexipEventConfig {
-    /// From `PEXIP_EVENT_USERNAME`.
+pub struct BasicAccount {
     pub username: String,
-    /// From `PEXIP_EVENT_PASSWORD`.
     pub password: SecretString,
 }
 
-impl PexipEventConfig {
-    /// `None` if neither setting is set: events are off.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Faulty> {
-        let account = reader.pair(&EVENT_USERNAME, text, &EVENT_PASSWORD, text)?;
+impl BasicAccount {
+    /// The account for external policy. `None` if neither setting is set: policy is off.
+    pub(super) fn read_policy(reader: &mut Reader<'_>) -> Result<Option<Self>, Faulty> {
+        Self::read(reader, &POLICY_USERNAME, &POLICY_PASSWORD)
+    }
+
+    /// The account for events. `None` if neither setting is set: events are off.
+    pub(super) fn read_events(reader: &mut Reader<'_>) -> Result<Option<Self>, Faulty> {
+        Self::read(reader, &EVENT_USERNAME, &EVENT_PASSWORD)
+    }
+
+    fn read(reader: &mut Reader<'_>, username: &Setting, password: &Setting) -> Result<Option<Self>, Faulty> {
+        let account = reader.pair(username, text, password, text)?;
         Ok(account.map(|(username, password)| Self { username, password }))
     }
 }

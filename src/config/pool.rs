@@ -19,6 +19,9 @@ settings! {
         /// Read by the Functions host; the service only checks it.
         timer_schedule: String = "POOL_TIMER_SCHEDULE", Value("0 * * * * *"), timer_schedule,
             "NCRONTAB schedule (six fields) of the maintenance run. The Functions host reads it and has no default.";
+        source: RoomSource = "ROOM_SOURCE", Value("pool"),
+            one_of(&[("pool", RoomSource::Pool), ("instant", RoomSource::Instant)]),
+            "Where rooms come from: pool, or instant (each by external policy, without a pool).";
         target: usize = "POOL_TARGET_SIZE", Value("20"), whole_number(0, 10_000),
             "Ready rooms to keep; 0 means no pool.";
         max_rooms: usize = "POOL_MAX_ROOMS", Value("1000"), whole_number(1, 100_000),
@@ -33,8 +36,13 @@ settings! {
         lease: Duration = "POOL_LEASE_SECONDS", Value("60"), seconds(1, LONGEST_INVISIBILITY),
             "Duration of a lease on a queue message, in seconds.";
         when_empty: WhenEmpty = "POOL_EMPTY", Value("direct"),
-            one_of(&[("direct", WhenEmpty::Direct), ("refuse", WhenEmpty::Refuse)]),
-            "Answer to a create when no room is ready: direct (make a room now) or refuse (503).";
+            one_of(&[
+                ("direct", WhenEmpty::Direct),
+                ("instant", WhenEmpty::Instant),
+                ("refuse", WhenEmpty::Refuse),
+            ]),
+            "Answer to a create when no room is ready: direct (make a room now), instant (an instant room) or refuse \
+             (503).";
         direct_max: usize = "POOL_DIRECT_MAX", Value("32"), whole_number(0, 1_000),
             "Direct rooms that an instance makes at the same time; further creates get 503.";
         sweep_margin: Duration = "SWEEP_MARGIN_SECONDS", Value("3600"), seconds(0, 30 * 86_400),
@@ -45,10 +53,28 @@ settings! {
     }
 }
 
+impl PoolConfig {
+    /// No ready rooms are kept where rooms do not come from the pool.
+    pub(super) fn without_pool_if_unused(self) -> Self {
+        match self.source {
+            RoomSource::Pool => self,
+            RoomSource::Instant => Self { target: 0, ..self },
+        }
+    }
+}
+
+/// Where a create gets its room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomSource {
+    Pool,
+    Instant,
+}
+
 /// What a create does when no room is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenEmpty {
     Direct,
+    Instant,
     Refuse,
 }
 

@@ -1,14 +1,18 @@
 //! Rules between settings.
 
 use super::entra::EntraDraft;
+use super::instant::InstantDraft;
 use super::pexip::PexipDraft;
 use super::pool::PoolDraft;
 use super::room::RoomDraft;
 use super::server::ServerDraft;
 use super::setting::{Faulty, Reader, WhenUnset};
 use super::telemetry::TelemetryDraft;
-use super::{AllowedIds, Config, Environment};
-use crate::domain::UuiDataFormat;
+use super::{AllowedIds, BasicAccount, Config, Environment, RoomSource, WhenEmpty};
+use crate::domain::{ReadablePrefix, RoomNamePrefix, UuiDataFormat};
+
+/// A setting, and the prefix in it.
+type Prefix<'a> = (&'static str, &'a Result<RoomNamePrefix, Faulty>);
 
 /// Records a fault for each rule that the settings break. A rule applies if its settings can be read; a fault in
 /// another setting of their sections hides nothing.
@@ -27,7 +31,6 @@ pub(super) fn check(
         }
     }
     check_tag_rule(reader, room);
-    check_readable_prefixes(reader, room);
     let mut require = |setting, rule: &dyn Fn() -> Result<bool, Faulty>, reason| {
         if rule() == Ok(false) {
             reader.fault(setting, reason);
@@ -84,10 +87,58 @@ fn check_tag_rule(reader: &mut Reader<'_>, room: &RoomDraft) {
 }
 
 /// A room of ours must never be read as a foreign one: agents may see it only once it belongs to a citizen.
-fn check_readable_prefixes(reader: &mut Reader<'_>, room: &RoomDraft) {
-    let (Ok(readable), Ok(ours)) = (&room.public_read_prefixes, &room.prefix) else { return };
-    if readable.iter().any(|prefix| prefix.overlaps(ours)) {
-        reader.fault("PUBLIC_READ_PREFIXES", "must not share its start with ROOM_NAME_PREFIX");
+fn check_readable_prefixes(reader: &mut Reader<'_>, readable: &[ReadablePrefix], ours: [Prefix<'_>; 2]) {
+    for (setting, ours) in ours {
+        if ours.as_ref().is_ok_and(|ours| readable.iter().any(|prefix| prefix.overlaps(ours))) {
+            reader.fault("PUBLIC_READ_PREFIXES", format!("must not share its start with {setting}"));
+        }
+    }
+}
+
+/// Rules of instant rooms, which are on if rooms come from there first, or when the pool is empty.
+pub(super) fn check_instant_rooms(
+    reader: &mut Reader<'_>,
+    telemetry: &TelemetryDraft,
+    pool: &PoolDraft,
+    room: &RoomDraft,
+    instant: &InstantDraft,
+    policy: &Result<Option<BasicAccount>, Faulty>,
+) {
+    let ours = [("ROOM_NAME_PREFIX", &room.prefix), ("INSTANT_ROOM_NAME_PREFIX", &instant.prefix)];
+    // A name must tell where its room is.
+    if let [(_, Ok(on_pexip)), (_, Ok(of_instant_rooms))] = ours
+        && on_pexip.overlaps(of_instant_rooms)
+    {
+        reader.fault("INSTANT_ROOM_NAME_PREFIX", "must not share its start with ROOM_NAME_PREFIX");
+    }
+    if let Ok(readable) = &room.public_read_prefixes {
+        check_readable_prefixes(reader, readable, ours);
+    }
+    if let (Ok(lifetime), Ok(longest)) = (instant.lifetime, instant.max_lifetime)
+        && lifetime > longest
+    {
+        reader.fault("INSTANT_ROOM_LIFETIME_SECONDS", "must not be greater than INSTANT_ROOM_MAX_LIFETIME_SECONDS");
+    }
+    let switches = [
+        ("ROOM_SOURCE", pool.source == Ok(RoomSource::Instant)),
+        ("POOL_EMPTY", pool.when_empty == Ok(WhenEmpty::Instant)),
+    ];
+    let Some((switch, _)) = switches.into_iter().find(|(_, is_on)| *is_on) else { return };
+    if let Ok(None) = policy {
+        for setting in ["PEXIP_POLICY_USERNAME", "PEXIP_POLICY_PASSWORD"] {
+            reader.fault(setting, format!("is not set; it is required because {switch} is instant"));
+        }
+    }
+    let is_local = telemetry.environment.unwrap_or(Environment::Local) == Environment::Local;
+    let dial_out = Config::settings().find(|setting| setting.name == "INSTANT_ROOM_DIAL_OUT");
+    if !is_local && dial_out.is_some_and(|setting| !reader.is_set(setting)) {
+        reader.fault("INSTANT_ROOM_DIAL_OUT", format!("is not set; it is required because {switch} is instant"));
+    }
+    if let Ok(properties) = &room.properties
+        && let Err(field) = properties.for_policy()
+    {
+        let reason = format!("must not have this {field} with {switch}=instant: external policy cannot set it");
+        reader.fault("ROOM_PROPERTIES", reason);
     }
 }
 

@@ -56,6 +56,11 @@ impl ServerConfig {
     pub fn widgets_share(&self) -> usize {
         (self.max_concurrent_requests / 2).max(1)
     }
+
+    /// Concurrent look-ups of Conferencing Nodes; the rest is left to creates, whatever names are dialled.
+    pub fn look_ups_share(&self) -> usize {
+        (self.max_concurrent_requests / 2).max(1)
+    }
 }
 
 fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {

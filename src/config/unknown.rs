@@ -5,7 +5,7 @@ use std::fmt;
 use super::Setting;
 
 /// Prefixes of our settings' names that no other program's variables have.
-const OURS: [&str; 8] = ["ENTRA_", "GENESYS_", "PEXIP_", "POOL_", "PoolStorage", "ROOM_", "SWEEP_", "UUI_"];
+const OURS: [&str; 9] = ["ENTRA_", "GENESYS_", "INSTANT_", "PEXIP_", "POOL_", "PoolStorage", "ROOM_", "SWEEP_", "UUI_"];
 
 /// Most wrong, missing, extra or swapped letters with which a name counts as a misspelt setting.
 const MOST_MISTAKES: usize = 2;

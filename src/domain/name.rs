@@ -45,6 +45,23 @@ impl RoomNamePrefix {
         ours.then(|| RoomName(text.to_owned()))
     }
 
+    /// The room of ours that a caller dials with `alias`: its name in any case, with or without a scheme, parameters, a
+    /// host or a port.
+    pub fn parse_alias(&self, alias: &str) -> Option<RoomName> {
+        let alias = alias.trim().to_ascii_lowercase();
+        let schemes = ["sip:", "sips:", "h323:"];
+        let rest = schemes.into_iter().find_map(|scheme| alias.strip_prefix(scheme)).unwrap_or(&alias);
+        let user = rest.split([';', '?', '@']).next()?;
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let name = user.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(user, |(name, _)| name);
+        self.parse_name(name)
+    }
+
+    /// Whether a name can start with both prefixes.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
+    }
+
     /// A new name: its ULID has 48 bits of time and 80 random bits, so it is unique.
     pub fn mint(&self, now: SystemTime, rng: &mut impl Rng) -> RoomName {
         let milliseconds = now
@@ -72,6 +89,24 @@ impl RoomName {
         // 26 digits have two bits more than a ULID; the parser drops them.
         let ulid = Ulid::from_string(digits).ok().filter(|ulid| ulid.to_string().eq_ignore_ascii_case(digits))?;
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(ulid.timestamp_ms()) * 1_000_000).ok()
+    }
+
+    /// Whether the name has this prefix.
+    pub fn has_prefix(&self, prefix: &RoomNamePrefix) -> bool {
+        prefix.parse_name(&self.0).is_some()
+    }
+
+    /// A number for the room, always the same: at least 2^52, so that it is no id of Pexip's, and below 2^53, so that
+    /// JavaScript reads it exactly.
+    pub fn number(&self) -> u64 {
+        let random = self.ulid() & ((1 << 52) - 1);
+        (1 << 52) + u64::try_from(random).expect("52 bits")
+    }
+
+    fn ulid(&self) -> u128 {
+        let digits = &self.0.as_bytes()[self.0.len() - ULID_LENGTH..];
+        let value = |digit: &u8| CROCKFORD.iter().position(|known| known == digit).expect("a digit, as in every name");
+        digits.iter().fold(0, |number, digit| number << 5 | value(digit) as u128)
     }
 }
 
@@ -145,6 +180,9 @@ mod tests {
         assert_eq!(prefix().parse_name(name.as_str()), Some(name.clone()));
         assert!(name.as_str().starts_with("vbv-01jd8x38nk"), "{name}");
         assert_eq!(name.minted_at(), Some(now.into()));
+        assert!((1 << 52..1 << 53).contains(&name.number()), "{}", name.number());
+        let last = prefix().parse_name("vbv-zzzzzzzzzzzzzzzzzzzzzzzzzz").expect("a name");
+        assert_eq!(last.number(), (1 << 53) - 1);
     }
 
     #[test]
@@ -171,6 +209,39 @@ mod tests {
         for digits in ["7zzzzzzzzzzzzzzzzzzzzzzzzz", "81jd5p3xk8qqqqqqqqqqqqqqqq", "zzzzzzzzzzzzzzzzzzzzzzzzzz"] {
             let name = prefix().parse_name(&format!("vbv-{digits}")).expect("a name of ours");
             assert_eq!(name.minted_at(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_room_is_found_by_every_alias_that_protocols_make_of_its_name() {
+        let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+        for alias in [
+            name,
+            "VBV-01JD5P3XK8QQQQQQQQQQQQQQQQ",
+            " vbv-01jd5p3xk8qqqqqqqqqqqqqqqq ",
+            "sip:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "SIPS:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq@meet.example.org:5061;transport=tls",
+            "h323:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq@10.0.0.1",
+            "sip:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq;user=phone@meet.example.org",
+            "sip:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq?subject=x",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq:5060",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq@",
+        ] {
+            assert_eq!(prefix().parse_alias(alias).as_ref().map(RoomName::as_str), Some(name), "{alias:?}");
+        }
+        for foreign in [
+            "",
+            "sip:",
+            "sip:sip:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "tel:vbv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq:",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq:x",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq.example.org",
+            "%76bv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "boss@vbv-01jd5p3xk8qqqqqqqqqqqqqqqq",
+            "vbv-01jd5p3xk8qqqqqqqqqqqqqqqqq",
+        ] {
+            assert_eq!(prefix().parse_alias(foreign), None, "{foreign:?}");
         }
     }
 

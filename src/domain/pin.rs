@@ -77,6 +77,11 @@ pub struct Pins {
 }
 
 impl Pins {
+    /// Whether Pexip accepts them for one room.
+    pub fn fit(&self) -> bool {
+        self.host.form() == self.guest.form() && self.host.expose() != self.guest.expose()
+    }
+
     /// Draws the PINs of a new room. `rng` must be cryptographically secure.
     pub fn draw(host: &HostPin, rng: &mut impl Rng) -> Self {
         let host = match host {

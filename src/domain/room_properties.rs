@@ -32,6 +32,19 @@ const LAYOUT: Kind = Kind::Choice(&[
     "one_main_twelve_around",
     "two_mains_eight_around",
 ]);
+/// The layouts of which every source says that external policy knows them.
+const LAYOUTS_OF_POLICY: [&str; 10] = [
+    "one_main_zero_pips",
+    "one_main_seven_pips",
+    "one_main_twentyone_pips",
+    "two_mains_twentyone_pips",
+    "one_main_thirtythree_pips",
+    "four_mains_zero_pips",
+    "nine_mains_zero_pips",
+    "sixteen_mains_zero_pips",
+    "twentyfive_mains_zero_pips",
+    "five_mains_seven_pips",
+];
 const SWITCH: Kind = Kind::Choice(&["default", "yes", "no"]);
 /// In kbit/s; external policy has the same fields in bit/s.
 const CALL_RATE: Kind = Kind::Number { least: 128, most: 8192 };
@@ -104,6 +117,28 @@ impl RoomProperties {
     /// The fields and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.0.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// The fields as external policy has them, or the name of one that it cannot set: themes have names there, not paths,
+    /// and a layout that a release does not know voids the whole answer.
+    pub fn for_policy(&self) -> Result<Vec<(&'static str, Value)>, &'static str> {
+        let mut fields = Vec::new();
+        for (name, value) in self.iter() {
+            match name {
+                "ivr_theme" => return Err(name),
+                "host_view" if !value.as_str().is_some_and(|layout| LAYOUTS_OF_POLICY.contains(&layout)) => {
+                    return Err(name);
+                }
+                "host_view" => fields.push(("view", value.clone())),
+                // Of lectures only.
+                "guest_view" | "guests_can_see_guests" | "force_presenter_into_main" => {}
+                "max_callrate_in" | "max_callrate_out" => {
+                    fields.push((name, value.as_u64().map(|kilobits| kilobits * 1000).into()));
+                }
+                _ => fields.push((name, value.clone())),
+            }
+        }
+        Ok(fields)
     }
 
     /// Whether none is set.
@@ -234,6 +269,25 @@ mod tests {
         for text in ["", "null", "[]", "{", "\"x\"", "{} {}"] {
             assert_eq!(RoomProperties::parse(text), Err(InvalidRoomProperties::NoObject), "{text}");
         }
+    }
+
+    #[test]
+    fn policy_has_its_own_names_and_units_and_lacks_themes_and_newer_layouts() {
+        let for_policy = |properties: Value| -> Result<Value, _> {
+            let fields = RoomProperties::parse(&properties.to_string()).expect("properties").for_policy()?;
+            Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        };
+        let given = json!({
+            "call_type": "video", "host_view": "four_mains_zero_pips", "guest_view": "four_mains_zero_pips",
+            "guests_can_see_guests": "always", "max_callrate_in": 128, "participant_limit": 6, "guests_can_present": false,
+        });
+        let expected = json!({
+            "call_type": "video", "view": "four_mains_zero_pips", "max_callrate_in": 128_000, "participant_limit": 6,
+            "guests_can_present": false,
+        });
+        assert_eq!(for_policy(given), Ok(expected));
+        assert_eq!(for_policy(json!({ "host_view": "one_main_nine_around" })), Err("host_view"));
+        assert_eq!(for_policy(json!({ "ivr_theme": "/api/admin/configuration/v1/ivr_theme/2/" })), Err("ivr_theme"));
     }
 
     #[test]

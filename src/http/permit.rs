@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::{Reason, client_address, entra_bearer, genesys_token};
+use crate::auth::{NodeAccount, Reason, client_address, entra_bearer, genesys_token};
 use crate::http::context::RequestContext;
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
@@ -39,6 +39,10 @@ pub(crate) enum ReadRoomAsServer {}
 #[derive(Debug)]
 pub(crate) enum SendEvents {}
 
+/// A Conferencing Node looks up a room.
+#[derive(Debug)]
+pub(crate) enum LookUpRoom {}
+
 impl Action for CreateRoom {
     const GUARD: Guard = Guard::Entra(EntraRole::Create);
 }
@@ -59,6 +63,10 @@ impl Action for SendEvents {
     const GUARD: Guard = Guard::EventSink;
 }
 
+impl Action for LookUpRoom {
+    const GUARD: Guard = Guard::Policy;
+}
+
 /// How a caller authenticates, and what it must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
@@ -68,6 +76,8 @@ pub(crate) enum Guard {
     Genesys,
     /// The HTTP Basic account of Pexip's event sink.
     EventSink,
+    /// The HTTP Basic account of Pexip's policy profile.
+    Policy,
 }
 
 /// An app role; the settings name it.
@@ -85,6 +95,7 @@ impl Guard {
             Self::Entra(_) => "entra",
             Self::Genesys => "genesys",
             Self::EventSink => "event_sink",
+            Self::Policy => "policy",
         }
     }
 
@@ -108,7 +119,7 @@ impl Guard {
                 Code::GenesysUnavailable,
                 Code::GenesysInvalid,
             ],
-            Self::EventSink => &[Code::RequestInvalid, Code::TokenMissing, Code::TokenInvalid],
+            Self::EventSink | Self::Policy => &[Code::RequestInvalid, Code::TokenMissing, Code::TokenInvalid],
         }
     }
 }
@@ -159,7 +170,8 @@ async fn authorize(guard: Guard, audit: &AuditContext, parts: &Parts, state: &Ap
     let checked = match guard {
         Guard::Entra(role) => check_entra(role, audit, parts, state).await,
         Guard::Genesys => check_genesys(audit, parts, state).await,
-        Guard::EventSink => check_event_sink(parts, state),
+        Guard::EventSink => check_node(state.event_sink.as_ref(), "pexip-events", parts),
+        Guard::Policy => check_node(state.policy.as_ref(), "pexip-policy", parts),
     };
     let reason = checked.as_ref().map_or_else(|refusal| refusal.reason, |_| "ok");
     AUTH_RESULTS.count([guard.as_str().into(), reason.into()]);
@@ -217,13 +229,13 @@ async fn check_genesys(audit: &AuditContext, parts: &Parts, state: &AppState) ->
     })
 }
 
-fn check_event_sink(parts: &Parts, state: &AppState) -> Result<Option<Caller>, Refusal> {
-    let Some(account) = &state.event_sink else {
+fn check_node(account: Option<&NodeAccount>, realm: &'static str, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+    let Some(account) = account else {
         // The route is mounted only with an account.
         return Err(Refusal { reason: "missing", error: ApiError::new(Code::NotFound) });
     };
     account
         .verify(&parts.headers)
         .map(|()| None)
-        .map_err(|invalid| Refusal::new(&invalid, ApiError::event_sink_credentials(invalid)))
+        .map_err(|invalid| Refusal::new(&invalid, ApiError::node_credentials(invalid, realm)))
 }

@@ -11,11 +11,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::auth::{EntraRefusal, GenesysRefusal, InvalidCredentials, OverRate, TokenFault};
-use crate::domain::{InvalidIdempotencyKey, InvalidUuiData};
+use crate::domain::{InvalidIdempotencyKey, InvalidUuiData, InvalidValidity};
 use crate::http::openapi::Header;
 use crate::outbound::{CallFailure, DEFAULT_RETRY_AFTER};
 use crate::pexip::{Closed, LONGEST_WAIT, PexipError, TokenError};
 use crate::rooms::{NoRoom, TakeRoomError};
+use crate::storage::StorageError;
 
 /// The bounds of `Retry-After`. Until Pexip opens it may be longer.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -77,6 +78,8 @@ codes! {
     UuiDataMissing BAD_REQUEST "uui_data_missing" "uuiData is missing";
     UuiDataInvalid BAD_REQUEST "uui_data_invalid" "uuiData cannot be used";
     UuiDataTooLong BAD_REQUEST "uui_data_too_long" "uuiData is too long";
+    ValidityInvalid BAD_REQUEST "validity_invalid" "The validity cannot be used";
+    ValidityUnsupported BAD_REQUEST "validity_unsupported" "Rooms have no validity here";
     IdempotencyKeyInvalid BAD_REQUEST "idempotency_key_invalid" "The Idempotency-Key cannot be used";
     IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The Idempotency-Key was used for another case";
     RequestInProgress CONFLICT "request_in_progress" "The first request with this Idempotency-Key is running";
@@ -175,14 +178,14 @@ impl ApiError {
     }
 
     /// Unusable credentials of a Conferencing Node. The challenge is by RFC 7617: nodes send no Bearer token.
-    pub(crate) fn event_sink_credentials(error: InvalidCredentials) -> Self {
+    pub(crate) fn node_credentials(error: InvalidCredentials, realm: &str) -> Self {
         let code = match error {
             InvalidCredentials::Missing => Code::TokenMissing,
             InvalidCredentials::Repeated => Code::RequestInvalid,
             InvalidCredentials::Malformed | InvalidCredentials::Wrong => Code::TokenInvalid,
         };
         let refusal = Self::new(code).cause_of(&error);
-        if code == Code::RequestInvalid { refusal } else { refusal.challenge("Basic realm=\"pexip-events\"") }
+        if code == Code::RequestInvalid { refusal } else { refusal.challenge(format!("Basic realm=\"{realm}\"")) }
     }
 
     /// A failure of Pexip out of hours. Callers need not come back before the next opening.
@@ -299,6 +302,26 @@ impl From<InvalidIdempotencyKey> for ApiError {
     }
 }
 
+impl From<InvalidValidity> for ApiError {
+    fn from(error: InvalidValidity) -> Self {
+        let code = match error {
+            InvalidValidity::Unsupported => Code::ValidityUnsupported,
+            InvalidValidity::Repeated
+            | InvalidValidity::Malformed
+            | InvalidValidity::TooFarAhead
+            | InvalidValidity::Reversed
+            | InvalidValidity::TooLong => Code::ValidityInvalid,
+        };
+        Self::new(code).detail(error.to_string()).cause_of(&error)
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        Self::new(Code::RecordsUnavailable).cause_of(&error)
+    }
+}
+
 impl From<GenesysRefusal> for ApiError {
     fn from(refusal: GenesysRefusal) -> Self {
         match &refusal {
@@ -352,6 +375,7 @@ impl From<TakeRoomError> for ApiError {
         match error {
             TakeRoomError::Pexip(error) | TakeRoomError::TagUnconfirmed(error) => error.into(),
             TakeRoomError::Records(_) => Self::new(Code::RecordsUnavailable).cause_of(&error),
+            TakeRoomError::Closed(closed) => Self::service_closed(closed, &error),
             TakeRoomError::KeyReused => Self::new(Code::IdempotencyKeyReused).cause_of(&error),
             TakeRoomError::InProgress { retry_in } => {
                 Self::new(Code::RequestInProgress).retry_after(Some(retry_in)).cause_of(&error)
@@ -359,7 +383,9 @@ impl From<TakeRoomError> for ApiError {
             TakeRoomError::RoomEnded => Self::new(Code::RoomEnded).cause_of(&error),
             TakeRoomError::NoRoom(NoRoom::DirectUnfit(_)) => Self::new(Code::PexipInvalid).cause_of(&error),
             TakeRoomError::NoRoom(_) => Self::new(Code::NoRoom).cause_of(&error),
-            TakeRoomError::Interrupted => Self::new(Code::Internal).cause_of(&error),
+            TakeRoomError::InvalidInstantRoom(_) | TakeRoomError::Interrupted => {
+                Self::new(Code::Internal).cause_of(&error)
+            }
         }
     }
 }

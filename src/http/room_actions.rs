@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use crate::domain::{
-    ForeignRoomName, IdempotencyKey, InvalidIdempotencyKey, InvalidUuiData, RoomName, TagRule, UuiData,
+    ForeignRoomName, GivenValidity, IdempotencyKey, InvalidIdempotencyKey, InvalidUuiData, InvalidValidity, RoomName,
+    TagRule, UuiData,
 };
-use crate::http::permit::{CreateRoom, DeleteRoom, Permit, ReadRoom, ReadRoomAsServer, SendEvents};
+use crate::http::permit::{CreateRoom, DeleteRoom, LookUpRoom, Permit, ReadRoom, ReadRoomAsServer, SendEvents};
 use crate::http::problem::{ApiError, Code};
-use crate::pexip::Conference;
-use crate::rooms::{HandedOut, MaintenanceReport, RoomPool, TakeRoomError};
+use crate::pexip::{Conference, LookUp, PolicyAnswer};
+use crate::rooms::{HandedOut, MaintenanceReport, Room, RoomPool, TakeRoomError, WantedRoom};
 use crate::telemetry::metrics::{HANDED_OUT, REFUSALS, REPLAYED};
 
 /// What handlers may do with rooms. The pool itself is out of their reach.
@@ -26,27 +27,26 @@ impl RoomActions {
     }
 
     /// Hands out a room that carries the citizen's tag, or the room of an earlier request with the same key. No room is
-    /// taken from the pool if `uui_data` or `key` is invalid.
+    /// taken from the pool if `uui_data`, `validity` or `key` is invalid.
     pub(crate) async fn create(
         &self,
         permit: Permit<CreateRoom>,
         uui_data: Result<UuiData, InvalidUuiData>,
+        given: Result<GivenValidity, InvalidValidity>,
         key: Result<Option<IdempotencyKey>, InvalidIdempotencyKey>,
     ) -> Result<HandedOut, ApiError> {
         let uui_data = uui_data?;
         permit.audit().set_case_hash(&uui_data);
         let tag = self.tag_rule.tag(&uui_data)?;
-        let key = match key? {
-            None => None,
-            // Without its caller, a key would not keep apart two callers' rooms.
-            Some(key) => {
-                let [tenant, client] = permit.audit().entra_client().ok_or(ApiError::new(Code::Internal))?;
-                Some(self.pool.create_key([&tenant, &client], &key, &uui_data))
-            }
-        };
+        let validity = self.pool.validity(given.as_ref().map_err(|error| *error))?;
+        // Without its caller, a key would not keep apart two callers' rooms.
+        let [tenant, client] = permit.audit().entra_client().ok_or(ApiError::new(Code::Internal))?;
+        let given = given.unwrap_or_default();
+        let key = key?.map(|key| self.pool.create_key([&tenant, &client], &key, &uui_data, &given));
+        let wanted = WantedRoom { tag, validity, client };
         let handed_out =
-            self.pool.take(tag, key).await.map_err(|error| count_refusal(self.answer_for(error)))?.deliver();
-        let (name, source) = (&handed_out.conference.name, handed_out.source.as_str());
+            self.pool.take(wanted, key).await.map_err(|error| count_refusal(self.answer_for(error)))?.deliver();
+        let (name, source) = (handed_out.room.name(), handed_out.source.as_str());
         if handed_out.is_replay {
             permit.audit().room_replayed(name, source);
             REPLAYED.count([]);
@@ -58,7 +58,7 @@ impl RoomActions {
     }
 
     /// Reads a room that was handed out. A room that is still in the pool is 404: it belongs to no citizen.
-    pub(crate) async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Conference, ApiError> {
+    pub(crate) async fn read(&self, permit: Permit<ReadRoom>, name: RoomName) -> Result<Room, ApiError> {
         self.read_handed_out(&permit, &name).await
     }
 
@@ -79,7 +79,7 @@ impl RoomActions {
         &self,
         permit: Permit<ReadRoomAsServer>,
         name: RoomName,
-    ) -> Result<Conference, ApiError> {
+    ) -> Result<Room, ApiError> {
         self.read_handed_out(&permit, &name).await
     }
 
@@ -95,11 +95,16 @@ impl RoomActions {
         Ok(object)
     }
 
-    async fn read_handed_out<A>(&self, permit: &Permit<A>, name: &RoomName) -> Result<Conference, ApiError> {
+    async fn read_handed_out<A>(&self, permit: &Permit<A>, name: &RoomName) -> Result<Room, ApiError> {
         let found = self.pool.find_handed_out(name).await.map_err(|error| self.answer_for(error))?;
-        let conference = found.ok_or(ApiError::new(Code::RoomNotFound))?;
+        let room = found.ok_or(ApiError::new(Code::RoomNotFound))?;
         permit.audit().room_read();
-        Ok(conference)
+        Ok(room)
+    }
+
+    /// The answer to a Conferencing Node. Not audited: a look-up is not a join, and anybody who dials causes one.
+    pub(crate) async fn look_up(&self, _: Permit<LookUpRoom>, look_up: &LookUp) -> Result<PolicyAnswer, ApiError> {
+        Ok(self.pool.answer(look_up).await?)
     }
 
     /// The failure as callers see it: out of hours, a node that cannot be reached is closed.

@@ -16,6 +16,7 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// The folder of the Azure function that leads to it; none for what the Functions host calls itself.
     pub(crate) function: Option<&'static str>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) handler: MethodRouter<AppState>,
     pub(crate) operations: Vec<Operation>,
 }
@@ -28,7 +29,8 @@ impl Route {
         T: GuardedBy + 'static,
     {
         let (audience, method, path) = (operation.audience, operation.method.clone(), operation.path);
-        Self::undocumented(audience, method, path, Some(function), handler).document(operation.behind(Some(T::GUARD)))
+        let route = Self::undocumented(audience, method, path, Some(function), handler);
+        Self { guard: Some(T::GUARD), ..route }.document(operation.behind(Some(T::GUARD)))
     }
 
     /// A route without a guard.
@@ -54,7 +56,7 @@ impl Route {
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("a method that axum routes");
-        Self { audience, method, path, function, handler: on(filter, handler), operations: Vec::new() }
+        Self { audience, method, path, function, guard: None, handler: on(filter, handler), operations: Vec::new() }
     }
 
     /// Adds an operation to the document. [`Operation::behind`] has added what the guard and the limits answer, unless

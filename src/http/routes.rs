@@ -6,6 +6,7 @@ mod event_sink;
 mod health;
 mod host;
 mod named_room;
+mod policy;
 mod pool_maintenance;
 mod public_room;
 mod room_answer;
@@ -18,7 +19,7 @@ use axum::http::Method;
 use axum::routing::any;
 
 use crate::http::middleware::{Routes, around};
-use crate::http::openapi::Audience;
+use crate::http::permit::Guard;
 use crate::http::problem::{ApiError, Code};
 use crate::http::route::Route;
 use crate::http::state::AppState;
@@ -33,6 +34,7 @@ pub(crate) fn table() -> Vec<Route> {
         room_read::route(),
         public_room::route(),
         event_sink::route(),
+        policy::route(),
         health::route(),
         health::route_without_probe(),
         document::route(),
@@ -46,10 +48,14 @@ pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router
     let mut routes = Routes::default();
     // Unknown paths here need CORS headers, or the widget could not read their 404.
     routes.widget = routes.widget.route("/public/", any(not_found)).route("/public/{*unknown}", any(not_found));
-    for Route { audience, path, handler, .. } in table() {
-        // Without its account the event sink is off and its path unknown. The 404 above would have the widget's
+    for Route { audience, path, guard, handler, .. } in table() {
+        // Without its account a route of the nodes is off and its path unknown. The 404 above would have the widget's
         // headers.
-        let is_off = audience == Audience::ConferencingNodes && state.event_sink.is_none();
+        let is_off = match guard {
+            Some(Guard::EventSink) => state.event_sink.is_none(),
+            Some(Guard::Policy) => state.policy.is_none(),
+            Some(Guard::Entra(_) | Guard::Genesys) | None => false,
+        };
         let handler = if is_off { any(not_found) } else { handler };
         let group = routes.of(audience);
         *group = std::mem::take(group).route(path, handler);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderName;
 
-use crate::auth::{CallerRates, EntraVerifier, EventSinkAccount, GenesysVerifier};
+use crate::auth::{CallerRates, EntraVerifier, GenesysVerifier, NodeAccount};
 use crate::domain::{Clock, ReadablePrefix, RoomNamePrefix};
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
@@ -22,12 +22,15 @@ pub(crate) struct AppState(Arc<Shared>);
 pub(crate) struct Shared {
     pub rooms: RoomActions,
     pub prefix: RoomNamePrefix,
+    pub instant_prefix: RoomNamePrefix,
     pub create_shows_host_pin: bool,
     pub public_read_prefixes: Vec<ReadablePrefix>,
     pub entra: EntraVerifier,
     pub genesys: GenesysVerifier,
     /// `None`: events are not accepted and their path is unknown.
-    pub event_sink: Option<EventSinkAccount>,
+    pub event_sink: Option<NodeAccount>,
+    /// `None`: external policy is off and its path unknown.
+    pub policy: Option<NodeAccount>,
     /// The rates of Entra's clients.
     pub rates: CallerRates,
     /// The rates of Genesys users.

@@ -26,11 +26,11 @@ const PAUSE_WHILE_CLOSED: RangeInclusive<f64> = 30.0..=60.0;
 
 /// Why Pexip cannot be reached: it is not meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub struct Closed {
     /// The next opening, in the zone of the hours. `None` if there is none for over a year.
-    pub(crate) until: Option<OffsetDateTime>,
+    pub until: Option<OffsetDateTime>,
     /// Time until then, at most a day.
-    pub(crate) opens_in: Duration,
+    pub opens_in: Duration,
 }
 
 impl fmt::Display for Closed {
@@ -96,6 +96,11 @@ impl Contact {
         if self.is_lost() { self.out_of_hours() } else { None }
     }
 
+    /// `Some` if Pexip is not meant to be up at that time, and the latest call did not reach the node.
+    pub(super) fn closed_at(&self, time: OffsetDateTime) -> Option<Closed> {
+        if self.is_lost() { self.out_of_hours_at(time) } else { None }
+    }
+
     /// How long a failing node is left alone.
     pub(super) fn pause(&self) -> Duration {
         // A node that is up out of hours is used as always.
@@ -120,12 +125,16 @@ impl Contact {
 
     /// `Some` if Pexip is not meant to be up now.
     pub(super) fn out_of_hours(&self) -> Option<Closed> {
+        self.out_of_hours_at(self.clock.now_utc())
+    }
+
+    fn out_of_hours_at(&self, time: OffsetDateTime) -> Option<Closed> {
         let hours = self.hours.as_ref()?;
-        let now = self.clock.now_utc();
-        if hours.is_open(now) {
+        if hours.is_open(time) {
             return None;
         }
-        let until = hours.next_opening(now);
+        let until = hours.next_opening(time);
+        let now = self.clock.now_utc();
         let opens_in = until.and_then(|until| (until - now).try_into().ok()).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
         Some(Closed { until, opens_in })
     }

@@ -42,15 +42,15 @@ impl EventKind {
     }
 }
 
-/// The events in the body of one delivery, each `None` if it cannot be read, which a repeated delivery could not be
+/// The events in the body of one delivery, about rooms with one of the prefixes, each `None` if it cannot be read, which a repeated delivery could not be
 /// either. An unreadable event of a bulk leaves the others readable.
-pub fn events(body: &[u8], prefix: &RoomNamePrefix) -> Vec<Option<Event>> {
+pub fn events(body: &[u8], prefixes: [&RoomNamePrefix; 2]) -> Vec<Option<Event>> {
     let text = with_unreadable_escapes(body);
     let events = match serde_json::from_str::<Bulk<'_>>(&text) {
         Ok(bulk) if bulk.event == "eventsink_bulk" => bulk.data.into_iter().map(RawValue::get).collect(),
         _ => vec![text.as_str()],
     };
-    events.into_iter().map(|event| Some(serde_json::from_str::<Envelope>(event).ok()?.read(prefix))).collect()
+    events.into_iter().map(|event| Some(serde_json::from_str::<Envelope>(event).ok()?.read(prefixes))).collect()
 }
 
 /// `body` with half a surrogate pair in place of bytes that are not UTF-8. In a string that makes the string unreadable
@@ -79,12 +79,14 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn read(&self, prefix: &RoomNamePrefix) -> Event {
+    fn read(&self, prefixes: [&RoomNamePrefix; 2]) -> Event {
         let kind = EventKind::of(&self.event);
         // Conference events have `name`, participant events `conference`; the operator's receiver reads either.
         let text = |member| self.data.get(member)?.as_str().filter(|text| !text.is_empty());
         let name = ["name", "conference"].into_iter().find_map(text);
-        let ended = name.filter(|_| kind == EventKind::ConferenceEnded).and_then(|name| prefix.parse_name(name));
+        let ended = name
+            .filter(|_| kind == EventKind::ConferenceEnded)
+            .and_then(|name| prefixes.into_iter().find_map(|prefix| prefix.parse_name(name)));
         Event { kind, ended }
     }
 }
@@ -99,7 +101,7 @@ mod tests {
 
     fn read(body: &Value) -> Vec<(EventKind, bool)> {
         let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
-        let events = events(body.to_string().as_bytes(), &prefix);
+        let events = events(body.to_string().as_bytes(), [&prefix, &prefix]);
         events.into_iter().flatten().map(|event| (event.kind, event.ended.is_some())).collect()
     }
 
@@ -168,14 +170,14 @@ mod tests {
                 ended.as_bytes(),
                 b"]}",
             ];
-            let found = events(&bulk.concat(), &prefix);
+            let found = events(&bulk.concat(), [&prefix, &prefix]);
             assert_eq!(found, [read.clone(), None, read.clone()], "{}", String::from_utf8_lossy(&event));
-            assert_eq!(events(&event, &prefix), [None], "{}", String::from_utf8_lossy(&event));
+            assert_eq!(events(&event, [&prefix, &prefix]), [None], "{}", String::from_utf8_lossy(&event));
         }
         for broken in ["", "{", r#"{"event":"eventsink_bulk","data":[{"event":"x"}"#] {
-            assert_eq!(events(broken.as_bytes(), &prefix), [None], "{broken}");
+            assert_eq!(events(broken.as_bytes(), [&prefix, &prefix]), [None], "{broken}");
         }
-        assert_eq!(events(br#"{"event":"eventsink_bulk","data":[]}"#, &prefix), []);
+        assert_eq!(events(br#"{"event":"eventsink_bulk","data":[]}"#, [&prefix, &prefix]), []);
     }
 
     #[test]

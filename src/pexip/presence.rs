@@ -138,6 +138,11 @@ impl PexipClient {
         Ok(presence)
     }
 
+    /// The names of all running conferences.
+    pub async fn running_names(&self) -> Result<Vec<String>, PexipError> {
+        Ok(self.running(&[]).await?.into_keys().collect())
+    }
+
     /// Ids of the running instances of each conference.
     async fn running(&self, query: &[(&str, &str)]) -> Result<HashMap<String, Vec<String>>, PexipError> {
         let (list, _) = self.changing_list("running", RUNNING, query, |one: &Running| &one.id).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::PoolError;
-use crate::config::{PoolConfig, RoomConfig};
+use crate::config::{InstantConfig, PoolConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::pexip::PexipClient;
 use crate::storage::queue::RoomQueue;
@@ -21,6 +21,9 @@ pub(super) struct Backend {
     pub(super) clock: Clock,
     pub(super) config: PoolConfig,
     pub(super) rooms: RoomConfig,
+    pub(super) instant: InstantConfig,
+    /// Whether Conferencing Nodes can look up rooms.
+    pub(super) has_policy: bool,
     /// Time limit of a request.
     pub(super) request_deadline: Duration,
 }
@@ -62,6 +65,19 @@ impl Backend {
         let background = pexip.in_background();
         let config = parts.pool.expect("settings are valid");
         let ended_queue = queue.of_ended_rooms();
-        Self { queue, ended_queue, records, pexip, background, clock, config, rooms, request_deadline }
+        let instant = parts.instant.expect("settings are valid");
+        Self {
+            queue,
+            ended_queue,
+            records,
+            pexip,
+            background,
+            clock,
+            config,
+            rooms,
+            instant,
+            has_policy: false,
+            request_deadline,
+        }
     }
 }

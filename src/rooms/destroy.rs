@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+use super::Room;
 use super::backend::Backend;
 use super::delete::delete_if_there;
+use super::instant::{InstantEnd, end_record};
 use crate::domain::{RoomName, named_enum};
 use crate::pexip::ConferenceId;
 use crate::telemetry::audit;
@@ -63,6 +65,24 @@ impl Destroyer {
                     Ok(()) => return,
                     Err(error) => info!(room = %name, %error, "destroyed room could not be deleted, trying again"),
                 }
+            }
+        });
+    }
+
+    /// Deletes or ends a room that no caller has. An instant room that cannot be ended ends by its validity.
+    pub(super) fn destroy_handed_out(&self, room: Room, reason: DestroyReason) {
+        let name = match room {
+            Room::OnPexip(conference) => return self.destroy(Some(conference.id), conference.name, reason),
+            Room::Instant(room) => room.name,
+        };
+        audit::room_destroyed(&name, reason.as_str());
+        DESTROYED.count([]);
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let backend = Arc::clone(&self.backend);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = end_record(&backend, &name, InstantEnd::Destroyed).await {
+                info!(room = %name, %error, "destroyed instant room could not be ended");
             }
         });
     }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::PoolError;
 use super::backend::Backend;
 use super::delete::{EndReason, Outcome, end_if_empty, finish};
+use super::instant::{InstantEnd, InstantRooms};
 use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
 use crate::domain::RoomName;
 use crate::pexip::{Conference, Presence};
@@ -43,13 +44,14 @@ const MAX_NOTE_WAIT: Duration = Duration::from_secs(1);
 /// The rooms whose conference has ended, and the queue that holds them during their grace period.
 pub(super) struct EndedRooms {
     backend: Arc<Backend>,
+    instant: Arc<InstantRooms>,
     wake: Notify,
     note_permits: Arc<Semaphore>,
 }
 
 impl EndedRooms {
-    pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, wake: Notify::new(), note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)) }
+    pub(super) fn new(backend: Arc<Backend>, instant: Arc<InstantRooms>) -> Self {
+        Self { backend, instant, wake: Notify::new(), note_permits: Arc::new(Semaphore::new(MAX_BEING_NOTED)) }
     }
 
     /// Puts a hint for each of these rooms into the queue.
@@ -112,6 +114,20 @@ impl EndedRooms {
             received => received?,
         };
         let number = messages.len();
+        let (mut instant, mut on_pexip) = (Vec::new(), Vec::new());
+        for message in messages {
+            match self.backend.instant.prefix.parse_name(message.text()) {
+                Some(room) => instant.push((message, room)),
+                None => on_pexip.push(message),
+            }
+        }
+        let (of_instant, of_pool) = tokio::join!(self.end_instant_rooms(instant), self.end_rooms(on_pexip));
+        of_instant.and(of_pool)?;
+        Ok(number)
+    }
+
+    /// Ends rooms on Pexip, and finishes deletes of them that have begun.
+    async fn end_rooms(&self, messages: Vec<LeasedMessage>) -> Result<(), PoolError> {
         let (mut hints, mut begun) = (Vec::new(), Vec::new());
         for message in messages {
             match EndedMessage::read(&message, &self.backend.rooms.prefix) {
@@ -127,7 +143,7 @@ impl EndedRooms {
             .cloned()
             .collect();
         if names.is_empty() {
-            return Ok(number);
+            return Ok(());
         }
         let found = self.backend.background.find_by_names(&Vec::from_iter(names)).await?;
         let presence = if begun.is_empty() && found.is_empty() {
@@ -141,7 +157,43 @@ impl EndedRooms {
             sleep(MIN_TIME_EMPTY).await;
             self.end_rooms_still_empty(empty).await?;
         }
-        Ok(number)
+        Ok(())
+    }
+
+    /// Ends the instant rooms that are open and that nobody is in on two readings. The messages of all others are done.
+    async fn end_instant_rooms(&self, messages: Vec<(LeasedMessage, RoomName)>) -> Result<(), PoolError> {
+        let mut rooms = Vec::new();
+        for (message, room) in messages {
+            match self.instant.dialled_if_endable(&room).await? {
+                Some(dialled) => rooms.push((message, room, dialled)),
+                None => self.discard(&message).await,
+            }
+        }
+        for pause in [Duration::ZERO, MIN_TIME_EMPTY] {
+            if rooms.is_empty() {
+                return Ok(());
+            }
+            sleep(pause).await;
+            let presence = self.backend.background.presence().await?;
+            let (occupied, empty): (Vec<_>, Vec<_>) =
+                rooms.into_iter().partition(|(_, room, dialled)| presence.has_people(room, dialled));
+            for (message, room, _) in occupied {
+                info!(%room, "participants are back in a room whose conference had ended");
+                self.discard(&message).await;
+            }
+            rooms = empty;
+        }
+        for (message, room, dialled) in rooms {
+            if Instant::now() >= message.lease_ends {
+                continue;
+            }
+            // Once more: people come back at any moment.
+            if !self.backend.background.presence_in(&room).await?.has_people(&room, &dialled) {
+                self.instant.end(&room, InstantEnd::ConferenceEnded).await?;
+            }
+            self.discard(&message).await;
+        }
+        Ok(())
     }
 
     /// Finishes deletes that have begun. A message is done at its second receive at the earliest, when nothing is left:

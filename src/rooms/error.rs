@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fitness::Unfit;
-use crate::pexip::PexipError;
+use crate::pexip::{Closed, InvalidServiceConfiguration, PexipError};
 use crate::storage::StorageError;
 
 /// Why the pool could not be counted, filled or drained.
@@ -51,6 +51,12 @@ pub enum TakeRoomError {
     /// The room records do not answer, and this create needs them.
     #[error("room records: {0}")]
     Records(#[from] StorageError),
+    /// The room's validity begins while Pexip is closed.
+    #[error("Pexip is {0}")]
+    Closed(Closed),
+    /// Nodes would drop what they are told of the room.
+    #[error("instant room: {0}")]
+    InvalidInstantRoom(#[from] InvalidServiceConfiguration),
     #[error("the Idempotency-Key was used for another case")]
     KeyReused,
     /// Another request with this key is being processed.
@@ -73,6 +79,8 @@ impl TakeRoomError {
             Self::NoRoom(_)
             | Self::Pexip(_)
             | Self::Records(_)
+            | Self::Closed(_)
+            | Self::InvalidInstantRoom(_)
             | Self::KeyReused
             | Self::InProgress { .. }
             | Self::RoomEnded => false,

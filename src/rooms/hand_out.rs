@@ -16,9 +16,11 @@ use tracing::{Instrument, warn};
 use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
+use super::instant::InstantRooms;
 use super::provision::Provisioner;
-use super::{NoRoom, TakeRoomError};
-use crate::domain::Tag;
+use super::{NoRoom, Room, TakeRoomError};
+use crate::config::RoomSource;
+use crate::domain::{Tag, Validity};
 use crate::outbound::calls::timed_create;
 use crate::storage::StorageError;
 use crate::storage::records::Changed;
@@ -36,12 +38,23 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 /// With less time than this left no direct room is made: its answer would probably be lost.
 const MIN_TIME_FOR_DIRECT: Duration = Duration::from_secs(1);
 
+/// What a create asks for.
+#[derive(Clone, Debug)]
+pub struct WantedRoom {
+    pub tag: Tag,
+    /// Of an instant room.
+    pub validity: Validity,
+    /// Id of the Entra client that asks.
+    pub client: String,
+}
+
 /// Hands out rooms: checks that there is capacity, then tries one source after another.
 pub(super) struct HandOut {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     pool: PoolSource,
     provisioner: Arc<Provisioner>,
+    instant: Arc<InstantRooms>,
     destroyer: Destroyer,
 }
 
@@ -51,28 +64,33 @@ impl HandOut {
         counter: Arc<PoolCounter>,
         pool: PoolSource,
         provisioner: Arc<Provisioner>,
+        instant: Arc<InstantRooms>,
         destroyer: Destroyer,
     ) -> Self {
-        Self { backend, counter, pool, provisioner, destroyer }
+        Self { backend, counter, pool, provisioner, instant, destroyer }
     }
 
-    /// Hands out a room that carries `tag`.
+    /// Hands out a room that carries the wanted tag.
     ///
     /// Runs in a task of its own, so that a caller who hangs up does not cancel it half-way. A room that is not
     /// received here, or is dropped before it is [delivered](Undelivered::deliver), is destroyed; with a key it is
     /// kept.
-    pub(super) async fn take(self: &Arc<Self>, tag: Tag, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        wanted: WantedRoom,
+        key: Option<CreateKey>,
+    ) -> Result<Undelivered, TakeRoomError> {
         let deadline = Instant::now() + self.backend.request_deadline;
         let (answer, taken) = oneshot::channel();
         let hand_out = Arc::clone(self);
         let work = async move {
             let deadline = deadline - ANSWER_MARGIN;
             let result = match key {
-                None => timed_create(hand_out.take_once(&tag, deadline, || answer.is_closed()))
+                None => timed_create(hand_out.take_once(&wanted, deadline, || answer.is_closed()))
                     .await
                     .map(|room| Undelivered::new(hand_out.destroyer.clone(), room)),
                 Some(key) => {
-                    timed_create(Box::pin(hand_out.take_keyed(&tag, &key, deadline))).await.map(Undelivered::kept)
+                    timed_create(Box::pin(hand_out.take_keyed(&wanted, &key, deadline))).await.map(Undelivered::kept)
                 }
             };
             // If the caller is gone, the room is dropped here.
@@ -85,27 +103,40 @@ impl HandOut {
 
     async fn take_once(
         &self,
-        tag: &Tag,
+        wanted: &WantedRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
-        self.check_capacity().await?;
-        self.find_room(tag, deadline, caller_is_gone).await
+        // No call to Pexip stands between an instant room and its caller.
+        if self.backend.config.source == RoomSource::Pool {
+            self.check_capacity().await?;
+        }
+        self.find_room(wanted, deadline, caller_is_gone).await
     }
 
     /// The room of this key: a new one, or that of an earlier request, which needs no capacity.
-    async fn take_keyed(&self, tag: &Tag, key: &CreateKey, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
+    async fn take_keyed(
+        &self,
+        wanted: &WantedRoom,
+        key: &CreateKey,
+        deadline: Instant,
+    ) -> Result<HandedOut, TakeRoomError> {
         // Past the deadline nobody knows whether the record was made: it runs out.
         let begun = timeout_at(deadline, keyed::begin(&self.backend, key)).await;
         match begun.unwrap_or(Err(StorageError::Timeout.into()))? {
-            Begun::Run(run) => self.find_room_for(run, tag, deadline).await,
-            Begun::Replay(earlier) => keyed::replay(&self.backend, tag, earlier).await,
+            Begun::Run(run) => self.find_room_for(run, wanted, deadline).await,
+            Begun::Replay(earlier) => keyed::replay(&self.backend, &self.instant, &wanted.tag, earlier).await,
         }
     }
 
-    async fn find_room_for(&self, run: Run, tag: &Tag, deadline: Instant) -> Result<HandedOut, TakeRoomError> {
+    async fn find_room_for(
+        &self,
+        run: Run,
+        wanted: &WantedRoom,
+        deadline: Instant,
+    ) -> Result<HandedOut, TakeRoomError> {
         // The caller may be gone: the key finds the room again.
-        let room = match self.take_once(tag, deadline, || false).await {
+        let room = match self.take_once(wanted, deadline, || false).await {
             Ok(room) => room,
             Err(error) => {
                 if !error.may_have_left_room() {
@@ -117,13 +148,12 @@ impl HandOut {
         match run.finish(&room, deadline).await {
             Ok(Changed::Ours(_)) => Ok(room),
             Ok(Changed::Lost) => {
-                let conference = room.conference;
-                warn!(room = %conference.name, "another run has taken over the key, room not answered");
-                self.destroyer.destroy(Some(conference.id), conference.name, DestroyReason::KeyTakenOver);
+                warn!(room = %room.room.name(), "another run has taken over the key, room not answered");
+                self.destroyer.destroy_handed_out(room.room, DestroyReason::KeyTakenOver);
                 Err(TakeRoomError::InProgress { retry_in: keyed::SHORTEST_WAIT })
             }
             Err(error) => {
-                warn!(room = %room.conference.name, %error, "room could not be noted for its key, kept unanswered");
+                warn!(room = %room.room.name(), %error, "room could not be noted for its key, kept unanswered");
                 Err(error.into())
             }
         }
@@ -131,7 +161,7 @@ impl HandOut {
 
     async fn find_room(
         &self,
-        tag: &Tag,
+        wanted: &WantedRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
@@ -139,18 +169,33 @@ impl HandOut {
         loop {
             let source = choose_source(&self.backend.config, source_error)?;
             let (room, joinable_after) = match source {
-                Source::Pool => (self.pool.take(tag, deadline, &caller_is_gone).await, None),
+                Source::Pool => {
+                    let taken = self.pool.take(&wanted.tag, deadline, &caller_is_gone).await;
+                    (taken.map(Room::OnPexip), None)
+                }
+                Source::Instant => {
+                    let made = self.instant.make(wanted, deadline).await;
+                    (made.map(Room::Instant).map_err(SourceError::from), None)
+                }
                 Source::Direct if Instant::now() + MIN_TIME_FOR_DIRECT > deadline => {
                     return Err(NoRoom::OutOfTime.into());
                 }
                 Source::Direct => {
-                    let created = self.provisioner.create_direct(tag, deadline).await;
-                    (created.map_err(SourceError::DirectFailed), Some(self.backend.config.ready_delay))
+                    let created = self.provisioner.create_direct(&wanted.tag, deadline).await;
+                    (
+                        created.map(Room::OnPexip).map_err(SourceError::DirectFailed),
+                        Some(self.backend.config.ready_delay),
+                    )
                 }
             };
             match room {
-                Ok(conference) => return Ok(HandedOut { conference, source, joinable_after, is_replay: false }),
-                Err(reason) => source_error = Some(reason),
+                Ok(room) => return Ok(HandedOut { room, source, joinable_after, is_replay: false }),
+                Err(reason) => {
+                    if let SourceError::InstantFailed(error) = &reason {
+                        warn!(%error, "instant room could not be made");
+                    }
+                    source_error = Some(reason);
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use super::Census;
 use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::ended::EndedRooms;
+use super::instant::InstantRooms;
 use super::provision::{MAX_CONCURRENT, Provisioned, Provisioner};
 use super::refill::Refill;
 use super::sweep::Sweeper;
@@ -51,6 +52,7 @@ pub(super) struct Maintenance {
     refill: Arc<Refill>,
     sweeper: Arc<Sweeper>,
     ended: Arc<EndedRooms>,
+    instant: Arc<InstantRooms>,
     running: Semaphore,
 }
 
@@ -62,15 +64,19 @@ impl Maintenance {
         refill: Arc<Refill>,
         sweeper: Arc<Sweeper>,
         ended: Arc<EndedRooms>,
+        instant: Arc<InstantRooms>,
     ) -> Self {
-        Self { backend, counter, provisioner, refill, sweeper, ended, running: Semaphore::new(1) }
+        Self { backend, counter, provisioner, refill, sweeper, ended, instant, running: Semaphore::new(1) }
     }
 
     /// Tops up to the target, then sweeps: requests that wait for a room come first.
     pub(super) async fn run(&self) -> MaintenanceReport {
         self.ended.wake();
         let until = Instant::now() + MAX_DURATION;
-        let Some(_permits) = self.begin().await else { return MaintenanceReport::Busy };
+        let Ok(_running) = self.running.try_acquire() else { return MaintenanceReport::Busy };
+        // First: nobody stays in a room that is over while rooms are made.
+        self.sweep_instant_rooms(until).await;
+        let Some(_provisioning) = self.provisioning().await else { return MaintenanceReport::Busy };
         let Some((census, listing, made, failed)) = self.count_and_provision(until).await else {
             return MaintenanceReport::Failed;
         };
@@ -96,17 +102,30 @@ impl Maintenance {
     /// only one may.
     pub(super) async fn top_up(&self) -> bool {
         let until = Instant::now() + MAX_DURATION;
-        let Some(_permits) = self.begin().await else { return false };
+        let Ok(_running) = self.running.try_acquire() else { return false };
+        let Some(_provisioning) = self.provisioning().await else { return false };
         let Some((_, _, made, failed)) = self.count_and_provision(until).await else { return false };
         info!(made, failed, "pool topped up at Pexip's opening");
         failed == 0
     }
 
-    /// `None` while another run or a refill is under way. Waits: under steady load there is always a refill.
-    async fn begin(&self) -> Option<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
-        let running = self.running.try_acquire().ok()?;
-        let provisioning = timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await.ok()?;
-        Some((running, provisioning))
+    /// `None` while a refill is under way. Waits: under steady load there is always one.
+    async fn provisioning(&self) -> Option<SemaphorePermit<'_>> {
+        timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await.ok()
+    }
+
+    /// Nothing to do where no Conferencing Node can look up a room.
+    async fn sweep_instant_rooms(&self, until: Instant) {
+        if !self.backend.has_policy {
+            return;
+        }
+        let error = match timeout_at(until, self.instant.sweep(until)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) if self.backend.is_closed(&error) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "out of time".to_owned(),
+        };
+        warn!(error, "sweep of instant rooms stopped early");
     }
 
     /// What there was, the rooms put into the pool, and the number of those still missing. `None` if the pool could not

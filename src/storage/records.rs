@@ -105,6 +105,11 @@ impl RecordName {
         Self(format!("claims/{room}"))
     }
 
+    /// The record of this instant room.
+    pub fn instant(room: &RoomName) -> Self {
+        Self(format!("instant/{room}"))
+    }
+
     /// A blob that is never there.
     fn probe() -> Self {
         Self("probe".to_owned())
@@ -171,6 +176,13 @@ impl RecordStore {
     pub async fn ensure_answering(&self) -> Result<(), StorageError> {
         let is_recent = self.answered.lock().is_some_and(|at| at.elapsed() < ANSWER_MAX_AGE);
         if is_recent && !self.is_circuit_open() { Ok(()) } else { self.probe().await }
+    }
+
+    /// Probes if the circuit breaker is open, or if the service has never answered: before a call that costs nothing if
+    /// it fails.
+    pub async fn ensure_usable(&self) -> Result<(), StorageError> {
+        let has_answered = self.answered.lock().is_some();
+        if has_answered && !self.is_circuit_open() { Ok(()) } else { self.probe().await }
     }
 
     /// Reads a blob that is never there. Closes an open circuit breaker if the service answers; no other call does.

@@ -22,6 +22,7 @@ named_enum! {
         Conflict = "claim_conflict",
         Read = "room_read",
         Deleted = "room_deleted",
+        Ended = "room_ended",
         Swept = "room_swept",
         Destroyed = "room_destroyed",
         Refused = "request_refused",
@@ -30,12 +31,13 @@ named_enum! {
 
 impl Decision {
     /// Every decision, in the order of a room's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HandedOut,
         Self::Replayed,
         Self::Conflict,
         Self::Read,
         Self::Deleted,
+        Self::Ended,
         Self::Swept,
         Self::Destroyed,
         Self::Refused,
@@ -49,6 +51,7 @@ impl Decision {
             Self::Conflict => "A room is not used, because it was claimed before or its message is gone.",
             Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
+            Self::Ended => "An instant room is ended, so that no node lets anybody in any more.",
             Self::Swept => {
                 "A room is deleted because one of its times has passed, its conference has ended, or a caller's delete was interrupted."
             }
@@ -66,7 +69,7 @@ impl Decision {
             }
             Self::Read => &["request_id", "tid", "azp", "oid", "uti", "genesys_user", "room"],
             Self::Deleted => &["request_id", "tid", "azp", "oid", "uti", "room"],
-            Self::Conflict | Self::Swept | Self::Destroyed => &["room", "reason"],
+            Self::Conflict | Self::Ended | Self::Swept | Self::Destroyed => &["room", "reason"],
             Self::Refused => {
                 &["request_id", "reason", "tid", "azp", "oid", "uti", "genesys_user", "room", "uui_data_hash"]
             }
@@ -84,8 +87,8 @@ pub const FIELDS: [(&str, &str); 11] = [
     ("uti", "Id of the token; missing if the token has none."),
     ("genesys_user", "Id of the Genesys user."),
     ("room", "Name of the room."),
-    ("source", "pool or direct."),
-    ("reason", "The problem's code, or why the room was not used, swept or destroyed."),
+    ("source", "pool, direct or instant."),
+    ("reason", "The problem's code, or why the room was not used, ended, swept or destroyed."),
     ("uui_data_hash", "HMAC-SHA-256 of the decoded uuiData with AUDIT_HASH_KEY, in hexadecimal."),
 ];
 
@@ -177,7 +180,7 @@ impl AuditContext {
         self.0.known.lock().uui_data_hash = Some(hex::encode(hash));
     }
 
-    /// Records that the room is handed out, from the pool or made directly.
+    /// Records that the room is handed out, and where it comes from.
     pub fn room_handed_out(&self, room: &RoomName, source: &'static str) {
         self.set_room(room);
         self.record(Decision::HandedOut, Some(source), None);
@@ -233,6 +236,11 @@ impl AuditContext {
 /// Records that the sweep deletes a room, or that a room is deleted because its conference has ended.
 pub fn room_swept(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Swept, room, reason);
+}
+
+/// Records that an instant room's record says ended.
+pub fn room_ended(room: &RoomName, reason: &'static str) {
+    record_of_pool(Decision::Ended, room, reason);
 }
 
 /// Records that the room is not used, because others have claimed it.

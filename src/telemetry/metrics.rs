@@ -116,6 +116,7 @@ const AUTH_REASON: Label = Label {
         "too_many_lookups",
     ],
 };
+const ANSWER: Label = Label { name: "answer", values: &["success", "reject", "continue", "unavailable"] };
 const ROUTE: Label = Label { name: "route", values: &[] };
 const STATUS: Label = Label { name: "status", values: &[] };
 
@@ -150,7 +151,7 @@ metrics! {
         "Ready rooms in this instance's prefetch.";
     OWED: Observed = "maxconf.pool.owed", "{room}", &[],
         "Rooms that this instance took and its refill has not replaced yet.";
-    HANDED_OUT: Counter = "maxconf.pool.handed_out", "{room}", &[Label { name: "source", values: &["pool", "direct"] }],
+    HANDED_OUT: Counter = "maxconf.pool.handed_out", "{room}", &[Label { name: "source", values: &["pool", "direct", "instant"] }],
         "Rooms handed out to IDIM.";
     REPLAYED: Counter = "maxconf.pool.replayed", "{request}", &[],
         "Creates answered with the room of an earlier request, because they repeat its Idempotency-Key.";
@@ -188,7 +189,7 @@ metrics! {
     TOKEN_FETCHES: Counter = "maxconf.pexip.token_fetches", "{fetch}", &[OUTCOME],
         "Fetches of an OAuth2 token at Pexip, by outcome. They are calls to Pexip as well.";
     AUTH_RESULTS: Counter = "maxconf.auth.results", "{request}",
-        &[Label { name: "guard", values: &["entra", "genesys", "event_sink"] }, AUTH_REASON],
+        &[Label { name: "guard", values: &["entra", "genesys", "event_sink", "policy"] }, AUTH_REASON],
         "Requests at a guard: ok, or the reason of the refusal.";
     JWKS_AGE: Observed = "maxconf.entra.keys_age", "s", &[Label { name: "token_version", values: &["v1", "v2"] }],
         "Time since the keys for these tokens of Entra were last read. Missing before the first read.";
@@ -201,6 +202,15 @@ metrics! {
             values: &["sink", "conference_started", "conference_updated", "conference_ended", "participant", "other"],
         }],
         "Events from Conferencing Nodes.";
+    POLICY_LOOK_UPS: Counter = "maxconf.policy.lookups", "{request}", &[ANSWER],
+        "Look-ups by Conferencing Nodes. success: an instant room that can be joined; reject: an instant room's name that cannot; continue: anything else; unavailable: the room records did not answer in time, and the node looked into its own database.";
+    POLICY_DURATION: Histogram = "maxconf.policy.duration", "s", &[ANSWER],
+        "Duration of these look-ups.";
+    INSTANT_ROOMS_ENDED: Counter = "maxconf.instant.ended", "{room}",
+        &[Label { name: "reason", values: &["deleted", "conference_ended", "destroyed"] }],
+        "Instant rooms that were ended before their validity was over.";
+    INSTANT_CONFERENCES_DISCONNECTED: Counter = "maxconf.instant.disconnected", "{conference}", &[],
+        "Conferences of instant rooms that were still running when a maintenance run found their room ended or its validity over.";
     TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",
         &[Label {
             name: "task",

@@ -70,7 +70,13 @@ fn example(route: &str) -> String {
 
 /// A service with nothing switched off.
 async fn with_every_route() -> TestApp {
-    TestApp::with().set("PEXIP_EVENT_USERNAME", "nodes").set("PEXIP_EVENT_PASSWORD", "password").start().await
+    TestApp::with()
+        .set("PEXIP_EVENT_USERNAME", "nodes")
+        .set("PEXIP_EVENT_PASSWORD", "password")
+        .set("PEXIP_POLICY_USERNAME", "nodes")
+        .set("PEXIP_POLICY_PASSWORD", "password")
+        .start()
+        .await
 }
 
 /// Whether the service has a route for this address and method; a refusal counts.
@@ -280,7 +286,8 @@ fn the_local_settings_are_the_operators() {
 
 #[test]
 fn the_local_settings_hold_no_secret_but_the_simulators_published_ones() {
-    let published = ["UseDevelopmentStorage=true", pexip::PASSWORD, operator::EVENT_ACCOUNT.1];
+    let published =
+        ["UseDevelopmentStorage=true", pexip::PASSWORD, operator::EVENT_ACCOUNT.1, operator::POLICY_ACCOUNT.1];
     for (name, value) in local_values() {
         let upper = name.to_ascii_uppercase();
         let secret = ["PASSWORD", "SECRET", "KEY", "TOKEN", "STORAGE", "CONNECTION"];

@@ -18,7 +18,7 @@ use maxconf_simulators::entra::SigningKey;
 use maxconf_simulators::world::OAUTH2_CLIENT;
 use maxconf_simulators::{CollectorSimulator, Fault, StoredRoom, Times};
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -27,6 +27,9 @@ use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World,
 /// With characters that a URL, a JSON string and a `Debug` text escape.
 const PASSWORD: &str = r#"pass of "Pexip" 41%2B + \ /?&=#"#;
 const EVENT_PASSWORD: &str = "pass of the Conferencing Nodes";
+const POLICY_PASSWORD: &str = "pass of the policy profile";
+/// What somebody who dials has typed.
+const TYPED: &str = "Dana Displayname 161803";
 const AUDIT_HASH_KEY: &str = "key of the audit trail's hash";
 const COLLECTOR_KEY: &str = "key of the collector";
 /// No server listens there.
@@ -38,6 +41,7 @@ const CASE: &str = "citizen-271828,case-314159";
 /// Rooms that exist from the start.
 const HANDED_OUT: [&str; 3] =
     ["vbv-01jd5p3xk8qqqqqqqqqqqqqq01", "vbv-01jd5p3xk8qqqqqqqqqqqqqq02", "vbv-01jd5p3xk8qqqqqqqqqqqqqq03"];
+const INSTANT: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqq05";
 const READY: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqq04";
 
 /// In the log and the traces, which proves that they are searched.
@@ -89,6 +93,8 @@ fn known_secrets(connection: &str) -> Secrets {
     for (what, secret) in [
         ("the password for Pexip", PASSWORD),
         ("the Conferencing Nodes' password", EVENT_PASSWORD),
+        ("the policy profile's password", POLICY_PASSWORD),
+        ("what a caller typed", TYPED),
         ("the audit trail's key", AUDIT_HASH_KEY),
         ("the collector's key", COLLECTOR_KEY),
         ("the instrumentation key", "5ca1ab1e-feed-4bad-8bee-decafc0ffee0"),
@@ -185,6 +191,21 @@ impl Watched {
         self.app.request(Method::GET, &format!("public/room/{room}")).header("x-auth-token", token)
     }
 
+    /// Of a room whose record has PINs and tag.
+    fn look_up(&self) -> RequestBuilder {
+        let record = json!({
+            "write_id": "1", "client": "1", "made_at": "2026-03-04T22:32:11Z", "valid_from": "2026-03-04T22:32:11Z",
+            "begins_at_once": true, "valid_until": "2999-03-04T22:32:11Z", "has_own_validity": false, "state": "open",
+            "configuration": {
+                "name": INSTANT, "service_type": "conference", "service_tag": tag(), "pin": PINS[0], "guest_pin": PINS[1],
+            },
+        });
+        self.app.blobs.put("room-records", &format!("instant/{INSTANT}"), &record.to_string());
+        let request = self.app.request(Method::GET, "policy/v1/service/configuration");
+        let query = [("local_alias", INSTANT), ("remote_display_name", TYPED), ("remote_alias", TYPED)];
+        request.basic_auth("policy", Some(POLICY_PASSWORD)).query(&query)
+    }
+
     /// One request to every route, most of them concurrently.
     async fn ask_every_route(&mut self) -> Vec<Answer> {
         let stranger = self.app.entra.token().signed_by(&SigningKey::unpublished()).build();
@@ -196,6 +217,7 @@ impl Watched {
             self.delete(HANDED_OUT[1]),
             by_a_stranger,
             self.app.request(Method::GET, "health/ready"),
+            self.look_up(),
         ];
         let mut answers = join_all(requests.map(|request| self.ask(request))).await;
         // Last, since the others leave rooms for it to make.
@@ -261,6 +283,8 @@ fn talkative_settings(
         ("PoolStorage", &connection),
         ("PEXIP_EVENT_USERNAME", "events"),
         ("PEXIP_EVENT_PASSWORD", EVENT_PASSWORD),
+        ("PEXIP_POLICY_USERNAME", "policy"),
+        ("PEXIP_POLICY_PASSWORD", POLICY_PASSWORD),
         ("AUDIT_HASH_KEY", AUDIT_HASH_KEY),
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=key%20of%20the%20collector"),
@@ -281,7 +305,7 @@ fn without_requested_secrets(answer: &Answer) -> String {
     if answer.status == 200
         && let Ok(Value::Object(mut room)) = serde_json::from_str(&answer.text)
     {
-        for asked_for in ["pin", "guest_pin", "tag"] {
+        for asked_for in ["pin", "guest_pin", "tag", "result"] {
             room.remove(asked_for);
         }
         body = Value::Object(room).to_string();

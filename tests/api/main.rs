@@ -32,6 +32,7 @@ mod genesys_load;
 mod genesys_tokens;
 mod health;
 mod idempotency;
+mod instant;
 mod leaks;
 mod logs;
 mod managed_identity;

@@ -12,7 +12,7 @@ use super::finding::{Finding, Findings, Verdict};
 use super::tls::Trust;
 use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
 use crate::app;
-use crate::config::{ConfigParts, Faulty, PexipConfig, PexipEventConfig, RoomConfig};
+use crate::config::{BasicAccount, ConfigParts, Faulty, PexipConfig, RoomConfig};
 use crate::domain::{Clock, HostPin, RoomProperties, ServiceHours};
 use crate::pexip::{
     Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation, TokenError,
@@ -310,10 +310,7 @@ fn ready_delay(settings: &ConfigParts) -> Finding {
     )
 }
 
-async fn event_sink(
-    pexip: &PexipClient,
-    events: &Result<Option<PexipEventConfig>, Faulty>,
-) -> Result<Finding, Finding> {
+async fn event_sink(pexip: &PexipClient, events: &Result<Option<BasicAccount>, Faulty>) -> Result<Finding, Finding> {
     let check = "event_sink";
     let account = match events {
         Ok(Some(account)) => account,
@@ -361,10 +358,7 @@ fn check_locations(ours: &[&EventSinkRecord], locations: &[SystemLocation], node
 }
 
 /// The sinks with the right path, account and events. Other environments on the same platform have sinks too.
-fn check_sinks<'a>(
-    sinks: &'a [EventSinkRecord],
-    account: &PexipEventConfig,
-) -> Result<Vec<&'a EventSinkRecord>, Finding> {
+fn check_sinks<'a>(sinks: &'a [EventSinkRecord], account: &BasicAccount) -> Result<Vec<&'a EventSinkRecord>, Finding> {
     let not_fine = |says: String, to_do: String| Err(Finding::not_fine("event_sink", says, to_do));
     let has_path = |sink: &&EventSinkRecord| {
         Url::parse(&sink.url).is_ok_and(|url| url.path().trim_end_matches('/').ends_with(EVENTS_PATH))

@@ -5,7 +5,7 @@ use super::{POOL_LIMIT, in_time, storage};
 use crate::app::{pexip_client, queue_client, record_store, storage_http};
 use crate::config::{ConfigParts, QueueConfig};
 use crate::domain::Clock;
-use crate::rooms::{PoolStatus, RoomPool};
+use crate::rooms::{PoolStatus, RoomPool, Settings};
 
 pub(super) const CHECKS: [&str; 2] = ["stock", "dialled_legs"];
 
@@ -18,8 +18,14 @@ pub(super) fn open<'a>(settings: &'a ConfigParts, clock: &Clock) -> Option<(Room
     let (node, account) = (settings.pexip.as_ref().ok()?, settings.pexip_account.as_ref().ok()?);
     let hours = settings.service_hours.clone().ok()?;
     let pexip = pexip_client(node, account, hours, &rooms.prefix, clock).ok()?;
-    let deadline = settings.server.as_ref().ok()?.request_deadline;
-    let pool = RoomPool::new(config.clone(), rooms.clone(), deadline, queue, records, pexip, clock.clone());
+    let of_rooms = Settings {
+        pool: config.clone(),
+        rooms: rooms.clone(),
+        instant: settings.instant.clone().ok()?,
+        has_policy: settings.pexip_policy.as_ref().ok()?.is_some(),
+        request_deadline: settings.server.as_ref().ok()?.request_deadline,
+    };
+    let pool = RoomPool::new(of_rooms, queue, records, pexip, clock.clone());
     Some((pool, queue_config))
 }
 

@@ -30,6 +30,7 @@ pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
 pub(crate) struct Limits {
     concurrent: Semaphore,
     of_widget: Semaphore,
+    of_look_ups: Semaphore,
     deadline: Duration,
 }
 
@@ -37,7 +38,13 @@ impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         let most = config.max_concurrent_requests;
         let of_widget = Semaphore::new(config.widgets_share());
-        Self { concurrent: Semaphore::new(most), of_widget, deadline: config.request_deadline }
+        let of_look_ups = Semaphore::new(config.look_ups_share());
+        Self { concurrent: Semaphore::new(most), of_widget, of_look_ups, deadline: config.request_deadline }
+    }
+
+    /// One of the requests that look-ups of Conferencing Nodes may be at a time.
+    pub(crate) fn share_of_look_ups(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        permit(&self.of_look_ups)
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {

@@ -12,6 +12,7 @@ impl Guard {
             Self::Entra(_) => "entra",
             Self::Genesys => "genesys",
             Self::EventSink => "eventSink",
+            Self::Policy => "policy",
         }
     }
 
@@ -38,6 +39,11 @@ impl Guard {
                 "type": "http",
                 "scheme": "basic",
                 "description": "The account in the settings of Pexip's event sink.",
+            }),
+            Self::Policy => json!({
+                "type": "http",
+                "scheme": "basic",
+                "description": "The account in Pexip's policy profile.",
             }),
         }
     }

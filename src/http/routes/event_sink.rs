@@ -53,7 +53,7 @@ async fn handler(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let body = read_body(request.into_body(), MAX_DELIVERY_MIB * 1024 * 1024).await?;
-    let events = events(&body, &state.prefix);
+    let events = events(&body, [&state.prefix, &state.instant_prefix]);
     let unreadable = events.iter().filter(|event| event.is_none()).count();
     if unreadable > 0 {
         warn!(events = events.len(), unreadable, bytes = body.len(), "events could not be read");

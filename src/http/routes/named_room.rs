@@ -40,7 +40,7 @@ impl FromRequestParts<AppState> for OurRoom {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let name = name(parts, state).await.and_then(|name| state.prefix.parse_name(&name));
+        let name = name(parts, state).await.and_then(|name| ours(state, &name));
         let name = name.ok_or(ApiError::new(Code::RoomNotFound))?;
         audit(parts, state, &name).await;
         Ok(Self(name))
@@ -52,7 +52,7 @@ impl FromRequestParts<AppState> for ReadableRoom {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let text = name(parts, state).await.ok_or(ApiError::new(Code::RoomNotFound))?;
-        if let Some(name) = state.prefix.parse_name(&text) {
+        if let Some(name) = ours(state, &text) {
             audit(parts, state, &name).await;
             return Ok(Self::Ours(name));
         }
@@ -65,6 +65,11 @@ impl FromRequestParts<AppState> for ReadableRoom {
 
 async fn name(parts: &mut Parts, state: &AppState) -> Option<String> {
     Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(name)| name)
+}
+
+/// The name, if it has a prefix of ours.
+fn ours(state: &AppState, text: &str) -> Option<RoomName> {
+    state.prefix.parse_name(text).or_else(|| state.instant_prefix.parse_name(text))
 }
 
 async fn audit(parts: &mut Parts, state: &AppState, name: &impl AsRef<str>) {

@@ -22,13 +22,13 @@ pub(super) fn route() -> Route {
     let operation = Operation::new("public_room", Audience::Widget, Method::GET, PATH, "See a room")
         .description(
             "What the agent needs to join, with both PINs. A room that was not handed out, a foreign name and an \
-            unknown one are the same 404. The deployment may let agents read foreign rooms as well, such as those of \
+            unknown one are the same 404, and so is an instant room before and after its validity. The deployment may let agents read foreign rooms as well, such as those of \
             kiosks, by the start of their names (`PUBLIC_READ_PREFIXES`).",
         )
         .parameter(ReadableRoom::parameter())
         .parameter(OnlyConstrained::parameter())
-        .answer(ConstrainedConference::answer("The room as Pexip has it at this moment."))
-        .problems(&[Code::RoomNotFound])
+        .answer(ConstrainedConference::answer("The room as it is at this moment."))
+        .problems(&[Code::RoomNotFound, Code::RecordsUnavailable])
         .problems(&PEXIP);
     let operation = cors::documented().into_iter().fold(operation, Operation::header_of_every_answer);
     Route::guarded(operation, "function_public_room", handler).document(preflight())
@@ -55,7 +55,7 @@ fn preflight() -> Operation {
         .answer(answer)
 }
 
-/// The room as Pexip has it now, so that the tag is the citizen's own.
+/// The room as it is stored now, so that the tag is the citizen's own.
 async fn handler(
     permit: Permit<ReadRoom>,
     _: OnlyConstrained,

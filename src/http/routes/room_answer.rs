@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::{LONGEST_TAG, Tag};
 use crate::http::openapi::Answer;
 use crate::pexip::{self, Conference};
+use crate::rooms::{InstantRoom, Room};
 
 /// A room's name: the deployment's prefix and a lower-case ULID.
 pub(super) const ROOM_NAME: &str = "^[a-z0-9-]{1,20}[0-9a-hjkmnp-tv-z]{26}$";
@@ -21,11 +22,14 @@ const PIN: &str = "^[0-9]*#?$";
 /// A room's name, for examples.
 pub(crate) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
+/// The same of an instant room.
+pub(super) const EXAMPLE_INSTANT_NAME: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
 /// What callers see of a room, exactly these fields. Holds both PINs and the citizen's tag.
 #[derive(Serialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
 pub(super) struct ConstrainedConference<'a> {
-    /// Number of the conference on Pexip.
+    /// Number of the conference on Pexip. An instant room, which Pexip does not have, has one of 2^52 or more.
     #[schemars(range(min = 1), example = 41)]
     id: u64,
     /// The room's name. One of this service says nothing about the citizen and is never used twice.
@@ -59,16 +63,17 @@ struct Alias<'a> {
     /// What is dialled.
     #[schemars(example = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq")]
     alias: &'a str,
-    /// The room's path on Pexip's management node.
-    #[schemars(example = "/api/admin/configuration/v1/conference/41/")]
-    conference: String,
-    /// When it was made, by Pexip's clock in UTC and without an offset.
+    /// The room's path on Pexip's management node. An instant room has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = "/api/admin/configuration/v1/conference/41/")]
+    conference: Option<String>,
+    /// When it was made, in UTC and without an offset: by Pexip's clock, or of an instant room by ours.
     #[schemars(default, example = "2026-03-04T22:32:11.234996")]
     creation_time: &'a str,
     /// Its description on Pexip, usually empty.
     #[schemars(default, example = "")]
     description: &'a str,
-    /// Its number on Pexip.
+    /// Its number on Pexip. Of an instant room, the room's.
     #[schemars(example = 111)]
     id: u64,
 }
@@ -76,7 +81,7 @@ struct Alias<'a> {
 impl<'a> Alias<'a> {
     fn new(alias: &'a pexip::Alias, conference: String) -> Self {
         let pexip::Alias { alias, creation_time, description, id } = alias;
-        Self { alias, conference, creation_time, description, id: *id }
+        Self { alias, conference: Some(conference), creation_time, description, id: *id }
     }
 }
 
@@ -94,7 +99,7 @@ impl ConstrainedConference<'static> {
     fn example() -> Self {
         let alias = Alias {
             alias: EXAMPLE_NAME,
-            conference: "/api/admin/configuration/v1/conference/41/".to_owned(),
+            conference: Some("/api/admin/configuration/v1/conference/41/".to_owned()),
             creation_time: "2026-03-04T22:32:11.234996",
             description: "",
             id: 111,
@@ -115,6 +120,32 @@ impl ConstrainedConference<'static> {
 impl ConstrainedConference<'_> {
     pub(super) fn without_host_pin(self) -> Self {
         Self { pin: None, ..self }
+    }
+}
+
+impl<'a> From<&'a Room> for ConstrainedConference<'a> {
+    fn from(room: &'a Room) -> Self {
+        match room {
+            Room::OnPexip(conference) => conference.into(),
+            Room::Instant(room) => room.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a InstantRoom> for ConstrainedConference<'a> {
+    fn from(room: &'a InstantRoom) -> Self {
+        let (name, id) = (room.name.as_str(), room.name.number());
+        let alias = Alias { alias: name, conference: None, creation_time: &room.made_at, description: "", id };
+        Self {
+            id,
+            name,
+            service_type: "conference",
+            allow_guests: true,
+            pin: Some(room.host_pin.expose_secret()),
+            guest_pin: room.guest_pin.expose_secret(),
+            tag: room.tag.as_ref().map_or("", Tag::expose),
+            aliases: vec![alias],
+        }
     }
 }
 

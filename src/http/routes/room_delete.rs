@@ -16,13 +16,14 @@ const FUNCTION: &str = "function_room_delete";
 pub(super) fn route() -> Route {
     let operation = Operation::new("room_delete", Audience::Idim, Method::DELETE, "/room/{name}", "End a room")
         .description(
-            "Deletes the room and ends the conference in it. Callers may treat 204 and 404 both as done, and may repeat \
+            "Deletes the room and ends the conference in it. Nobody can join an instant room any more when this is \
+            answered; its conference is disconnected right after that. Callers may treat 204 and 404 both as done, and may repeat \
             it. The token needs the app role `Room.Delete`, or the one that the deployment has instead, or none.",
         )
         .parameter(OurRoom::parameter())
         .parameter(OnlyConstrained::parameter())
-        .answer(Answer::empty(StatusCode::NO_CONTENT, "The room is deleted and its participants are disconnected."))
-        .problems(&[Code::RoomNotFound])
+        .answer(Answer::empty(StatusCode::NO_CONTENT, "The room is deleted, and nobody can join it any more."))
+        .problems(&[Code::RoomNotFound, Code::RecordsUnavailable])
         .problems(&PEXIP);
     Route::guarded(operation, FUNCTION, handler)
 }

@@ -19,16 +19,16 @@ use crate::http::state::AppState;
 const FUNCTION: &str = "function_room_delete";
 
 pub(super) fn route() -> Route {
-    let answer = ConstrainedConference::answer_or_object("The room as Pexip has it at this moment.");
+    let answer = ConstrainedConference::answer_or_object("The room as it is at this moment.");
     let operation = Operation::new("room_read", Audience::Idim, Method::GET, "/room/{name}", "Read a room")
         .description(
             "The room with both PINs and its tag. A room that was not handed out, a foreign name and an unknown one are \
-            the same 404. The token needs the app role `Room.Read`, or the one that the deployment has instead, or none.",
+            the same 404. So is an instant room before and after its validity. The token needs the app role `Room.Read`, or the one that the deployment has instead, or none.",
         )
         .parameter(OurRoom::parameter())
         .parameter(ConstrainedAttributes::parameter())
         .answer(answer)
-        .problems(&[Code::RoomNotFound])
+        .problems(&[Code::RoomNotFound, Code::RecordsUnavailable])
         .problems(&PEXIP);
     Route::guarded(operation, FUNCTION, handler)
 }
@@ -40,8 +40,8 @@ async fn handler(
     State(state): State<AppState>,
 ) -> Result<Response, ApiError> {
     if constrained {
-        let conference = state.rooms.read_as_server(permit, name).await?;
-        return Ok(Json(ConstrainedConference::from(&conference)).into_response());
+        let room = state.rooms.read_as_server(permit, name).await?;
+        return Ok(Json(ConstrainedConference::from(&room)).into_response());
     }
     let object = state.rooms.read_object(permit, name).await?;
     Ok((StatusCode::OK, [(CONTENT_TYPE, "application/json")], object.get().to_owned()).into_response())

@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::{HandedOut, Source};
-use crate::domain::{IdempotencyKey, RoomName, Tag, UuiData};
-use crate::rooms::TakeRoomError;
+use crate::domain::{GivenValidity, IdempotencyKey, RoomName, Tag, UuiData};
 use crate::rooms::backend::Backend;
 use crate::rooms::claim::random_id;
+use crate::rooms::instant::InstantRooms;
+use crate::rooms::{Room, TakeRoomError};
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore, Version};
 
@@ -47,13 +48,24 @@ impl CreateKey {
         caller: [&str; 2],
         key: &IdempotencyKey,
         uui_data: &UuiData,
+        validity: &GivenValidity,
     ) -> Self {
         let [tenant, client] = caller.map(str::as_bytes);
         Self {
             record: records.request_name(&[tenant, client, key.expose().as_bytes()]),
-            fingerprint: records.fingerprint(&[uui_data.expose()]),
+            fingerprint: fingerprint(records, uui_data, validity),
         }
     }
+}
+
+/// Of the case, and of a validity as it is given: a default that begins now differs from one request to the next.
+fn fingerprint(records: &RecordStore, uui_data: &UuiData, validity: &GivenValidity) -> String {
+    // As earlier builds make it.
+    if validity.is_empty() {
+        return records.fingerprint(&[uui_data.expose()]);
+    }
+    let [from, until] = [&validity.from, &validity.until].map(|time| time.as_deref().unwrap_or_default().as_bytes());
+    records.fingerprint(&[uui_data.expose(), from, until])
 }
 
 /// Content of a key's record. Holds nothing of the citizen but the hash of the case.
@@ -147,7 +159,11 @@ pub(super) async fn begin(backend: &Arc<Backend>, key: &CreateKey) -> Result<Beg
                 Err(TakeRoomError::InProgress { retry_in: left.clamp(SHORTEST_WAIT, LONGEST_WAIT) })
             }
             State::Done { room, source, joinable_at } => {
-                let room = backend.rooms.prefix.parse_name(room).ok_or(StorageError::Unreadable)?;
+                let prefix = match source {
+                    Source::Pool | Source::Direct => &backend.rooms.prefix,
+                    Source::Instant => &backend.instant.prefix,
+                };
+                let room = prefix.parse_name(room).ok_or(StorageError::Unreadable)?;
                 Ok(Begun::Replay(Earlier { room, source: *source, joinable_at: *joinable_at }))
             }
         };
@@ -163,7 +179,7 @@ impl Run {
     pub(super) async fn finish(self, room: &HandedOut, deadline: Instant) -> Result<Changed, StorageError> {
         let record = RequestRecord {
             state: State::Done {
-                room: room.conference.name.to_string(),
+                room: room.room.name().to_string(),
                 source: room.source,
                 joinable_at: room.joinable_after.map(|wait| self.backend.clock.now_utc() + wait),
             },
@@ -192,17 +208,19 @@ impl Run {
 }
 
 /// Reads the room of an earlier request anew. Never a room that carries another tag.
-pub(super) async fn replay(backend: &Backend, tag: &Tag, earlier: Earlier) -> Result<HandedOut, TakeRoomError> {
-    let found = backend.pexip.find_by_name(&earlier.room).await?;
-    let has_tag = |there: &Tag| there.expose() == tag.expose();
-    let conference = found.filter(|conference| conference.tag.as_ref().is_some_and(has_tag));
-    let conference = conference.ok_or(TakeRoomError::RoomEnded)?;
+pub(super) async fn replay(
+    backend: &Backend,
+    instant: &InstantRooms,
+    tag: &Tag,
+    earlier: Earlier,
+) -> Result<HandedOut, TakeRoomError> {
+    let found = match earlier.source {
+        Source::Pool | Source::Direct => backend.pexip.find_by_name(&earlier.room).await?.map(Room::OnPexip),
+        Source::Instant => instant.find_not_over(&earlier.room).await?.map(Room::Instant),
+    };
+    let has_tag = |room: &Room| room.tag().is_some_and(|there| there.expose() == tag.expose());
+    let room = found.filter(has_tag).ok_or(TakeRoomError::RoomEnded)?;
     let left =
         |at: OffsetDateTime| Duration::try_from(at - backend.clock.now_utc()).ok().filter(|left| !left.is_zero());
-    Ok(HandedOut {
-        conference,
-        source: earlier.source,
-        joinable_after: earlier.joinable_at.and_then(left),
-        is_replay: true,
-    })
+    Ok(HandedOut { room, source: earlier.source, joinable_after: earlier.joinable_at.and_then(left), is_replay: true })
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{PoolConfig, WhenEmpty};
+use crate::config::{PoolConfig, RoomSource, WhenEmpty};
 use crate::domain::named_enum;
 use crate::pexip::PexipError;
+use crate::rooms::instant::NotMade;
 use crate::rooms::{NoRoom, TakeRoomError};
+use crate::storage::StorageError;
 
 named_enum! {
     /// A source of rooms. Another one is a variant here, an arm in [`choose_source`] and one where rooms are handed
@@ -17,6 +19,8 @@ named_enum! {
         Pool = "pool",
         /// Created for this request: can be joined once it is replicated.
         Direct = "direct",
+        /// A record: can be joined while it is valid.
+        Instant = "instant",
     }
 }
 
@@ -28,6 +32,8 @@ pub(super) enum SourceError {
     /// Queue or records fail: messages cannot be received, or rooms cannot be claimed.
     StorageFailed,
     DirectFailed(NoRoom),
+    /// The record of an instant room could not be made.
+    InstantFailed(StorageError),
     /// Another source would fail as well.
     Final(TakeRoomError),
 }
@@ -38,15 +44,28 @@ impl From<PexipError> for SourceError {
     }
 }
 
+impl From<NotMade> for SourceError {
+    fn from(error: NotMade) -> Self {
+        match error {
+            NotMade::Records(error) => Self::InstantFailed(error),
+            NotMade::Final(error) => Self::Final(error),
+        }
+    }
+}
+
 /// The source to try next, given why the `previous` one gave no room.
 pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) -> Result<Source, TakeRoomError> {
     match previous {
+        None if config.source == RoomSource::Instant => Ok(Source::Instant),
         None if config.target > 0 => Ok(Source::Pool),
         None | Some(SourceError::PoolEmpty | SourceError::StorageFailed) => match config.when_empty {
             WhenEmpty::Direct => Ok(Source::Direct),
+            WhenEmpty::Instant => Ok(Source::Instant),
             WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
         },
         Some(SourceError::DirectFailed(reason)) => Err(reason.into()),
+        Some(SourceError::InstantFailed(error)) if config.source == RoomSource::Instant => Err(error.into()),
+        Some(SourceError::InstantFailed(_)) => Ok(Source::Direct),
         Some(SourceError::Final(error)) => Err(error),
     }
 }
@@ -55,6 +74,8 @@ pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) 
 mod tests {
     use super::*;
     use crate::rooms::backend::Backend;
+
+    const POLICY: [(&str, &str); 2] = [("PEXIP_POLICY_USERNAME", "nodes"), ("PEXIP_POLICY_PASSWORD", "of the nodes")];
 
     fn choose(target: &str, when_empty: &str, previous: Option<SourceError>) -> Result<Source, TakeRoomError> {
         let backend = Backend::for_test(&[("POOL_TARGET_SIZE", target), ("POOL_EMPTY", when_empty)]);
@@ -70,6 +91,20 @@ mod tests {
             let refused = choose("4", "refuse", Some(source_error()));
             assert!(matches!(refused, Err(TakeRoomError::NoRoom(NoRoom::Refused))));
         }
+    }
+
+    #[test]
+    fn an_instant_room_replaces_a_ready_one_and_a_direct_one_an_instant_one() {
+        assert!(matches!(choose("4", "instant", None), Ok(Source::Pool)));
+        for source_error in [SourceError::PoolEmpty, SourceError::StorageFailed] {
+            assert!(matches!(choose("4", "instant", Some(source_error)), Ok(Source::Instant)));
+        }
+        let failed = || Some(SourceError::InstantFailed(StorageError::Timeout));
+        assert!(matches!(choose("4", "instant", failed()), Ok(Source::Direct)));
+        let backend = Backend::for_test(&[("ROOM_SOURCE", "instant"), POLICY[0], POLICY[1]]);
+        assert!(matches!(choose_source(&backend.config, None), Ok(Source::Instant)));
+        let only_instant = choose_source(&backend.config, failed());
+        assert!(matches!(only_instant, Err(TakeRoomError::Records(StorageError::Timeout))));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::Source;
-use crate::pexip::Conference;
+use crate::rooms::Room;
 use crate::rooms::destroy::{DestroyReason, Destroyer};
 
-/// A room that carries its citizen's tag on Pexip.
+/// A room for one citizen, and where it comes from.
 #[derive(Debug)]
 pub struct HandedOut {
-    pub conference: Conference,
+    pub room: Room,
     pub source: Source,
     /// Time until the room can be joined. `None` if it can be joined at once.
     pub joinable_after: Option<Duration>,
@@ -42,8 +42,8 @@ impl Undelivered {
 
 impl Drop for Undelivered {
     fn drop(&mut self) {
-        if let (Some(HandedOut { conference, .. }), Some(destroyer)) = (self.room.take(), &self.destroyer) {
-            destroyer.destroy(Some(conference.id), conference.name, DestroyReason::CallerGone);
+        if let (Some(HandedOut { room, .. }), Some(destroyer)) = (self.room.take(), &self.destroyer) {
+            destroyer.destroy_handed_out(room, DestroyReason::CallerGone);
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use maxconf::app::App;
 use maxconf::auth::{EntraVerifier, GenesysVerifier};
 use maxconf::config::{
-    Config, EntraConfig, GenesysConfig, PexipAccount, PexipConfig, PexipEventConfig, PrivateKey, QueueConfig,
-    RoomConfig, ServerConfig, StorageAccess, TelemetryConfig,
+    BasicAccount, Config, EntraConfig, GenesysConfig, PexipAccount, PexipConfig, PrivateKey, QueueConfig, RoomConfig,
+    ServerConfig, StorageAccess, TelemetryConfig,
 };
 use maxconf::domain::Clock;
 use maxconf::domain::{HostPin, Marks, Pin, Pins, RoomName, RoomProperties, Tag, TagRule, UuiData};
@@ -91,7 +91,7 @@ shows_nothing!(
     GenesysConfig,
     PexipAccount,
     PexipConfig,
-    PexipEventConfig,
+    BasicAccount,
     PrivateKey,
     QueueConfig,
     RoomConfig,

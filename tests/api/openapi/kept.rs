@@ -17,6 +17,7 @@ use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually
 const CONCURRENT_SERVICES: usize = 8;
 
 const NODES: (&str, &str) = ("conferencing-nodes", "password-of-the-nodes");
+const INSTANT: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const NOWHERE: &str = "http://127.0.0.1:1/";
 const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 
@@ -36,22 +37,26 @@ enum Operation {
     Read,
     Preflight,
     Event,
+    Policy,
     Alive,
     Live,
     Ready,
     Document,
 }
 
-use Operation::{Alive, Create, Delete, DeleteCreate, Document, Event, Live, Preflight, Read, ReadAsServer, Ready};
+use Operation::{
+    Alive, Create, Delete, DeleteCreate, Document, Event, Live, Policy, Preflight, Read, ReadAsServer, Ready,
+};
 
 const ALL: &[Operation] =
-    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Preflight, Event, Alive, Live, Ready, Document];
+    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Preflight, Event, Policy, Alive, Live, Ready, Document];
 /// All but the preflight, which is answered before its body is read.
 const WITH_A_BODY: &[Operation] =
-    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Alive, Live, Ready, Document];
-const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event];
+    &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Policy, Alive, Live, Ready, Document];
+const BOUNDED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Event, Policy];
 const GUARDED: &[Operation] = BOUNDED;
-const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Alive];
+const WITH_A_CLOCK: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read, Policy, Alive];
+const OF_A_RECORD: &[Operation] = &[Delete, ReadAsServer, Read, Policy];
 const RATED: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer, Read];
 const OF_IDIM: &[Operation] = &[Create, Delete, DeleteCreate, ReadAsServer];
 const OF_PEXIP: &[Operation] = &[Create, Delete, ReadAsServer, Read];
@@ -85,6 +90,8 @@ enum Way {
     WithKey(&'static str, fn(&TestApp)),
     /// Sent twice with a key, the second time after this change.
     Repeated(fn(&TestApp)),
+    /// About an instant room, after this change.
+    OfAnInstantRoom(fn(&TestApp)),
     /// While all request slots are taken.
     WhileBusy,
     /// While the clock panics.
@@ -114,7 +121,7 @@ const fn row(
 }
 
 const ROWS: &[Row] = &[
-    row("application/json", &[Create, ReadAsServer, Read, Alive, Live, Ready, Document], &[], Way::Properly),
+    row("application/json", &[Create, ReadAsServer, Read, Policy, Alive, Live, Ready, Document], &[], Way::Properly),
     row("", &[Delete, Event, Preflight], &[], Way::Properly),
     // Only a direct room has `Retry-After`.
     row("application/json", &[Create], &[("POOL_TARGET_SIZE", "0")], Way::Properly),
@@ -128,6 +135,16 @@ const ROWS: &[Row] = &[
     row("rate_limited", RATED, &[("RATE_LIMIT_PER_MINUTE", "1"), ("PUBLIC_RATE_LIMIT_PER_MINUTE", "1")], Way::Again),
     row("room_not_found", OF_A_ROOM, &[], Way::After(|app| drop(app.pexip.remove(HANDED_OUT)))),
     row("not_found", &[Event], &[("PEXIP_EVENT_USERNAME", ""), ("PEXIP_EVENT_PASSWORD", "")], Way::Properly),
+    row("not_found", &[Policy], &[("PEXIP_POLICY_USERNAME", ""), ("PEXIP_POLICY_PASSWORD", "")], Way::Properly),
+    row("application/json", &[Create], &[("ROOM_SOURCE", "instant")], Way::Properly),
+    row("validity_unsupported", &[Create], &[], Way::WithQuery(|| format!("uuiData={UUI_DATA}&validUntil=x"))),
+    row(
+        "validity_invalid",
+        &[Create],
+        &[("ROOM_SOURCE", "instant")],
+        Way::WithQuery(|| format!("uuiData={UUI_DATA}&validUntil=x")),
+    ),
+    row("records_unavailable", OF_A_RECORD, &[], Way::OfAnInstantRoom(records_fail)),
     row("no_room", &[Create], &[("POOL_TARGET_SIZE", "0"), ("POOL_EMPTY", "refuse")], Way::Properly),
     row("idempotency_key_invalid", &[Create], &[], Way::WithKey("a b", |_| ())),
     row("application/json", &[Create], &[], Way::Repeated(|_| ())),
@@ -139,14 +156,7 @@ const ROWS: &[Row] = &[
         &[],
         Way::Repeated(|app| app.pexip.rooms().iter().for_each(|room| drop(app.pexip.remove(&room.name)))),
     ),
-    row(
-        "records_unavailable",
-        &[Create],
-        &[],
-        Way::WithKey("k", |app| {
-            app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
-        }),
-    ),
+    row("records_unavailable", &[Create], &[], Way::WithKey("k", records_fail)),
     row("pexip_refused", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(401)))),
     row("pexip_invalid", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Rubbish))),
     row("pexip_unavailable", OF_PEXIP, &[], Way::After(|app| pexip_shows(app, Fault::Status(503)))),
@@ -165,6 +175,10 @@ const ROWS: &[Row] = &[
 
 fn pexip_shows(app: &TestApp, fault: Fault) {
     app.pexip.traffic().inject(Matching::any(), Times::Always, fault);
+}
+
+fn records_fail(app: &TestApp) {
+    app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
 }
 
 fn genesys_shows(app: &TestApp, fault: Fault) {
@@ -191,6 +205,7 @@ impl Operation {
             Read => (Method::GET, format!("/public/room/{HANDED_OUT}")),
             Preflight => (Method::OPTIONS, format!("/public/room/{HANDED_OUT}")),
             Event => (Method::POST, "/public/event_sink".to_owned()),
+            Policy => (Method::GET, "/policy/v1/service/configuration".to_owned()),
             Alive => (Method::GET, "/health".to_owned()),
             Live => (Method::GET, "/health/live".to_owned()),
             Ready => (Method::GET, "/health/ready".to_owned()),
@@ -204,6 +219,7 @@ impl Operation {
         let request = app.request(method, &path).header("origin", "https://agent.example.org");
         match self {
             Create => request.query(&[("uuiData", UUI_DATA)]),
+            Policy => request.query(&[("local_alias", INSTANT)]),
             Preflight => request.header("access-control-request-method", "GET"),
             _ => request,
         }
@@ -217,7 +233,7 @@ impl Operation {
                 let token = GenesysToken::default().idles_in(Duration::from_secs(3600));
                 request.header("x-auth-token", app.genesys.issue(token))
             }
-            Event => request.basic_auth(NODES.0, Some(NODES.1)),
+            Event | Policy => request.basic_auth(NODES.0, Some(NODES.1)),
             Preflight | Alive | Live | Ready | Document => request,
         }
     }
@@ -237,7 +253,7 @@ impl Operation {
         let request = self.request(app);
         match self {
             Read => request.header("x-auth-token", "unknown"),
-            Event => request.basic_auth(NODES.0, Some("another")),
+            Event | Policy => request.basic_auth(NODES.0, Some("another")),
             _ => request.bearer_auth("a.b.c"),
         }
     }
@@ -252,7 +268,9 @@ async fn start(row: &Row) -> (TestApp, Arc<AtomicBool>) {
         // Without a prefetch each request makes its calls itself.
         .set("POOL_PREFETCH", 0)
         .set("PEXIP_EVENT_USERNAME", NODES.0)
-        .set("PEXIP_EVENT_PASSWORD", NODES.1);
+        .set("PEXIP_EVENT_PASSWORD", NODES.1)
+        .set("PEXIP_POLICY_USERNAME", NODES.0)
+        .set("PEXIP_POLICY_PASSWORD", NODES.1);
     if matches!(row.way, Way::OutOfHours(_)) {
         service = service.set("SERVICE_HOURS", opening_in(90).0);
     }
@@ -295,6 +313,13 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
             app.send(request.try_clone().expect("a request without a body")).await;
             cause(&app);
             request
+        }
+        Way::OfAnInstantRoom(cause) => {
+            cause(&app);
+            let request = properly().build().expect("a request");
+            let mut url = request.url().clone();
+            url.set_path(&url.path().replace(HANDED_OUT, INSTANT));
+            app.http.request(request.method().clone(), url).headers(request.headers().clone())
         }
         Way::WhileBusy => {
             app.pexip.traffic().clear();

@@ -20,6 +20,7 @@ EXPECTED = {
     "/room/{name}": "entra",
     "/public/room/{name}": "service",
     "/public/event_sink": "address",
+    "/policy/v1/service/configuration": "address",
     "/health": "nothing",
     "/health/live": "nothing",
     "/health/ready": "nothing",

@@ -32,11 +32,11 @@ OF_OTHERS = {
 }
 # Settings that must stay with their slot.
 MUST_STICK = (
-    "POOL_QUEUE_NAME ROOM_NAME_PREFIX POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
+    "POOL_QUEUE_NAME ROOM_NAME_PREFIX INSTANT_ROOM_NAME_PREFIX INSTANT_ROOM_DIAL_OUT ROOM_SOURCE POOL_EMPTY POOL_TARGET_SIZE POOL_MAX_ROOMS AzureFunctionsWebHost__hostid ROOM_HOST_PIN "
     "AzureWebJobsStorage__accountName AzureWebJobsStorage__clientId PoolStorage__clientId "
     "ROOM_AUTOMATIC_PARTICIPANTS ROOM_PROPERTIES ROOM_TAG_URL ROOM_TAG_HOSTS UUI_DATA_FORMAT MAXCONF_ENVIRONMENT MAXCONF_SLOT PEXIP_MANAGEMENT_URL PEXIP_USERNAME PEXIP_PASSWORD "
     "PEXIP_OAUTH_CLIENT_ID PEXIP_OAUTH_PRIVATE_KEY "
-    "PEXIP_REQUESTS_PER_MINUTE SERVICE_HOURS SERVICE_CLOSED_DATES PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
+    "PEXIP_REQUESTS_PER_MINUTE SERVICE_HOURS SERVICE_CLOSED_DATES PEXIP_EVENT_USERNAME PEXIP_EVENT_PASSWORD PEXIP_POLICY_USERNAME PEXIP_POLICY_PASSWORD ENTRA_TENANT_ID ENTRA_AUDIENCE "
     "ENTRA_CREATE_ROLE ENTRA_DELETE_ROLE ENTRA_READ_ROLE ENTRA_ALLOWED_CLIENT_IDS GENESYS_API_URL "
     "GENESYS_ORGANIZATION_ID GENESYS_OAUTH_CLIENT_IDS GENESYS_DIVISION_IDS AUDIT_HASH_KEY "
     "PoolStorage__queueServiceUri PoolStorage__blobServiceUri RECORDS_CONTAINER RECORDS_HASH_KEY "
@@ -249,9 +249,16 @@ def tags(tree):
     ),
     Mistake(
         "infra/prod.bicepparam",
-        "prefix: 'vbv-'\n    targetSize: 1",
-        "prefix: 'vbv-s-'\n    targetSize: 1",
-        "staging must share",
+        "prefix: 'vbv-'\n    instantPrefix: 'vbi-'\n    targetSize: 1",
+        "prefix: 'vbv-s-'\n    instantPrefix: 'vbi-'\n    targetSize: 1",
+        "staging must share production's prefix,",
+    ),
+    Mistake("infra/test.bicepparam", "'vbi-e-'", "'vbi-t-'", "edge must not share production's prefix of instant rooms"),
+    Mistake(
+        "infra/prod.bicepparam",
+        "instantPrefix: 'vbi-'\n    targetSize: 1",
+        "instantPrefix: 'vbi-s-'\n    targetSize: 1",
+        "staging must share production's prefix of instant rooms",
     ),
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
     Mistake("infra/test.bicepparam", "'room-records-edge'", "'room-records'", "edge must not share production's container"),
@@ -293,11 +300,12 @@ def apart(tree):
                 yield f"{environment}: no slot sweeps rooms named {prefix}"
             elif len(sweepers) > 1:
                 yield f"{environment}: {' and '.join(sweepers)} sweep rooms named {prefix}"
-        same = len({settings["ROOM_NAME_PREFIX"] for settings in slots.values()}) == 1
-        if "edge" in slots and same:
-            yield f"{environment}: edge must not share production's prefix: they are never swapped"
-        if "staging" in slots and not same:
-            yield f"{environment}: staging must share production's prefix, or a swap makes its rooms foreign"
+        for setting, what in (("ROOM_NAME_PREFIX", "prefix"), ("INSTANT_ROOM_NAME_PREFIX", "prefix of instant rooms")):
+            same = len({settings[setting] for settings in slots.values()}) == 1
+            if "edge" in slots and same:
+                yield f"{environment}: edge must not share production's {what}: they are never swapped"
+            if "staging" in slots and not same:
+                yield f"{environment}: staging must share production's {what}, or a swap makes its rooms foreign"
         containers = deployment.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
         names = {container.body["name"] for container in containers}
         yield from (

@@ -23,11 +23,14 @@ pub const SECOND_DIVISION_ID: &str = "d3f2a1b0-2222-4a2b-8c3d-4e5f6a7b8c9d";
 /// The automatic participant that dials out to the agents' queue.
 pub const DIAL_OUT_ID: u64 = 7;
 
+/// Name and password of the policy profile's account.
+pub const POLICY_ACCOUNT: (&str, &str) = ("conferencing-nodes", "policy-password");
+
 /// Name and password with which Conferencing Nodes report events.
 pub const EVENT_ACCOUNT: (&str, &str) = ("conferencing-nodes", "event-sink-password");
 
 /// What the operator sets, beside addresses, sizes, and the account at Pexip.
-pub const SETTINGS: [(&str, &str); 18] = [
+pub const SETTINGS: [(&str, &str); 20] = [
     ("UUI_DATA_FORMAT", "host-and-id"),
     ("ROOM_TAG_URL", "https://{host}.gov.bc.ca/idcheck/protected/video/"),
     ("ROOM_TAG_HOSTS", "id,idtest"),
@@ -48,6 +51,8 @@ pub const SETTINGS: [(&str, &str); 18] = [
     ("ENTRA_READ_ROLE", "none"),
     ("ENTRA_DELETE_ROLE", "none"),
     ("GENESYS_DIVISION_IDS", "d3f2a1b0-1111-4a2b-8c3d-4e5f6a7b8c9d,d3f2a1b0-2222-4a2b-8c3d-4e5f6a7b8c9d"),
+    ("PEXIP_POLICY_USERNAME", POLICY_ACCOUNT.0),
+    ("PEXIP_POLICY_PASSWORD", POLICY_ACCOUNT.1),
     ("PEXIP_EVENT_USERNAME", EVENT_ACCOUNT.0),
     ("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1),
 ];

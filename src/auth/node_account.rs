@@ -1,4 +1,4 @@
-//! The Basic account of the event sink: how Conferencing Nodes authenticate.
+//! How Conferencing Nodes authenticate: a Basic account for the event sink, another for external policy.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, digest};
@@ -8,16 +8,16 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::ExposeSecret;
 
 use super::InvalidCredentials;
-use crate::config::PexipEventConfig;
+use crate::config::BasicAccount;
 
-/// The account that Conferencing Nodes authenticate with: HTTP Basic (RFC 7617). Kept as a hash.
+/// An account that Conferencing Nodes authenticate with: HTTP Basic (RFC 7617). Kept as a hash.
 #[derive(Clone)]
-pub struct EventSinkAccount(digest::Digest);
+pub struct NodeAccount(digest::Digest);
 
-impl EventSinkAccount {
+impl NodeAccount {
     /// The account in the settings.
-    pub fn new(config: &PexipEventConfig) -> Self {
-        let PexipEventConfig { username, password } = config;
+    pub fn new(account: &BasicAccount) -> Self {
+        let BasicAccount { username, password } = account;
         Self(digest(&SHA256, format!("{username}:{}", password.expose_secret()).as_bytes()))
     }
 
@@ -39,9 +39,9 @@ impl EventSinkAccount {
     }
 }
 
-impl std::fmt::Debug for EventSinkAccount {
+impl std::fmt::Debug for NodeAccount {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("EventSinkAccount")
+        formatter.write_str("NodeAccount")
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_wrong_password_is_not_malformed() {
-        let account = EventSinkAccount(digest(&SHA256, b"node:secret"));
+        let account = NodeAccount(digest(&SHA256, b"node:secret"));
         let verify = |credentials: &str| {
             let value = format!("Basic {credentials}").parse().expect("a header value");
             account.verify(&HeaderMap::from_iter([(AUTHORIZATION, value)]))

@@ -1,0 +1,360 @@
+//! Instant rooms. Such a room is a record and nothing else: Conferencing Nodes ask for it by external policy when
+//! somebody dials it, so it can be joined the moment that the record is made, and at no node once the record is ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use super::backend::Backend;
+use super::claim::random_id;
+use super::hand_out::WantedRoom;
+use super::{PoolError, TakeRoomError};
+use crate::domain::{Pins, RoomName, Tag, named_enum};
+use crate::pexip::{InvalidServiceConfiguration, LookUp, PolicyAnswer, ServiceConfiguration};
+use crate::storage::StorageError;
+use crate::storage::records::{Changed, Found, Made, RecordName};
+use crate::telemetry::audit;
+use crate::telemetry::metrics::{INSTANT_CONFERENCES_DISCONNECTED, INSTANT_ROOMS_ENDED};
+
+/// A node waits 5 s for its answer, and then looks into its own database.
+const LOOK_UP_TIME: Duration = Duration::from_millis(1900);
+
+/// Time for the first read of a look-up: another one may still be answered by a service that is slow now and then.
+const FIRST_READ_TIME: Duration = Duration::from_millis(800);
+
+/// Pause before another read.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after the end of its validity a running conference may still dial out.
+const DIAL_OUT_MARGIN: Duration = Duration::from_secs(30);
+
+/// A node waits 5 s for an answer, so one that it got before the end takes effect within this time.
+const SECOND_LOOK: Duration = Duration::from_secs(6);
+
+/// How often a record that others change is read.
+const MAX_TRIES: usize = 4;
+
+/// Lifetime of an instant room's record, by the lifecycle rule in `infra/`.
+const LIFETIME_OF_RECORDS: Duration = Duration::from_secs(8 * 86_400);
+
+/// Records that a sweep reads at the same time.
+const CONCURRENT_READS: usize = 8;
+
+/// Bounds the tasks that disconnect conferences. Conferences beyond it are left to the sweep.
+const MAX_DISCONNECTING: usize = 256;
+
+/// As Pexip writes times: in UTC and without an offset.
+const WITHOUT_OFFSET: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
+
+named_enum! {
+    /// Why an instant room ends before its validity does.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub(super) enum InstantEnd {
+        /// IDIM asked for it.
+        Deleted = "deleted",
+        /// Its conference ended, and nobody came back in the grace period.
+        ConferenceEnded = "conference_ended",
+        /// No caller has the room.
+        Destroyed = "destroyed",
+    }
+}
+
+/// An instant room that can be joined, now or later.
+#[derive(Clone, Debug)]
+pub struct InstantRoom {
+    pub name: RoomName,
+    pub host_pin: SecretString,
+    pub guest_pin: SecretString,
+    pub tag: Option<Tag>,
+    /// When it was made, as Pexip writes times.
+    pub made_at: String,
+    pub valid_from: OffsetDateTime,
+    /// Exclusive.
+    pub valid_until: OffsetDateTime,
+}
+
+/// Content of an instant room's record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct InstantRecord {
+    /// Random: after a lost answer it tells whose write this is.
+    write_id: String,
+    /// Id of the Entra client that the room was made for.
+    client: String,
+    #[serde(with = "time::serde::rfc3339")]
+    made_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    valid_from: OffsetDateTime,
+    /// The validity begins with the record. Then no clock is asked: that of another instance may be behind.
+    begins_at_once: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    valid_until: OffsetDateTime,
+    /// The caller gave the validity: the end of a conference does not end the room.
+    has_own_validity: bool,
+    #[serde(flatten)]
+    state: State,
+}
+
+/// An ended room's record has neither PINs nor tag nor dial-out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum State {
+    Open {
+        configuration: ServiceConfiguration,
+    },
+    Ended {
+        #[serde(with = "time::serde::rfc3339")]
+        ended_at: OffsetDateTime,
+        reason: InstantEnd,
+    },
+}
+
+impl InstantRecord {
+    /// The configuration, unless the room is ended or its validity is over for `margin` or longer.
+    fn configuration(&self, now: OffsetDateTime, margin: Duration) -> Option<&ServiceConfiguration> {
+        match &self.state {
+            State::Open { configuration } if now < self.valid_until + margin => Some(configuration),
+            State::Open { .. } | State::Ended { .. } => None,
+        }
+    }
+
+    fn has_begun(&self, now: OffsetDateTime) -> bool {
+        self.begins_at_once || self.valid_from <= now
+    }
+
+    fn room(&self, name: RoomName, configuration: &ServiceConfiguration) -> InstantRoom {
+        InstantRoom {
+            name,
+            host_pin: configuration.text("pin").into(),
+            guest_pin: configuration.text("guest_pin").into(),
+            tag: Tag::read(configuration.text("service_tag").to_owned()),
+            made_at: self.made_at.format(WITHOUT_OFFSET).expect("a time has every component of the format"),
+            valid_from: self.valid_from,
+            valid_until: self.valid_until,
+        }
+    }
+}
+
+/// Why no instant room was made.
+#[derive(Debug)]
+pub(super) enum NotMade {
+    Records(StorageError),
+    /// A room from elsewhere would fail as well.
+    Final(TakeRoomError),
+}
+
+impl From<InvalidServiceConfiguration> for NotMade {
+    fn from(error: InvalidServiceConfiguration) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl From<StorageError> for NotMade {
+    fn from(error: StorageError) -> Self {
+        Self::Records(error)
+    }
+}
+
+/// Makes, reads and ends instant rooms.
+pub(super) struct InstantRooms {
+    backend: Arc<Backend>,
+    disconnecting: Arc<Semaphore>,
+}
+
+impl InstantRooms {
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, disconnecting: Arc::new(Semaphore::new(MAX_DISCONNECTING)) }
+    }
+
+    /// Makes a room. It can be joined when this returns, or when its validity begins.
+    pub(super) async fn make(&self, wanted: &WantedRoom, deadline: Instant) -> Result<InstantRoom, NotMade> {
+        let Backend { clock, rooms, instant, records, pexip, .. } = &*self.backend;
+        if let Some(closed) = pexip.closed_at(wanted.validity.from) {
+            return Err(NotMade::Final(TakeRoomError::Closed(closed)));
+        }
+        // Panics on a machine without a random source: its PINs could be guessed.
+        let mut rng = UnwrapErr(SysRng);
+        let name = instant.prefix.mint(clock.now(), &mut rng);
+        let pins = Pins::draw(&rooms.host_pin(), &mut rng);
+        let configuration = ServiceConfiguration::new(&name, &pins, &wanted.tag, &instant.dial_out, &rooms.properties)?;
+        let record = InstantRecord {
+            write_id: random_id(),
+            client: wanted.client.clone(),
+            made_at: clock.now_utc(),
+            valid_from: wanted.validity.from,
+            begins_at_once: wanted.validity.begins_at_once,
+            valid_until: wanted.validity.until,
+            has_own_validity: wanted.validity.is_given,
+            state: State::Open { configuration: configuration.clone() },
+        };
+        // After a lost answer the record may be there. Nobody knows its name, and it ends by its validity.
+        let made = timeout_at(deadline, async {
+            records.ensure_usable().await?;
+            records.make(&RecordName::instant(&name), &record).await
+        });
+        match made.await.unwrap_or(Err(StorageError::Timeout))? {
+            Made::Ours(_) => Ok(record.room(name, &configuration)),
+            // Nobody else makes this name.
+            Made::TakenBefore => Err(StorageError::Unreadable.into()),
+        }
+    }
+
+    /// The answer to a Conferencing Node, within 2 s. Changes nothing: a look-up is not a join.
+    pub(super) async fn answer(&self, look_up: &LookUp) -> Result<PolicyAnswer, StorageError> {
+        let found = self.read_in_time(&look_up.room).await?;
+        let (now, margin) =
+            (self.backend.clock.now_utc(), if look_up.is_own_dial_out { DIAL_OUT_MARGIN } else { Duration::ZERO });
+        let record = found.filter(|record| record.has_begun(now));
+        let configuration = record.as_ref().and_then(|record| record.configuration(now, margin));
+        Ok(configuration.map_or(PolicyAnswer::Reject, |configuration| PolicyAnswer::Success(configuration.clone())))
+    }
+
+    async fn read_in_time(&self, name: &RoomName) -> Result<Option<InstantRecord>, StorageError> {
+        let (until, mut try_until) = (Instant::now() + LOOK_UP_TIME, Instant::now() + FIRST_READ_TIME);
+        loop {
+            let read = timeout_at(try_until, self.read(name)).await.unwrap_or(Err(StorageError::Timeout));
+            if read.is_ok() || Instant::now() + PAUSE >= until {
+                return Ok(read?.map(|found| found.record));
+            }
+            sleep(PAUSE).await;
+            try_until = until;
+        }
+    }
+
+    /// The room while it can be joined.
+    pub(super) async fn find_open(&self, name: &RoomName) -> Result<Option<InstantRoom>, StorageError> {
+        let now = self.backend.clock.now_utc();
+        let found = self.read(name).await?.filter(|found| found.record.has_begun(now));
+        Ok(found.and_then(|found| {
+            let configuration = found.record.configuration(now, Duration::ZERO)?;
+            Some(found.record.room(name.clone(), configuration))
+        }))
+    }
+
+    /// The room while it can be joined, now or later.
+    pub(super) async fn find_not_over(&self, name: &RoomName) -> Result<Option<InstantRoom>, StorageError> {
+        let now = self.backend.clock.now_utc();
+        Ok(self.read(name).await?.and_then(|found| {
+            let configuration = found.record.configuration(now, Duration::ZERO)?;
+            Some(found.record.room(name.clone(), configuration))
+        }))
+    }
+
+    /// Ends the room, so that no node lets anybody in any more, and disconnects its conference in the background.
+    /// Returns whether it ended now: a room that is ended or over, or was never there, stays as it is.
+    pub(super) async fn end(&self, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
+        let has_ended = end_record(&self.backend, name, reason).await?;
+        if has_ended {
+            self.disconnect_in_background(name.clone());
+        }
+        Ok(has_ended)
+    }
+
+    /// Disconnects the conference, and once more when every node has used the answers that it got before the end.
+    fn disconnect_in_background(&self, name: RoomName) {
+        let Ok(permit) = Arc::clone(&self.disconnecting).try_acquire_owned() else { return };
+        let backend = Arc::clone(&self.backend);
+        tokio::spawn(async move {
+            let _permit = permit;
+            for pause in [Duration::ZERO, SECOND_LOOK] {
+                sleep(pause).await;
+                if let Err(error) = backend.pexip.disconnect(&name).await {
+                    warn!(room = %name, %error, "instant room ended, but its conference could not be disconnected");
+                }
+            }
+        });
+    }
+
+    /// The legs of the room that are nobody, if the end of its conference may end the room: it is open, and its validity
+    /// is not the caller's own.
+    pub(super) async fn dialled_if_endable(&self, name: &RoomName) -> Result<Option<Vec<String>>, StorageError> {
+        let now = self.backend.clock.now_utc();
+        let found = self.read(name).await?.filter(|found| !found.record.has_own_validity);
+        Ok(found.and_then(|found| {
+            found.record.configuration(now, Duration::ZERO).map(ServiceConfiguration::dialled_aliases)
+        }))
+    }
+
+    /// Disconnects running conferences of rooms that are ended or over: a disconnect may have failed, and somebody may
+    /// have waited at the PIN prompt until after the end. Starts no call after `until`. Returns how many there were.
+    pub(super) async fn sweep(&self, until: Instant) -> Result<usize, PoolError> {
+        let running = self.backend.background.running_names().await?;
+        let names = running.iter().filter_map(|name| self.backend.instant.prefix.parse_name(name));
+        let looks: Vec<_> = names.map(|name| async move { (self.is_left_over(&name).await, name) }).collect();
+        let mut looks = stream::iter(looks).buffer_unordered(CONCURRENT_READS);
+        let mut disconnected = 0;
+        while let Some((is_left_over, name)) = looks.next().await {
+            if Instant::now() >= until {
+                break;
+            }
+            match is_left_over {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.backend.background.disconnect(&name).await?;
+                    info!(room = %name, "conference of an instant room that is over was disconnected");
+                    INSTANT_CONFERENCES_DISCONNECTED.count([]);
+                    disconnected += 1;
+                }
+                Err(error) => warn!(room = %name, %error, "record of a running instant room could not be read"),
+            }
+        }
+        Ok(disconnected)
+    }
+
+    /// Whether the room of a running conference is certainly ended or over. One without a record may be another
+    /// deployment's, until its name is older than every record.
+    async fn is_left_over(&self, name: &RoomName) -> Result<bool, StorageError> {
+        let now = self.backend.clock.now_utc();
+        Ok(match self.read(name).await? {
+            Some(found) => found.record.configuration(now, Duration::ZERO).is_none(),
+            None => name.minted_at().is_some_and(|minted_at| minted_at + LIFETIME_OF_RECORDS < now),
+        })
+    }
+
+    async fn read(&self, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
+        read(&self.backend, name).await
+    }
+}
+
+async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
+    backend.records.ensure_usable().await?;
+    let found = backend.records.read::<InstantRecord>(&RecordName::instant(name)).await?;
+    let is_of_room = |found: &Found<InstantRecord>| match &found.record.state {
+        State::Open { configuration } => configuration.is_of(name),
+        State::Ended { .. } => true,
+    };
+    // Nobody may get into a room by another one's record.
+    if found.as_ref().is_none_or(is_of_room) { Ok(found) } else { Err(StorageError::Unreadable) }
+}
+
+/// Ends the room's record. Returns whether this call did it.
+pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
+    for _ in 0..MAX_TRIES {
+        let now = backend.clock.now_utc();
+        let Some(Found { record, version, .. }) = read(backend, name).await? else { return Ok(false) };
+        if record.configuration(now, Duration::ZERO).is_none() {
+            return Ok(false);
+        }
+        let ended = InstantRecord { write_id: random_id(), state: State::Ended { ended_at: now, reason }, ..record };
+        // Lost: another has ended it meanwhile.
+        if let Changed::Ours(_) = backend.records.change(&RecordName::instant(name), &version, &ended).await? {
+            info!(room = %name, reason = reason.as_str(), "instant room ended");
+            audit::room_ended(name, reason.as_str());
+            INSTANT_ROOMS_ENDED.count([reason.as_str().into()]);
+            return Ok(true);
+        }
+    }
+    Err(StorageError::Unreadable)
+}
