@@ -18,7 +18,7 @@ use crate::outbound::CallFailure;
 /// Objects per page of a list.
 const PAGE: usize = 500;
 
-/// The part of a page that the next page repeats.
+/// Each page repeats the last objects of the one before: one in so many.
 const OVERLAP: usize = 10;
 
 const RUNNING: &str = "status/v1/conference";
