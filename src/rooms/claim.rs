@@ -53,21 +53,38 @@ pub(super) async fn claim(backend: &Backend, message: &LeasedMessage, room: &Roo
     backend.records.check()?;
     let record = ClaimRecord { claim_id: random_id(), claimed_at: backend.clock.now_utc() };
     let name = RecordName::claim(room);
-    let (made, deleted) = tokio::join!(backend.records.make(&name, &record), backend.queue.delete(message));
-    match (made, deleted) {
-        (Ok(Made::Ours(_)), Ok(Deletion::Ours)) => Ok(Claim::Ours),
-        (Ok(Made::TakenBefore), deleted) => {
+    match make_and_delete(backend, &name, &record, message).await {
+        Ok((Made::Ours(_), Ok(Deletion::Ours))) => Ok(Claim::Ours),
+        Ok((Made::TakenBefore, deleted)) => {
             if let Err(error) = deleted {
                 info!(%room, %error, "message of a claimed room could not be deleted");
             }
             Ok(lost(room, Conflict::ClaimedBefore))
         }
-        (Ok(Made::Ours(_)), Ok(Deletion::Lost)) => Ok(lost(room, Conflict::MessageGone)),
-        (Err(error), _) | (_, Err(error)) => {
+        Ok((Made::Ours(_), Ok(Deletion::Lost))) => Ok(lost(room, Conflict::MessageGone)),
+        Err(error) | Ok((_, Err(error))) => {
             warn!(%room, %error, "claim without a clear answer, room abandoned");
             Err(error)
         }
     }
+}
+
+/// Makes the record and deletes the message at the same time, or one after the other if the latest write of a record
+/// failed: where the records can be read but not written, each probe lets claims through, and each message deleted
+/// without a record is a room lost.
+async fn make_and_delete(
+    backend: &Backend,
+    name: &RecordName,
+    record: &ClaimRecord,
+    message: &LeasedMessage,
+) -> Result<(Made, Result<Deletion, StorageError>), StorageError> {
+    let Backend { queue, records, .. } = backend;
+    if records.has_write_failed() {
+        let made = records.make(name, record).await?;
+        return Ok((made, queue.delete(message).await));
+    }
+    let (made, deleted) = tokio::join!(records.make(name, record), queue.delete(message));
+    Ok((made?, deleted))
 }
 
 fn lost(room: &RoomName, conflict: Conflict) -> Claim {

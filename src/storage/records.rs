@@ -6,6 +6,7 @@ mod inspection;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
@@ -58,6 +59,7 @@ pub struct RecordStore {
     breaker: Arc<Breaker>,
     /// When the service last answered.
     answered: Arc<Mutex<Option<Instant>>>,
+    has_write_failed: Arc<AtomicBool>,
     hash_key: HashKey,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_window: Duration,
@@ -141,6 +143,7 @@ impl RecordStore {
             container,
             breaker: Breaker::new(),
             answered: Arc::default(),
+            has_write_failed: Arc::default(),
             hash_key: config.hash_key.as_ref().map_or_else(HashKey::random, HashKey::new),
             idempotency_window: config.idempotency_window,
             name: config.container.as_str().into(),
@@ -165,6 +168,11 @@ impl RecordStore {
     /// Whether the circuit breaker of the records is open.
     pub fn is_circuit_open(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    /// Whether the latest write failed. The answer to a probe does not change it: a probe reads.
+    pub fn has_write_failed(&self) -> bool {
+        self.has_write_failed.load(Ordering::Relaxed)
     }
 
     /// Refused while the circuit breaker is open: then nothing is claimed.
@@ -247,7 +255,9 @@ impl RecordStore {
     ) -> Result<Option<Version>, StorageError> {
         let body = serde_json::to_vec(record).map_err(|_| StorageError::Unreadable)?;
         let admission = self.breaker.admit_if_closed()?;
-        self.settle(admission, self.write_certainly(name, write, &body).await)
+        let written = self.write_certainly(name, write, &body).await;
+        self.has_write_failed.store(written.is_err(), Ordering::Relaxed);
+        self.settle(admission, written)
     }
 
     async fn write_certainly(

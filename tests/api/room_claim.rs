@@ -195,6 +195,37 @@ async fn an_hour_without_records_costs_no_room_of_the_pool() {
     eventually("a room of before the hour is handed out", from_pool).await;
 }
 
+/// As where the service has lost the right to write: each probe succeeds, because it reads.
+#[tokio::test]
+async fn records_that_can_be_read_but_not_written_cost_one_room_however_often_a_claim_is_tried() {
+    const CLAIMS: usize = 6;
+    let app = TestApp::with().set("POOL_MAX_ROOMS", 100).set("POOL_TARGET_SIZE", 8).set("POOL_PREFETCH", 2);
+    let app = app.start().await;
+    app.warm_up().await;
+    let rooms = BTreeSet::from_iter(messages(&app));
+    app.blobs.traffic().inject(Matching::method(Method::PUT), Times::Always, Fault::Status(403));
+
+    eventually("the claims fail", async || {
+        let answer = app.create_room().await;
+        assert_eq!((answer.status.as_u16(), answer.header("room-source")), (200, "direct"));
+        time_passes(Duration::from_secs(1)).await;
+        count(&app, Call::RecordMake) >= CLAIMS
+    })
+    .await;
+
+    assert_eq!(count(&app, Call::QueueClaim), 1, "only the first claim deletes its message");
+    app.blobs.traffic().heal();
+    app.queue.advance(Duration::from_secs(61));
+    time_passes(Duration::from_secs(61)).await;
+    let mut handed_out = BTreeSet::new();
+    within("every other room is handed out", async {
+        while handed_out.intersection(&rooms).count() < rooms.len() - 1 {
+            handed_out.insert(app.create_room().await.room());
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_records_and_direct_rooms_no_room_is_the_answer() {
     let app = TestApp::with().set("POOL_EMPTY", "refuse").start().await;
