@@ -3,6 +3,7 @@ code needs."""
 
 import ipaddress
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -359,10 +360,14 @@ def open_networks(environment, deployment):
                 yield f"{environment}: subnet {one} and another overlap"
 
 
-# Seconds that a record must outlive, by the start of its name, and where the code says so.
+# Seconds that a record must outlive, by the start of its name: the sum of what these lines of the code say.
 OUTLIVED = {
-    "claims/": ("src/config/pool.rs", "LONGEST_AGE"),
-    "requests/": ("src/config/storage.rs", "LONGEST_WINDOW"),
+    "claims/": {"src/config/pool.rs": r"LONGEST_AGE: u64 = ([\d_* ]+);"},
+    "requests/": {"src/config/storage.rs": r"LONGEST_WINDOW: u64 = ([\d_* ]+);"},
+    "instant/": {
+        "src/config/instant.rs": r"LONGEST_VALIDITY: u64 = ([\d_* ]+);",
+        "src/domain/validity.rs": r"FURTHEST_START: Duration = Duration::from_secs\(([\d_* ]+)\);",
+    },
 }
 
 
@@ -373,6 +378,9 @@ OUTLIVED = {
     Mistake("infra/modules/storage.bicep", "'${container}/requests/'", "'${container}/request/'", "no rule removes room-records/requests/"),
     Mistake("src/config/storage.rs", "LONGEST_WINDOW: u64 = 172_800", "LONGEST_WINDOW: u64 = 259_200", "requests/"),
     Mistake("src/config/pool.rs", "LONGEST_AGE: u64 = 604_800", "LONGEST_AGE: u64 = 1_209_600", "claims/"),
+    Mistake("src/config/instant.rs", "LONGEST_VALIDITY: u64 = 6 *", "LONGEST_VALIDITY: u64 = 7 *", "instant/"),
+    Mistake("src/domain/validity.rs", "from_secs(86_400)", "from_secs(2 * 86_400)", "instant/"),
+    Mistake("infra/modules/storage.bicep", ", '${container}/instant/'", "", "no rule removes room-records/instant/"),
     Mistake("infra/modules/storage.bicep", "isVersioningEnabled: false", "isVersioningEnabled: true", "keeps what was removed"),
     Mistake(
         "infra/modules/storage.bicep",
@@ -395,10 +403,11 @@ def lifetimes(tree):
                 days[prefix] = definition["actions"]["baseBlob"]["delete"]["daysAfterModificationGreaterThan"]
         containers = deployment.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
         for container in containers:
-            for start, (path, constant) in OUTLIVED.items():
+            for start, lines in OUTLIVED.items():
                 prefix = f"{container.body['name']}/{start}"
-                seconds = int(re.search(rf"{constant}: u64 = ([\d_]+);", tree.text(path))[1].replace("_", ""))
+                products = [re.search(line, tree.text(path))[1] for path, line in lines.items()]
+                seconds = sum(math.prod(int(factor) for factor in product.split("*")) for product in products)
                 if prefix not in days:
                     yield f"{environment}: no rule removes {prefix}"
                 elif days[prefix] * 86_400 <= seconds:
-                    yield f"{environment}: {prefix} is removed after {days[prefix]} days, and {path} needs {seconds} s"
+                    yield f"{environment}: {prefix} is removed after {days[prefix]} days, and {' and '.join(lines)} need {seconds} s"
