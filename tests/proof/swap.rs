@@ -180,8 +180,9 @@ async fn beside_a_build_that_claims_by_the_delete_alone_no_room_is_handed_out_tw
     };
     let started = Instant::now();
     let is_enough = || served.iter().all(|rooms| rooms.load(Ordering::Relaxed) >= ROOMS_OF_EACH) && gone() >= CONFLICTS;
+    let is_over = || ledger.has_duplicate() || is_enough();
     let call = async |number: usize, mut dice: Dice| {
-        while !is_enough() {
+        while !is_over() {
             assert!(started.elapsed() < 2 * LONGEST_PER_SWAP, "{served:?}; {}", ledger.figures());
             let outcome = if number < CALLERS_OF_EACH {
                 let case = cases.next_without_key();
@@ -201,7 +202,7 @@ async fn beside_a_build_that_claims_by_the_delete_alone_no_room_is_handed_out_tw
         }
     };
     let leaps = async |mut dice: Dice| {
-        while !is_enough() {
+        while !is_over() {
             sleep(dice.milliseconds(50, 200)).await;
             // Each build takes leases for valid that have ended.
             world.queue.advance(Duration::from_secs(3));
@@ -270,7 +271,7 @@ impl Rehearsal {
     async fn swap_back_and_forth(&self, swaps: usize, mut dice: Dice) -> Vec<Span> {
         let (started, mut kills) = (Instant::now(), Vec::new());
         let limit = LONGEST_PER_SWAP * u32::try_from(swaps).expect("not that many");
-        while kills.len() < swaps || !self.has_seen_enough() {
+        while !self.ledger.has_duplicate() && (kills.len() < swaps || !self.has_seen_enough()) {
             assert!(started.elapsed() < limit, "{} swaps; {}", kills.len(), self.ledger.figures());
             sleep(dice.milliseconds(500, 1500)).await;
             let old = self.production();

@@ -132,6 +132,11 @@ impl Ledger {
         self.kept().served.contains(&case)
     }
 
+    /// Whether a room was in two answers.
+    pub(crate) fn has_duplicate(&self) -> bool {
+        !self.kept().duplicates.is_empty()
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         let kept = self.kept();
         Figures {
