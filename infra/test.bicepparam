@@ -54,7 +54,7 @@ param pexip = {
   caFile: readEnvironmentVariable('PEXIP_CA_FILE', '')
   automaticParticipants: readEnvironmentVariable('ROOM_AUTOMATIC_PARTICIPANTS')
   roomProperties: readEnvironmentVariable('ROOM_PROPERTIES', '')
-  instantRoomDialOut: readEnvironmentVariable('INSTANT_ROOM_DIAL_OUT', 'none')
+  instantRoomDialOut: readEnvironmentVariable('INSTANT_ROOM_DIAL_OUT', '')
   serviceHours: readEnvironmentVariable('SERVICE_HOURS', '')
   closedDates: readEnvironmentVariable('SERVICE_CLOSED_DATES', '')
 }

@@ -1,6 +1,7 @@
 """The scripts of the pipeline, run with fake `az`, `gh` and `maxconf`."""
 
 import os
+import re
 import shutil
 import sys
 
@@ -170,6 +171,8 @@ def swap(tree):
     Mistake(
         "infra/deploy", '--parameters "$environment.bicepparam"', "--parameters test.bicepparam", "deploys something else"
     ),
+    Mistake("infra/prod.bicepparam", "('INSTANT_ROOM_DIAL_OUT', '')", "('INSTANT_ROOM_DIAL_OUT')", "needs INSTANT_ROOM_DIAL_OUT"),
+    Mistake("infra/prod.bicepparam", "'INSTANT_ROOM_DIAL_OUT', ''", "'INSTANT_ROOM_DIAL_OUT', 'none'", "INSTANT_ROOM_DIAL_OUT replaces"),
 )
 def deploys(tree):
     """Runs infra/deploy with everything that it needs, and without one thing each."""
@@ -201,6 +204,15 @@ def deploys(tree):
     output, code = deploy(PEXIP_OAUTH_CLIENT_ID="", PEXIP_USERNAME="maxconf")
     if code != 0:
         yield f"infra/deploy does not accept a Basic account: {output}"
+    output, code = deploy(INSTANT_ROOM_DIAL_OUT="")
+    if code != 0:
+        yield f"infra/deploy needs INSTANT_ROOM_DIAL_OUT: {output}"
+    # A pipeline sets a missing variable to the empty text, which the compiler does not replace by a default.
+    pipeline = tree.text(".github/workflows/infrastructure.yml")
+    for path in tree.files("infra/*.bicepparam"):
+        for name in re.findall(r"readEnvironmentVariable\('(\w+)', '[^']", path.read_text()):
+            if f"vars.{name} ||" not in pipeline:
+                yield f"{tree.short(path)}: an empty {name} replaces its default"
     output, code = deploy(PEXIP_NETWORK_ID="")
     if code == 0 or "PEXIP_NETWORK_ID" not in output:
         yield f"infra/deploy continues without PEXIP_NETWORK_ID: {output}"
