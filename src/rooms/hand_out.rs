@@ -107,11 +107,12 @@ impl HandOut {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
-        // No call to Pexip stands between an instant room and its caller.
-        if self.backend.config.source == RoomSource::Pool {
-            self.check_capacity().await?;
-        }
-        self.find_room(wanted, deadline, caller_is_gone).await
+        let capacity = match self.backend.config.source {
+            RoomSource::Pool => self.check_capacity().await,
+            // No call to Pexip stands between an instant room and its caller.
+            RoomSource::Instant => Ok(()),
+        };
+        self.find_room(wanted, deadline, caller_is_gone, capacity.err()).await
     }
 
     /// The room of this key: a new one, or that of an earlier request, which needs no capacity.
@@ -164,8 +165,8 @@ impl HandOut {
         wanted: &WantedRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
+        mut source_error: Option<SourceError>,
     ) -> Result<HandedOut, TakeRoomError> {
-        let mut source_error = None;
         loop {
             let source = choose_source(&self.backend.config, source_error)?;
             let (room, joinable_after) = match source {
@@ -200,16 +201,16 @@ impl HandOut {
         }
     }
 
-    async fn check_capacity(&self) -> Result<(), TakeRoomError> {
+    async fn check_capacity(&self) -> Result<(), SourceError> {
         self.backend.pexip.check_can_tag()?;
         self.check_hard_cap().await
     }
 
     /// Counts again before it refuses: rooms also end without this instance noticing.
-    async fn check_hard_cap(&self) -> Result<(), TakeRoomError> {
+    async fn check_hard_cap(&self) -> Result<(), SourceError> {
         let cap = 2 * self.backend.config.max_rooms;
         if self.counter.rooms_known() >= cap && self.counter.rooms().await? >= cap {
-            return Err(NoRoom::HardCap.into());
+            return Err(SourceError::Final(NoRoom::HardCap.into()));
         }
         Ok(())
     }

@@ -418,6 +418,24 @@ async fn an_empty_pool_is_replaced_by_instant_rooms_and_these_by_direct_ones() {
     assert_eq!(app.create_room().await.header("room-source"), "direct");
 }
 
+/// As long as the service does not know of the failure, rooms of the pool are tried.
+#[tokio::test]
+async fn an_instant_room_is_handed_out_while_pexip_is_down_or_refuses() {
+    for fault in [Fault::HangUpBefore, Fault::Status(401), Fault::Status(503)] {
+        let app = with_policy().set("POOL_EMPTY", "instant").start().await;
+        app.warm_up().await;
+        app.pexip.traffic().inject(Matching::any(), Times::Always, fault.clone());
+        let is_instant = async || app.create_room().await.header("room-source") == "instant";
+        eventually("instant rooms are handed out", is_instant).await;
+
+        for _ in 0..10 {
+            let answer = app.create_room().await;
+            assert_eq!((answer.status.as_u16(), answer.header("room-source")), (200, "instant"), "{fault:?}");
+            assert!(is_success(&dial(&app, &answer.room()).await), "{fault:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn rooms_live_on_where_instant_rooms_are_turned_off() {
     let on = instant().start().await;

@@ -67,7 +67,7 @@ enum NotClaimed {
     /// No record can be made, or no message deleted.
     StorageFailed,
     /// No room can be claimed for this request.
-    Failed(TakeRoomError),
+    Failed(SourceError),
 }
 
 impl From<PexipError> for NotClaimed {
@@ -135,7 +135,7 @@ impl PoolSource {
                     return match reason {
                         NotClaimed::RoomExpired => Ok(Attempt::TryNext),
                         NotClaimed::StorageFailed => Ok(Attempt::StorageFailed),
-                        NotClaimed::Failed(error) => Err(SourceError::Final(error)),
+                        NotClaimed::Failed(error) => Err(error),
                     };
                 }
             };
@@ -174,7 +174,7 @@ impl PoolSource {
         }
         // No claim for a caller who is gone, nor without time for the tag.
         if caller_is_gone() || Instant::now() + MIN_TIME_TO_TAG > deadline {
-            return Err(NotClaimed::Failed(NoRoom::OutOfTime.into()));
+            return Err(NotClaimed::Failed(SourceError::Final(NoRoom::OutOfTime.into())));
         }
         if self.prefetch.is_claimable(room) {
             Ok(Prepared { claiming, between_claim_and_tag, tag_permit })

@@ -31,6 +31,8 @@ pub(super) enum SourceError {
     PoolEmpty,
     /// Queue or records fail: messages cannot be received, or rooms cannot be claimed.
     StorageFailed,
+    /// Pexip does not let a room be checked or tagged. None is claimed.
+    PexipFailed(PexipError),
     DirectFailed(NoRoom),
     /// The record of an instant room could not be made.
     InstantFailed(StorageError),
@@ -40,7 +42,7 @@ pub(super) enum SourceError {
 
 impl From<PexipError> for SourceError {
     fn from(error: PexipError) -> Self {
-        Self::Final(error.into())
+        Self::PexipFailed(error)
     }
 }
 
@@ -63,6 +65,9 @@ pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) 
             WhenEmpty::Instant => Ok(Source::Instant),
             WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
         },
+        // An instant room needs no call to Pexip.
+        Some(SourceError::PexipFailed(_)) if config.when_empty == WhenEmpty::Instant => Ok(Source::Instant),
+        Some(SourceError::PexipFailed(error)) => Err(error.into()),
         Some(SourceError::DirectFailed(reason)) => Err(reason.into()),
         Some(SourceError::InstantFailed(error)) if config.source == RoomSource::Instant => Err(error.into()),
         Some(SourceError::InstantFailed(_)) => Ok(Source::Direct),
@@ -99,6 +104,10 @@ mod tests {
         for source_error in [SourceError::PoolEmpty, SourceError::StorageFailed] {
             assert!(matches!(choose("4", "instant", Some(source_error)), Ok(Source::Instant)));
         }
+        let pexip_failed = || Some(PexipError::Saturated.into());
+        assert!(matches!(choose("4", "instant", pexip_failed()), Ok(Source::Instant)));
+        let refused = choose("4", "refuse", pexip_failed());
+        assert!(matches!(refused, Err(TakeRoomError::Pexip(PexipError::Saturated))));
         let failed = || Some(SourceError::InstantFailed(StorageError::Timeout));
         assert!(matches!(choose("4", "instant", failed()), Ok(Source::Direct)));
         let backend = Backend::for_test(&[("ROOM_SOURCE", "instant"), POLICY[0], POLICY[1]]);
