@@ -45,7 +45,10 @@ impl TestApp {
     #[track_caller]
     pub(crate) fn assert_no_outside_calls(&self, why: &str) {
         for traffic in [self.queue.traffic(), self.blobs.traffic(), self.pexip.traffic(), self.genesys.traffic()] {
-            assert_eq!(traffic.log().len(), 0, "{why}: {:?}", traffic.log());
+            let mut log = traffic.log();
+            // A background task reads the queue of ended rooms.
+            log.retain(|exchange| !exchange.path.ends_with("-ended/messages"));
+            assert!(log.is_empty(), "{why}: {log:?}");
         }
     }
 
