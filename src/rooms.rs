@@ -83,6 +83,7 @@ pub struct RoomPool {
     fill: Arc<Fill>,
     hand_out: Arc<HandOut>,
     instant: Arc<InstantRooms>,
+    counter: Arc<PoolCounter>,
     refill: Arc<Refill>,
     reopening: Arc<Reopening>,
     ended: Arc<EndedRooms>,
@@ -125,7 +126,7 @@ impl RoomPool {
         let operations = Operations::new(backend.clone(), counter.clone(), provisioner.clone(), sweeper.clone());
         let maintenance = Maintenance::new(
             backend.clone(),
-            counter,
+            counter.clone(),
             provisioner,
             refill.clone(),
             sweeper,
@@ -134,12 +135,15 @@ impl RoomPool {
         );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        Self { backend, prefetch, fill, hand_out, instant, refill, reopening, ended, maintenance, operations }
+        Self { backend, prefetch, fill, hand_out, instant, counter, refill, reopening, ended, maintenance, operations }
     }
 
     /// Starts the background tasks. They run until `stop` is cancelled.
     pub fn start(&self, stop: &CancellationToken) {
         if self.backend.config.target > 0 {
+            let counter = Arc::clone(&self.counter);
+            // So that the first create does not wait for it. If it fails, that create counts.
+            tokio::spawn(async move { counter.is_at_hard_cap(Duration::MAX).await });
             let fill = Arc::clone(&self.fill);
             supervise(BackgroundTask::Prefetch, stop.clone(), move |stop| Arc::clone(&fill).run(stop));
         }

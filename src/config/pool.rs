@@ -44,7 +44,7 @@ settings! {
             "Answer to a create when no room is ready: direct (make a room now), instant (an instant room) or refuse \
              (503).";
         direct_max: usize = "POOL_DIRECT_MAX", Value("32"), whole_number(0, 1_000),
-            "Direct rooms that an instance makes at the same time; further creates get 503.";
+            "Direct rooms that an instance makes at the same time; further creates wait in line.";
         sweep_margin: Duration = "SWEEP_MARGIN_SECONDS", Value("3600"), seconds(0, 30 * 86_400),
             "Seconds that the sweep adds to every age before it deletes; outside local at least \
              REQUEST_DEADLINE_SECONDS.";

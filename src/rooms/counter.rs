@@ -2,33 +2,79 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::{Census, PoolError};
-use crate::pexip::{Listing, PexipError};
+use crate::pexip::{Listing, PexipClient, PexipError};
 use crate::storage::StorageError;
+use crate::tasks::SingleFlight;
 use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
 /// Counts the pool and remembers how many rooms exist.
 pub(super) struct PoolCounter {
     backend: Arc<Backend>,
-    /// Our rooms on Pexip at the latest count, plus those created since.
-    rooms_known: AtomicUsize,
+    /// The latest count of our rooms on Pexip. `None` before the first one. Never locked across an await.
+    latest: Mutex<Option<Count>>,
+    /// Rooms that this instance has created.
+    created: AtomicUsize,
+    counting: SingleFlight<(), Result<usize, PexipError>>,
+}
+
+/// A count of our rooms on Pexip.
+#[derive(Clone, Copy)]
+struct Count {
+    rooms: usize,
+    at: Instant,
+    /// [`PoolCounter::created`] when the count began.
+    created_before: usize,
 }
 
 impl PoolCounter {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, rooms_known: AtomicUsize::new(0) }
-    }
-
-    /// Our rooms on Pexip, as far as this instance knows without a call.
-    pub(super) fn rooms_known(&self) -> usize {
-        self.rooms_known.load(Ordering::Relaxed)
+        let (latest, created, counting) = (Mutex::default(), AtomicUsize::new(0), SingleFlight::default());
+        Self { backend, latest, created, counting }
     }
 
     /// Records that this instance created rooms.
     pub(super) fn add_rooms(&self, created: usize) {
-        self.rooms_known.fetch_add(created, Ordering::Relaxed);
+        self.created.fetch_add(created, Ordering::Relaxed);
+    }
+
+    /// Whether twice `POOL_MAX_ROOMS` exist. Counts if the latest count is older than `max_age`, because other instances
+    /// create rooms too; and before it says yes, because rooms also end without this instance noticing.
+    pub(super) async fn is_at_hard_cap(self: &Arc<Self>, max_age: Duration) -> Result<bool, PexipError> {
+        let is_at_cap = |rooms| rooms >= 2 * self.backend.config.max_rooms;
+        let known = self.rooms_known(max_age);
+        if known.is_some_and(|rooms| !is_at_cap(rooms)) {
+            return Ok(false);
+        }
+        let counter = Arc::clone(self);
+        let count = async move {
+            // Who will probably be refused must not take calls from others.
+            let pexip = if known.is_some() { &counter.backend.background } else { &counter.backend.pexip };
+            counter.count(pexip).await
+        };
+        self.counting.run((), count).await.map(is_at_cap)
+    }
+
+    /// Our rooms on Pexip at the latest count, plus those created by this instance since. `None` if the count is older
+    /// than `max_age`.
+    fn rooms_known(&self, max_age: Duration) -> Option<usize> {
+        let count = (*self.latest.lock()).filter(|count| count.at.elapsed() < max_age)?;
+        Some(count.rooms + self.created.load(Ordering::Relaxed) - count.created_before)
+    }
+
+    /// Starts a count, whose result is to be [noted](Self::note).
+    fn begin_count(&self) -> Count {
+        Count { rooms: 0, at: Instant::now(), created_before: self.created.load(Ordering::Relaxed) }
+    }
+
+    fn note(&self, count: Count, rooms: usize) {
+        *self.latest.lock() = Some(Count { rooms, ..count });
     }
 
     /// Messages in the queue, approximately. `None` if the queue does not exist.
@@ -65,21 +111,22 @@ impl PoolCounter {
     }
 
     /// Our rooms on Pexip.
-    pub(super) async fn rooms(&self) -> Result<usize, PexipError> {
-        let mut rooms = self.backend.background.count_ours().await?;
+    async fn count(&self, pexip: &PexipClient) -> Result<usize, PexipError> {
+        let count = self.begin_count();
+        let mut rooms = pexip.count_ours().await?;
         // Pexip counts by the start of the name, and another environment's prefix may start with ours. The list is
         // exact, so it decides where a limit is reached.
         if rooms >= self.backend.config.max_rooms {
-            rooms = self.backend.background.list_ours().await?.conferences.len();
+            rooms = pexip.list_ours().await?.conferences.len();
         }
-        self.rooms_known.store(rooms, Ordering::Relaxed);
+        self.note(count, rooms);
         Ok(rooms)
     }
 
     /// Rooms to provision, by the two cheap counts.
     pub(super) async fn missing(&self) -> Result<usize, PoolError> {
         let messages = self.messages_creating_queue().await?;
-        let allowed = self.backend.config.max_rooms.saturating_sub(self.rooms().await?);
+        let allowed = self.backend.config.max_rooms.saturating_sub(self.count(&self.backend.background).await?);
         Ok(self.backend.config.target.saturating_sub(messages).min(allowed))
     }
 
@@ -87,8 +134,9 @@ impl PoolCounter {
     pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
         let messages = self.messages_creating_queue().await?;
         QUEUE_MESSAGES.set(messages, []);
+        let count = self.begin_count();
         let listing = self.list().await?;
-        self.rooms_known.store(listing.conferences.len(), Ordering::Relaxed);
+        self.note(count, listing.conferences.len());
         let census = self.census(messages, &listing);
         MAX_ROOMS.set(self.backend.config.max_rooms, []);
         for (state, rooms) in census.by_state() {

@@ -93,7 +93,7 @@ impl TakeRoomError {
 pub enum NoRoom {
     #[error("the pool is empty and POOL_EMPTY=refuse")]
     Refused,
-    #[error("the pool is empty and POOL_DIRECT_MAX direct rooms are being created")]
+    #[error("the pool is empty and too many others wait for a direct room")]
     TooManyDirect,
     #[error("the hard cap of twice POOL_MAX_ROOMS is reached")]
     HardCap,

@@ -35,9 +35,6 @@ pub use undelivered::{HandedOut, Undelivered};
 /// Time reserved for the answer after the last outbound call.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
-/// With less time than this left no direct room is made: its answer would probably be lost.
-const MIN_TIME_FOR_DIRECT: Duration = Duration::from_secs(1);
-
 /// What a create asks for.
 #[derive(Clone, Debug)]
 pub struct WantedRoom {
@@ -107,12 +104,12 @@ impl HandOut {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<HandedOut, TakeRoomError> {
-        let capacity = match self.backend.config.source {
-            RoomSource::Pool => self.check_capacity().await,
+        let failed = match self.backend.config.source {
+            RoomSource::Pool => self.backend.pexip.check_can_tag().err(),
             // No call to Pexip stands between an instant room and its caller.
-            RoomSource::Instant => Ok(()),
+            RoomSource::Instant => None,
         };
-        self.find_room(wanted, deadline, caller_is_gone, capacity.err()).await
+        self.find_room(wanted, deadline, caller_is_gone, failed.map(SourceError::from)).await
     }
 
     /// The room of this key: a new one, or that of an earlier request, which needs no capacity.
@@ -171,18 +168,20 @@ impl HandOut {
             let source = choose_source(&self.backend.config, source_error)?;
             let (room, joinable_after) = match source {
                 Source::Pool => {
-                    let taken = self.pool.take(&wanted.tag, deadline, &caller_is_gone).await;
+                    // Of any age: a room of the pool exists already. Only an unknown number is counted.
+                    let taken = match self.counter.is_at_hard_cap(Duration::MAX).await {
+                        Ok(false) => self.pool.take(&wanted.tag, deadline, &caller_is_gone).await,
+                        Ok(true) => return Err(NoRoom::HardCap.into()),
+                        Err(error) => Err(error.into()),
+                    };
                     (taken.map(Room::OnPexip), None)
                 }
                 Source::Instant => {
                     let made = self.instant.make(wanted, deadline).await;
                     (made.map(Room::Instant).map_err(SourceError::from), None)
                 }
-                Source::Direct if Instant::now() + MIN_TIME_FOR_DIRECT > deadline => {
-                    return Err(NoRoom::OutOfTime.into());
-                }
                 Source::Direct => {
-                    let created = self.provisioner.create_direct(&wanted.tag, deadline).await;
+                    let created = self.provisioner.create_direct(&wanted.tag, deadline, &caller_is_gone).await;
                     (
                         created.map(Room::OnPexip).map_err(SourceError::DirectFailed),
                         Some(self.backend.config.ready_delay),
@@ -199,19 +198,5 @@ impl HandOut {
                 }
             }
         }
-    }
-
-    async fn check_capacity(&self) -> Result<(), SourceError> {
-        self.backend.pexip.check_can_tag()?;
-        self.check_hard_cap().await
-    }
-
-    /// Counts again before it refuses: rooms also end without this instance noticing.
-    async fn check_hard_cap(&self) -> Result<(), SourceError> {
-        let cap = 2 * self.backend.config.max_rooms;
-        if self.counter.rooms_known() >= cap && self.counter.rooms().await? >= cap {
-            return Err(SourceError::Final(NoRoom::HardCap.into()));
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -23,12 +23,19 @@ use crate::telemetry::metrics::DIRECT_CREATES;
 /// Rooms provisioned concurrently. Fewer than the calls that may be in flight, so that direct creates get a slot.
 pub(super) const MAX_CONCURRENT: usize = 2;
 
+/// With less time than this left no direct room is made: its answer would probably be lost.
+const MIN_TIME_FOR_DIRECT: Duration = Duration::from_secs(1);
+
+/// Age up to which a count of the rooms allows a direct room.
+const MAX_COUNT_AGE: Duration = Duration::from_secs(60);
+
 /// Creates rooms and puts their messages.
 pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
-    /// Bounds direct creates in flight.
+    /// Bounds direct creates in flight. Not more than the concurrent calls: a room that was created must not wait for
+    /// its second call behind the first calls of others.
     direct_permits: Semaphore,
 }
 
@@ -45,7 +52,7 @@ pub(super) struct Provisioned {
 
 impl Provisioner {
     pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
-        let direct_permits = Semaphore::new(backend.config.direct_max);
+        let direct_permits = Semaphore::new(backend.config.direct_max.min(backend.pexip.max_in_flight()));
         Self { backend, counter, destroyer, direct_permits }
     }
 
@@ -109,9 +116,23 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Creates a room for one request, with its tag from the start.
-    pub(super) async fn create_direct(&self, tag: &Tag, deadline: Instant) -> Result<Conference, NoRoom> {
-        let _permit = self.direct_permits.try_acquire().map_err(|_| NoRoom::TooManyDirect)?;
+    /// Creates a room for one request, with its tag from the start. Waits in line while `POOL_DIRECT_MAX` others are
+    /// being created.
+    pub(super) async fn create_direct(
+        &self,
+        tag: &Tag,
+        deadline: Instant,
+        caller_is_gone: impl Fn() -> bool,
+    ) -> Result<Conference, NoRoom> {
+        let _permit = self.wait_for_direct_permit(deadline).await?;
+        let counted = timeout_at(deadline, self.counter.is_at_hard_cap(MAX_COUNT_AGE)).await;
+        if counted.unwrap_or(Err(CallFailure::Timeout.into())).map_err(NoRoom::DirectFailed)? {
+            return Err(NoRoom::HardCap);
+        }
+        // No room for a caller who is gone, nor without time for the answer.
+        if caller_is_gone() || Instant::now() + MIN_TIME_FOR_DIRECT > deadline {
+            return Err(NoRoom::OutOfTime);
+        }
         let marks = Marks { ready_until: None, handed_out: Some(self.backend.clock.now_utc()) };
         let new = self.new_conference(Some(tag.clone()), marks);
         let Ok(created) = timeout_at(deadline, self.create_and_read(&new)).await else {
@@ -122,6 +143,14 @@ impl Provisioner {
         DIRECT_CREATES.count([]);
         self.counter.add_rooms(1);
         Ok(conference)
+    }
+
+    async fn wait_for_direct_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, NoRoom> {
+        if self.backend.config.direct_max == 0 {
+            return Err(NoRoom::TooManyDirect);
+        }
+        let permit = timeout_at(deadline - MIN_TIME_FOR_DIRECT, self.direct_permits.acquire()).await;
+        Ok(permit.map_err(|_| NoRoom::TooManyDirect)?.expect("the semaphore is never closed"))
     }
 
     /// Creates a conference and reads what the answer needs: Pexip answers a create without a body.

@@ -257,7 +257,7 @@ async fn a_failed_create_frees_its_key() {
 async fn a_create_whose_room_may_exist_keeps_its_key_until_it_has_certainly_ended() {
     let app = TestApp::without_pool().await;
     app.pexip.traffic().inject(Call::PexipCreate.matching(), Times::Once, Fault::StatusAfter(500));
-    app.pexip.traffic().inject(Call::PexipLookUp.matching(), Times::Once, Fault::Status(500));
+    app.pexip.traffic().inject(Call::look_ups_by_name(), Times::Once, Fault::Status(500));
 
     let before = OffsetDateTime::now_utc();
     create(&app, KEY).await.assert_problem(503, "no_room");
@@ -484,10 +484,10 @@ async fn a_killed_first_attempt_is_taken_over_and_its_room_is_never_answered() {
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1)
         .start_program()
         .await;
-    app.pexip.traffic().inject(Call::PexipLookUp.matching(), Times::Once, Fault::Stall);
+    app.pexip.traffic().inject(Call::look_ups_by_name(), Times::Once, Fault::Stall);
     let first = tokio::spawn(request(&app, KEY, UUI_DATA).send());
     eventually("the first request has made its room", async || {
-        app.pexip.traffic().count(&Call::PexipLookUp.matching()) == 1
+        app.pexip.traffic().count(&Call::look_ups_by_name()) == 1
     })
     .await;
     program.signal("KILL");

@@ -373,6 +373,8 @@ async fn check(call: Call, failure: Failure, at_pexip: AtPexip) {
         Failure::Answer(fault) => {
             traffic.clear();
             traffic.inject(call.matching(), Times::Always, fault);
+            // The one that was fetched at the start.
+            watched.app.pexip.revoke_oauth2_tokens();
         }
         Failure::ConnectionRefused => call.refuse_connections(&watched.app).await,
     }

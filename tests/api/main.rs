@@ -14,6 +14,7 @@ mod connections;
 mod cors;
 mod cors_in_a_browser;
 mod dependencies;
+mod direct_rooms;
 mod doctor;
 mod documents;
 mod end_to_end;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use url::Url;
 
 use crate::support::{
-    Answer, Call, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, citizen, eventually, ready_room, time_passes, within,
+    Answer, Call, POOL_QUEUE, TestApp, TestAppBuilder, TestQueue, World, citizen, eventually, ready_room, time_passes,
+    within,
 };
 
 const RECORDS: &str = "room-records";
@@ -240,8 +241,9 @@ async fn without_records_and_direct_rooms_no_room_is_the_answer() {
 /// The records failed before any create: the probe finds it, and no room is lost.
 #[tokio::test]
 async fn an_instance_that_starts_without_records_takes_nothing_from_the_queue() {
-    let app = with_rooms(&[]).await;
-    app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+    let world = World::start().await;
+    world.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+    let app = TestApp::with().start_in(world).await;
     app.pool_holds(ready_room(name(1)));
     eventually("the records are found failing", async || app.create_room().await.header("room-source") == "direct")
         .await;

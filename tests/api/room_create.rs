@@ -3,7 +3,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{POOL_QUEUE, TAG, TestApp, UUI_DATA, citizen, eventually};
+use crate::support::{POOL_QUEUE, TAG, TestApp, UUI_DATA, citizen};
 use maxconf_simulators::{Fault, Matching, Times};
 
 #[tokio::test]
@@ -114,25 +114,6 @@ async fn an_empty_pool_refuses_where_the_deployment_says_so() {
     app.create_room().await.assert_problem(503, "no_room");
 
     assert!(app.pexip.rooms().is_empty());
-}
-
-#[tokio::test]
-async fn no_more_rooms_are_made_directly_at_a_time_than_allowed() {
-    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("POOL_DIRECT_MAX", 1).start().await;
-    app.pexip.traffic().inject(Matching::method(Method::POST), Times::Once, Fault::Stall);
-
-    let (first, second) = tokio::join!(app.create_room(), async {
-        eventually("the first room is being made", async || {
-            app.pexip.traffic().count(&Matching::method(Method::POST)) == 1
-        })
-        .await;
-        let second = app.create_room().await;
-        app.pexip.traffic().heal();
-        second
-    });
-
-    second.assert_problem(503, "no_room");
-    assert_eq!(first.status, 200, "{first:?}");
 }
 
 #[tokio::test]

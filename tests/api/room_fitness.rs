@@ -4,7 +4,7 @@ use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{POOL_QUEUE, TestApp, eventually, ready_room};
+use crate::support::{Call, POOL_QUEUE, TestApp, eventually, ready_room};
 
 const NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -71,7 +71,7 @@ async fn a_direct_room_that_is_not_as_asked_for_is_destroyed() {
     changes.push(("tag", |room| room.tag.clear()));
     for (_, change) in changes {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
-        app.pexip.traffic().inject(Matching::method(Method::GET), Times::Always, Fault::Stall);
+        app.pexip.traffic().inject(Call::look_ups_by_name(), Times::Always, Fault::Stall);
 
         let others = async {
             eventually("the room is made and read", async || {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{POOL_QUEUE, TAG, TestApp, eventually, ready_room};
+use crate::support::{Call, POOL_QUEUE, TAG, TestApp, eventually, ready_room};
 
 fn claim() -> Matching {
     Matching::method(Method::DELETE).path_contains("/messages/")
@@ -187,7 +187,7 @@ async fn a_created_room_that_is_not_found_is_destroyed_once() {
     let nowhere = Fault::StatusWith { status: 200, headers, body: nothing.to_owned() };
     for fault in [nowhere, Fault::Rubbish] {
         let (app, program) = TestApp::with().set("POOL_TARGET_SIZE", 0).start_program().await;
-        app.pexip.traffic().inject(Matching::method(Method::GET), Times::Once, fault);
+        app.pexip.traffic().inject(Call::look_ups_by_name(), Times::Once, fault);
 
         app.create_room().await.assert_problem(503, "no_room");
 

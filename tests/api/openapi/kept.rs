@@ -166,7 +166,7 @@ const ROWS: &[Row] = &[
     row("genesys_unavailable", &[Read], &[], Way::After(|app| genesys_shows(app, Fault::Status(503)))),
     row("genesys_invalid", &[Read], &[], Way::After(|app| genesys_shows(app, Fault::Rubbish))),
     row("overloaded", BOUNDED, BUSY, Way::WhileBusy),
-    row("internal", WITH_A_CLOCK, &[], Way::WithoutAClock),
+    row("internal", WITH_A_CLOCK, &[("POOL_TARGET_SIZE", "0")], Way::WithoutAClock),
     row("request_invalid", WITH_A_BODY, &[], Way::Ending(|| "transfer-encoding: chunked\r\n\r\nx\r\n".into())),
     row("body_too_large", WITH_A_BODY, &[], Way::Ending(|| "content-length: 9999999\r\n\r\n".into())),
     row("deadline_exceeded", WITH_A_BODY, SHORT_LIMITS, Way::Ending(|| "content-length: 5\r\n\r\nabc".into())),

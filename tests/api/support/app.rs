@@ -115,12 +115,25 @@ impl TestAppBuilder {
     }
 
     /// Starts the service as the binary does.
-    pub(crate) async fn start(mut self) -> TestApp {
+    pub(crate) async fn start(self) -> TestApp {
+        self.start_in(World::start().await).await
+    }
+
+    /// The same in a world that is there already.
+    pub(crate) async fn start_in(mut self, world: World) -> TestApp {
         print_log_if_wanted();
-        let world = World::start().await;
         let emulated = self.emulated.take();
         let settings = self.own_settings(&world);
         let (url, stop) = serve(&settings, self.clock);
+        if settings["POOL_TARGET_SIZE"] != "0"
+            && settings["PEXIP_MANAGEMENT_URL"] == world.pexip.management_url().as_str()
+        {
+            rooms_are_counted(&world.pexip).await;
+            // Tests of tokens are about the fetch for this call as well.
+            if !settings.contains_key("PEXIP_OAUTH_CLIENT_ID") {
+                world.pexip.traffic().clear();
+            }
+        }
         let app = TestApp::new(world, url, emulated, Runs::InThisProcess { _stop: stop });
         TestApp { settings, ..app }
     }
@@ -160,6 +173,16 @@ impl TestAppBuilder {
         settings.extend(self.settings.clone());
         settings
     }
+}
+
+/// Waits for the count of the rooms that follows a start: it must neither meet the faults of a test nor be taken for a
+/// call that the test causes.
+async fn rooms_are_counted(pexip: &PexipSimulator) {
+    eventually("the rooms are counted", async || {
+        let mut calls = pexip.traffic().log().into_iter();
+        calls.any(|call| call.query.contains("name__startswith") && call.status.is_some())
+    })
+    .await;
 }
 
 /// Starts an instance in this process, as the binary does.

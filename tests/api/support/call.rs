@@ -27,6 +27,11 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Look-ups of one room by its name.
+    pub(crate) fn look_ups_by_name() -> Matching {
+        Self::PexipLookUp.matching().query_contains("name=")
+    }
+
     pub(crate) fn matching(self) -> Matching {
         match self {
             Self::QueueReceive => Matching::method(Method::GET).path_contains("/messages"),

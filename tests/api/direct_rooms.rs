@@ -1,0 +1,120 @@
+//! Rooms made for one request: their line, and the hard cap on all rooms.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
+use url::Url;
+
+use crate::genesys_load::others_have_their_turn;
+use crate::support::{Answer, TestApp, UUI_DATA, eventually, stop_time, time_passes};
+
+fn creates() -> Matching {
+    Matching::method(Method::POST)
+}
+
+async fn create_at(app: &TestApp, instance: &Url) -> Answer {
+    let url = instance.join(&format!("room/create?uuiData={UUI_DATA}")).expect("a path");
+    app.send(app.http.post(url).bearer_auth(app.entra.token().build())).await
+}
+
+/// Rooms that other instances have handed out.
+fn others_make_rooms(app: &TestApp, number: usize) {
+    for number in 0..number {
+        let room = StoredRoom::named(format!("vbv-01jd5p3xk8qqqqqqqqqqqqqqq{number}"));
+        app.pexip.insert(room.tagged("https://id.gov.bc.ca/idcheck/another"));
+    }
+}
+
+#[tokio::test]
+async fn a_burst_larger_than_the_pool_gets_a_room_for_each_create() {
+    let app = TestApp::with()
+        .set("POOL_DIRECT_MAX", 3)
+        .set("PEXIP_REQUESTS_PER_MINUTE", 100_000)
+        .set("REQUEST_DEADLINE_SECONDS", 100)
+        .start()
+        .await;
+    app.warm_up().await;
+    app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(20)));
+
+    let answers = join_all((0..40).map(|_| app.create_room())).await;
+
+    let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
+    assert_eq!(rooms.len(), 40);
+}
+
+#[tokio::test]
+async fn direct_creates_beyond_those_allowed_wait_in_line_until_their_deadline() {
+    let app = TestApp::with()
+        .set("POOL_TARGET_SIZE", 0)
+        .set("POOL_DIRECT_MAX", 1)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 24)
+        .start()
+        .await;
+    for waits_too_long in [false, true] {
+        let _time = stop_time();
+        app.pexip.traffic().clear();
+        app.pexip.traffic().inject(creates(), Times::Once, Fault::Stall);
+        let watch = async {
+            eventually("the first room is being made", async || app.pexip.traffic().count(&creates()) == 1).await;
+            others_have_their_turn(&app).await;
+            if waits_too_long {
+                // A second and a half before the request's deadline, the least time for a direct room is not left.
+                time_passes(Duration::from_millis(23_600)).await;
+                others_have_their_turn(&app).await;
+            }
+            assert_eq!(app.pexip.traffic().count(&creates()), 1, "one at a time");
+            app.pexip.traffic().heal();
+        };
+        let (answers, ()) = join(join_all((0..3).map(|_| app.create_room())), watch).await;
+
+        let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+        assert_eq!((made.len(), refused.len()), if waits_too_long { (1, 2) } else { (3, 0) }, "{answers:?}");
+        for refused in refused {
+            refused.assert_problem(503, "no_room");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_instance_knows_the_rooms_that_were_there_before_its_start() {
+    for target in [0, 4] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", target).set("POOL_MAX_ROOMS", 4).start().await;
+        others_make_rooms(&app, 8);
+        let fresh = app.another_instance();
+
+        create_at(&app, &fresh.url).await.assert_problem(503, "no_room");
+
+        assert_eq!(app.pexip.rooms().len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn rooms_that_others_make_are_counted_after_a_minute() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("POOL_MAX_ROOMS", 4).start().await;
+    assert_eq!(app.create_room().await.status, 200);
+    others_make_rooms(&app, 7);
+    time_passes(Duration::from_secs(61)).await;
+
+    app.create_room().await.assert_problem(503, "no_room");
+
+    assert_eq!(app.pexip.rooms().len(), 8);
+}
+
+#[tokio::test]
+async fn no_room_is_made_or_handed_out_while_their_number_is_unknown() {
+    let app = TestApp::start().await;
+    app.fill_pool().await;
+    let counts = Matching::method(Method::GET).query_contains("name__startswith");
+    app.pexip.traffic().inject(counts, Times::Always, Fault::Status(400));
+    let fresh = app.another_instance();
+
+    let answer = create_at(&app, &fresh.url).await;
+    answer.assert_problem(502, "pexip_refused");
+    assert!(app.pexip.rooms().iter().all(|room| room.tag.is_empty()));
+
+    app.pexip.traffic().heal();
+    assert_eq!(create_at(&app, &fresh.url).await.status, 200);
+}
