@@ -80,15 +80,31 @@ impl PexipClient {
         }
     }
 
-    /// Asks for two names: one that exists, if there is one, and one that cannot.
-    pub async fn several_names_support(&self) -> Result<SeveralNamesSupport, PexipError> {
+    /// Whether [`PexipClient::find_by_names`] finds all names in one answer, as far as is known.
+    pub fn finds_several_at_once(&self) -> bool {
+        self.shared.several_names.may_be_asked()
+    }
+
+    /// The name of one of our rooms, or `None`.
+    pub async fn find_any(&self) -> Result<Option<RoomName>, PexipError> {
+        Ok(self.find_first().await?.0)
+    }
+
+    /// The name of our first room, and the number of rooms with our prefix.
+    async fn find_first(&self) -> Result<(Option<RoomName>, usize), PexipError> {
         let prefix = &self.shared.prefix;
         let permit = self.reserve().await?;
         let query = [("name__startswith", prefix.as_str()), ("order_by", "name"), ("limit", "1")];
         let (page, _): (Page, _) =
             self.fetch("find_first", permit, self.request(Method::GET, COLLECTION).query(&query)).await?;
         let rooms = page.meta.total_count;
-        let existing = page.ours(prefix).next().map(|(name, _)| name);
+        Ok((page.ours(prefix).next().map(|(name, _)| name), rooms))
+    }
+
+    /// Asks for two names: one that exists, if there is one, and one that cannot.
+    pub async fn several_names_support(&self) -> Result<SeveralNamesSupport, PexipError> {
+        let prefix = &self.shared.prefix;
+        let (existing, rooms) = self.find_first().await?;
         // The ULIDs of the first two milliseconds of 1970.
         let absent = ["00000000000000000000000000", "00000000010000000000000000"];
         let absent = absent.map(|ulid| prefix.parse_name(&format!("{}{ulid}", prefix.as_str())));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use maxconf_simulators::pexip::InLookup;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use reqwest::Method;
 
 use crate::support::{POOL_QUEUE, TestApp, eventually, ready_room};
 
@@ -25,8 +27,9 @@ async fn a_tagged_room_is_never_handed_out_and_its_message_is_deleted() {
 }
 
 #[tokio::test]
-async fn messages_of_missing_rooms_are_deleted_at_a_limited_rate() {
+async fn messages_of_rooms_that_are_missed_one_by_one_are_deleted_at_a_limited_rate() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 20).start().await;
+    app.pexip.set_in_lookup(InLookup::Refused);
     for number in 0..15 {
         app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"));
     }
@@ -40,9 +43,66 @@ async fn messages_of_missing_rooms_are_deleted_at_a_limited_rate() {
     })
     .await;
 
-    // One wrong empty answer of Pexip must not drain the pool.
+    // A node that answers wrongly must not drain the pool.
     let left = app.queue.messages(POOL_QUEUE).iter().filter(|message| message.text.contains("qqqqqqqq")).count();
     assert!((5..15).contains(&left), "{left} of 15 are left");
+}
+
+/// Puts messages into the queue whose rooms do not exist.
+fn dead_messages(app: &TestApp, number: usize) {
+    for number in 0..number {
+        app.queue.put(POOL_QUEUE, &format!("vbv-01jd5p3xk8qqqqqqqqqqqqq{number:03}"));
+    }
+}
+
+#[tokio::test]
+async fn a_queue_full_of_dead_messages_costs_creates_nothing_and_is_cleared() {
+    let app = TestApp::with().set("PEXIP_REQUESTS_PER_MINUTE", 90).start().await;
+    dead_messages(&app, 400);
+
+    for _ in 0..15 {
+        assert_eq!(app.create_room().await.header("room-source"), "direct");
+    }
+
+    // More than the limited rate clears in the time.
+    eventually("300 are cleared", async || app.queue.messages(POOL_QUEUE).len() <= 100).await;
+}
+
+#[tokio::test]
+async fn wrong_empty_answers_cost_no_message_on_any_number_of_instances() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 20).set("POOL_PREFETCH", 8).start().await;
+    let empty = r#"{"meta":{"limit":1,"next":null,"offset":0,"previous":null,"total_count":0},"objects":[]}"#;
+    let wrong = Fault::StatusWith { status: 200, headers: Vec::new(), body: empty.into() };
+    app.pexip.traffic().inject(Matching::method(Method::GET), Times::Always, wrong);
+    let _others = [app.another_instance(), app.another_instance()];
+    for number in 0..20 {
+        app.pool_holds(ready_room(format!("vbv-01jd5p3xk8zzzzzzzzzzzzzz{number:02}")));
+    }
+
+    eventually("all messages were received", async || {
+        let messages = app.queue.messages(POOL_QUEUE);
+        assert_eq!(messages.len(), 20);
+        messages.iter().all(|message| message.dequeue_count > 0)
+    })
+    .await;
+    app.pexip.traffic().heal();
+    eventually("the pool is in use again", async || {
+        app.queue.advance(Duration::from_secs(61));
+        app.create_room().await.header("room-source") == "pool"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_budget_for_look_ups_rooms_are_made_directly() {
+    let app = TestApp::with().set("PEXIP_REQUESTS_PER_MINUTE", 12).start().await;
+    // Two thirds, which look-ups behind dead messages may use.
+    for _ in 0..7 {
+        app.public_room("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").await.assert_problem(404, "room_not_found");
+    }
+    dead_messages(&app, 40);
+
+    assert_eq!(app.create_room().await.header("room-source"), "direct");
 }
 
 #[tokio::test]

@@ -101,6 +101,10 @@ impl PoolSource {
             let room = match self.prefetch.take(deadline).await {
                 Ok(room) => room,
                 Err(NoReadyRoom::Empty) => return Err(SourceError::PoolEmpty),
+                // What is left of our limits is for creates, so it may be enough for a direct room.
+                Err(NoReadyRoom::Pexip(error @ (PexipError::OverBudget { .. } | PexipError::Saturated))) => {
+                    return Err(SourceError::NotChecked(error));
+                }
                 Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
                 Err(NoReadyRoom::Storage(error)) => {
                     warn!(%error, "storage unavailable, creating without the pool");

@@ -33,6 +33,8 @@ pub(super) enum SourceError {
     StorageFailed,
     /// Pexip does not let a room be checked or tagged. None is claimed.
     PexipFailed(PexipError),
+    /// Our own limits leave no call to check rooms of the pool.
+    NotChecked(PexipError),
     DirectFailed(NoRoom),
     /// The record of an instant room could not be made.
     InstantFailed(StorageError),
@@ -60,11 +62,14 @@ pub(super) fn choose_source(config: &PoolConfig, previous: Option<SourceError>) 
     match previous {
         None if config.source == RoomSource::Instant => Ok(Source::Instant),
         None if config.target > 0 => Ok(Source::Pool),
-        None | Some(SourceError::PoolEmpty | SourceError::StorageFailed) => match config.when_empty {
-            WhenEmpty::Direct => Ok(Source::Direct),
-            WhenEmpty::Instant => Ok(Source::Instant),
-            WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
-        },
+        Some(SourceError::NotChecked(error)) if config.when_empty == WhenEmpty::Refuse => Err(error.into()),
+        None | Some(SourceError::PoolEmpty | SourceError::StorageFailed | SourceError::NotChecked(_)) => {
+            match config.when_empty {
+                WhenEmpty::Direct => Ok(Source::Direct),
+                WhenEmpty::Instant => Ok(Source::Instant),
+                WhenEmpty::Refuse => Err(NoRoom::Refused.into()),
+            }
+        }
         // An instant room needs no call to Pexip.
         Some(SourceError::PexipFailed(_)) if config.when_empty == WhenEmpty::Instant => Ok(Source::Instant),
         Some(SourceError::PexipFailed(error)) => Err(error.into()),

@@ -14,7 +14,8 @@ use crate::storage::queue::{LeasedMessage, RoomQueue};
 /// How often a message that is not a room name is received before it is set aside: it may be another version's.
 const MAX_RECEIVES: i64 = 5;
 
-/// Dead messages that one instance deletes per minute. One wrong empty answer of Pexip must not drain the pool.
+/// Dead messages that one instance deletes per minute on weak evidence. A node that answers wrongly must not drain the
+/// pool.
 const MAX_DELETIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
 /// A message whose room cannot be handed out.
@@ -53,6 +54,17 @@ impl DeadReason {
     }
 }
 
+/// Which rooms of ours a look-up found: whether it is evidence that those it did not find do not exist.
+#[derive(Clone, Copy)]
+pub(super) enum RoomsFound {
+    /// No evidence: a wrong answer may be empty as well, on every instance.
+    None,
+    /// By answers about them alone.
+    InOtherAnswers,
+    /// The same answer names others.
+    InTheSameAnswer,
+}
+
 /// Removes unusable messages in the background. Cheap to clone; clones share the limits.
 #[derive(Clone)]
 pub(super) struct Discarder {
@@ -70,7 +82,7 @@ impl Discarder {
 
     /// Removes the messages beside the fill loop: each takes calls to the queue, and requests may wait for the rooms
     /// behind them. Messages that are not removed are received again.
-    pub(super) fn discard(&self, messages: Vec<Unusable>) {
+    pub(super) fn discard(&self, messages: Vec<Unusable>, found: RoomsFound) {
         let Ok(permit) = Arc::clone(&self.batch).try_acquire_owned() else { return };
         let discarder = self.clone();
         tokio::spawn(async move {
@@ -82,7 +94,7 @@ impl Discarder {
                 }
                 match unusable {
                     Unusable::Poison(message) => discarder.set_aside(&message).await,
-                    Unusable::Dead(message, reason) => discarder.delete(&message, reason).await,
+                    Unusable::Dead(message, reason) => discarder.delete(&message, reason, found).await,
                 }
             }
         });
@@ -98,10 +110,15 @@ impl Discarder {
         }
     }
 
-    async fn delete(&self, message: &LeasedMessage, reason: DeadReason) {
+    async fn delete(&self, message: &LeasedMessage, reason: DeadReason, found: RoomsFound) {
+        let is_limited = match (reason, found) {
+            (DeadReason::RoomNotFound, RoomsFound::None) => return,
+            (DeadReason::RoomNotFound, RoomsFound::InTheSameAnswer) => false,
+            _ => true,
+        };
         let room = message.room.as_ref().map(ToString::to_string).unwrap_or_default();
         let reason = reason.as_str();
-        if self.deletions.check().is_err() {
+        if is_limited && self.deletions.check().is_err() {
             warn!(room, reason, "dead message left in the queue: too many in this minute");
             return;
         }

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::discard::{DeadReason, Discarder, Unusable};
+use super::discard::{DeadReason, Discarder, RoomsFound, Unusable};
 use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom, usable};
-use crate::pexip::{PexipClient, PexipError};
+use crate::domain::RoomName;
+use crate::pexip::{Conference, PexipClient, PexipError};
 use crate::rooms::backend::Backend;
 use crate::storage::StorageError;
-use crate::storage::queue::LeasedMessage;
+use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
 /// Pause after the queue was found empty, while a request waits and while none does.
 const PAUSE_WITH_WAITERS: Duration = Duration::from_millis(200);
@@ -23,8 +24,16 @@ const PAUSE_WHILE_IDLE: Duration = Duration::from_secs(5);
 /// Pause after the queue or Pexip failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Messages received at least after a batch without a ready room.
+/// Messages received at least after a batch without a ready room. Doubles with each further one, unless each name costs
+/// a call.
 const MIN_BATCH_AFTER_UNUSABLE: usize = 4;
+
+/// Batches without a ready room, in a row, before there are pauses. Rooms may be right behind a few dead messages.
+const BATCHES_WITHOUT_PAUSE: u32 = 3;
+
+/// The first of these pauses doubles up to the longest.
+const PAUSE_AFTER_UNUSABLE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE_AFTER_UNUSABLE: Duration = Duration::from_secs(4);
 
 /// Fills a [`Prefetch`]. Runs once per instance, so that one batch is under way at a time and no request carries the
 /// receive.
@@ -32,21 +41,33 @@ pub(in crate::rooms) struct Fill {
     backend: Arc<Backend>,
     prefetch: Arc<Prefetch>,
     discarder: Discarder,
-    /// Whether the latest batch had no ready room.
-    was_unusable: AtomicBool,
+    /// Never locked across an await.
+    progress: Mutex<Progress>,
+}
+
+/// What the latest batches have shown.
+#[derive(Default)]
+struct Progress {
+    /// Batches without a ready room since the latest one with.
+    unusable_batches: u32,
+    /// When messages are received again after such a batch.
+    resume_at: Option<Instant>,
+    /// A room of ours that was on Pexip. Looked up with the batches after one without a ready room: an answer that names
+    /// it is evidence that the rooms it lacks do not exist.
+    witness: Option<RoomName>,
 }
 
 /// A batch after its check.
-#[derive(Default)]
 struct Checked {
     ready: Vec<ReadyRoom>,
     unusable: Vec<Unusable>,
+    found: RoomsFound,
 }
 
 impl Fill {
     pub(in crate::rooms) fn new(backend: Arc<Backend>, prefetch: Arc<Prefetch>) -> Self {
         let discarder = Discarder::new(backend.queue.clone());
-        Self { backend, prefetch, discarder, was_unusable: AtomicBool::new(false) }
+        Self { backend, prefetch, discarder, progress: Mutex::default() }
     }
 
     /// Keeps the prefetch at its size and serves waiting requests, until `stop`.
@@ -86,7 +107,12 @@ impl Fill {
             return PAUSE_AFTER_FAILURE;
         }
         let mut leased = self.prefetch.take_unchecked();
-        if leased.len() < wanted {
+        if let Some(pause) = self.pause_left() {
+            if leased.is_empty() {
+                self.prefetch.answer_overdue();
+                return pause.min(PAUSE_WITH_WAITERS);
+            }
+        } else if leased.len() < wanted {
             match self.backend.queue.receive(self.batch_size(wanted) - leased.len(), self.backend.config.lease).await {
                 Ok(received) => leased.extend(received),
                 Err(error) if leased.is_empty() => return self.handle_queue_failure(error).await,
@@ -98,13 +124,12 @@ impl Fill {
             return if self.prefetch.has_waiters() { PAUSE_WITH_WAITERS } else { PAUSE_WHILE_IDLE };
         }
         match self.check(leased).await {
-            Ok(Checked { ready, unusable }) => {
-                self.was_unusable.store(ready.is_empty(), Ordering::Relaxed);
+            Ok(Checked { ready, unusable, found }) => {
+                self.note_batch(!ready.is_empty());
                 self.prefetch.hand_over(ready);
-                // A queue of poison and dead messages must not keep requests waiting. It needs no pause either: the
-                // messages just received are leased, so each batch gets closer to the rooms behind them.
+                // A queue of poison and dead messages must not keep requests waiting.
                 self.prefetch.answer_overdue();
-                self.discarder.discard(unusable);
+                self.discarder.discard(unusable, found);
                 Duration::ZERO
             }
             Err(error) => {
@@ -117,11 +142,29 @@ impl Fill {
         }
     }
 
-    /// Larger after a batch of poison and dead messages, or each of them would cost a look-up. Not the largest batch,
-    /// which would lease a small pool behind such messages to one instance.
+    /// Larger after a batch of poison and dead messages, or each of them would cost a look-up. Not at once the largest
+    /// batch, which would lease a small pool behind such messages to one instance.
     fn batch_size(&self, wanted: usize) -> usize {
-        let was_unusable = self.was_unusable.swap(false, Ordering::Relaxed);
-        if was_unusable { wanted.max(MIN_BATCH_AFTER_UNUSABLE) } else { wanted }
+        let doublings = match self.progress.lock().unusable_batches {
+            0 => return wanted,
+            batches if self.backend.pexip.finds_several_at_once() => (batches - 1).min(3),
+            _ => 0,
+        };
+        wanted.max(MIN_BATCH_AFTER_UNUSABLE << doublings).min(LARGEST_BATCH)
+    }
+
+    /// The rest of the pause after batches without a ready room. They are behind the creates that they delay.
+    fn pause_left(&self) -> Option<Duration> {
+        let resume_at = self.progress.lock().resume_at?;
+        Some(resume_at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn note_batch(&self, is_usable: bool) {
+        let mut progress = self.progress.lock();
+        progress.unusable_batches = if is_usable { 0 } else { progress.unusable_batches.saturating_add(1) };
+        let pauses = progress.unusable_batches.saturating_sub(BATCHES_WITHOUT_PAUSE);
+        let pause = PAUSE_AFTER_UNUSABLE.saturating_mul(1 << pauses.saturating_sub(1).min(8));
+        progress.resume_at = (pauses > 0).then(|| Instant::now() + pause.min(LONGEST_PAUSE_AFTER_UNUSABLE));
     }
 
     async fn handle_queue_failure(&self, error: StorageError) -> Duration {
@@ -149,7 +192,10 @@ impl Fill {
         }
         let observed = Observation::begin(self.backend.pexip.failure_epoch());
         match self.client_for_look_up().find_by_names(&names).await {
-            Ok(mut found) => self.discarder.discard(self.prefetch.refresh(&names, &mut found, observed)),
+            Ok(mut found) => {
+                let rooms_found = if found.is_empty() { RoomsFound::None } else { RoomsFound::InOtherAnswers };
+                self.discarder.discard(self.prefetch.refresh(&names, &mut found, observed), rooms_found);
+            }
             // Their observations become stale, and they are checked again before they are used.
             Err(error) => info!(%error, "prefetched rooms could not be read again"),
         }
@@ -158,21 +204,17 @@ impl Fill {
     /// Selects the rooms that can be handed out: on Pexip as they were made, without a tag, named by one message that
     /// lasts long enough.
     async fn check(&self, leased: Vec<LeasedMessage>) -> Result<Checked, PexipError> {
-        let names: BTreeSet<_> = leased.iter().filter_map(|message| message.room.clone()).collect();
+        let names = leased.iter().filter_map(|message| message.room.clone()).collect();
         let observed = Observation::begin(self.backend.pexip.failure_epoch());
-        let looked_up = match Vec::from_iter(names).as_slice() {
-            [] => Ok(HashMap::new()),
-            names => self.client_for_look_up().find_by_names(names).await,
-        };
-        let mut found = match looked_up {
-            Ok(found) => found,
+        let (mut found, rooms_found) = match self.look_up(names).await {
+            Ok(looked_up) => looked_up,
             Err(error) => {
                 self.prefetch.return_unchecked(leased);
                 return Err(error);
             }
         };
         let (criteria, host_pin) = (self.prefetch.criteria(), self.backend.rooms.host_pin());
-        let mut checked = Checked::default();
+        let mut checked = Checked { ready: Vec::new(), unusable: Vec::new(), found: rooms_found };
         for message in leased {
             let Some(name) = &message.room else {
                 checked.unusable.push(Unusable::Poison(message));
@@ -196,9 +238,40 @@ impl Fill {
         Ok(checked)
     }
 
-    /// Without a waiting request the look-up has background priority.
+    /// The rooms of these names that exist, and what else the answer says.
+    async fn look_up(
+        &self,
+        mut names: BTreeSet<RoomName>,
+    ) -> Result<(HashMap<RoomName, Conference>, RoomsFound), PexipError> {
+        if names.is_empty() {
+            return Ok((HashMap::new(), RoomsFound::None));
+        }
+        {
+            let progress = self.progress.lock();
+            names.extend(progress.witness.clone().filter(|_| progress.unusable_batches > 0));
+        }
+        let pexip = self.client_for_look_up();
+        let at_once = pexip.finds_several_at_once();
+        let found = pexip.find_by_names(&Vec::from_iter(names)).await?;
+        let mut witness = found.keys().next().cloned();
+        let rooms_found = match &witness {
+            None => RoomsFound::None,
+            Some(_) if at_once && pexip.finds_several_at_once() => RoomsFound::InTheSameAnswer,
+            Some(_) => RoomsFound::InOtherAnswers,
+        };
+        if witness.is_none() {
+            // For the next batch. The messages of this one are met again.
+            witness = self.backend.background.find_any().await.ok().flatten();
+        }
+        self.progress.lock().witness = witness;
+        Ok((found, rooms_found))
+    }
+
+    /// Without a waiting request the look-up has background priority, and after a batch of dead messages: those must not
+    /// take calls from creates.
     fn client_for_look_up(&self) -> &PexipClient {
-        if self.prefetch.has_waiters() { &self.backend.pexip } else { &self.backend.background }
+        let is_worthwhile = self.prefetch.has_waiters() && self.progress.lock().unusable_batches == 0;
+        if is_worthwhile { &self.backend.pexip } else { &self.backend.background }
     }
 }
 
@@ -229,8 +302,6 @@ fn warn_unless_suspended(error: &StorageError) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
