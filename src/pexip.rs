@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod look_up;
 mod oauth2;
+mod places;
 mod platform;
 mod policy;
 mod presence;
@@ -127,6 +128,13 @@ impl PexipClient {
     #[must_use]
     pub fn for_reads(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
+    }
+
+    /// The same client for deletes that look for their rooms: less than half of the concurrent calls and a sixth of the
+    /// budget.
+    #[must_use]
+    pub fn for_delete_look_ups(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), urgency: Urgency::DeleteLookUp }
     }
 
     /// Concurrent calls that the settings allow.

@@ -17,6 +17,7 @@ mod fitness;
 mod hand_out;
 mod instant;
 mod maintenance;
+mod missing;
 mod operate;
 mod prefetch;
 mod provision;
@@ -40,7 +41,7 @@ use crate::pexip::{Closed, Conference, LookUp, PexipClient, PexipError, PolicyAn
 use crate::storage::StorageError;
 use crate::storage::queue::RoomQueue;
 use crate::storage::records::RecordStore;
-use crate::tasks::{BackgroundTask, run_to_completion, supervise};
+use crate::tasks::{BackgroundTask, SingleFlight, run_to_completion, supervise};
 use backend::Backend;
 use counter::PoolCounter;
 use destroy::Destroyer;
@@ -48,6 +49,7 @@ use ended::EndedRooms;
 use hand_out::{HandOut, PoolSource};
 use instant::{InstantEnd, InstantRooms};
 use maintenance::Maintenance;
+use missing::MissingRooms;
 use operate::Operations;
 use prefetch::{Fill, Prefetch};
 use provision::Provisioner;
@@ -89,6 +91,18 @@ pub struct RoomPool {
     ended: Arc<EndedRooms>,
     maintenance: Arc<Maintenance>,
     operations: Arc<Operations>,
+    looks: Looks,
+    missing: Arc<MissingRooms>,
+}
+
+type Look<T> = Result<Option<T>, PexipError>;
+
+/// Looks at rooms in progress: those at one room share a call. Nothing is kept after the answer.
+#[derive(Clone, Default)]
+struct Looks {
+    rooms: SingleFlight<RoomName, Look<Conference>>,
+    objects: SingleFlight<RoomName, Look<(Conference, Box<RawValue>)>>,
+    foreign: SingleFlight<ForeignRoomName, Look<Conference<ForeignRoomName>>>,
 }
 
 impl RoomPool {
@@ -135,7 +149,22 @@ impl RoomPool {
         );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        Self { backend, prefetch, fill, hand_out, instant, counter, refill, reopening, ended, maintenance, operations }
+        let (looks, missing) = (Looks::default(), Arc::default());
+        Self {
+            backend,
+            prefetch,
+            fill,
+            hand_out,
+            instant,
+            counter,
+            refill,
+            reopening,
+            ended,
+            maintenance,
+            operations,
+            looks,
+            missing,
+        }
     }
 
     /// Starts the background tasks. They run until `stop` is cancelled.
@@ -198,7 +227,8 @@ impl RoomPool {
         if self.is_instant(name) {
             return Ok(self.instant.find_open(name).await?.map(Room::Instant));
         }
-        let found = self.backend.pexip.for_reads().find_by_name(name).await?;
+        let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
+        let found = self.looks.rooms.run(name.clone(), async move { pexip.find_by_name(&asked).await }).await?;
         Ok(found.filter(|conference| conference.tag.is_some()).map(Room::OnPexip))
     }
 
@@ -207,7 +237,8 @@ impl RoomPool {
         &self,
         name: &ForeignRoomName,
     ) -> Result<Option<Conference<ForeignRoomName>>, PexipError> {
-        let found = self.backend.pexip.for_reads().find_foreign(name).await?;
+        let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
+        let found = self.looks.foreign.run(name.clone(), async move { pexip.find_foreign(&asked).await }).await?;
         Ok(found.filter(|conference| conference.service_type == "conference"))
     }
 
@@ -217,7 +248,8 @@ impl RoomPool {
         if self.is_instant(name) {
             return Ok(None);
         }
-        let found = self.backend.pexip.for_reads().find_object(name).await?;
+        let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
+        let found = self.looks.objects.run(name.clone(), async move { pexip.find_object(&asked).await }).await?;
         Ok(found.filter(|(conference, _)| conference.tag.is_some()).map(|(_, object)| object))
     }
 
@@ -236,9 +268,24 @@ impl RoomPool {
             });
             return Ok(ended.await?);
         }
-        let backend = Arc::clone(&self.backend);
+        let failure_epoch = self.backend.pexip.failure_epoch();
+        if self.missing.contains(&name, failure_epoch).await {
+            return Ok(false);
+        }
+        let (backend, looks, missing) = (Arc::clone(&self.backend), self.looks.clone(), Arc::clone(&self.missing));
         // A caller who hangs up after the delete must not leave the conference running.
-        let deleted = run_to_completion(async move { delete::end_on_request(&backend, &name, on_deleted).await });
+        let deleted = run_to_completion(async move {
+            let on_deleted = || {
+                looks.rooms.outdate(&name);
+                looks.objects.outdate(&name);
+                on_deleted();
+            };
+            let was_there = delete::end_on_request(&backend, &name, on_deleted).await?;
+            if !was_there {
+                missing.note(name, failure_epoch, backend.clock.now_utc()).await;
+            }
+            Ok::<_, PexipError>(was_there)
+        });
         Ok(deleted.await?)
     }
 

@@ -152,7 +152,7 @@ impl ReadablePrefix {
 }
 
 /// Name of a foreign room that agents may read. What changes or deletes a room takes a [`RoomName`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ForeignRoomName(String);
 
 impl AsRef<str> for ForeignRoomName {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::PexipError;
 use super::contact::Contact;
+use super::places::{Place, Places};
 use crate::config::PexipConfig;
 use crate::outbound::breaker::{Admitted, Breaker};
 
@@ -19,22 +20,26 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Who waits for a call. Decides how much of the limits it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// A citizen: create and delete.
+    /// A citizen: create, and the delete of a room that is there. Comes first.
     Foreground,
     /// An agent's widget, which may poll without limit.
     AgentRead,
+    /// A delete that looks for its room, which may not be there.
+    DeleteLookUp,
     /// No caller: refill, sweep.
     Background,
 }
 
-/// Concurrency slots, request budget and circuit breakers.
+/// All but [`Urgency::Foreground`].
+const OTHERS: [Urgency; 3] = [Urgency::AgentRead, Urgency::DeleteLookUp, Urgency::Background];
+
+/// Places for concurrent calls, request budget and circuit breakers.
 #[derive(Debug)]
 pub(super) struct Admission {
     max_in_flight: usize,
-    in_flight: Arc<Semaphore>,
-    /// Slots that agents' reads and background work may use. Of three or more, one is left to creates and deletes.
-    agent_reads: Arc<Semaphore>,
-    background: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// How many calls each of [`OTHERS`] may have in line and in flight.
+    shares: [Arc<Semaphore>; OTHERS.len()],
     budget: Budget,
     /// Fed by every call.
     node: Arc<Breaker>,
@@ -44,7 +49,7 @@ pub(super) struct Admission {
     contact: Arc<Contact>,
 }
 
-/// Permit to make one call: a concurrency slot, a call of the budget and the circuit breaker's admission. Returned if
+/// Permit to make one call: a place in flight, a call of the budget and the circuit breaker's admission. Returned if
 /// dropped unused.
 #[derive(Debug)]
 pub(super) struct CallPermit {
@@ -53,7 +58,9 @@ pub(super) struct CallPermit {
     /// claimed for a call that would be refused.
     call: Option<Admitted>,
     sent: bool,
-    _slots: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    urgency: Urgency,
+    _place: Place,
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// Permit to tag one room, which may take several calls.
@@ -90,12 +97,12 @@ impl TagPermit {
 
 impl Admission {
     pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
+        // Less than half each, and about half together: of two or more, some are left to creates.
         let share = (config.max_in_flight.saturating_sub(1) / 2).max(1);
         Self {
             max_in_flight: config.max_in_flight,
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
-            agent_reads: Arc::new(Semaphore::new(share)),
-            background: Arc::new(Semaphore::new(share)),
+            places: Places::new(config.max_in_flight, config.max_in_flight.div_ceil(2)),
+            shares: OTHERS.map(|_| Arc::new(Semaphore::new(share))),
             budget: Budget::new(config.requests_per_minute as usize),
             node: Breaker::pausing({
                 let contact = Arc::clone(&contact);
@@ -107,30 +114,31 @@ impl Admission {
         }
     }
 
-    /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget.
+    /// Waits for a place, at most for the timeout of a call, then takes a call from the budget.
     pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<CallPermit, PexipError> {
         self.node.check()?;
-        // Before the wait too: whoever is over budget then holds no place in the queue.
+        // Before the wait too: whoever is over budget then holds no place in line.
         drop(self.budget.check(urgency)?);
-        let share = match urgency {
-            Urgency::Foreground => None,
-            Urgency::AgentRead => Some(&self.agent_reads),
-            Urgency::Background => Some(&self.background),
-        };
-        let slots = async {
-            let of_share = match share {
-                Some(share) => Some(Arc::clone(share).acquire_owned().await.ok()?),
+        let share = OTHERS.iter().position(|other| *other == urgency).map(|other| Arc::clone(&self.shares[other]));
+        let wait = async {
+            let share = match share {
+                // `None` cannot happen, because the semaphores are never closed.
+                Some(share) => share.acquire_owned().await.ok(),
                 None => None,
             };
-            Some((Arc::clone(&self.in_flight).acquire_owned().await.ok()?, of_share))
+            (self.places.take(urgency == Urgency::Foreground).await, share)
         };
-        // `None` cannot happen, because the semaphores are never closed.
-        let Ok(Some(slots)) = timeout(self.longest_wait, slots).await else {
-            return Err(PexipError::Saturated);
-        };
+        let Ok((place, share)) = timeout(self.longest_wait, wait).await else { return Err(PexipError::Saturated) };
         let call = self.node.admit()?;
         self.budget.spend(urgency)?;
-        Ok(CallPermit { admission: Arc::clone(self), call: Some(call), sent: false, _slots: slots })
+        Ok(CallPermit {
+            admission: Arc::clone(self),
+            call: Some(call),
+            sent: false,
+            urgency,
+            _place: place,
+            _share: share,
+        })
     }
 
     /// The admission of the circuit breaker of tagging.
@@ -193,18 +201,26 @@ impl CallPermit {
 impl Drop for CallPermit {
     fn drop(&mut self) {
         if !self.sent {
-            self.admission.budget.refund();
+            self.admission.budget.refund(self.urgency);
         }
     }
 }
 
-/// Request budget: a sliding window of 60 s. Background work may use two thirds of it; agents' reads leave 30 calls per
-/// full 60, so that a widget that polls without limit neither blocks creates nor refill and sweep.
+/// Request budget: a sliding window of 60 s. A third of it is kept for the foreground. Per full 60 calls, agents' reads
+/// may use 30, and deletes that look for their rooms 10: whoever polls or deletes without limit blocks nobody else.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
-    /// When the calls of the last minute were made. Never locked across an await.
-    spent: Mutex<VecDeque<Instant>>,
+    /// Never locked across an await.
+    spent: Mutex<Spent>,
+}
+
+/// The calls of the last minute.
+#[derive(Debug, Default)]
+struct Spent {
+    calls: VecDeque<(Instant, Urgency)>,
+    agent_reads: usize,
+    delete_look_ups: usize,
 }
 
 impl Budget {
@@ -213,39 +229,71 @@ impl Budget {
     }
 
     fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
-        self.check(urgency)?.push_back(Instant::now());
+        let mut spent = self.check(urgency)?;
+        spent.calls.push_back((Instant::now(), urgency));
+        if let Some(count) = spent.count(urgency) {
+            *count += 1;
+        }
         Ok(())
     }
 
     /// The calls of the last minute, if there is one left for this urgency.
-    fn check(&self, urgency: Urgency) -> Result<MutexGuard<'_, VecDeque<Instant>>, PexipError> {
-        let limit = match urgency {
-            Urgency::Foreground => self.limit,
-            Urgency::AgentRead => self.limit - self.limit / 60 * 30,
-            Urgency::Background => (self.limit - self.limit / 3).max(1),
+    fn check(&self, urgency: Urgency) -> Result<MutexGuard<'_, Spent>, PexipError> {
+        let all_but = |per_sixty: usize| self.limit - self.limit / 60 * per_sixty;
+        let (limit, own) = match urgency {
+            Urgency::Foreground => (self.limit, self.limit),
+            Urgency::AgentRead => (all_but(20), all_but(30)),
+            Urgency::DeleteLookUp => (all_but(20), all_but(50)),
+            Urgency::Background => ((self.limit - self.limit / 3).max(1), self.limit),
         };
-        let spent = self.spent();
-        if spent.len() >= limit {
-            let next_to_expire = spent[spent.len() - limit];
-            return Err(PexipError::OverBudget { retry_in: (next_to_expire + MINUTE) - Instant::now() });
+        let mut spent = self.spent();
+        // When the call expires that takes the last place of each limit.
+        let over = spent.calls.len().checked_sub(limit).map(|index| spent.calls[index].0);
+        let own_spent = spent.count(urgency).map_or(0, |count| *count);
+        let over_own = own_spent
+            .checked_sub(own)
+            .and_then(|index| spent.calls.iter().filter(|(_, of)| *of == urgency).nth(index).map(|(at, _)| *at));
+        match over.max(over_own) {
+            None => Ok(spent),
+            Some(at) => Err(PexipError::OverBudget { retry_in: (at + MINUTE) - Instant::now() }),
         }
-        Ok(spent)
     }
 
-    fn refund(&self) {
-        self.spent().pop_back();
+    fn refund(&self, urgency: Urgency) {
+        let mut spent = self.spent();
+        if let Some(latest) = spent.calls.iter().rposition(|(_, of)| *of == urgency) {
+            spent.calls.remove(latest);
+            spent.forget(urgency);
+        }
     }
 
     fn left(&self) -> usize {
-        self.limit.saturating_sub(self.spent().len())
+        self.limit.saturating_sub(self.spent().calls.len())
     }
 
-    fn spent(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+    fn spent(&self) -> MutexGuard<'_, Spent> {
         let mut spent = self.spent.lock();
-        while spent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
-            spent.pop_front();
+        while let Some((_, urgency)) = spent.calls.pop_front_if(|(at, _)| at.elapsed() >= MINUTE) {
+            spent.forget(urgency);
         }
         spent
+    }
+}
+
+impl Spent {
+    /// The number of calls of this urgency, if it has a limit of its own.
+    fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
+        match urgency {
+            Urgency::AgentRead => Some(&mut self.agent_reads),
+            Urgency::DeleteLookUp => Some(&mut self.delete_look_ups),
+            Urgency::Foreground | Urgency::Background => None,
+        }
+    }
+
+    fn forget(&mut self, urgency: Urgency) {
+        if let Some(count) = self.count(urgency) {
+            *count -= 1;
+        }
     }
 }
 
@@ -286,10 +334,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn agent_reads_and_deletes_of_missing_rooms_do_not_use_up_each_others_share() {
+        let budget = Budget::new(300);
+        let spend_all = |urgency| (0..300).take_while(|_| budget.spend(urgency).is_ok()).count();
+        assert_eq!(spend_all(Urgency::DeleteLookUp), 50);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(spend_all(Urgency::AgentRead), 150);
+        assert_eq!(spend_all(Urgency::Foreground), 100);
+
+        tokio::time::advance(Duration::from_secs(39)).await;
+        let refused = budget.spend(Urgency::AgentRead);
+        assert_eq!(refused, Err(PexipError::OverBudget { retry_in: Duration::from_secs(21) }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((spend_all(Urgency::AgentRead), spend_all(Urgency::DeleteLookUp)), (0, 0));
+        assert_eq!(spend_all(Urgency::Foreground), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_call_that_was_not_sent_is_not_counted() {
         let budget = Budget::new(1);
         budget.spend(Urgency::Foreground).unwrap();
-        budget.refund();
+        budget.refund(Urgency::Foreground);
         assert!(budget.spend(Urgency::Foreground).is_ok());
     }
 }

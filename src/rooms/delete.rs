@@ -162,7 +162,7 @@ pub(super) async fn end_on_request(
     on_deleted: impl FnOnce(),
 ) -> Result<bool, PexipError> {
     let pexip = &backend.pexip;
-    let Some(conference) = pexip.find_by_name(name).await? else { return Ok(false) };
+    let Some(conference) = pexip.for_delete_look_ups().find_by_name(name).await? else { return Ok(false) };
     match timeout(MAX_MESSAGE_WAIT, EndedMessage::Deleted(name.clone()).put(backend)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(room = %name, %error, "delete goes on without its message"),

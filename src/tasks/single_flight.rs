@@ -45,6 +45,11 @@ where
         }
     }
 
+    /// Lets calls from now on start a new run, whatever is in progress: what that finds may be out of date.
+    pub(crate) fn outdate(&self, key: &K) {
+        self.runs.lock().remove(key);
+    }
+
     fn join(&self, key: &K) -> Joined<K, V> {
         match self.runs.lock().entry(key.clone()) {
             Entry::Occupied(running) => Joined::Waiter(running.get().clone()),
@@ -93,7 +98,11 @@ impl<K: Eq + Hash, V: Clone> Run<K, V> {
 /// must not find this run again.
 impl<K: Eq + Hash, V> Drop for Run<K, V> {
     fn drop(&mut self) {
-        self.runs.lock().remove(&self.key);
+        let mut runs = self.runs.lock();
+        // A newer run may have taken its place.
+        if runs.get(&self.key).is_some_and(|running| running.same_channel(&self.result.subscribe())) {
+            runs.remove(&self.key);
+        }
     }
 }
 
@@ -128,6 +137,23 @@ mod tests {
         assert_eq!(other, 2);
         assert!(flights.runs.lock().is_empty());
         assert_eq!(call("a").await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_after_a_run_is_outdated_starts_a_new_one() {
+        let (flights, runs) = (Flights::default(), Arc::default());
+        let later = async |wait| {
+            sleep(wait).await;
+            flights.run("a", look_up(&runs)).await
+        };
+        let outdate = async {
+            sleep(LOOK_UP / 4).await;
+            flights.outdate(&"a");
+        };
+        let (first, (), second, third) =
+            tokio::join!(flights.run("a", look_up(&runs)), outdate, later(LOOK_UP / 2), later(LOOK_UP * 5 / 4));
+        assert_eq!((first, second, third), (1, 2, 2), "the end of the first run leaves the second one's key");
+        assert!(flights.runs.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

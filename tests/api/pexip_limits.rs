@@ -7,9 +7,14 @@ use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
 use crate::genesys_load::others_have_their_turn;
-use crate::support::{Call, POOL_QUEUE, TestApp, eventually, stop_time, time_passes};
+use crate::support::{Call, HANDED_OUT, POOL_QUEUE, TestApp, eventually, stop_time, time_passes};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
+/// Rooms that do not exist: looks at one room at the same time share a call.
+fn names() -> impl Iterator<Item = String> {
+    (0..12).map(|number| format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"))
+}
 
 fn any_call() -> Matching {
     Matching::any()
@@ -62,7 +67,7 @@ async fn agents_reads_at_a_stalled_node_leave_concurrent_calls_to_creates() {
     for (max_in_flight, share) in [(5, 2), (4, 1), (3, 1)] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", max_in_flight).start().await;
         let _time = stop_time();
-        let reads = || Matching::method(Method::GET).query_contains(OURS);
+        let reads = || Matching::method(Method::GET).query_contains("vbv-01jd5p3xk8qqqqqqqqqqqqqq");
         app.pexip.traffic().inject(reads(), Times::Always, Fault::Stall);
 
         let watch = async {
@@ -73,7 +78,7 @@ async fn agents_reads_at_a_stalled_node_leave_concurrent_calls_to_creates() {
             app.pexip.traffic().heal();
             assert_eq!((created.status.as_u16(), in_flight), (200, share), "of {max_in_flight}: {created:?}");
         };
-        let (answers, ()) = tokio::join!(join_all((0..12).map(|_| app.public_room(OURS))), watch);
+        let (answers, ()) = tokio::join!(join_all(names().map(async |name| app.public_room(&name).await)), watch);
         assert!(answers.iter().all(|read| read.status == 404), "{answers:?}");
     }
 }
@@ -116,24 +121,105 @@ async fn claims_at_a_queue_that_does_not_answer_leave_concurrent_calls_to_others
 async fn no_more_calls_are_in_flight_than_allowed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 4).start().await;
     let _time = stop_time();
-    app.pexip.traffic().inject(any_call(), Times::Always, Fault::Stall);
+    let (looks, creates) = (Matching::method(Method::GET).query_contains(OURS), Matching::method(Method::POST));
+    for stalled in [&looks, &creates] {
+        app.pexip.traffic().inject(stalled.clone(), Times::Always, Fault::Stall);
+    }
+    let in_flight = || [&looks, &creates].map(|calls| app.pexip.traffic().count(calls));
 
     let watch = async {
-        eventually("four calls are in flight", async || app.pexip.traffic().count(&any_call()) == 4).await;
-        for _ in 0..20 {
-            app.send(app.request(Method::GET, "health/live")).await;
-        }
-        assert_eq!(app.pexip.traffic().count(&any_call()), 4, "the other eight wait");
-        // A call is logged just before it stalls, so a single heal could miss it.
-        let all_are_made = async || {
+        eventually("a read and a delete are in flight", async || in_flight()[0] == 2).await;
+        let creates = join_all((0..6).map(|_| app.create_room()));
+        let heal = async {
+            eventually("two creates are in flight", async || in_flight()[1] == 2).await;
+            others_have_their_turn(&app).await;
+            assert_eq!(in_flight(), [2, 2], "all others wait");
             app.pexip.traffic().heal();
-            app.pexip.traffic().log().iter().filter(|call| call.status.is_some()).count() == 12
         };
-        eventually("all calls are made", all_are_made).await;
+        let (answers, ()) = tokio::join!(creates, heal);
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     };
-    let (deletes, ()) = tokio::join!(join_all((0..12).map(|_| app.delete_room(OURS))), watch);
+    let reads = (0..3).map(|_| async { (app.public_room(OURS).await, app.delete_room(OURS).await) });
+    let deletes = (0..3).map(|_| app.delete_room(OURS));
+    let (reads, deletes, ()) = tokio::join!(join_all(reads), join_all(deletes), watch);
 
-    assert!(deletes.iter().all(|delete| delete.status == 404), "{deletes:?}");
+    let answers: Vec<_> = reads.into_iter().flat_map(|(read, delete)| [read, delete]).chain(deletes).collect();
+    assert!(answers.iter().all(|answer| answer.status == 404), "{answers:?}");
+}
+
+#[tokio::test]
+async fn creates_come_first_in_line() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 1).start().await;
+    app.create_room().await.room();
+    let (read, deleted) = (OURS, "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
+    let looks = |name: &str| Matching::method(Method::GET).query_contains(name);
+    let _time = stop_time();
+    app.pexip.traffic().clear();
+    app.pexip.traffic().inject(looks(read), Times::Once, Fault::Stall);
+
+    let watch = async {
+        eventually("a read is in flight", async || app.pexip.traffic().count(&looks(read)) == 1).await;
+        let create = async {
+            others_have_their_turn(&app).await;
+            app.create_room().await.room()
+        };
+        let heal = async {
+            others_have_their_turn(&app).await;
+            others_have_their_turn(&app).await;
+            app.pexip.traffic().heal();
+        };
+        tokio::join!(app.delete_room(deleted), create, heal)
+    };
+    tokio::join!(app.public_room(read), watch);
+
+    let log = app.pexip.traffic().log();
+    let created = log.iter().position(|call| call.method == Method::POST).expect("the create");
+    let deleted = log.iter().position(|call| call.query.contains(deleted)).expect("the delete's look-up");
+    assert!(created < deleted, "{log:?}");
+}
+
+#[tokio::test]
+async fn deletes_of_missing_rooms_leave_request_budget_to_others() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_REQUESTS_PER_MINUTE", 60).start().await;
+    let _time = stop_time();
+
+    for number in 0..60 {
+        let deleted = app.delete_room(&format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}")).await;
+        if number < 10 {
+            deleted.assert_problem(404, "room_not_found");
+        } else {
+            deleted.assert_problem(503, "pexip_unavailable");
+        }
+    }
+
+    let room = app.create_room().await.room();
+    assert_eq!(app.public_room(&room).await.status, 200);
+}
+
+#[tokio::test]
+async fn looks_at_one_room_in_flight_share_one_call_and_nothing_is_kept() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    app.has_handed_out_a_room();
+    let looks = || Matching::method(Method::GET).query_contains(HANDED_OUT);
+    let _time = stop_time();
+    app.pexip.traffic().inject(looks(), Times::Once, Fault::Stall);
+
+    let watch = async {
+        eventually("a look is in flight", async || app.pexip.traffic().count(&looks()) == 1).await;
+        others_have_their_turn(&app).await;
+        assert_eq!(app.pexip.traffic().count(&looks()), 1);
+        assert_eq!(app.delete_room(HANDED_OUT).await.status, 204);
+        app.public_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
+        let calls = app.pexip.traffic().count(&looks());
+        app.pexip.traffic().heal();
+        calls
+    };
+    let (reads, calls) = tokio::join!(join_all((0..6).map(|_| app.public_room(HANDED_OUT))), watch);
+
+    assert_eq!(calls, 4, "the shared look, the delete's two, the look after it");
+    assert_eq!(app.pexip.traffic().count(&looks()), 4);
+    let first = &reads[0].status;
+    assert!(reads.iter().all(|read| read.status == *first), "{reads:?}");
 }
 
 #[tokio::test]
@@ -182,7 +268,7 @@ async fn a_failing_node_is_left_alone_and_then_tried_with_one_call() {
         };
         eventually("the probe is answered", is_answered).await;
     };
-    let (reads, ()) = tokio::join!(join_all((0..8).map(|_| app.public_room(OURS))), watch);
+    let (reads, ()) = tokio::join!(join_all(names().take(8).map(async |name| app.public_room(&name).await)), watch);
     assert_eq!(reads.iter().filter(|read| read.status == 404).count(), 1, "{reads:?}");
     app.public_room(OURS).await.assert_problem(404, "room_not_found");
 }

@@ -1,10 +1,13 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use maxconf::domain::RoomNamePrefix;
 use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use reqwest::Method;
 
-use crate::support::{TAG, TestApp, eventually, time_passes, time_passes_until};
+use crate::support::{HANDED_OUT, TAG, TestApp, eventually, time_passes, time_passes_until};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -222,4 +225,34 @@ async fn only_a_get_is_repeated_when_its_reused_connection_was_closed() {
         assert_eq!(app.delete_room(&name).await.status, status, "{method}");
         assert_eq!(app.pexip.traffic().count(&of_room), calls, "{method}");
     }
+}
+
+#[tokio::test]
+async fn a_missing_room_is_remembered_for_deletes_and_for_seconds_only() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let looks = || app.pexip.traffic().count(&Matching::method(Method::GET).query_contains(HANDED_OUT));
+
+    app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
+    app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
+    assert_eq!(looks(), 1);
+
+    app.has_handed_out_a_room();
+    assert_eq!(app.public_room(HANDED_OUT).await.status, 200);
+    eventually("it is looked up again", async || app.delete_room(HANDED_OUT).await.status == 204).await;
+}
+
+#[tokio::test]
+async fn a_room_that_may_still_be_made_or_come_back_is_not_remembered_as_missing() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
+    let being_made = prefix.mint(SystemTime::now(), &mut StdRng::seed_from_u64(1));
+    app.delete_room(being_made.as_str()).await.assert_problem(404, "room_not_found");
+    app.pexip.insert(StoredRoom::named(being_made.as_str()).tagged(TAG));
+    assert_eq!(app.delete_room(being_made.as_str()).await.status, 204);
+
+    app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
+    app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Status(500));
+    assert_eq!(app.public_room(HANDED_OUT).await.status, 503);
+    app.has_handed_out_a_room();
+    assert_eq!(app.delete_room(HANDED_OUT).await.status, 204, "the node may have come back from a backup");
 }

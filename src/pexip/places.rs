@@ -1,0 +1,137 @@
+//! Places for concurrent calls, and the line for them.
+//!
+//! Own code, because a semaphore serves its line in order of arrival.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Places for calls. Whoever comes first gets the next free place; all others leave some to them.
+#[derive(Debug)]
+pub(super) struct Places(Mutex<Line>);
+
+#[derive(Debug)]
+struct Line {
+    free: usize,
+    /// Those of the free places that the others may take as well. May be larger than `free`.
+    free_to_others: usize,
+    first: VecDeque<oneshot::Sender<Place>>,
+    others: VecDeque<oneshot::Sender<Place>>,
+}
+
+/// A place for one call. Dropped, it goes to the next in line.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    comes_first: bool,
+}
+
+impl Places {
+    /// All but `number_of_others` are kept for those who come first.
+    pub(super) fn new(number: usize, number_of_others: usize) -> Arc<Self> {
+        let (first, others) = (VecDeque::new(), VecDeque::new());
+        Arc::new(Self(Mutex::new(Line { free: number, free_to_others: number_of_others, first, others })))
+    }
+
+    /// Waits in line for a place.
+    pub(super) async fn take(self: &Arc<Self>, comes_first: bool) -> Place {
+        let (waiter, place) = oneshot::channel();
+        self.0.lock().of(comes_first).push_back(waiter);
+        self.hand_out();
+        place.await.expect("a waiter stays in line until it gets a place")
+    }
+
+    fn hand_out(self: &Arc<Self>) {
+        loop {
+            let Some((waiter, comes_first)) = self.0.lock().next() else { return };
+            // If the waiter has just gone, the place is dropped here and goes to the next in line.
+            let _ = waiter.send(Place { places: Arc::clone(self), comes_first });
+        }
+    }
+}
+
+impl Line {
+    fn of(&mut self, comes_first: bool) -> &mut VecDeque<oneshot::Sender<Place>> {
+        if comes_first { &mut self.first } else { &mut self.others }
+    }
+
+    /// The waiter who gets a free place now.
+    fn next(&mut self) -> Option<(oneshot::Sender<Place>, bool)> {
+        for comes_first in [true, false] {
+            while self.free > 0 && (comes_first || self.free_to_others > 0) {
+                let Some(waiter) = self.of(comes_first).pop_front() else { break };
+                if waiter.is_closed() {
+                    continue;
+                }
+                self.free -= 1;
+                self.free_to_others -= usize::from(!comes_first);
+                return Some((waiter, comes_first));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut line = self.places.0.lock();
+        line.free += 1;
+        line.free_to_others += usize::from(!self.comes_first);
+        drop(line);
+        self.places.hand_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures_util::{FutureExt, poll};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_free_place_goes_to_those_who_come_first_and_in_their_order() {
+        let places = Places::new(1, 1);
+        let taken = places.take(false).await;
+        let (mut other, mut first, mut second) =
+            (Box::pin(places.take(false)), Box::pin(places.take(true)), Box::pin(places.take(true)));
+        assert!(poll!(&mut other).is_pending() && poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+
+        drop(taken);
+        assert!(poll!(&mut other).is_pending() && poll!(&mut second).is_pending());
+        drop(first.await);
+        assert!(poll!(&mut other).is_pending());
+        drop(second.await);
+        other.await;
+    }
+
+    #[tokio::test]
+    async fn others_leave_places_to_those_who_come_first() {
+        let places = Places::new(3, 2);
+        let others = (places.take(false).await, places.take(false).await);
+        let mut third = Box::pin(places.take(false));
+        assert!(poll!(&mut third).is_pending());
+        let first = places.take(true).now_or_never().expect("a place is left");
+        drop(first);
+        assert!(poll!(&mut third).is_pending());
+        drop(others);
+        assert!(matches!(poll!(&mut third), Poll::Ready(_)));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_who_is_gone_holds_no_place() {
+        let places = Places::new(1, 1);
+        let taken = places.take(true).await;
+        let mut gone = Box::pin(places.take(true));
+        let mut gone_later = Box::pin(places.take(true));
+        assert!(poll!(&mut gone).is_pending() && poll!(&mut gone_later).is_pending());
+        drop(gone);
+        drop(taken);
+        // The place is already on its way to it.
+        drop(gone_later);
+        assert!(places.take(false).now_or_never().is_some());
+    }
+}
