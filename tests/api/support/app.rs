@@ -125,9 +125,9 @@ impl TestAppBuilder {
         let emulated = self.emulated.take();
         let settings = self.own_settings(&world);
         let (url, stop) = serve(&settings, self.clock);
-        if settings["POOL_TARGET_SIZE"] != "0"
-            && settings["PEXIP_MANAGEMENT_URL"] == world.pexip.management_url().as_str()
-        {
+        let has_pool =
+            settings["POOL_TARGET_SIZE"] != "0" && settings.get("ROOM_SOURCE").is_none_or(|source| source != "instant");
+        if has_pool && settings["PEXIP_MANAGEMENT_URL"] == world.pexip.management_url().as_str() {
             rooms_are_counted(&world.pexip).await;
             // Tests of tokens are about the fetch for this call as well.
             if !settings.contains_key("PEXIP_OAUTH_CLIENT_ID") {
