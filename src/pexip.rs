@@ -9,6 +9,7 @@ mod conferences;
 mod contact;
 mod error;
 mod event;
+mod list;
 mod look_up;
 mod oauth2;
 mod places;
@@ -31,7 +32,7 @@ use url::Url;
 use crate::config::{PexipAccount, PexipConfig};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
 use crate::outbound::calls::{System, observed};
-use crate::outbound::{CallFailure, json, retry_after, send};
+use crate::outbound::{CallFailure, body, parse_json, retry_after, send};
 use crate::tasks::{BackgroundTask, supervise};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use account::{Account, Credentials};
@@ -244,10 +245,23 @@ impl PexipClient {
         permit: CallPermit,
         request: RequestBuilder,
     ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
+        let (answer, node_time, _) = self.fetch_sized(call, permit, request).await?;
+        Ok((answer, node_time))
+    }
+
+    /// The same, and the number of bytes read.
+    async fn fetch_sized<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        permit: CallPermit,
+        request: RequestBuilder,
+    ) -> Result<(T, Option<OffsetDateTime>, usize), PexipError> {
         let read = async |response: Response| {
             let date =
                 response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-            Ok((json(response, LARGEST_ANSWER).await?, date.map(OffsetDateTime::from)))
+            let text = body(response, LARGEST_ANSWER).await?;
+            let answer = parse_json(&text).ok_or(CallFailure::Unreadable)?;
+            Ok((answer, date.map(OffsetDateTime::from), text.len()))
         };
         Box::pin(self.call(call, permit, request, read)).await
     }

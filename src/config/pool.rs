@@ -54,6 +54,11 @@ settings! {
 }
 
 impl PoolConfig {
+    /// Rooms of this service on Pexip at which hand-outs stop.
+    pub fn hard_cap(&self) -> usize {
+        2 * self.max_rooms
+    }
+
     /// No ready rooms are kept where rooms do not come from the pool.
     pub(super) fn without_pool_if_unused(self) -> Self {
         match self.source {

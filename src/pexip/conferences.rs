@@ -1,6 +1,6 @@
 //! VMRs: create, list, read, tag, delete.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroU64;
 
@@ -12,12 +12,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use super::list::Pages;
 use super::{PexipClient, PexipError, TagPermit};
 use crate::domain::{ForeignRoomName, Marks, Pin, Pins, RoomName, RoomNamePrefix, RoomProperties, Tag};
 use crate::outbound::{CallFailure, parse_json};
 
 /// Bound on a conference object that is passed on. A room of ours has about 3 KB.
 const LARGEST_OBJECT: usize = 256 * 1024;
+
+/// Rooms of ours beyond the hard cap that are still listed: instances that create at the same time exceed it, and after
+/// `POOL_MAX_ROOMS` was lowered the rooms from before must be seen to be ended.
+const MOST_OVER_CAP: usize = 10_000;
 
 pub(super) const COLLECTION: &str = "configuration/v1/conference";
 
@@ -208,22 +213,22 @@ impl PexipClient {
         Ok(page.meta.total_count)
     }
 
-    /// All VMRs with our prefix, and the node's clock.
-    pub async fn list_ours(&self) -> Result<Listing, PexipError> {
+    /// All VMRs with our prefix, and the node's clock. `hard_cap` is the number above which this service makes no more.
+    pub async fn list_ours(&self, hard_cap: usize) -> Result<Listing, PexipError> {
         let query = [("name__startswith", self.shared.prefix.as_str()), ("order_by", "name")];
-        let mut conferences = HashMap::new();
-        let mut node_time = None;
+        let mut pages = Pages::new(self, "list", COLLECTION, &query, |room: &Object| &room.name, hard_cap);
+        let (mut conferences, mut known) = (HashMap::new(), HashSet::new());
         // Ordered by name, which never changes. If rooms are created or deleted in between, a room may be missing from
         // this listing or be in it twice; the next listing corrects that.
-        let mut offset = Some(0);
-        while let Some(from) = offset {
-            let (page, answered): (Page, _) = self.page("list", COLLECTION, &query, from).await?;
-            offset = page.meta.next.as_ref().map(|_| from + page.objects.len()).filter(|next| *next > from);
-            // The first page's: by a later clock a room would look older than when it was read.
-            node_time = node_time.or(answered);
-            conferences.extend(page.ours(&self.shared.prefix));
+        while let Some(page) = pages.next().await? {
+            let before = known.len();
+            known.extend(page.iter().map(|room| room.id));
+            conferences.extend(ours(page, &self.shared.prefix));
+            if conferences.len() > hard_cap + MOST_OVER_CAP || (known.len() == before && !pages.are_over()) {
+                return Err(pages.refuse());
+            }
         }
-        Ok(Listing { conferences: conferences.into_values().collect(), node_time })
+        Ok(Listing { conferences: conferences.into_values().collect(), node_time: pages.node_time })
     }
 
     /// The VMR with this id, if it exists and is ours.
@@ -327,11 +332,15 @@ pub(super) struct Object {
 
 impl Page {
     pub(super) fn ours(self, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
-        self.objects.into_iter().filter_map(|object| {
-            let name = prefix.parse_name(&object.name)?;
-            Some((name.clone(), object.conference(name)))
-        })
+        ours(self.objects, prefix)
     }
+}
+
+fn ours(objects: Vec<Object>, prefix: &RoomNamePrefix) -> impl Iterator<Item = (RoomName, Conference)> {
+    objects.into_iter().filter_map(|object| {
+        let name = prefix.parse_name(&object.name)?;
+        Some((name.clone(), object.conference(name)))
+    })
 }
 
 impl Object {

@@ -10,13 +10,11 @@ use serde_json::json;
 use time::format_description::well_known::Iso8601;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::conferences::{Conference, Page, dial_string, null_as_default};
+use super::conferences::{Conference, dial_string, null_as_default};
+use super::list::Pages;
 use super::{PexipClient, PexipError};
 use crate::domain::RoomName;
 use crate::outbound::CallFailure;
-
-/// Objects per page of a list.
-const PAGE: usize = 500;
 
 /// Each page repeats the last objects of the one before: one in so many.
 const OVERLAP: usize = 10;
@@ -129,8 +127,14 @@ impl PexipClient {
     ) -> Result<Presence, PexipError> {
         // Conferences first: who joins between the two calls is in the second.
         let mut presence = Presence { running: self.running(conferences).await?, ..Presence::default() };
-        let (participants, node_time) =
-            self.changing_list("participants", PARTICIPANTS, participants, |one: &Participant| &one.id).await?;
+        let (participants, node_time) = self
+            .changing_list(
+                "participants",
+                PARTICIPANTS,
+                participants,
+                [|one: &Participant| &one.id, |one| &one.conference],
+            )
+            .await?;
         presence.node_time = node_time;
         for participant in participants {
             presence.add(participant);
@@ -145,7 +149,8 @@ impl PexipClient {
 
     /// Ids of the running instances of each conference.
     async fn running(&self, query: &[(&str, &str)]) -> Result<HashMap<String, Vec<String>>, PexipError> {
-        let (list, _) = self.changing_list("running", RUNNING, query, |one: &Running| &one.id).await?;
+        let (list, _) =
+            self.changing_list("running", RUNNING, query, [|one: &Running| &one.id, |one| &one.name]).await?;
         let mut running: HashMap<_, Vec<_>> = HashMap::new();
         for Running { id, name } in list {
             running.entry(name).or_default().push(id);
@@ -174,34 +179,7 @@ impl PexipClient {
         Ok(())
     }
 
-    /// One page of a list, starting at `offset`, and the node's clock at its response.
-    pub(super) async fn page<T: DeserializeOwned>(
-        &self,
-        call: &'static str,
-        path: &str,
-        query: &[(&str, &str)],
-        offset: usize,
-    ) -> Result<(T, Option<OffsetDateTime>), PexipError> {
-        let permit = self.reserve().await?;
-        let request = self.request(Method::GET, path).query(query).query(&[("limit", PAGE), ("offset", offset)]);
-        self.fetch(call, permit, request).await
-    }
-
-    /// All objects of a list. `call` is its name in traces.
-    pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
-        let mut all = Vec::new();
-        loop {
-            let (page, _): (Page<T>, _) = self.page(call, path, &[], all.len()).await?;
-            let last = page.meta.next.is_none() || page.objects.is_empty();
-            all.extend(page.objects);
-            if last {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// All objects of a list that changes while it is read, and the node's clock at the first page: by a later one,
-    /// somebody would seem to have waited longer.
+    /// All objects of a list that changes while it is read, and the node's clock at the first page.
     ///
     /// Pages are counted by offset: each object that goes moves those behind it forward, perhaps out of the next page.
     /// Whether the node can sort participants is unknown. So each page begins with the end of the one before; one that
@@ -211,28 +189,24 @@ impl PexipClient {
         call: &'static str,
         path: &str,
         query: &[(&str, &str)],
-        id: fn(&T) -> &str,
+        [id, name]: [fn(&T) -> &str; 2],
     ) -> Result<(Vec<T>, Option<OffsetDateTime>), PexipError> {
-        let (mut all, mut known, mut first_time, mut offset) = (Vec::new(), HashSet::new(), None, 0);
-        loop {
-            let (page, node_time): (Page<T>, _) = self.page(call, path, query, offset).await?;
-            first_time = first_time.or(node_time);
-            let (before, length) = (all.len(), page.objects.len());
-            let is_first = before == 0;
-            let joins_on = page.objects.iter().any(|object| known.contains(id(object)));
+        let mut pages = Pages::new(self, call, path, query, name, 0);
+        let (mut all, mut known) = (Vec::new(), HashSet::new());
+        while let Some(page) = pages.next().await? {
+            let (before, length) = (all.len(), page.len());
+            let joins_on = page.iter().any(|object| known.contains(id(object)));
             let is_new = |object: &T| id(object).is_empty() || known.insert(id(object).to_owned());
-            all.extend(page.objects.into_iter().filter(is_new));
-            if !is_first && !joins_on {
+            all.extend(page.into_iter().filter(is_new));
+            if before > 0 && !joins_on {
                 return Err(CallFailure::Unreadable.into());
             }
-            if page.meta.next.is_none() {
-                return Ok((all, first_time));
+            if all.len() == before && !pages.are_over() {
+                return Err(pages.refuse());
             }
-            if all.len() == before {
-                return Err(CallFailure::Unreadable.into());
-            }
-            offset = all.len() - (length / OVERLAP).max(1);
+            pages.continue_at(all.len() - (length / OVERLAP).max(1).min(all.len()));
         }
+        Ok((all, pages.node_time))
     }
 }
 

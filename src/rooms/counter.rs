@@ -47,7 +47,7 @@ impl PoolCounter {
     /// Whether twice `POOL_MAX_ROOMS` exist. Counts if the latest count is older than `max_age`, because other instances
     /// create rooms too; and before it says yes, because rooms also end without this instance noticing.
     pub(super) async fn is_at_hard_cap(self: &Arc<Self>, max_age: Duration) -> Result<bool, PexipError> {
-        let is_at_cap = |rooms| rooms >= 2 * self.backend.config.max_rooms;
+        let is_at_cap = |rooms| rooms >= self.backend.config.hard_cap();
         let known = self.rooms_known(max_age);
         if known.is_some_and(|rooms| !is_at_cap(rooms)) {
             return Ok(false);
@@ -117,7 +117,7 @@ impl PoolCounter {
         // Pexip counts by the start of the name, and another environment's prefix may start with ours. The list is
         // exact, so it decides where a limit is reached.
         if rooms >= self.backend.config.max_rooms {
-            rooms = pexip.list_ours().await?.conferences.len();
+            rooms = pexip.list_ours(self.backend.config.hard_cap()).await?.conferences.len();
         }
         self.note(count, rooms);
         Ok(rooms)
@@ -146,7 +146,7 @@ impl PoolCounter {
     }
 
     pub(super) async fn list(&self) -> Result<Listing, PexipError> {
-        self.backend.background.list_ours().await
+        self.backend.background.list_ours(self.backend.config.hard_cap()).await
     }
 
     pub(super) fn census(&self, messages: usize, listing: &Listing) -> Census {

@@ -512,3 +512,25 @@ async fn a_killed_first_attempt_is_taken_over_and_its_room_is_never_answered() {
 
     assert!(!replayed && room != left, "{room}, before {left}");
 }
+
+#[tokio::test]
+async fn repetitions_of_one_key_leave_calls_to_other_clients() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 2).set("PEXIP_REQUESTS_PER_MINUTE", 60).start().await;
+    app.warm_up().await;
+    let first = create(&app, KEY).await.room();
+    let mut replays = 0;
+    for _ in 0..60 {
+        let again = create(&app, KEY).await;
+        if again.status == 200 {
+            assert_eq!(room_of(&again), (first.clone(), true));
+            replays += 1;
+        } else {
+            again.assert_problem(503, "pexip_unavailable");
+        }
+    }
+    assert!(replays > 0);
+
+    let other = app.entra.token().claim("azp", "00000000-0000-0000-0000-00000000aaaa").build();
+    let created = app.create_with(&other).await;
+    assert_eq!(created.status, 200, "{created:?}");
+}

@@ -18,6 +18,7 @@ mod direct_rooms;
 mod doctor;
 mod documents;
 mod end_to_end;
+mod endless_lists;
 mod entra_attacks;
 mod entra_keys;
 mod entra_own;

@@ -207,7 +207,8 @@ impl Run {
     }
 }
 
-/// Reads the room of an earlier request anew. Never a room that carries another tag.
+/// Reads the room of an earlier request anew, with the share of agents' reads: whoever repeats one key without limit blocks
+/// no creates. Never a room that carries another tag.
 pub(super) async fn replay(
     backend: &Backend,
     instant: &InstantRooms,
@@ -215,7 +216,9 @@ pub(super) async fn replay(
     earlier: Earlier,
 ) -> Result<HandedOut, TakeRoomError> {
     let found = match earlier.source {
-        Source::Pool | Source::Direct => backend.pexip.find_by_name(&earlier.room).await?.map(Room::OnPexip),
+        Source::Pool | Source::Direct => {
+            backend.pexip.for_reads().find_by_name(&earlier.room).await?.map(Room::OnPexip)
+        }
         Source::Instant => instant.find_not_over(&earlier.room).await?.map(Room::Instant),
     };
     let has_tag = |room: &Room| room.tag().is_some_and(|there| there.expose() == tag.expose());

@@ -30,7 +30,7 @@ async fn call(choice: u8, pexip: &PexipClient, name: RoomName) -> Result<Vec<Con
     match choice {
         0 => Ok(pexip.find_by_name(&name).await?.into_iter().collect()),
         1 => Ok(pexip.find_by_names(&[name]).await?.into_values().collect()),
-        2 => Ok(pexip.list_ours().await?.conferences),
+        2 => Ok(pexip.list_ours(2000).await?.conferences),
         3 => pexip.count_ours().await.map(|_| Vec::new()),
         4 => pexip.presence().await.map(|presence| {
             presence.without_dialled_leg(Duration::ZERO).count();

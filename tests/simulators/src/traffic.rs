@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::server::Connection;
 
-pub use fault::{Fault, Times};
+pub use fault::{Fault, MakePage, Times};
 pub use log::Exchange;
 pub use matching::Matching;
 
@@ -135,8 +135,12 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
         return hang_up(&connection).await;
     };
     let (fault, mut healed) = traffic.fault_for(logged.exchange());
-    if let Some(Fault::Echo(status)) = fault {
-        let answer = fault::echo(status, &parts, &body);
+    let at_once = match fault {
+        Some(Fault::Echo(status)) => Some(fault::echo(status, &parts, &body)),
+        Some(Fault::Page(make)) => Some(fault::page(make, &parts)),
+        _ => None,
+    };
+    if let Some(answer) = at_once {
         logged.answered(answer.status());
         return answer;
     }

@@ -28,6 +28,8 @@ pub enum Fault {
         /// Body of the answer.
         body: String,
     },
+    /// No processing; 200 with the JSON that this function makes of the query's `offset`.
+    Page(MakePage),
     /// No processing; the connection is cut.
     HangUpBefore,
     /// The request is processed, then the connection is cut.
@@ -44,6 +46,18 @@ pub enum Fault {
     /// No processing; 200 with this many bytes of JSON white space.
     HugeBody(usize),
 }
+
+/// Makes the page of a list that begins at an offset.
+#[derive(Clone, Copy, Debug)]
+pub struct MakePage(pub fn(usize) -> String);
+
+impl PartialEq for MakePage {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for MakePage {}
 
 /// How often a fault applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +122,7 @@ impl Fault {
             | Self::HangUpBefore
             | Self::HangUpAfter
             | Self::StatusAfter(_)
+            | Self::Page(_)
             | Self::Echo(_) => {
                 unreachable!("these depend on the request and are shown where it is worked on")
             }
@@ -139,6 +154,14 @@ pub(super) fn echo(status: u16, request: &Parts, body: &[u8]) -> Response {
     ];
     let body = json!({ said.as_str(): said, "meta": said, "objects": said, "id": said, "error": said, "keys": said, "conference": words });
     with(status, headers, body.to_string())
+}
+
+/// The page of a list that begins at the `offset` in the query.
+pub(super) fn page(MakePage(make): MakePage, request: &Parts) -> Response {
+    let query = request.uri.query().unwrap_or_default();
+    let offset = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "offset");
+    let offset = offset.and_then(|(_, offset)| offset.parse().ok()).unwrap_or(0);
+    with(200, vec![("content-type".to_owned(), "application/json".to_owned())], make(offset))
 }
 
 /// A status and nothing else.
