@@ -393,7 +393,8 @@ async fn nothing_that_a_caller_sends_is_revealed() {
         let mut answers = watched.ask_every_route().await;
         let with_secrets =
             answers.iter().filter(|answer| answer.text.contains(PINS[0]) && answer.text.contains(&tag()));
-        assert_eq!(with_secrets.count(), 2, "IDIM and the agent get PINs and tag of their room: {answers:?}");
+        let who = "IDIM, the agent and the Conferencing Node get PINs and tag of their room";
+        assert_eq!(with_secrets.count(), 3, "{who}: {answers:?}");
         for request in refused(&mut watched) {
             let answer = watched.ask(request).await;
             assert!(answer.status.is_client_error() || answer.text.contains("live"), "{answer:?}");
