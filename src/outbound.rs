@@ -112,14 +112,19 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 ///
 /// Source: RFC 9110, section 10.2.3.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
-    let date = |text| httpdate::parse_http_date(text).ok();
-    let asked = text(RETRY_AFTER)?;
+    let text = |name| headers.get(name)?.to_str().ok();
+    wait_asked_for(text(RETRY_AFTER)?, text(DATE), Some(now))
+}
+
+/// The same, from the texts of the two headers. Without `now`, a date counts by the answer's `Date` alone.
+pub(crate) fn wait_asked_for(asked: &str, date: Option<&str>, now: Option<SystemTime>) -> Option<Duration> {
+    let parse = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+    let asked = asked.trim();
     if let Ok(seconds) = asked.parse() {
         return Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
     }
-    let until = date(asked)?;
-    let earliest = text(DATE).and_then(date).map_or(now, |theirs| theirs.min(now));
+    let until = parse(asked)?;
+    let earliest = date.and_then(parse).into_iter().chain(now).min()?;
     Some(until.duration_since(earliest).unwrap_or_default().min(LONGEST_DATED_RETRY_AFTER))
 }
 

@@ -76,7 +76,7 @@ struct Inner {
 impl EntraVerifier {
     /// Starts to read Entra's keys, in the background and until `stop`. `http` follows no redirects.
     pub fn start(config: EntraConfig, http: &reqwest::Client, clock: Clock, stop: &CancellationToken) -> Self {
-        let keys = EntraKeys::start(&config, http, stop);
+        let keys = EntraKeys::start(&config, http, &clock, stop);
         Self(Arc::new(Inner { config, keys, clock }))
     }
 

@@ -1,11 +1,14 @@
 //! Failures of the storage services.
 
+use std::time::Duration;
+
 use azure_core::error::ErrorKind;
 use azure_core::http::StatusCode;
+use azure_core::http::headers::{HeaderName, Headers};
 
-use crate::outbound::ConnectStep;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
+use crate::outbound::{ConnectStep, wait_asked_for};
 
 /// Why a call to a storage service failed. Holds status and error code, never the service's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,15 +29,21 @@ pub enum StorageError {
     NoSuchQueue,
     #[error("the container of the room records does not exist")]
     NoSuchContainer,
-    /// Any other answer, as status and error code.
+    /// Any other answer, as status and error code, and the wait that it asks for.
     #[error("the storage service answered {status}{}", in_brackets(code))]
-    Answered { status: u16, code: String },
+    Answered { status: u16, code: String, retry_after: Option<Duration> },
     /// The circuit breaker is open.
     #[error("the circuit breaker of the storage service is open")]
     Suspended,
     /// The answer, or our configuration, cannot be read.
     #[error("the storage service's answer cannot be read")]
     Unreadable,
+}
+
+/// By the answer's own clock: no other is at hand where the SDK's errors are read.
+fn retry_after(headers: &Headers) -> Option<Duration> {
+    let text = |name| headers.get_optional_str(&HeaderName::from_static(name));
+    wait_asked_for(text("retry-after")?, text("date"), None)
 }
 
 /// The error code in brackets; empty if something else answered in place of the service.
@@ -70,6 +79,14 @@ impl StorageError {
         }
     }
 
+    /// The wait that the service asks for: it answers 503 while it is busy, and a gateway before it 429.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answered { status: 429 | 500.., retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the service or our access to it failed, and not only this request.
     pub(super) fn is_service_failure(&self) -> bool {
         match self {
@@ -98,7 +115,7 @@ impl StorageError {
     /// Whether a write of a record may have taken effect: also after an answer that does not come from the service.
     pub(super) fn leaves_record_unknown(&self) -> bool {
         let is_foreign =
-            matches!(self, Self::Answered { status, code } if *status < 400 || *status == 429 || code.is_empty());
+            matches!(self, Self::Answered { status, code, .. } if *status < 400 || *status == 429 || code.is_empty());
         self.is_ambiguous() || is_foreign
     }
 
@@ -133,7 +150,7 @@ impl From<Open> for StorageError {
 impl From<azure_core::Error> for StorageError {
     fn from(error: azure_core::Error) -> Self {
         match error.kind() {
-            ErrorKind::HttpResponse { status, error_code, .. } => {
+            ErrorKind::HttpResponse { status, error_code, raw_response } => {
                 // Azure's codes are words; a proxy that answers in its place may send anything.
                 let is_word = |code: &String| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
                 let code = error_code.clone().filter(is_word).unwrap_or_default();
@@ -141,7 +158,10 @@ impl From<azure_core::Error> for StorageError {
                     (StatusCode::NotFound, "QueueNotFound") => Self::NoSuchQueue,
                     (StatusCode::NotFound, "ContainerNotFound") => Self::NoSuchContainer,
                     (StatusCode::Unauthorized | StatusCode::Forbidden, _) => Self::Credentials(code),
-                    (status, _) => Self::Answered { status: status.into(), code },
+                    (status, _) => {
+                        let retry_after = raw_response.as_ref().and_then(|answer| retry_after(answer.headers()));
+                        Self::Answered { status: status.into(), code, retry_after }
+                    }
                 }
             }
             ErrorKind::Connection => Self::Unreachable(ConnectStep::of(&error)),

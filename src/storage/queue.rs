@@ -168,7 +168,11 @@ impl RoomQueue {
     /// the answer was lost.
     pub async fn delete(&self, message: &LeasedMessage) -> Result<Deletion, StorageError> {
         match self.delete_once(message).await {
-            Err(error) if error.is_ambiguous() => self.delete_once(message).await,
+            Err(error) if error.is_ambiguous() => match self.delete_once(message).await {
+                // Not asked again: it stays unknown.
+                Err(StorageError::Suspended) => Err(error),
+                settled => settled,
+            },
             settled => settled,
         }
     }
@@ -255,7 +259,9 @@ impl RoomQueue {
         let admission = self.breaker.admit()?;
         let result = access::call(System::Queue, name, CALL_TIMEOUT, call).await;
         match &result {
-            Err(error) if error.is_service_failure() => admission.failed(None),
+            Err(error) if error.is_service_failure() || error.retry_after().is_some() => {
+                admission.failed(error.retry_after());
+            }
             Ok(_) | Err(_) => admission.succeeded(),
         }
         result

@@ -297,7 +297,7 @@ impl RecordStore {
                 *self.answered.lock() = Some(Instant::now());
                 admission.succeeded();
             }
-            Err(_) => admission.failed(Some(OPEN_AFTER_FAILURE)),
+            Err(error) => admission.failed(error.retry_after().max(Some(OPEN_AFTER_FAILURE))),
         }
         result
     }

@@ -97,6 +97,29 @@ async fn after_a_failure_the_keys_are_read_without_a_restart() {
 }
 
 #[tokio::test]
+async fn entra_is_left_alone_for_as_long_as_it_asks_but_for_a_minute_at_most() {
+    for (status, asked, wait) in [(503, "40", 40), (429, "3600", 60), (503, "Fri, 31 Dec 9999 23:59:59 GMT", 60)] {
+        let _time = stop_time();
+        let entra = EntraSimulator::start().await;
+        let headers = vec![("retry-after".to_owned(), asked.to_owned())];
+        let busy = Fault::StatusWith { status, headers, body: String::new() };
+        entra.traffic().inject(Matching::any(), Times::Always, busy);
+        let app = started_with(&entra).await;
+        let token = entra.token().build();
+        assert_unavailable(&app.create_with(&token).await);
+        eventually("both versions are asked for", async || entra.traffic().log().len() == 2).await;
+        entra.traffic().heal();
+
+        time_passes(Duration::from_secs(wait - 1)).await;
+        assert_unavailable(&app.create_with(&token).await);
+        assert_eq!(entra.traffic().log().len(), 2, "{status}, {asked}");
+
+        time_passes(Duration::from_secs(2)).await;
+        eventually("the keys are read", async || app.create_with(&token).await.status == 200).await;
+    }
+}
+
+#[tokio::test]
 async fn a_service_whose_only_keys_are_weak_is_not_ready() {
     let entra = EntraSimulator::start().await;
     let weak = changed(entra.jwk_json(&entra.keys()[0]), "n", json!(BASE64_URL_SAFE_NO_PAD.encode([0xc3; 128])));

@@ -9,7 +9,7 @@ use maxconf::storage::queue::{Deletion, LeasedMessage, RoomQueue};
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
-use crate::support::{TestQueue, a_name, eventually, within};
+use crate::support::{TestQueue, a_name, eventually, stop_time, time_passes, within};
 
 const NOT_HIDDEN: Duration = Duration::ZERO;
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -102,7 +102,7 @@ async fn a_claim_that_did_not_arrive_is_asked_again_and_is_ours() {
 async fn a_claim_is_never_asked_a_third_time() {
     for (fault, expected) in [
         (Fault::HangUpBefore, StorageError::ConnectionLost),
-        (Fault::Status(503), StorageError::Answered { status: 503, code: String::new() }),
+        (Fault::Status(503), StorageError::Answered { status: 503, code: String::new(), retry_after: None }),
     ] {
         let (queue, client, message) = leased().await;
         queue.fail(Method::DELETE, Times::Always, fault);
@@ -153,7 +153,7 @@ async fn server_errors_are_not_retried_and_say_what_they_are() {
         let client = || queue.client();
         let fault = refusal(status, code);
         queue.simulator().traffic().inject(Matching::any(), Times::Always, fault);
-        let expected = StorageError::Answered { status, code: code.to_owned() };
+        let expected = StorageError::Answered { status, code: code.to_owned(), retry_after: None };
 
         assert_eq!(client().put(&a_name(), NOT_HIDDEN, AN_HOUR).await, Err(expected.clone()));
         assert_eq!(client().receive(1, LEASE).await.expect_err("an error"), expected);
@@ -162,6 +162,25 @@ async fn server_errors_are_not_retried_and_say_what_they_are() {
 
         let log = queue.simulator().traffic().log();
         assert_eq!(log.len(), 4, "one request each: {log:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_queue_is_left_alone_for_as_long_as_it_asks_but_for_a_minute_at_most() {
+    for (status, asked, wait) in [(503, "30", 30), (429, "3600", 60), (503, "Fri, 31 Dec 9999 23:59:59 GMT", 60)] {
+        let (queue, client, message) = leased().await;
+        let _time = stop_time();
+        let headers = vec![("retry-after".to_owned(), asked.to_owned())];
+        queue.fail(Method::DELETE, Times::Once, Fault::StatusWith { status, headers, body: String::new() });
+
+        let error = client.delete(&message).await.expect_err("busy");
+        assert!(matches!(error, StorageError::Answered { .. }), "what became of the claim: {error:?}");
+        time_passes(Duration::from_secs(wait - 1)).await;
+        assert_eq!(client.delete(&message).await, Err(StorageError::Suspended), "{status}, {asked}");
+        assert_eq!(queue.requests(Method::DELETE), 1);
+
+        time_passes(Duration::from_secs(2)).await;
+        assert_eq!(client.delete(&message).await, Ok(Deletion::Ours), "{status}, {asked}");
     }
 }
 

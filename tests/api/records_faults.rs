@@ -150,7 +150,7 @@ async fn a_write_is_tried_twice_at_most() {
 
     let error = client.make(&name, &json!({ "id": "ours" })).await.expect_err("unknown");
 
-    assert_eq!(error, StorageError::Answered { status: 503, code: "ServerBusy".to_owned() });
+    assert_eq!(error, StorageError::Answered { status: 503, code: "ServerBusy".to_owned(), retry_after: None });
     assert_eq!(asked(&records), [Method::PUT, Method::GET, Method::PUT, Method::GET]);
 }
 
@@ -203,7 +203,7 @@ async fn a_refusal_is_settled_and_not_repeated() {
 
         let error = client.make(&name, &json!({ "id": "ours" })).await.expect_err("refused");
 
-        assert_eq!(error, StorageError::Answered { status, code: code.to_owned() });
+        assert_eq!(error, StorageError::Answered { status, code: code.to_owned(), retry_after: None });
         assert_eq!(asked(&records), [Method::PUT]);
     }
 }
@@ -295,6 +295,24 @@ async fn one_failure_stops_all_writes_until_a_probe_is_answered() {
     assert_eq!(client.ensure_answering().await, Ok(()));
 
     assert!(matches!(client.make(&name, &json!({ "id": "ours" })).await, Ok(Made::Ours(_))));
+}
+
+#[tokio::test]
+async fn the_service_is_left_alone_for_as_long_as_it_asks_but_for_a_minute_at_most() {
+    for (status, header, wait) in [(503, "30", 30), (429, "3600", 60), (503, "Fri, 31 Dec 9999 23:59:59 GMT", 60)] {
+        let (records, client, _) = container().await;
+        let _time = stop_time();
+        let headers = vec![("retry-after".to_owned(), header.to_owned())];
+        fail(&records, Method::GET, Times::Once, Fault::StatusWith { status, headers, body: String::new() });
+        client.probe().await.expect_err("busy");
+
+        time_passes(Duration::from_secs(wait - 1)).await;
+        assert_eq!(client.probe().await, Err(StorageError::Suspended), "{status}, {header}");
+        assert_eq!(asked(&records), [Method::GET]);
+
+        time_passes(Duration::from_secs(2)).await;
+        assert_eq!(client.probe().await, Ok(()), "{status}, {header}");
+    }
 }
 
 #[tokio::test]

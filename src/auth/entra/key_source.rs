@@ -12,8 +12,9 @@ use url::Url;
 use super::claims::TokenVersion;
 use super::key_set::{SigningKey, usable_keys};
 use crate::config::EntraConfig;
+use crate::domain::Clock;
 use crate::outbound::calls::{Outcome, System, observed};
-use crate::outbound::{CallFailure, json, send};
+use crate::outbound::{CallFailure, json, retry_after, send};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
@@ -24,6 +25,7 @@ pub(super) struct KeySource {
     metadata: Url,
     tenant_id: String,
     http: reqwest::Client,
+    clock: Clock,
 }
 
 /// Why the published keys cannot be used.
@@ -31,8 +33,12 @@ pub(super) struct KeySource {
 pub enum EntraKeysError {
     #[error("Entra {0}")]
     Call(#[from] CallFailure),
-    #[error("Entra answered {0}")]
-    Status(u16),
+    #[error("Entra answered {status}")]
+    Status {
+        status: u16,
+        /// The wait that it asks for.
+        retry_after: Option<Duration>,
+    },
     #[error("the discovery document names another tenant's issuer")]
     Issuer,
     #[error("the discovery document names a key address that is not https")]
@@ -45,11 +51,19 @@ pub enum EntraKeysError {
 }
 
 impl EntraKeysError {
+    /// The wait that Entra asks for.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Call(_) | Self::Issuer | Self::KeyAddress | Self::NoKey | Self::Panicked => None,
+        }
+    }
+
     /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Call(_) => "check ENTRA_AUTHORITY_URL and the network path to it",
-            Self::Status(_) | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
+            Self::Status { .. } | Self::Issuer => "check ENTRA_TENANT_ID and ENTRA_AUTHORITY_URL",
             Self::KeyAddress | Self::NoKey => "check that ENTRA_AUTHORITY_URL is Entra's own",
             Self::Panicked => "report the event `panic` of the log",
         }
@@ -60,8 +74,8 @@ impl Outcome for EntraKeysError {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Call(failure) => failure.outcome(),
-            Self::Status(429 | 500..) => "busy",
-            Self::Status(_) => "rejected",
+            Self::Status { status: 429 | 500.., .. } => "busy",
+            Self::Status { .. } => "rejected",
             Self::Issuer | Self::KeyAddress | Self::NoKey | Self::Panicked => "unreadable",
         }
     }
@@ -72,8 +86,9 @@ pub async fn published_keys(
     version: TokenVersion,
     config: &EntraConfig,
     http: &reqwest::Client,
+    clock: &Clock,
 ) -> Result<usize, EntraKeysError> {
-    Ok(KeySource::new(version, config, http.clone()).fetch().await?.len())
+    Ok(KeySource::new(version, config, http.clone(), clock.clone()).fetch().await?.len())
 }
 
 #[derive(Deserialize)]
@@ -90,19 +105,19 @@ struct KeySet {
 
 impl KeySource {
     /// `http` follows no redirects.
-    pub(super) fn new(version: TokenVersion, config: &EntraConfig, http: reqwest::Client) -> Self {
+    pub(super) fn new(version: TokenVersion, config: &EntraConfig, http: reqwest::Client, clock: Clock) -> Self {
         let folder = match version {
             TokenVersion::V1 => "",
             TokenVersion::V2 => "v2.0/",
         };
         let path = format!("{}/{folder}.well-known/openid-configuration", config.tenant_id);
         let metadata = config.authority_url.join(&path).expect("a tenant GUID and constants form a path");
-        Self { version, metadata, tenant_id: config.tenant_id.clone(), http }
+        Self { version, metadata, tenant_id: config.tenant_id.clone(), http, clock }
     }
 
     #[cfg(test)]
     pub(super) fn at(metadata: Url, http: reqwest::Client) -> Self {
-        Self { version: TokenVersion::V2, metadata, tenant_id: String::new(), http }
+        Self { version: TokenVersion::V2, metadata, tenant_id: String::new(), http, clock: Clock::system() }
     }
 
     /// The usable keys, at least one. Two calls.
@@ -125,7 +140,10 @@ impl KeySource {
             let response = send(self.http.get(url).timeout(CALL_TIMEOUT)).await?;
             match response.status().as_u16() {
                 200 => Ok(json(response, MAX_DOCUMENT_BYTES).await?),
-                status => Err(EntraKeysError::Status(status)),
+                status => {
+                    let retry_after = retry_after(response.headers(), self.clock.now());
+                    Err(EntraKeysError::Status { status, retry_after })
+                }
             }
         };
         observed(System::Entra, call, work).await

@@ -20,6 +20,7 @@ use super::claims::TokenVersion;
 use super::key_set::SigningKey;
 use super::key_source::{EntraKeysError, KeySource};
 use crate::config::EntraConfig;
+use crate::domain::Clock;
 use crate::tasks::{BackgroundTask, SingleFlight, supervise};
 
 /// Microsoft documents no interval of key rollover; its own libraries refresh hourly. Jitter of ± 10 % keeps the
@@ -53,10 +54,10 @@ pub(super) struct EntraKeys {
 }
 
 impl EntraKeys {
-    pub(super) fn start(config: &EntraConfig, http: &reqwest::Client, stop: &CancellationToken) -> Self {
+    pub(super) fn start(config: &EntraConfig, http: &reqwest::Client, clock: &Clock, stop: &CancellationToken) -> Self {
         let stop = stop.child_token();
         let start = |version| {
-            let source = KeySource::new(version, config, http.clone());
+            let source = KeySource::new(version, config, http.clone(), clock.clone());
             VersionKeys::start(source, config.keys_min_refresh, stop.clone())
         };
         Self { v1: start(TokenVersion::V1), v2: start(TokenVersion::V2), _stop: stop.drop_guard() }
@@ -253,7 +254,8 @@ impl Refresher {
             }
             Err(error) => {
                 let back_off = MIN_BACK_OFF.saturating_mul(1 << self.failures.min(6)).min(MAX_BACK_OFF);
-                let back_off = back_off.mul_f64(rand::rng().random_range(0.8..1.2));
+                let asked = error.retry_after().unwrap_or_default().min(MAX_BACK_OFF);
+                let back_off = back_off.mul_f64(rand::rng().random_range(0.8..1.2)).max(asked);
                 // 64 bits, because the JSON log writes a 128-bit number as a string.
                 let retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX);
                 warn!(token_version, %error, retry_in_ms, "Entra keys could not be read, keeping the known ones");
@@ -264,6 +266,10 @@ impl Refresher {
                     Cause::Retry | Cause::UnknownKid => self.retry = Some(retry),
                 }
                 self.unknown.put_off_until(retry);
+                // Nor any other read before the time that Entra asks for.
+                let earliest = Instant::now() + asked;
+                self.scheduled = self.scheduled.max(earliest);
+                self.retry = self.retry.map(|retry| retry.max(earliest));
             }
         }
     }

@@ -15,12 +15,12 @@ pub(super) async fn examine(config: &EntraConfig, clock: &Clock, findings: &mut 
     findings.extend([check_audience(config), check_roles(config)]);
     host::examine(&config.authority_url, Trust::MACHINE, clock, findings).await?;
     let http = app::entra_http().map_err(no_client("keys_v1"))?;
-    let (clock, v1, v2) = tokio::join!(
+    let (difference, v1, v2) = tokio::join!(
         host::clock(&config.authority_url, &http, clock),
-        keys("keys_v1", TokenVersion::V1, config, &http),
-        keys("keys_v2", TokenVersion::V2, config, &http),
+        keys("keys_v1", TokenVersion::V1, config, &http, clock),
+        keys("keys_v2", TokenVersion::V2, config, &http, clock),
     );
-    findings.extend([clock, Finding::of(v1), Finding::of(v2)]);
+    findings.extend([difference, Finding::of(v1), Finding::of(v2)]);
     Ok(())
 }
 
@@ -56,8 +56,9 @@ async fn keys(
     version: TokenVersion,
     config: &EntraConfig,
     http: &reqwest::Client,
+    clock: &Clock,
 ) -> Result<Finding, Finding> {
     let silent = "check the status of Microsoft Entra ID, and try again";
-    let keys = call(check, published_keys(version, config, http), EntraKeysError::remedy, silent).await?;
+    let keys = call(check, published_keys(version, config, http, clock), EntraKeysError::remedy, silent).await?;
     Ok(Finding::fine(check, format!("usable keys: {keys}; the issuer is that of ENTRA_TENANT_ID")))
 }
