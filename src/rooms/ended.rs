@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::PoolError;
 use super::backend::Backend;
 use super::delete::{EndReason, Outcome, end_if_empty, finish};
-use super::instant::{InstantEnd, InstantRooms};
+use super::instant::InstantRooms;
 use super::sweep::{MAX_FAILURES, MIN_TIME_EMPTY};
 use crate::domain::RoomName;
 use crate::pexip::{Conference, Presence};
@@ -56,16 +56,20 @@ impl EndedRooms {
 
     /// Puts a hint for each of these rooms into the queue.
     pub(super) async fn note(self: &Arc<Self>, rooms: BTreeSet<RoomName>) {
-        let number = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-        let Ok(permits) = Arc::clone(&self.note_permits).try_acquire_many_owned(number) else {
-            warn!(rooms = number, "too many ended conferences at once, rooms left to the sweep");
-            return;
-        };
+        let number = rooms.len();
+        let permitted = rooms.into_iter().map_while(|room| {
+            let permit = Arc::clone(&self.note_permits).try_acquire_owned().ok()?;
+            Some((room, permit))
+        });
+        let permitted: Vec<_> = permitted.collect();
+        if permitted.len() < number {
+            let left = number - permitted.len();
+            warn!(rooms = left, "too many ended conferences at once, rooms left to the sweep");
+        }
         let ended = Arc::clone(self);
         // In a task of its own: a node that hangs up does not send the event again.
         let noting = tokio::spawn(async move {
-            let _permits = permits;
-            for room in rooms {
+            for (room, _permit) in permitted {
                 let hint = EndedMessage::Hint(room);
                 if let Err(error) = hint.put(&ended.backend).await {
                     warn!(room = %hint.room(), %error, "ended conference could not be noted, room left to the sweep");
@@ -189,7 +193,7 @@ impl EndedRooms {
             }
             // Once more: people come back at any moment.
             if !self.backend.background.presence_in(&room).await?.has_people(&room, &dialled) {
-                self.instant.end(&room, InstantEnd::ConferenceEnded).await?;
+                self.instant.end_empty(&room, dialled).await?;
             }
             self.discard(&message).await;
         }

@@ -21,7 +21,7 @@ use super::claim::random_id;
 use super::hand_out::WantedRoom;
 use super::{PoolError, TakeRoomError};
 use crate::domain::{Pins, RoomName, Tag, named_enum};
-use crate::pexip::{InvalidServiceConfiguration, LookUp, PolicyAnswer, ServiceConfiguration};
+use crate::pexip::{InvalidServiceConfiguration, LookUp, PexipError, PolicyAnswer, ServiceConfiguration};
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName};
 use crate::telemetry::audit;
@@ -257,20 +257,30 @@ impl InstantRooms {
     pub(super) async fn end(&self, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
         let has_ended = end_record(&self.backend, name, reason).await?;
         if has_ended {
-            self.disconnect_in_background(name.clone());
+            self.disconnect_in_background(name.clone(), None);
         }
         Ok(has_ended)
     }
 
-    /// Disconnects the conference, and once more when every node has used the answers that it got before the end.
-    fn disconnect_in_background(&self, name: RoomName) {
+    /// Ends a room that nobody was in, where legs with an alias of `dialled` are nobody. Whoever has come meanwhile is left
+    /// to the next maintenance run.
+    pub(super) async fn end_empty(&self, name: &RoomName, dialled: Vec<String>) -> Result<(), StorageError> {
+        if end_record(&self.backend, name, InstantEnd::ConferenceEnded).await? {
+            self.disconnect_in_background(name.clone(), Some(dialled));
+        }
+        Ok(())
+    }
+
+    /// Disconnects the conference, and once more when every node has used the answers that it got before the end. With
+    /// `nobody`, only while it has no other legs than those.
+    fn disconnect_in_background(&self, name: RoomName, nobody: Option<Vec<String>>) {
         let Ok(permit) = Arc::clone(&self.disconnecting).try_acquire_owned() else { return };
         let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
             for pause in [Duration::ZERO, SECOND_LOOK] {
                 sleep(pause).await;
-                if let Err(error) = backend.pexip.disconnect(&name).await {
+                if let Err(error) = disconnect(&backend, &name, nobody.as_deref()).await {
                     warn!(room = %name, %error, "instant room ended, but its conference could not be disconnected");
                 }
             }
@@ -326,6 +336,17 @@ impl InstantRooms {
     async fn read(&self, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
         read(&self.backend, name).await
     }
+}
+
+/// Disconnects the conference; with `nobody`, only while it has no other legs than those.
+async fn disconnect(backend: &Backend, name: &RoomName, nobody: Option<&[String]>) -> Result<(), PexipError> {
+    let Some(nobody) = nobody else { return backend.pexip.disconnect(name).await };
+    let presence = backend.pexip.presence_in(name).await?;
+    if presence.has_people(name, nobody) {
+        info!(room = %name, "participants came into a room while it was ended, left to the maintenance run");
+        return Ok(());
+    }
+    backend.pexip.disconnect_seen(&presence, name).await
 }
 
 async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {

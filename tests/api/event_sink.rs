@@ -16,6 +16,9 @@ const PASSWORD: &str = "a-pass:word";
 
 const ENDED_QUEUE: &str = "room-creation-queue-ended";
 
+/// Rooms that are being noted at a time.
+const MAX_BEING_NOTED: usize = 1024;
+
 fn receiver() -> TestAppBuilder {
     TestApp::with()
         .set("POOL_TARGET_SIZE", 0)
@@ -160,6 +163,18 @@ async fn a_bulk_may_be_larger_than_other_bodies_but_not_endless() {
     let padded = |length: usize| json!({"event": "something_new", "data": "x".repeat(length)});
     assert_eq!(report(&app, &padded(4 * 1024 * 1024 - 100)).await.status, 204);
     report(&app, &padded(4 * 1024 * 1024)).await.assert_problem(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn of_a_bulk_that_names_too_many_rooms_the_first_are_noted() {
+    let app = receiver().set("ROOM_END_GRACE_SECONDS", 300).start().await;
+    let events: Vec<_> = (0..1_100).map(|number| conference_ended(&name(number), number)).collect();
+    assert_eq!(report(&app, &json!({"event": "eventsink_bulk", "data": events})).await.status, 204);
+
+    eventually("the first are noted", async || hints(&app).len() >= MAX_BEING_NOTED).await;
+
+    let first: Vec<_> = (0..MAX_BEING_NOTED).map(name).collect();
+    assert_eq!(hints(&app), first);
 }
 
 #[tokio::test]

@@ -530,6 +530,34 @@ async fn the_end_of_its_conference_ends_an_empty_room() {
 }
 
 #[tokio::test]
+async fn whoever_joins_while_an_empty_room_is_ended_is_left_to_the_maintenance_run() {
+    let app = with_events().start().await;
+    let name = app.create_room().await.room();
+    let write = Matching::method(Method::PUT).path_contains(&name);
+    app.blobs.traffic().clear();
+    app.blobs.traffic().inject(write.clone(), Times::Once, Fault::Stall);
+    conference_ended(&app, &name).await;
+    time_passes_until("the record is written", &app, async || app.blobs.traffic().count(&write) > 0).await;
+
+    app.pexip.join(&name, Role::Guest);
+    let looks =
+        || app.pexip.traffic().count(&Matching::any().path_contains("/status/v1/conference/").query_contains(&name));
+    let before = looks();
+    app.blobs.traffic().heal();
+    eventually("the room is ended", async || dial(&app, &name).await == rejected()).await;
+    eventually("the looks after the end are over", async || {
+        time_passes(Duration::from_secs(6)).await;
+        looks() >= before + 2
+    })
+    .await;
+    let disconnects = Matching::any().path_contains("/conference/disconnect");
+    assert!(app.pexip.is_running(&name) && app.pexip.traffic().count(&disconnects) == 0);
+
+    app.maintain().await;
+    assert!(!app.pexip.is_running(&name));
+}
+
+#[tokio::test]
 async fn people_and_a_validity_of_its_own_keep_a_room_whose_conference_has_ended() {
     let app = with_events().start().await;
     let until = in_seconds(3_600);
