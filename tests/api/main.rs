@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit;
+mod background_tasks;
 mod binary;
 mod bodies;
 mod call;
