@@ -127,6 +127,11 @@ impl Ledger {
         self.kept().rooms.get(name).is_some_and(|entry| entry.end == End::Ended)
     }
 
+    /// Whether a delete was unanswered. It is carried out later, if its process left a message.
+    pub(crate) fn may_end(&self, name: &str) -> bool {
+        self.kept().rooms.get(name).is_some_and(|entry| entry.end == End::Unknown)
+    }
+
     /// Whether the case got a room.
     pub(crate) fn has_served(&self, case: Case) -> bool {
         self.kept().served.contains(&case)
