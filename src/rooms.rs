@@ -103,6 +103,8 @@ struct Looks {
     rooms: SingleFlight<RoomName, Look<Conference>>,
     objects: SingleFlight<RoomName, Look<(Conference, Box<RawValue>)>>,
     foreign: SingleFlight<ForeignRoomName, Look<Conference<ForeignRoomName>>>,
+    /// By repetitions of a key. Not shared with others, whose look may have begun before the room was handed out.
+    replays: SingleFlight<RoomName, Look<Conference>>,
 }
 
 impl RoomPool {
@@ -133,8 +135,16 @@ impl RoomPool {
         let fill = Arc::new(Fill::new(backend.clone(), prefetch.clone()));
         let source = PoolSource::new(backend.clone(), prefetch.clone(), refill.clone(), destroyer.clone());
         let instant = Arc::new(InstantRooms::new(backend.clone()));
-        let hand_out =
-            HandOut::new(backend.clone(), counter.clone(), source, provisioner.clone(), instant.clone(), destroyer);
+        let looks = Looks::default();
+        let hand_out = HandOut::new(
+            backend.clone(),
+            counter.clone(),
+            source,
+            provisioner.clone(),
+            instant.clone(),
+            destroyer,
+            looks.replays.clone(),
+        );
         let sweeper = Arc::new(Sweeper::new(backend.clone()));
         let ended = Arc::new(EndedRooms::new(backend.clone(), instant.clone()));
         let operations = Operations::new(backend.clone(), counter.clone(), provisioner.clone(), sweeper.clone());
@@ -149,7 +159,7 @@ impl RoomPool {
         );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        let (looks, missing) = (Looks::default(), Arc::default());
+        let missing = Arc::default();
         Self {
             backend,
             prefetch,
@@ -278,6 +288,7 @@ impl RoomPool {
             let on_deleted = || {
                 looks.rooms.outdate(&name);
                 looks.objects.outdate(&name);
+                looks.replays.outdate(&name);
                 on_deleted();
             };
             let was_there = delete::end_on_request(&backend, &name, on_deleted).await?;

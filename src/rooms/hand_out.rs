@@ -18,12 +18,14 @@ use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
 use super::instant::InstantRooms;
 use super::provision::Provisioner;
-use super::{NoRoom, Room, TakeRoomError};
+use super::{Look, NoRoom, Room, TakeRoomError};
 use crate::config::RoomSource;
-use crate::domain::{Tag, Validity};
+use crate::domain::{RoomName, Tag, Validity};
 use crate::outbound::calls::timed_create;
+use crate::pexip::Conference;
 use crate::storage::StorageError;
 use crate::storage::records::Changed;
+use crate::tasks::SingleFlight;
 use keyed::{Begun, Run};
 use source::{SourceError, choose_source};
 
@@ -53,6 +55,7 @@ pub(super) struct HandOut {
     provisioner: Arc<Provisioner>,
     instant: Arc<InstantRooms>,
     destroyer: Destroyer,
+    replays: SingleFlight<RoomName, Look<Conference>>,
 }
 
 impl HandOut {
@@ -63,8 +66,9 @@ impl HandOut {
         provisioner: Arc<Provisioner>,
         instant: Arc<InstantRooms>,
         destroyer: Destroyer,
+        replays: SingleFlight<RoomName, Look<Conference>>,
     ) -> Self {
-        Self { backend, counter, pool, provisioner, instant, destroyer }
+        Self { backend, counter, pool, provisioner, instant, destroyer, replays }
     }
 
     /// Hands out a room that carries the wanted tag.
@@ -123,7 +127,9 @@ impl HandOut {
         let begun = timeout_at(deadline, keyed::begin(&self.backend, key)).await;
         match begun.unwrap_or(Err(StorageError::Timeout.into()))? {
             Begun::Run(run) => self.find_room_for(run, wanted, deadline).await,
-            Begun::Replay(earlier) => keyed::replay(&self.backend, &self.instant, &wanted.tag, earlier).await,
+            Begun::Replay(earlier) => {
+                keyed::replay(&self.backend, &self.instant, &self.replays, &wanted.tag, earlier).await
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
+use crate::genesys_load::others_have_their_turn;
 use crate::support::{
     Answer, Call, POOL_QUEUE, Program, TAG, TestApp, UUI_DATA, citizen, eventually, ready_room, stop_time, time_passes,
     within,
@@ -533,4 +534,28 @@ async fn repetitions_of_one_key_leave_calls_to_other_clients() {
     let other = app.entra.token().claim("azp", "00000000-0000-0000-0000-00000000aaaa").build();
     let created = app.create_with(&other).await;
     assert_eq!(created.status, 200, "{created:?}");
+}
+
+#[tokio::test]
+async fn repetitions_in_flight_share_one_call_and_a_deleted_room_is_gone() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let room = create(&app, KEY).await.room();
+    let looks = Matching::method(Method::GET).query_contains(room.as_str());
+    app.pexip.traffic().clear();
+    let _time = stop_time();
+    app.pexip.traffic().inject(looks.clone(), Times::Once, Fault::Stall);
+
+    let watch = async {
+        eventually("a look is in flight", async || app.pexip.traffic().count(&looks) > 0).await;
+        others_have_their_turn(&app).await;
+        let shared = app.pexip.traffic().count(&looks);
+        assert_eq!(app.delete_room(&room).await.status, 204);
+        create(&app, KEY).await.assert_problem(410, "room_ended");
+        app.pexip.traffic().heal();
+        shared
+    };
+    let (replays, shared) = tokio::join!(join_all((0..6).map(|_| create(&app, KEY))), watch);
+
+    assert_eq!(shared, 1);
+    assert!(replays.iter().all(|replay| replay.status == 410), "{replays:?}");
 }

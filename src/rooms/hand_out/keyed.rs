@@ -14,12 +14,14 @@ use tracing::{info, warn};
 
 use super::{HandedOut, Source};
 use crate::domain::{GivenValidity, IdempotencyKey, RoomName, Tag, UuiData};
+use crate::pexip::Conference;
 use crate::rooms::backend::Backend;
 use crate::rooms::claim::random_id;
 use crate::rooms::instant::InstantRooms;
-use crate::rooms::{Room, TakeRoomError};
+use crate::rooms::{Look, Room, TakeRoomError};
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore, Version};
+use crate::tasks::SingleFlight;
 
 /// Time after the request's deadline at which a run has certainly ended.
 const RUN_MARGIN: Duration = Duration::from_secs(10);
@@ -212,12 +214,15 @@ impl Run {
 pub(super) async fn replay(
     backend: &Backend,
     instant: &InstantRooms,
+    looks: &SingleFlight<RoomName, Look<Conference>>,
     tag: &Tag,
     earlier: Earlier,
 ) -> Result<HandedOut, TakeRoomError> {
     let found = match earlier.source {
         Source::Pool | Source::Direct => {
-            backend.pexip.for_reads().find_by_name(&earlier.room).await?.map(Room::OnPexip)
+            let (pexip, asked) = (backend.pexip.for_reads(), earlier.room.clone());
+            let look = async move { pexip.find_by_name(&asked).await };
+            looks.run(earlier.room.clone(), look).await?.map(Room::OnPexip)
         }
         Source::Instant => instant.find_not_over(&earlier.room).await?.map(Room::Instant),
     };
