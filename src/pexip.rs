@@ -119,7 +119,8 @@ impl PexipClient {
         self.shared.account.authentication()
     }
 
-    /// The same client for background work: less than half of the concurrent calls and two thirds of the budget.
+    /// The same client for background work: less than half of the concurrent calls and two thirds of the
+    /// budget, or a sixth whatever others have used.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
@@ -131,10 +132,9 @@ impl PexipClient {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
     }
 
-    /// The same client for deletes that look for their rooms: less than half of the concurrent calls and a sixth of the
-    /// budget.
+    /// The same client for deletes that look for their rooms: less than half of the concurrent calls.
     #[must_use]
-    pub fn for_delete_look_ups(&self) -> Self {
+    fn for_delete_look_ups(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::DeleteLookUp }
     }
 

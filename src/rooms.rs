@@ -265,8 +265,13 @@ impl RoomPool {
 
     /// Ends the room of this name: deletes it, so that nobody can join any more, then disconnects its conference.
     /// Returns whether there was such a room. Calls `on_deleted` at once when the room is deleted, and continues if the
-    /// caller hangs up.
-    pub async fn end(&self, name: RoomName, on_deleted: impl FnOnce() + Send + 'static) -> Result<bool, TakeRoomError> {
+    /// caller hangs up. `client` is the id of the Entra client that asks.
+    pub async fn end(
+        &self,
+        name: RoomName,
+        client: String,
+        on_deleted: impl FnOnce() + Send + 'static,
+    ) -> Result<bool, TakeRoomError> {
         if self.is_instant(&name) {
             let instant = Arc::clone(&self.instant);
             let ended = run_to_completion(async move {
@@ -291,7 +296,7 @@ impl RoomPool {
                 looks.replays.outdate(&name);
                 on_deleted();
             };
-            let was_there = delete::end_on_request(&backend, &name, on_deleted).await?;
+            let was_there = delete::end_on_request(&backend, &name, &client, on_deleted).await?;
             if !was_there {
                 missing.note(name, failure_epoch, backend.clock.now_utc()).await;
             }

@@ -118,7 +118,8 @@ impl RoomActions {
 
     /// Deletes a room and disconnects its participants.
     pub async fn delete(&self, permit: Permit<DeleteRoom>, name: RoomName) -> Result<(), ApiError> {
-        let deleted = self.pool.end(name, move || permit.audit().room_deleted()).await;
+        let [_, client] = permit.audit().entra_client().ok_or(ApiError::new(Code::Internal))?;
+        let deleted = self.pool.end(name, client, move || permit.audit().room_deleted()).await;
         let is_deleted = deleted.map_err(|error| self.answer_for(error))?;
         if is_deleted { Ok(()) } else { Err(ApiError::new(Code::RoomNotFound)) }
     }

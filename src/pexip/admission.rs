@@ -1,6 +1,6 @@
 //! Limits on this instance's calls to the management node, which serves all instances and its own conferences.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(super) struct Admission {
     /// How many calls each of [`OTHERS`] may have in line and in flight.
     shares: [Arc<Semaphore>; OTHERS.len()],
     budget: Budget,
+    misses: Misses,
     /// Fed by every call.
     node: Arc<Breaker>,
     /// Fed by tagging only: a node that lists rooms but refuses tags would otherwise cost a room per create.
@@ -104,6 +105,7 @@ impl Admission {
             places: Places::new(config.max_in_flight, config.max_in_flight.div_ceil(2)),
             shares: OTHERS.map(|_| Arc::new(Semaphore::new(share))),
             budget: Budget::new(config.requests_per_minute as usize),
+            misses: Misses::new(config.requests_per_minute as usize),
             node: Breaker::pausing({
                 let contact = Arc::clone(&contact);
                 move || contact.pause()
@@ -139,6 +141,16 @@ impl Admission {
             _place: place,
             _share: share,
         })
+    }
+
+    /// Refuses a delete's look-up by a client whose look-ups have found no room too often.
+    pub(super) fn check_misses(&self, client: &str) -> Result<(), PexipError> {
+        self.misses.check(client)
+    }
+
+    /// Counts a delete's look-up by this client that found no room.
+    pub(super) fn note_miss(&self, client: &str) {
+        self.misses.note(client);
     }
 
     /// The admission of the circuit breaker of tagging.
@@ -206,8 +218,8 @@ impl Drop for CallPermit {
     }
 }
 
-/// Request budget: a sliding window of 60 s. A third of it is kept for the foreground. Per full 60 calls, agents' reads
-/// may use 30, and deletes that look for their rooms 10: whoever polls or deletes without limit blocks nobody else.
+/// Request budget: a sliding window of 60 s. Agents' reads stop at 30 of each full 60 calls and leave a third of it to
+/// others. So does background work, once it has had a sixth.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
@@ -220,7 +232,7 @@ struct Budget {
 struct Spent {
     calls: VecDeque<(Instant, Urgency)>,
     agent_reads: usize,
-    delete_look_ups: usize,
+    background: usize,
 }
 
 impl Budget {
@@ -240,13 +252,13 @@ impl Budget {
     /// The calls of the last minute, if there is one left for this urgency.
     fn check(&self, urgency: Urgency) -> Result<MutexGuard<'_, Spent>, PexipError> {
         let all_but = |per_sixty: usize| self.limit - self.limit / 60 * per_sixty;
+        let mut spent = self.spent();
         let (limit, own) = match urgency {
-            Urgency::Foreground => (self.limit, self.limit),
+            Urgency::Foreground | Urgency::DeleteLookUp => (self.limit, self.limit),
             Urgency::AgentRead => (all_but(20), all_but(30)),
-            Urgency::DeleteLookUp => (all_but(20), all_but(50)),
+            Urgency::Background if spent.background < self.limit / 6 => (self.limit, self.limit),
             Urgency::Background => ((self.limit - self.limit / 3).max(1), self.limit),
         };
-        let mut spent = self.spent();
         // When the call expires that takes the last place of each limit.
         let over = spent.calls.len().checked_sub(limit).map(|index| spent.calls[index].0);
         let own_spent = spent.count(urgency).map_or(0, |count| *count);
@@ -281,12 +293,12 @@ impl Budget {
 }
 
 impl Spent {
-    /// The number of calls of this urgency, if it has a limit of its own.
+    /// The number of calls of this urgency, if a limit depends on it.
     fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
         match urgency {
             Urgency::AgentRead => Some(&mut self.agent_reads),
-            Urgency::DeleteLookUp => Some(&mut self.delete_look_ups),
-            Urgency::Foreground | Urgency::Background => None,
+            Urgency::Background => Some(&mut self.background),
+            Urgency::Foreground | Urgency::DeleteLookUp => None,
         }
     }
 
@@ -294,6 +306,36 @@ impl Spent {
         if let Some(count) = self.count(urgency) {
             *count -= 1;
         }
+    }
+}
+
+/// Deletes' look-ups that found no room, by client. A client that deletes missing rooms without limit uses up a sixth of
+/// the budget, and no other client's deletes.
+#[derive(Debug)]
+struct Misses {
+    /// Of one client in a minute.
+    limit: usize,
+    /// When. Has no client without one. Never locked across an await.
+    by_client: Mutex<HashMap<String, VecDeque<Instant>>>,
+}
+
+impl Misses {
+    fn new(budget: usize) -> Self {
+        Self { limit: budget - budget / 60 * 50, by_client: Mutex::default() }
+    }
+
+    fn check(&self, client: &str) -> Result<(), PexipError> {
+        let mut by_client = self.by_client.lock();
+        by_client.retain(|_, misses| {
+            while misses.pop_front_if(|at| at.elapsed() >= MINUTE).is_some() {}
+            !misses.is_empty()
+        });
+        let latest = by_client.get(client).and_then(|misses| misses.iter().rev().nth(self.limit - 1));
+        latest.map_or(Ok(()), |at| Err(PexipError::OverBudget { retry_in: (*at + MINUTE) - Instant::now() }))
+    }
+
+    fn note(&self, client: &str) {
+        self.by_client.lock().entry(client.to_owned()).or_default().push_back(Instant::now());
     }
 }
 
@@ -334,20 +376,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn agent_reads_and_deletes_of_missing_rooms_do_not_use_up_each_others_share() {
+    async fn background_work_has_a_sixth_whatever_others_have_used() {
         let budget = Budget::new(300);
-        let spend_all = |urgency| (0..300).take_while(|_| budget.spend(urgency).is_ok()).count();
-        assert_eq!(spend_all(Urgency::DeleteLookUp), 50);
-        tokio::time::advance(Duration::from_secs(20)).await;
-        assert_eq!(spend_all(Urgency::AgentRead), 150);
-        assert_eq!(spend_all(Urgency::Foreground), 100);
+        let spend = |urgency, most| (0..most).take_while(|_| budget.spend(urgency).is_ok()).count();
+        assert_eq!(spend(Urgency::DeleteLookUp, 50), 50);
+        assert_eq!(spend(Urgency::AgentRead, 300), 150);
+        assert_eq!(spend(Urgency::Foreground, 50), 50);
+        assert_eq!(spend(Urgency::Background, 300), 50);
+    }
 
-        tokio::time::advance(Duration::from_secs(39)).await;
-        let refused = budget.spend(Urgency::AgentRead);
-        assert_eq!(refused, Err(PexipError::OverBudget { retry_in: Duration::from_secs(21) }));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!((spend_all(Urgency::AgentRead), spend_all(Urgency::DeleteLookUp)), (0, 0));
-        assert_eq!(spend_all(Urgency::Foreground), 50);
+    #[tokio::test(start_paused = true)]
+    async fn only_the_client_whose_look_ups_find_no_room_is_refused() {
+        let misses = Misses::new(300);
+        for _ in 0..50 {
+            misses.check("a").unwrap();
+            misses.note("a");
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(misses.check("a"), Err(PexipError::OverBudget { retry_in: Duration::from_secs(10) }));
+        misses.check("b").unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        misses.check("a").unwrap();
+        tokio::time::advance(MINUTE).await;
+        misses.check("b").unwrap();
+        assert!(misses.by_client.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use reqwest::Method;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::admission::CallPermit;
 use super::conferences::{COLLECTION, Page};
 use super::{Conference, PexipClient, PexipError};
 use crate::domain::RoomName;
@@ -57,8 +58,23 @@ impl PexipClient {
     /// The VMR of this name, or `None`.
     pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
         let query = [("name", name.as_str()), ("limit", "2")];
-        let mut found = self.look_up("find", &query, std::slice::from_ref(name)).await?;
+        let mut found = self.look_up("find", self.reserve().await?, &query, std::slice::from_ref(name)).await?;
         Ok(found.remove(name))
+    }
+
+    /// The VMR of this name that `client` wants to delete, or `None`: that counts against this client.
+    pub async fn find_to_delete(&self, name: &RoomName, client: &str) -> Result<Option<Conference>, PexipError> {
+        let admission = &self.shared.admission;
+        // Before the wait as well: whoever is refused then holds no place in line.
+        admission.check_misses(client)?;
+        let permit = self.for_delete_look_ups().reserve().await?;
+        admission.check_misses(client)?;
+        let query = [("name", name.as_str()), ("limit", "2")];
+        let found = self.look_up("find", permit, &query, std::slice::from_ref(name)).await?.remove(name);
+        if found.is_none() {
+            admission.note_miss(client);
+        }
+        Ok(found)
     }
 
     /// The VMRs of these names that exist: in one call, or one call for each where the node cannot look up several. At
@@ -123,7 +139,8 @@ impl PexipClient {
     async fn find_several(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let all: Vec<_> = names.iter().map(RoomName::as_str).collect();
         let (all, limit) = (all.join(","), names.len().to_string());
-        self.look_up("find_many", &[("name__in", all.as_str()), ("limit", limit.as_str())], names).await
+        let query = [("name__in", all.as_str()), ("limit", limit.as_str())];
+        self.look_up("find_many", self.reserve().await?, &query, names).await
     }
 
     async fn find_each(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
@@ -136,10 +153,10 @@ impl PexipClient {
     async fn look_up(
         &self,
         call: &'static str,
+        permit: CallPermit,
         query: &[(&str, &str)],
         names: &[RoomName],
     ) -> Result<HashMap<RoomName, Conference>, PexipError> {
-        let permit = self.reserve().await?;
         let (page, _): (Page, _) = self.fetch(call, permit, self.request(Method::GET, COLLECTION).query(query)).await?;
         let (listed, matching) = (page.objects.len(), page.meta.total_count);
         let found: HashMap<_, _> = page.ours(&self.shared.prefix).collect();

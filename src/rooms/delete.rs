@@ -155,14 +155,16 @@ async fn disconnect_if_empty(pexip: &PexipClient, name: &RoomName, nobody: &[Str
 }
 
 /// Ends the room of this name because a caller asks for it: deletes it, so that nobody can join any more, calls
-/// `on_deleted`, then disconnects its conference, whoever is in it. Returns whether there was such a room.
+/// `on_deleted`, then disconnects its conference, whoever is in it. Returns whether there was such a room; `client` is
+/// who asks.
 pub(super) async fn end_on_request(
     backend: &Backend,
     name: &RoomName,
+    client: &str,
     on_deleted: impl FnOnce(),
 ) -> Result<bool, PexipError> {
     let pexip = &backend.pexip;
-    let Some(conference) = pexip.for_delete_look_ups().find_by_name(name).await? else { return Ok(false) };
+    let Some(conference) = pexip.find_to_delete(name, client).await? else { return Ok(false) };
     match timeout(MAX_MESSAGE_WAIT, EndedMessage::Deleted(name.clone()).put(backend)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(room = %name, %error, "delete goes on without its message"),

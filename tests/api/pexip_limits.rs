@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use maxconf_simulators::{Fault, Matching, Times};
+use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
 
 use crate::genesys_load::others_have_their_turn;
-use crate::support::{Call, HANDED_OUT, POOL_QUEUE, TestApp, eventually, stop_time, time_passes};
+use crate::support::{Call, HANDED_OUT, POOL_QUEUE, TAG, TestApp, eventually, stop_time, time_passes};
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
@@ -194,6 +194,42 @@ async fn deletes_of_missing_rooms_leave_request_budget_to_others() {
 
     let room = app.create_room().await.room();
     assert_eq!(app.public_room(&room).await.status, 200);
+    let other = app.entra.token().claim("azp", "00000000-0000-0000-0000-00000000aaaa").build();
+    let delete = app.request(Method::DELETE, &format!("room/{room}")).bearer_auth(other);
+    assert_eq!(app.send(delete).await.status, 204, "another client's");
+}
+
+#[tokio::test]
+async fn a_client_may_delete_as_many_rooms_as_the_budget_has_calls_for() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_REQUESTS_PER_MINUTE", 300).start().await;
+    let _time = stop_time();
+
+    for number in 0..60 {
+        let name = format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}");
+        app.pexip.insert(StoredRoom::named(&name).tagged(TAG));
+        let deleted = app.delete_room(&name).await;
+        assert_eq!(deleted.status, 204, "{number}: {deleted:?}");
+    }
+}
+
+#[tokio::test]
+async fn reads_deletes_and_creates_leave_request_budget_to_refill() {
+    let app = TestApp::with().set("PEXIP_REQUESTS_PER_MINUTE", 120).start().await;
+    let missing = |number| format!("vbv-01jd5p3xk8qqqqqqqqqqqqq{number:03}");
+    let read = async |number| app.public_room(&missing(number)).await.status == 404;
+    let delete = async |number| app.delete_room(&missing(number)).await.status == 404;
+    let mut number = 0..;
+    while read(number.next().expect("no end")).await {}
+    while delete(number.next().expect("no end")).await {}
+    for _ in 0..3 {
+        app.create_room().await.room();
+    }
+    app.pexip.traffic().clear();
+
+    assert!(app.run_maintenance().await.status.is_success());
+
+    let made = app.pexip.traffic().count(&Matching::method(Method::POST));
+    assert!(made > 0, "{made} rooms of the pool");
 }
 
 #[tokio::test]
