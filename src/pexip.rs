@@ -36,7 +36,7 @@ use crate::outbound::{CallFailure, body, parse_json, retry_after, send};
 use crate::tasks::{BackgroundTask, supervise};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use account::{Account, Credentials};
-use admission::{Admission, CallPermit, Urgency};
+use admission::{Admission, CallPermit, KeptCall, Urgency};
 use contact::Contact;
 use look_up::SeveralNames;
 
@@ -150,7 +150,12 @@ impl PexipClient {
 
     /// Waits for the permit to make one call.
     async fn reserve(&self) -> Result<CallPermit, PexipError> {
-        self.shared.admission.permit(self.urgency).await
+        self.shared.admission.permit(self.urgency, None).await
+    }
+
+    /// Takes a call from the budget, for a call that must not fail for want of it.
+    pub fn keep_call(&self) -> Result<KeptCall, PexipError> {
+        self.shared.admission.keep_call(self.urgency)
     }
 
     /// Waits for the permit to tag one room. Must be taken before the room is claimed. Gets a token if there is none: a

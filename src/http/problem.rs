@@ -382,6 +382,9 @@ impl From<TakeRoomError> for ApiError {
             }
             TakeRoomError::RoomEnded => Self::new(Code::RoomEnded).cause_of(&error),
             TakeRoomError::NoRoom(NoRoom::DirectUnfit(_)) => Self::new(Code::PexipInvalid).cause_of(&error),
+            TakeRoomError::NoRoom(NoRoom::DirectFailed(PexipError::OverBudget { retry_in })) => {
+                Self::new(Code::NoRoom).retry_after(Some(retry_in)).cause_of(&error)
+            }
             TakeRoomError::NoRoom(_) => Self::new(Code::NoRoom).cause_of(&error),
             TakeRoomError::InvalidInstantRoom(_) | TakeRoomError::Interrupted => {
                 Self::new(Code::Internal).cause_of(&error)

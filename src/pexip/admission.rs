@@ -54,14 +54,20 @@ pub(super) struct Admission {
 /// dropped unused.
 #[derive(Debug)]
 pub(super) struct CallPermit {
-    admission: Arc<Admission>,
     /// Taken with the permit and not with the call: after an outage only one probe is admitted, and a room must not be
     /// claimed for a call that would be refused.
     call: Option<Admitted>,
-    sent: bool,
-    urgency: Urgency,
+    of_budget: KeptCall,
     _place: Place,
     _share: Option<OwnedSemaphorePermit>,
+}
+
+/// A call of the budget. Returned if dropped before the call is sent.
+#[derive(Debug)]
+pub struct KeptCall {
+    admission: Arc<Admission>,
+    urgency: Urgency,
+    is_sent: bool,
 }
 
 /// Permit to tag one room, which may take several calls.
@@ -116,11 +122,23 @@ impl Admission {
         }
     }
 
-    /// Waits for a place, at most for the timeout of a call, then takes a call from the budget.
-    pub(super) async fn permit(self: &Arc<Self>, urgency: Urgency) -> Result<CallPermit, PexipError> {
+    /// Takes a call from the budget.
+    pub(super) fn keep_call(self: &Arc<Self>, urgency: Urgency) -> Result<KeptCall, PexipError> {
+        self.budget.spend(urgency)?;
+        Ok(KeptCall { admission: Arc::clone(self), urgency, is_sent: false })
+    }
+
+    /// Waits for a place, at most for the timeout of a call, then takes a call from the budget if none was `kept`.
+    pub(super) async fn permit(
+        self: &Arc<Self>,
+        urgency: Urgency,
+        kept: Option<KeptCall>,
+    ) -> Result<CallPermit, PexipError> {
         self.node.check()?;
-        // Before the wait too: whoever is over budget then holds no place in line.
-        drop(self.budget.check(urgency)?);
+        if kept.is_none() {
+            // Before the wait too: whoever is over budget then holds no place in line.
+            drop(self.budget.check(urgency)?);
+        }
         let share = OTHERS.iter().position(|other| *other == urgency).map(|other| Arc::clone(&self.shares[other]));
         let wait = async {
             let share = match share {
@@ -132,15 +150,8 @@ impl Admission {
         };
         let Ok((place, share)) = timeout(self.longest_wait, wait).await else { return Err(PexipError::Saturated) };
         let call = self.node.admit()?;
-        self.budget.spend(urgency)?;
-        Ok(CallPermit {
-            admission: Arc::clone(self),
-            call: Some(call),
-            sent: false,
-            urgency,
-            _place: place,
-            _share: share,
-        })
+        let of_budget = kept.map_or_else(|| self.keep_call(urgency), Ok)?;
+        Ok(CallPermit { call: Some(call), of_budget, _place: place, _share: share })
     }
 
     /// Refuses a delete's look-up by a client whose look-ups have found no room too often.
@@ -197,7 +208,7 @@ impl Admission {
 impl CallPermit {
     /// Marks the call as sent: from now on it counts, even if it is cancelled.
     pub(super) fn mark_sent(&mut self) {
-        self.sent = true;
+        self.of_budget.is_sent = true;
     }
 
     /// Reports the result of the call.
@@ -210,9 +221,9 @@ impl CallPermit {
     }
 }
 
-impl Drop for CallPermit {
+impl Drop for KeptCall {
     fn drop(&mut self) {
-        if !self.sent {
+        if !self.is_sent {
             self.admission.budget.refund(self.urgency);
         }
     }

@@ -13,7 +13,7 @@ use reqwest::Method;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::admission::CallPermit;
+use super::admission::{CallPermit, KeptCall};
 use super::conferences::{COLLECTION, Page};
 use super::{Conference, PexipClient, PexipError};
 use crate::domain::RoomName;
@@ -60,6 +60,13 @@ impl PexipClient {
         let query = [("name", name.as_str()), ("limit", "2")];
         let mut found = self.look_up("find", self.reserve().await?, &query, std::slice::from_ref(name)).await?;
         Ok(found.remove(name))
+    }
+
+    /// The VMR of this name, or `None`, by a call that was kept for it.
+    pub async fn find_by_kept_call(&self, name: &RoomName, kept: KeptCall) -> Result<Option<Conference>, PexipError> {
+        let permit = self.shared.admission.permit(self.urgency, Some(kept)).await?;
+        let query = [("name", name.as_str()), ("limit", "2")];
+        Ok(self.look_up("find", permit, &query, std::slice::from_ref(name)).await?.remove(name))
     }
 
     /// The VMR of this name that `client` wants to delete, or `None`: that counts against this client.

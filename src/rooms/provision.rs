@@ -158,13 +158,15 @@ impl Provisioner {
     /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
     /// found may still exist, and is destroyed.
     async fn create_and_read(&self, new: &NewConference) -> Result<Conference, NoRoom> {
+        // Before the room is made: without its read it would be destroyed.
+        let read = self.backend.pexip.keep_call().map_err(NoRoom::DirectFailed)?;
         let created = self.backend.pexip.create(new).await;
         if let Err(error) = &created
             && !error.may_have_created()
         {
             return Err(NoRoom::DirectFailed(error.clone()));
         }
-        let error = match self.backend.pexip.find_by_name(&new.name).await {
+        let error = match self.backend.pexip.find_by_kept_call(&new.name, read).await {
             Ok(Some(conference)) => {
                 let fitness = check_fitness(&conference, &self.backend.rooms.host_pin());
                 return match fitness.and_then(|()| check_tag(&conference, new.tag.as_ref())) {

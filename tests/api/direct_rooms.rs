@@ -30,19 +30,44 @@ fn others_make_rooms(app: &TestApp, number: usize) {
 
 #[tokio::test]
 async fn a_burst_larger_than_the_pool_gets_a_room_for_each_create() {
+    // As in infra/docs/sizing.md.
     let app = TestApp::with()
-        .set("POOL_DIRECT_MAX", 3)
-        .set("PEXIP_REQUESTS_PER_MINUTE", 100_000)
-        .set("REQUEST_DEADLINE_SECONDS", 100)
+        .set("POOL_TARGET_SIZE", 50)
+        .set("PEXIP_REQUESTS_PER_MINUTE", 900)
+        .set("REQUEST_DEADLINE_SECONDS", 25)
         .start()
         .await;
     app.warm_up().await;
-    app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(20)));
+    app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(50)));
 
-    let answers = join_all((0..40).map(|_| app.create_room())).await;
+    let answers = join_all((0..200).map(|_| app.create_room())).await;
 
     let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
-    assert_eq!(rooms.len(), 40);
+    assert_eq!(rooms.len(), 200);
+}
+
+#[tokio::test]
+async fn no_room_is_made_whose_read_the_budget_does_not_allow() {
+    // One call counts the rooms.
+    for (budget, made) in [(2, 0), (3, 1), (4, 1)] {
+        let app = TestApp::with()
+            .set("POOL_TARGET_SIZE", 0)
+            .set("PEXIP_REQUESTS_PER_MINUTE", budget)
+            .set("PEXIP_MAX_IN_FLIGHT", 1)
+            .start()
+            .await;
+        let _time = stop_time();
+
+        let answers = join_all((0..3).map(|_| app.create_room())).await;
+
+        let (handed_out, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+        assert_eq!((handed_out.len(), app.pexip.traffic().count(&creates())), (made, made), "of {budget}: {answers:?}");
+        for refused in refused {
+            refused.assert_problem(503, "no_room");
+            let wait: u64 = refused.header("retry-after").parse().expect("seconds");
+            assert!((50..=60).contains(&wait), "the first call leaves the minute then: {wait}");
+        }
+    }
 }
 
 #[tokio::test]
