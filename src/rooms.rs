@@ -41,7 +41,7 @@ use crate::pexip::{Closed, Conference, LookUp, PexipClient, PexipError, PolicyAn
 use crate::storage::StorageError;
 use crate::storage::queue::RoomQueue;
 use crate::storage::records::RecordStore;
-use crate::tasks::{BackgroundTask, SingleFlight, run_to_completion, supervise};
+use crate::tasks::{BackgroundTask, NextFlight, SingleFlight, run_to_completion, supervise};
 use backend::Backend;
 use counter::PoolCounter;
 use destroy::Destroyer;
@@ -91,18 +91,19 @@ pub struct RoomPool {
     ended: Arc<EndedRooms>,
     maintenance: Arc<Maintenance>,
     operations: Arc<Operations>,
-    looks: Looks,
+    looks: Arc<Looks>,
     missing: Arc<MissingRooms>,
 }
 
 type Look<T> = Result<Option<T>, PexipError>;
 
-/// Looks at rooms in progress: those at one room share a call. Nothing is kept after the answer.
-#[derive(Clone, Default)]
+/// Looks at rooms in progress: those at one room share a call that begins after them, because the room may be ended at
+/// another instance meanwhile. Nothing is kept after the answer.
+#[derive(Default)]
 struct Looks {
-    rooms: SingleFlight<RoomName, Look<Conference>>,
-    objects: SingleFlight<RoomName, Look<(Conference, Box<RawValue>)>>,
-    foreign: SingleFlight<ForeignRoomName, Look<Conference<ForeignRoomName>>>,
+    rooms: NextFlight<RoomName, Look<Conference>>,
+    objects: NextFlight<RoomName, Look<(Conference, Box<RawValue>)>>,
+    foreign: NextFlight<ForeignRoomName, Look<Conference<ForeignRoomName>>>,
     /// By repetitions of a key. Not shared with others, whose look may have begun before the room was handed out.
     replays: SingleFlight<RoomName, Look<Conference>>,
 }
@@ -159,7 +160,7 @@ impl RoomPool {
         );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        let missing = Arc::default();
+        let (looks, missing) = (Arc::new(looks), Arc::default());
         Self {
             backend,
             prefetch,
@@ -287,12 +288,10 @@ impl RoomPool {
         if self.missing.contains(&name, failure_epoch).await {
             return Ok(false);
         }
-        let (backend, looks, missing) = (Arc::clone(&self.backend), self.looks.clone(), Arc::clone(&self.missing));
+        let (backend, looks, missing) = (Arc::clone(&self.backend), Arc::clone(&self.looks), Arc::clone(&self.missing));
         // A caller who hangs up after the delete must not leave the conference running.
         let deleted = run_to_completion(async move {
             let on_deleted = || {
-                looks.rooms.outdate(&name);
-                looks.objects.outdate(&name);
                 looks.replays.outdate(&name);
                 on_deleted();
             };

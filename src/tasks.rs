@@ -12,7 +12,7 @@ use tracing::{Instrument, error};
 use crate::domain::named_enum;
 use crate::telemetry::metrics::TASK_RESTARTS;
 
-pub(crate) use single_flight::SingleFlight;
+pub(crate) use single_flight::{NextFlight, SingleFlight};
 
 /// Pause before the first restart. Doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

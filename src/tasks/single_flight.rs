@@ -50,6 +50,15 @@ where
         self.runs.lock().remove(key);
     }
 
+    /// Waits until the run in progress for `key` ends, if there is one.
+    async fn settled(&self, key: &K) {
+        let running = self.runs.lock().get(key).cloned();
+        if let Some(mut running) = running {
+            // An error is the end as well: that run has panicked.
+            let _ = running.wait_for(Option::is_some).await;
+        }
+    }
+
     fn join(&self, key: &K) -> Joined<K, V> {
         match self.runs.lock().entry(key.clone()) {
             Entry::Occupied(running) => Joined::Waiter(running.get().clone()),
@@ -71,6 +80,37 @@ impl<K: Eq + Hash, V> Default for SingleFlight<K, V> {
 impl<K: Eq + Hash, V> Clone for SingleFlight<K, V> {
     fn clone(&self) -> Self {
         Self { runs: Arc::clone(&self.runs) }
+    }
+}
+
+/// Shares one run among the concurrent calls for a key, but never one that began before the call: while a run is in
+/// progress, all who come share the next one.
+pub(crate) struct NextFlight<K: Eq + Hash, V> {
+    in_line: SingleFlight<K, V>,
+    running: SingleFlight<K, V>,
+}
+
+impl<K, V> NextFlight<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The result of a run for `key` that began after this call. See [`SingleFlight::run`].
+    pub(crate) async fn run(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> V {
+        let (in_line, running, next) = (self.in_line.clone(), self.running.clone(), key.clone());
+        // Boxed, because each future of the two runs would contain it.
+        let work = Box::pin(async move {
+            running.settled(&next).await;
+            in_line.outdate(&next);
+            running.run(next, work).await
+        });
+        self.in_line.run(key, work).await
+    }
+}
+
+impl<K: Eq + Hash, V> Default for NextFlight<K, V> {
+    fn default() -> Self {
+        Self { in_line: SingleFlight::default(), running: SingleFlight::default() }
     }
 }
 
@@ -154,6 +194,18 @@ mod tests {
             tokio::join!(flights.run("a", look_up(&runs)), outdate, later(LOOK_UP / 2), later(LOOK_UP * 5 / 4));
         assert_eq!((first, second, third), (1, 2, 2), "the end of the first run leaves the second one's key");
         assert!(flights.runs.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_during_a_run_share_the_next_one() {
+        let (flights, runs) = (NextFlight::default(), Arc::default());
+        let call = async |wait| {
+            sleep(wait).await;
+            flights.run("a", look_up(&runs)).await
+        };
+        let calls = tokio::join!(call(LOOK_UP / 10), call(LOOK_UP / 2), call(LOOK_UP), call(LOOK_UP * 3 / 2));
+        assert_eq!(calls, (1, 2, 2, 3));
+        assert!(flights.in_line.runs.lock().is_empty() && flights.running.runs.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
