@@ -54,10 +54,11 @@ pub(crate) fn assert_unavailable(answer: &Answer) {
     assert!(!answer.headers.contains_key("www-authenticate"), "{answer:?}");
 }
 
-/// One hourly refresh takes place, so that the v2.0 keys have been fetched so many times.
-pub(crate) async fn hour_passes(app: &TestApp, fetches: usize) {
+/// One hourly refresh takes place.
+pub(crate) async fn hour_passes(app: &TestApp) {
+    let before = v2_key_fetches(&app.entra);
     time_passes(Duration::from_secs(67 * 60)).await;
-    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) == fetches).await;
+    eventually("the scheduled refresh", async || v2_key_fetches(&app.entra) > before).await;
     // The service has the answer in its hands a moment after it was given.
     app.send(app.request(Method::GET, "health/live")).await;
 }
@@ -140,9 +141,9 @@ async fn a_withdrawn_key_is_refused_once_two_scheduled_refreshes_in_a_row_have_l
     assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200);
     assert_eq!(app.create_with(&old).await.status, 200);
 
-    hour_passes(&app, 3).await;
+    hour_passes(&app).await;
     assert_eq!(app.create_with(&old).await.status, 200);
-    hour_passes(&app, 4).await;
+    hour_passes(&app).await;
     eventually("the key is refused", async || {
         let answer = app.create_with(&old).await;
         answer.status == 503 && answer.json()["code"] == "entra_unavailable"
@@ -160,7 +161,7 @@ async fn a_key_that_entra_leaves_out_now_and_then_stays() {
     let without = key_set(&[app.entra.jwk_json(&app.entra.keys()[1])]);
     for round in 0..4 {
         app.entra.publish_raw_jwks((round % 2 == 0).then(|| without.clone()));
-        hour_passes(&app, 2 + round).await;
+        hour_passes(&app).await;
         assert_eq!(app.create_with(&flapping).await.status, 200, "round {round}");
         assert_eq!(app.create_with(&app.entra.token().build()).await.status, 200, "round {round}");
     }
@@ -176,7 +177,7 @@ async fn a_key_that_no_read_has_listed_for_a_day_is_not_used() {
     app.entra.remove_key(&app.entra.keys()[0].kid);
     let new = app.entra.token().build();
     // One scheduled refresh lacks the old key, which is too few to drop it; all later ones fail.
-    hour_passes(&app, 2).await;
+    hour_passes(&app).await;
     assert_eq!(app.create_with(&new).await.status, 200);
     assert_eq!(v2_key_fetches(&app.entra), 2, "no unknown kid made the service look");
     app.entra.traffic().inject(Matching::any(), Times::Always, Fault::Status(500));
