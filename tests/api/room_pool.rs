@@ -192,8 +192,9 @@ async fn a_created_room_that_is_not_found_is_destroyed_once() {
         app.create_room().await.assert_problem(503, "no_room");
 
         eventually("the room is deleted", async || app.pexip.rooms().is_empty()).await;
-        let destroyed = program.events().iter().filter(|event| event["event"] == "room_destroyed").count();
-        assert_eq!(destroyed, 1);
+        let destroyed = || program.events().iter().filter(|event| event["event"] == "room_destroyed").count();
+        eventually("it is recorded", async || destroyed() > 0).await;
+        assert_eq!(destroyed(), 1);
     }
 }
 
