@@ -111,23 +111,7 @@ struct Looks {
 impl RoomPool {
     /// A pool over this queue, these records and this node. Starts no task.
     pub fn new(settings: Settings, queue: RoomQueue, records: RecordStore, pexip: PexipClient, clock: Clock) -> Self {
-        let background = pexip.in_background();
-        let Settings { pool: config, rooms, instant, has_policy, request_deadline } = settings;
-        let ended_queue = queue.of_ended_rooms();
-        let backend = Backend {
-            queue,
-            ended_queue,
-            records,
-            pexip,
-            background,
-            clock,
-            config,
-            rooms,
-            instant,
-            has_policy,
-            request_deadline,
-        };
-        let backend = Arc::new(backend);
+        let backend = Arc::new(Backend::new(settings, queue, records, pexip, clock));
         let destroyer = Destroyer::new(backend.clone());
         let counter = Arc::new(PoolCounter::new(backend.clone()));
         let provisioner = Arc::new(Provisioner::new(backend.clone(), counter.clone(), destroyer.clone()));

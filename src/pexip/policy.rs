@@ -1,4 +1,4 @@
-//! External policy: what a Conferencing Node asks before it connects a call, and what it is told of a room. Sources:
+//! External policy: what a Conferencing Node asks before it connects a call, and the room in the answer. Sources:
 //! Pexip Infinity documentation, "Using external and local policy", "External policy requests" and "responses".
 
 use std::borrow::Cow;
@@ -58,8 +58,8 @@ pub enum PolicyAnswer {
     Continue,
 }
 
-/// What a Conferencing Node is told of a room: its name, PINs, tag, and whom to dial. Made once for each room, because
-/// nodes ask several times for one call, and drop a configuration that differs from the running one.
+/// What a Conferencing Node gets for a room: its name, PINs, tag and automatic participants. Made once for each room,
+/// because nodes ask several times for one call, and drop a configuration that differs from the running one.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceConfiguration(Map<String, Value>);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::PoolError;
+use super::{PoolError, Settings};
 use crate::config::{InstantConfig, PoolConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::pexip::PexipClient;
@@ -29,6 +29,30 @@ pub(super) struct Backend {
 }
 
 impl Backend {
+    pub(super) fn new(
+        settings: Settings,
+        queue: RoomQueue,
+        records: RecordStore,
+        pexip: PexipClient,
+        clock: Clock,
+    ) -> Self {
+        let Settings { pool: config, rooms, instant, has_policy, request_deadline } = settings;
+        let (ended_queue, background) = (queue.of_ended_rooms(), pexip.in_background());
+        Self {
+            queue,
+            ended_queue,
+            records,
+            pexip,
+            background,
+            clock,
+            config,
+            rooms,
+            instant,
+            has_policy,
+            request_deadline,
+        }
+    }
+
     /// Longer than a room of ours lives, counted from its provision.
     pub(super) fn longest_life(&self) -> Duration {
         self.config.room_max_age + self.rooms.absolute_lifetime + self.config.sweep_margin
@@ -60,24 +84,15 @@ impl Backend {
         let records = RecordStore::new(&records, http.clone()).expect("settings are valid");
         let (node, account) =
             (parts.pexip.expect("settings are valid"), parts.pexip_account.expect("settings are valid"));
-        let (clock, request_deadline) = (Clock::system(), Duration::from_secs(25));
+        let clock = Clock::system();
         let pexip = PexipClient::new(&node, &account, None, rooms.prefix.clone(), http, clock.clone());
-        let background = pexip.in_background();
-        let config = parts.pool.expect("settings are valid");
-        let ended_queue = queue.of_ended_rooms();
-        let instant = parts.instant.expect("settings are valid");
-        Self {
-            queue,
-            ended_queue,
-            records,
-            pexip,
-            background,
-            clock,
-            config,
+        let settings = Settings {
+            pool: parts.pool.expect("settings are valid"),
             rooms,
-            instant,
+            instant: parts.instant.expect("settings are valid"),
             has_policy: false,
-            request_deadline,
-        }
+            request_deadline: Duration::from_secs(25),
+        };
+        Self::new(settings, queue, records, pexip, clock)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::Room;
@@ -53,9 +53,7 @@ impl Destroyer {
     /// Deletes a room that cannot be handed out. Where that fails, the sweep deletes it later. Without an `id` the
     /// room may not exist.
     pub(super) fn destroy(&self, id: Option<ConferenceId>, name: RoomName, reason: DestroyReason) {
-        audit::room_destroyed(&name, reason.as_str());
-        DESTROYED.count([]);
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let Some(permit) = self.begin(&name, reason) else { return };
         let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
@@ -75,9 +73,7 @@ impl Destroyer {
             Room::OnPexip(conference) => return self.destroy(Some(conference.id), conference.name, reason),
             Room::Instant(room) => room.name,
         };
-        audit::room_destroyed(&name, reason.as_str());
-        DESTROYED.count([]);
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let Some(permit) = self.begin(&name, reason) else { return };
         let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
@@ -85,5 +81,12 @@ impl Destroyer {
                 info!(room = %name, %error, "destroyed instant room could not be ended");
             }
         });
+    }
+
+    /// Records that a room is destroyed. `None` if enough are being deleted.
+    fn begin(&self, name: &RoomName, reason: DestroyReason) -> Option<OwnedSemaphorePermit> {
+        audit::room_destroyed(name, reason.as_str());
+        DESTROYED.count([]);
+        Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 }

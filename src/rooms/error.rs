@@ -54,7 +54,7 @@ pub enum TakeRoomError {
     /// The room's validity begins while Pexip is closed.
     #[error("Pexip is {0}")]
     Closed(Closed),
-    /// Nodes would drop what they are told of the room.
+    /// Conferencing Nodes would drop the service configuration of the room.
     #[error("instant room: {0}")]
     InvalidInstantRoom(#[from] InvalidServiceConfiguration),
     #[error("the Idempotency-Key was used for another case")]

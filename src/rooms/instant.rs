@@ -206,7 +206,7 @@ impl InstantRooms {
         });
         match made.await.unwrap_or(Err(StorageError::Timeout))? {
             Made::Ours(_) => Ok(record.room(name, &configuration)),
-            // Nobody else makes this name.
+            // Names are random: no other request makes this one.
             Made::TakenBefore => Err(StorageError::Unreadable.into()),
         }
     }
@@ -262,8 +262,8 @@ impl InstantRooms {
         Ok(has_ended)
     }
 
-    /// Ends a room that nobody was in, where legs with an alias of `dialled` are nobody. Whoever has come meanwhile is left
-    /// to the next maintenance run.
+    /// Ends a room in which no leg was left but those with an alias of `dialled`. If another has come meanwhile, the next
+    /// maintenance run disconnects the conference.
     pub(super) async fn end_empty(&self, name: &RoomName, dialled: Vec<String>) -> Result<(), StorageError> {
         if end_record(&self.backend, name, InstantEnd::ConferenceEnded).await? {
             self.disconnect_in_background(name.clone(), Some(dialled));
@@ -272,23 +272,23 @@ impl InstantRooms {
     }
 
     /// Disconnects the conference, and once more when every node has used the answers that it got before the end. With
-    /// `nobody`, only while it has no other legs than those.
-    fn disconnect_in_background(&self, name: RoomName, nobody: Option<Vec<String>>) {
+    /// `dialled`, only while all of its legs have one of these aliases.
+    fn disconnect_in_background(&self, name: RoomName, dialled: Option<Vec<String>>) {
         let Ok(permit) = Arc::clone(&self.disconnecting).try_acquire_owned() else { return };
         let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
             for pause in [Duration::ZERO, SECOND_LOOK] {
                 sleep(pause).await;
-                if let Err(error) = disconnect(&backend, &name, nobody.as_deref()).await {
+                if let Err(error) = disconnect(&backend, &name, dialled.as_deref()).await {
                     warn!(room = %name, %error, "instant room ended, but its conference could not be disconnected");
                 }
             }
         });
     }
 
-    /// The legs of the room that are nobody, if the end of its conference may end the room: it is open, and its validity
-    /// is not the caller's own.
+    /// The aliases of the room's automatic participants, if the end of its conference may end the room: the room is open,
+    /// and its validity is not the caller's own.
     pub(super) async fn dialled_if_endable(&self, name: &RoomName) -> Result<Option<Vec<String>>, StorageError> {
         let now = self.backend.clock.now_utc();
         let found = self.read(name).await?.filter(|found| !found.record.has_own_validity);
@@ -338,11 +338,11 @@ impl InstantRooms {
     }
 }
 
-/// Disconnects the conference; with `nobody`, only while it has no other legs than those.
-async fn disconnect(backend: &Backend, name: &RoomName, nobody: Option<&[String]>) -> Result<(), PexipError> {
-    let Some(nobody) = nobody else { return backend.pexip.disconnect(name).await };
+/// Disconnects the conference; with `dialled`, only while all of its legs have one of these aliases.
+async fn disconnect(backend: &Backend, name: &RoomName, dialled: Option<&[String]>) -> Result<(), PexipError> {
+    let Some(dialled) = dialled else { return backend.pexip.disconnect(name).await };
     let presence = backend.pexip.presence_in(name).await?;
-    if presence.has_people(name, nobody) {
+    if presence.has_people(name, dialled) {
         info!(room = %name, "participants came into a room while it was ended, left to the maintenance run");
         return Ok(());
     }

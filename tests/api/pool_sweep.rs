@@ -1,8 +1,7 @@
 //! What the maintenance run ends and what it keeps. Clocks are injected, so that ages pass without waiting.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
@@ -10,30 +9,9 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{TAG, TestApp, TestAppBuilder, eventually, time_between_readings_passes, time_passes};
+use crate::support::{Ahead, TAG, TestApp, eventually, time_between_readings_passes, time_passes};
 
 const HOUR: i64 = 3600;
-
-/// How far our clock and the node's are ahead of the real one, in seconds.
-#[derive(Clone, Default)]
-struct Ahead(Arc<AtomicI64>);
-
-impl Ahead {
-    fn builder(&self) -> TestAppBuilder {
-        let ahead = Arc::clone(&self.0);
-        let now = move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed).unsigned_abs());
-        TestApp::with().set("POOL_TARGET_SIZE", 0).clock(now)
-    }
-
-    fn set_ours(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::Relaxed);
-    }
-
-    fn set_both(&self, app: &TestApp, seconds: i64) {
-        self.set_ours(seconds);
-        app.pexip.traffic().set_clock_offset(seconds);
-    }
-}
 
 fn mark(name: &str, seconds_ago: i64) -> String {
     let at = OffsetDateTime::now_utc() - time::Duration::seconds(seconds_ago);

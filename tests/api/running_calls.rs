@@ -1,8 +1,6 @@
 //! Running calls: what ends them, and what never does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
@@ -13,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use ulid::Ulid;
 
 use crate::support::{
-    Another, Program, TAG, TestApp, TestAppBuilder, eventually, time_between_readings_passes, time_passes_until, within,
+    Ahead, Another, Program, TAG, TestApp, eventually, time_between_readings_passes, time_passes_until, within,
 };
 
 const HOUR: i64 = 3600;
@@ -24,23 +22,6 @@ const LONGEST_LIFE: i64 = 24 * HOUR + 12 * HOUR + HOUR;
 const QUEUE_OF_AGENTS: &str = "sip:queue@sbc.example.org";
 
 const ENDED_QUEUE: &str = "room-creation-queue-ended";
-
-/// How far our clock is ahead of the real one, in seconds.
-#[derive(Clone, Default)]
-struct Ahead(Arc<AtomicI64>);
-
-impl Ahead {
-    fn builder(&self) -> TestAppBuilder {
-        let ahead = Arc::clone(&self.0);
-        let now = move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed).unsigned_abs());
-        TestApp::with().set("POOL_TARGET_SIZE", 0).clock(now)
-    }
-
-    fn set(&self, app: &TestApp, ours: i64, nodes: i64) {
-        self.0.store(ours, Ordering::Relaxed);
-        app.pexip.traffic().set_clock_offset(nodes);
-    }
-}
 
 /// A name that was minted so long ago, in seconds.
 fn minted(seconds_ago: i64, number: u64) -> String {
@@ -62,7 +43,7 @@ async fn start(ahead: &Ahead) -> TestApp {
     app
 }
 
-/// Calls with a citizen and a leg, with an agent, with somebody at the PIN, and with a citizen whom the agent has dialled.
+/// Calls with a citizen and a leg, with an agent, with somebody at the PIN, and with a citizen dialled by the agent.
 fn calls(app: &TestApp, names: &[String]) {
     for name in names {
         app.pexip.insert(room(name));

@@ -1,6 +1,7 @@
 //! What every test needs: the running service, its simulated dependencies, and its answers.
 
 mod agent;
+mod ahead;
 mod answer;
 mod app;
 mod azurite;
@@ -26,6 +27,7 @@ use maxconf_simulators::StoredRoom;
 pub(crate) use maxconf_simulators::world::{POOL_QUEUE, World};
 
 pub(crate) use agent::{HANDED_OUT, TOKENS_ME, USERS_ME, assert_agent_refused};
+pub(crate) use ahead::Ahead;
 pub(crate) use answer::Answer;
 pub(crate) use app::{Another, TestApp, TestAppBuilder, on_every_host};
 pub(crate) use azurite::Azurite;

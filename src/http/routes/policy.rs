@@ -94,7 +94,7 @@ struct PolicyBody {
     #[schemars(extend("const" = "success"))]
     status: &'static str,
     action: Action,
-    /// The room: its name, PINs, tag and whom to dial. With it, `action` does not matter.
+    /// The room: its name, PINs, tag and automatic participants. With it, `action` does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Map<String, Value>")]
     result: Option<ServiceConfiguration>,

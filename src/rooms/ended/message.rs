@@ -27,7 +27,7 @@ pub(in crate::rooms) enum EndedMessage {
     Deleted(RoomName),
     /// The sweep's delete of the room has begun, whoever is in it: its absolute lifetime is over.
     Swept(RoomName),
-    /// The sweep's delete of the room has begun. Its conference runs, with legs that have these aliases and nobody else.
+    /// The sweep's delete of the room has begun. Its conference runs, and all of its legs have one of these aliases.
     SweptEmpty(RoomName, Vec<String>),
 }
 
