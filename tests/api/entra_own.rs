@@ -79,7 +79,7 @@ async fn assert_accepted(app: &TestApp, name: &str, token: &TokenBuilder) {
     app.queue.traffic().clear();
 }
 
-/// Asserts that each route answers 403, with this challenge, and ask nobody.
+/// Asserts that each route answers 403, with this challenge, and asks nobody.
 async fn assert_not_permitted(app: &TestApp, name: &str, token: &TokenBuilder, challenge: impl Fn(&str) -> String) {
     for (answer, route) in ask(app, token).await.into_iter().zip(IDIM_ROUTES) {
         assert_eq!(answer.status, 403, "{name}: {answer:?}");

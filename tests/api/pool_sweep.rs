@@ -329,8 +329,8 @@ async fn who_comes_back_during_the_delete_keeps_the_call() {
     assert!(app.pexip.is_running(&name(1)));
 }
 
-/// Two looks, each of two pages. Before the second page is read others leave, so that somebody moves from the second
-/// page to the first one. That participant leaves as well before anybody looks at the room alone.
+/// Two readings of two pages each. Between the pages others leave, so the guest moves from page two to page one; after the
+/// second reading the guest leaves too.
 #[tokio::test]
 async fn nobody_is_hidden_when_others_leave_between_two_pages_of_participants() {
     let app = Ahead::default().builder().start().await;

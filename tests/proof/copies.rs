@@ -17,7 +17,7 @@ const ROOMS: usize = 120;
 const CALLERS: usize = 16;
 
 /// Rooms that are handed out before copies of all messages are added again, and in all. The others may be abandoned: an
-/// instance may take a lease for valid that has ended by then.
+/// instance may still rely on a lease that has ended.
 const ROOMS_BEFORE: usize = ROOMS / 3;
 const ROOMS_IN_ALL: usize = ROOMS / 3 * 2;
 

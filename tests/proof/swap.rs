@@ -204,7 +204,7 @@ async fn beside_a_build_that_claims_by_the_delete_alone_no_room_is_handed_out_tw
     let leaps = async |mut dice: Dice| {
         while !is_over() {
             sleep(dice.milliseconds(50, 200)).await;
-            // Each build takes leases for valid that have ended.
+            // An instance may still rely on a lease that has ended.
             world.queue.advance(Duration::from_secs(3));
             new[0].run_maintenance().await;
         }

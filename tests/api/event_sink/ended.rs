@@ -18,6 +18,14 @@ fn handed_out(number: usize) -> StoredRoom {
     StoredRoom::named(name(number)).tagged(TAG).described(format!("handed-out={now}"))
 }
 
+/// A room whose conference is reported to have ended, with the leg of its automatic participant still in it.
+async fn with_queue_leg(app: &TestApp) {
+    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
+    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
+    app.pexip.dial_out_leg(&name(1));
+    report(app, &conference_ended(&name(1), 1)).await;
+}
+
 fn deletions(app: &TestApp) -> usize {
     app.pexip.traffic().count(&Matching::method(Method::DELETE))
 }
@@ -27,8 +35,8 @@ fn readings(app: &TestApp) -> usize {
     app.pexip.traffic().count(&Matching::method(Method::GET).path_contains("/status/v1/participant/"))
 }
 
-/// Waits for the first reading about the rooms that are due.
-async fn first_reading(app: &TestApp) {
+/// Waits for the next reading about the rooms that are due.
+async fn next_reading(app: &TestApp) {
     let before = readings(app);
     app.run_maintenance().await;
     // The run takes one reading for its sweep.
@@ -51,7 +59,7 @@ async fn an_empty_room_is_deleted_at_the_second_reading_however_often_it_was_rep
         report(&app, &conference_ended(&name(1), seq)).await;
     }
 
-    first_reading(&app).await;
+    next_reading(&app).await;
     assert_eq!(deletions(&app), 0, "one reading is not enough");
 
     settled(&app).await;
@@ -71,7 +79,7 @@ async fn a_room_is_kept_during_its_grace_period() {
     assert_eq!((deletions(&app), hints(&app).len()), (0, 1));
 
     app.queue.advance(Duration::from_secs(301));
-    first_reading(&app).await;
+    next_reading(&app).await;
     settled(&app).await;
     assert_eq!(deletions(&app), 1);
 }
@@ -88,7 +96,7 @@ async fn an_occupied_room_outlives_every_event() {
         occupy(&app);
         report(&app, &conference_ended(&name(1), 1)).await;
 
-        first_reading(&app).await;
+        next_reading(&app).await;
         settled(&app).await;
         time_between_readings_passes().await;
 
@@ -102,7 +110,7 @@ async fn a_participant_who_returns_between_the_readings_keeps_the_room() {
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_reading(&app).await;
+    next_reading(&app).await;
     app.pexip.join(&name(1), Role::Guest);
 
     settled(&app).await;
@@ -117,7 +125,7 @@ async fn a_participant_who_returns_while_other_rooms_are_ended_keeps_the_room() 
         app.pexip.insert(handed_out(number));
         report(&app, &conference_ended(&name(number), number)).await;
     }
-    first_reading(&app).await;
+    next_reading(&app).await;
     let slow = Fault::Slow(Duration::from_secs(20));
     app.pexip.traffic().inject(Matching::method(Method::DELETE), Times::Once, slow);
     time_between_readings_passes().await;
@@ -140,7 +148,7 @@ async fn a_room_that_cannot_be_ended_blocks_no_other_room() {
     let refused = Matching::method(Method::DELETE);
     app.pexip.traffic().inject(refused, Times::Once, Fault::Status(400));
 
-    first_reading(&app).await;
+    next_reading(&app).await;
     time_between_readings_passes().await;
 
     eventually("each room is tried once", async || deletions(&app) == 5 && is_answered(&app)).await;
@@ -152,12 +160,9 @@ async fn a_room_that_cannot_be_ended_blocks_no_other_room() {
 #[tokio::test]
 async fn a_room_with_dialled_legs_only_is_ended_and_they_are_disconnected() {
     let app = receiver().start().await;
-    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
-    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
-    app.pexip.dial_out_leg(&name(1));
-    report(&app, &conference_ended(&name(1), 1)).await;
+    with_queue_leg(&app).await;
 
-    first_reading(&app).await;
+    next_reading(&app).await;
 
     settled(&app).await;
     assert!(app.pexip.room(&name(1)).is_none());
@@ -183,7 +188,7 @@ async fn an_id_that_a_restored_node_assigned_again_ends_no_room() {
     let id = app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_reading(&app).await;
+    next_reading(&app).await;
     app.pexip.restore_backup(vec![handed_out(2).with_id(id)], id + 1);
 
     settled(&app).await;
@@ -197,7 +202,7 @@ async fn a_delete_between_the_readings_is_harmless() {
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
 
-    first_reading(&app).await;
+    next_reading(&app).await;
     assert_eq!(app.delete_room(&name(1)).await.status, 204);
 
     settled(&app).await;
@@ -209,7 +214,7 @@ async fn an_event_that_could_not_be_processed_is_processed_after_its_lease() {
     let app = receiver().start().await;
     app.pexip.insert(handed_out(1));
     report(&app, &conference_ended(&name(1), 1)).await;
-    first_reading(&app).await;
+    next_reading(&app).await;
     let calls = || app.pexip.traffic().log().len();
     let before = calls();
     app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::HangUpBefore);
@@ -241,6 +246,9 @@ async fn a_flood_of_events_ends_no_room_in_use_and_no_ready_room() {
     }
 
     assert_eq!(app.create_room().await.header("room-source"), "pool");
+    next_reading(&app).await;
+    time_between_readings_passes().await;
+    next_reading(&app).await;
     assert_eq!(deletions(&app), 0);
     assert!(app.pexip.is_running(&name(1)));
     eventually("the pool is full", async || app.queue.messages(POOL_QUEUE).len() == 2).await;
@@ -267,7 +275,7 @@ async fn citizens_who_come_back_while_sixteen_rooms_are_ended_keep_room_and_call
         app.pexip.insert(handed_out(number));
         report(&app, &conference_ended(&name(number), number)).await;
     }
-    first_reading(&app).await;
+    next_reading(&app).await;
 
     meanwhile(&app, Matching::method(Method::DELETE), || {
         app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Slow(Duration::from_millis(250)));
@@ -296,7 +304,7 @@ async fn who_comes_back_before_the_direct_look_is_answered_keeps_the_room() {
         let app = receiver().start().await;
         app.pexip.insert(handed_out(1));
         report(&app, &conference_ended(&name(1), 1)).await;
-        first_reading(&app).await;
+        next_reading(&app).await;
 
         meanwhile(&app, direct_look(&name(1)), || joins(&app)).await;
         settled(&app).await;
@@ -309,11 +317,8 @@ async fn who_comes_back_before_the_direct_look_is_answered_keeps_the_room() {
 #[tokio::test]
 async fn who_comes_back_during_the_delete_keeps_the_call() {
     let app = receiver().start().await;
-    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
-    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
-    app.pexip.dial_out_leg(&name(1));
-    report(&app, &conference_ended(&name(1), 1)).await;
-    first_reading(&app).await;
+    with_queue_leg(&app).await;
+    next_reading(&app).await;
 
     meanwhile(&app, Matching::method(Method::DELETE), || drop(app.pexip.join(&name(1), Role::Guest))).await;
     settled(&app).await;
@@ -325,11 +330,8 @@ async fn who_comes_back_during_the_delete_keeps_the_call() {
 #[tokio::test]
 async fn dialled_legs_are_disconnected_even_if_that_fails_at_first() {
     let app = receiver().start().await;
-    app.pexip.add_automatic_participant(7, "sip:queue@sbc.example.org");
-    app.pexip.insert(StoredRoom { automatic_participants: vec![7], ..handed_out(1) });
-    app.pexip.dial_out_leg(&name(1));
-    report(&app, &conference_ended(&name(1), 1)).await;
-    first_reading(&app).await;
+    with_queue_leg(&app).await;
+    next_reading(&app).await;
     let disconnect = Matching::method(Method::POST).path_contains("disconnect");
     app.pexip.traffic().inject(disconnect.clone(), Times::Once, Fault::Status(500));
 
