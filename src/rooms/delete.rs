@@ -144,11 +144,15 @@ fn report_ended(name: &RoomName, reason: EndReason) {
     SWEPT.count([reason.as_str().into()]);
 }
 
-/// Disconnects the conference of a deleted room, unless anybody is in it but legs with one of these aliases.
-async fn disconnect_if_empty(pexip: &PexipClient, name: &RoomName, nobody: &[String]) -> Result<(), PexipError> {
+/// Disconnects the conference of an ended room, if all of its legs have one of the aliases in `dialled`.
+pub(super) async fn disconnect_if_empty(
+    pexip: &PexipClient,
+    name: &RoomName,
+    dialled: &[String],
+) -> Result<(), PexipError> {
     let presence = pexip.presence_in(name).await?;
-    if presence.has_people(name, nobody) {
-        info!(room = %name, "somebody joined while the room was deleted, the call continues without it");
+    if presence.has_people(name, dialled) {
+        info!(room = %name, "somebody joined while the room was ended, the call continues");
         return Ok(());
     }
     pexip.disconnect_seen(&presence, name).await
@@ -204,8 +208,8 @@ pub(super) async fn finish(
             pexip.disconnect(name).await?;
             Ok(false)
         }
-        (EndedMessage::SweptEmpty(name, nobody), None) if runs => {
-            disconnect_if_empty(pexip, name, nobody).await?;
+        (EndedMessage::SweptEmpty(name, dialled), None) if runs => {
+            disconnect_if_empty(pexip, name, dialled).await?;
             Ok(true)
         }
         // The sweep decides anew about a room that is there.

@@ -166,11 +166,17 @@ impl EndedRooms {
 
     /// Ends the instant rooms that are open and that nobody is in on two readings. The messages of all others are done.
     async fn end_instant_rooms(&self, messages: Vec<(LeasedMessage, RoomName)>) -> Result<(), PoolError> {
-        let mut rooms = Vec::new();
+        let (mut rooms, mut failed) = (Vec::new(), 0);
         for (message, room) in messages {
-            match self.instant.dialled_if_endable(&room).await? {
-                Some(dialled) => rooms.push((message, room, dialled)),
-                None => self.discard(&message).await,
+            match self.instant.dialled_if_endable(&room).await {
+                Ok(Some(dialled)) => rooms.push((message, room, dialled)),
+                Ok(None) => self.discard(&message).await,
+                // As in a sweep. The message is received again.
+                Err(error) if failed == MAX_FAILURES => return Err(error.into()),
+                Err(error) => {
+                    warn!(%room, %error, "instant room of an ended conference could not be read");
+                    failed += 1;
+                }
             }
         }
         for pause in [Duration::ZERO, MIN_TIME_EMPTY] {
@@ -191,17 +197,28 @@ impl EndedRooms {
             if Instant::now() >= message.lease_ends {
                 continue;
             }
-            // Once more: people come back at any moment.
-            if !self.backend.background.presence_in(&room).await?.has_people(&room, &dialled) {
-                self.instant.end_empty(&room, dialled).await?;
+            match self.end_instant_room_if_empty(&room, dialled).await {
+                Ok(()) => self.discard(&message).await,
+                Err(error) if failed == MAX_FAILURES => return Err(error),
+                Err(error) => {
+                    warn!(%room, %error, "instant room of an ended conference could not be ended");
+                    failed += 1;
+                }
             }
-            self.discard(&message).await;
         }
         Ok(())
     }
 
-    /// Finishes deletes that have begun. A message is done at its second receive at the earliest, when nothing is left:
-    /// whoever joined before the delete was replicated is disconnected then.
+    async fn end_instant_room_if_empty(&self, room: &RoomName, dialled: Vec<String>) -> Result<(), PoolError> {
+        // Once more: people come back at any moment.
+        if !self.backend.background.presence_in(room).await?.has_people(room, &dialled) {
+            self.instant.end_empty(room, dialled).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes deletes that have begun. A message is deleted at its second receive or later, once nothing is left to
+    /// do. The second look disconnects whoever joined before the delete was replicated.
     async fn finish_deletions(
         &self,
         begun: Vec<(LeasedMessage, EndedMessage)>,

@@ -18,7 +18,9 @@ use tracing::{info, warn};
 
 use super::backend::Backend;
 use super::claim::random_id;
+use super::delete::disconnect_if_empty;
 use super::hand_out::WantedRoom;
+use super::sweep::MAX_FAILURES;
 use super::{PoolError, TakeRoomError};
 use crate::domain::{Pins, RoomName, Tag, named_enum};
 use crate::pexip::{InvalidServiceConfiguration, LookUp, PexipError, PolicyAnswer, ServiceConfiguration};
@@ -39,11 +41,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long after the end of its validity a running conference may still dial out.
 const DIAL_OUT_MARGIN: Duration = Duration::from_secs(30);
 
-/// A node waits 5 s for an answer, so one that it got before the end takes effect within this time.
+/// A node waits 5 s for an answer: one sent just before the room ended may let somebody in for this long.
 const SECOND_LOOK: Duration = Duration::from_secs(6);
-
-/// How often a record that others change is read.
-const MAX_TRIES: usize = 4;
 
 /// Lifetime of an instant room's record, by the lifecycle rule in `infra/`.
 const LIFETIME_OF_RECORDS: Duration = Duration::from_secs(8 * 86_400);
@@ -304,7 +303,7 @@ impl InstantRooms {
         let names = running.iter().filter_map(|name| self.backend.instant.prefix.parse_name(name));
         let looks: Vec<_> = names.map(|name| async move { (self.is_left_over(&name).await, name) }).collect();
         let mut looks = stream::iter(looks).buffer_unordered(CONCURRENT_READS);
-        let mut disconnected = 0;
+        let (mut disconnected, mut failed) = (0, 0);
         while let Some((is_left_over, name)) = looks.next().await {
             if Instant::now() >= until {
                 break;
@@ -312,7 +311,16 @@ impl InstantRooms {
             match is_left_over {
                 Ok(false) => {}
                 Ok(true) => {
-                    self.backend.background.disconnect(&name).await?;
+                    match self.backend.background.disconnect(&name).await {
+                        Ok(()) => {}
+                        // One conference that cannot be ended must not block those behind it.
+                        Err(error) if failed == MAX_FAILURES => return Err(error.into()),
+                        Err(error) => {
+                            warn!(room = %name, %error, "conference of an instant room that is over stays");
+                            failed += 1;
+                            continue;
+                        }
+                    }
                     info!(room = %name, "conference of an instant room that is over was disconnected");
                     INSTANT_CONFERENCES_DISCONNECTED.count([]);
                     disconnected += 1;
@@ -340,13 +348,10 @@ impl InstantRooms {
 
 /// Disconnects the conference; with `dialled`, only while all of its legs have one of these aliases.
 async fn disconnect(backend: &Backend, name: &RoomName, dialled: Option<&[String]>) -> Result<(), PexipError> {
-    let Some(dialled) = dialled else { return backend.pexip.disconnect(name).await };
-    let presence = backend.pexip.presence_in(name).await?;
-    if presence.has_people(name, dialled) {
-        info!(room = %name, "participants came into a room while it was ended, left to the maintenance run");
-        return Ok(());
+    match dialled {
+        None => backend.pexip.disconnect(name).await,
+        Some(dialled) => disconnect_if_empty(&backend.background, name, dialled).await,
     }
-    backend.pexip.disconnect_seen(&presence, name).await
 }
 
 async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
@@ -362,20 +367,20 @@ async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<Instant
 
 /// Ends the room's record. Returns whether this call did it.
 pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
-    for _ in 0..MAX_TRIES {
-        let now = backend.clock.now_utc();
-        let Some(Found { record, version, .. }) = read(backend, name).await? else { return Ok(false) };
-        if record.configuration(now, Duration::ZERO).is_none() {
-            return Ok(false);
-        }
-        let ended = InstantRecord { write_id: random_id(), state: State::Ended { ended_at: now, reason }, ..record };
-        // Lost: another has ended it meanwhile.
-        if let Changed::Ours(_) = backend.records.change(&RecordName::instant(name), &version, &ended).await? {
+    let now = backend.clock.now_utc();
+    let Some(Found { record, version, .. }) = read(backend, name).await? else { return Ok(false) };
+    if record.configuration(now, Duration::ZERO).is_none() {
+        return Ok(false);
+    }
+    let ended = InstantRecord { write_id: random_id(), state: State::Ended { ended_at: now, reason }, ..record };
+    match backend.records.change(&RecordName::instant(name), &version, &ended).await? {
+        Changed::Ours(_) => {
             info!(room = %name, reason = reason.as_str(), "instant room ended");
             audit::room_ended(name, reason.as_str());
             INSTANT_ROOMS_ENDED.count([reason.as_str().into()]);
-            return Ok(true);
+            Ok(true)
         }
+        // Another has ended it meanwhile: nothing else changes such a record.
+        Changed::Lost => Ok(false),
     }
-    Err(StorageError::Unreadable)
 }

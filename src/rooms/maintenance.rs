@@ -22,6 +22,9 @@ use crate::telemetry::metrics::POISON;
 /// exceeds its limit.
 const MAX_DURATION: Duration = Duration::from_secs(50);
 
+/// Time limit of the sweep of instant rooms, which comes first: the rest is for the pool.
+const MAX_INSTANT_SWEEP: Duration = Duration::from_secs(15);
+
 /// How long a run waits for a refill that is under way in this instance.
 const MAX_WAIT_FOR_REFILL: Duration = Duration::from_secs(20);
 
@@ -75,7 +78,7 @@ impl Maintenance {
         let until = Instant::now() + MAX_DURATION;
         let Ok(_running) = self.running.try_acquire() else { return MaintenanceReport::Busy };
         // First: nobody stays in a room that is over while rooms are made.
-        self.sweep_instant_rooms(until).await;
+        self.sweep_instant_rooms(until.min(Instant::now() + MAX_INSTANT_SWEEP)).await;
         let Some(_provisioning) = self.provisioning().await else { return MaintenanceReport::Busy };
         let Some((census, listing, made, failed)) = self.count_and_provision(until).await else {
             return MaintenanceReport::Failed;

@@ -151,12 +151,25 @@ impl Sweeper {
         let is_too_old = |name: &RoomName| {
             is_whole && !rooms.contains(name) && name.minted_at().is_some_and(|minted| clocks.are_past(minted, longest))
         };
+        let mut failed = 0;
         let names = presence.running().filter_map(|name| self.backend.rooms.prefix.parse_name(name));
         for name in self.seen_too_old.update(names.filter(is_too_old).collect(), RoomName::clone) {
-            if self.backend.background.find_by_name(&name).await?.is_none() {
-                info!(room = %name, "disconnecting a conference that is older than any room");
-                self.backend.background.disconnect(&name).await?;
+            match self.disconnect_if_roomless(&name).await {
+                Ok(()) => {}
+                Err(error) if failed == MAX_FAILURES => return Err(error),
+                Err(error) => {
+                    warn!(room = %name, %error, "conference that is older than any room could not be disconnected");
+                    failed += 1;
+                }
             }
+        }
+        Ok(())
+    }
+
+    async fn disconnect_if_roomless(&self, name: &RoomName) -> Result<(), PexipError> {
+        if self.backend.background.find_by_name(name).await?.is_none() {
+            info!(room = %name, "disconnecting a conference that is older than any room");
+            self.backend.background.disconnect(name).await?;
         }
         Ok(())
     }

@@ -237,9 +237,9 @@ async fn a_sweep_that_a_stopped_process_left_ends_only_what_it_may() {
         left_behind(&app, &format!("swept {name}"));
     }
     for name in [legs_only, with_citizen, with_room] {
-        left_behind(&app, &format!("swept-empty {name} queue@sbc.example.org"));
+        left_behind(&app, &format!("swept-empty {name}\tqueue@sbc.example.org"));
     }
-    left_behind(&app, &format!("swept-empty {with_dialled_citizen} another@sbc.example.org"));
+    left_behind(&app, &format!("swept-empty {with_dialled_citizen}\tanother@sbc.example.org"));
 
     time_passes_until("nothing is left to do", &app, async || messages(&app).is_empty()).await;
 

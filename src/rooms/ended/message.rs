@@ -38,9 +38,10 @@ impl EndedMessage {
     }
 
     fn parse_deletion(text: &str, prefix: &RoomNamePrefix) -> Option<Self> {
-        let mut words = text.split_ascii_whitespace();
-        let (kind, room) = (words.next()?, prefix.parse_name(words.next()?)?);
-        let aliases: Vec<_> = words.map(str::to_owned).collect();
+        let mut parts = text.split('\t');
+        let (kind, room) = parts.next()?.split_once(' ')?;
+        // Aliases may have blanks in them.
+        let (room, aliases) = (prefix.parse_name(room)?, parts.map(str::to_owned).collect::<Vec<_>>());
         match (kind, aliases.is_empty()) {
             (DELETED, true) => Some(Self::Deleted(room)),
             (SWEPT, true) => Some(Self::Swept(room)),
@@ -83,7 +84,7 @@ impl fmt::Display for EndedMessage {
             Self::Swept(room) => write!(formatter, "{SWEPT} {room}"),
             Self::SweptEmpty(room, aliases) => {
                 write!(formatter, "{SWEPT_EMPTY} {room}")?;
-                aliases.iter().try_for_each(|alias| write!(formatter, " {alias}"))
+                aliases.iter().try_for_each(|alias| write!(formatter, "\t{alias}"))
             }
         }
     }
@@ -98,7 +99,7 @@ mod tests {
         let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
         let name = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
         let room = prefix.parse_name(name).expect("a name");
-        let aliases = vec!["queue@sbc.example.org".to_owned(), "7001".to_owned()];
+        let aliases = vec!["queue@sbc.example.org".to_owned(), "Queue of agents".to_owned()];
         for message in [
             EndedMessage::Deleted(room.clone()),
             EndedMessage::Swept(room.clone()),
