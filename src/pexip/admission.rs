@@ -229,8 +229,8 @@ impl Drop for KeptCall {
     }
 }
 
-/// Request budget: a sliding window of 60 s. Agents' reads stop at 30 of each full 60 calls and leave a third of it to
-/// others. So does background work, once it has had a sixth.
+/// Request budget: a sliding window of 60 s. Of each 60 calls, agents' reads get at most 30, and none once 40 are used.
+/// Background work gets a sixth; beyond that, none once two thirds are used.
 #[derive(Debug)]
 struct Budget {
     limit: usize,
@@ -321,7 +321,7 @@ impl Spent {
 }
 
 /// Deletes' look-ups that found no room, by client. A client that deletes missing rooms without limit uses up a sixth of
-/// the budget, and no other client's deletes.
+/// this instance's budget, and no other client's deletes.
 #[derive(Debug)]
 struct Misses {
     /// Of one client in a minute.
@@ -332,7 +332,7 @@ struct Misses {
 
 impl Misses {
     fn new(budget: usize) -> Self {
-        Self { limit: budget - budget / 60 * 50, by_client: Mutex::default() }
+        Self { limit: (budget / 6).max(1), by_client: Mutex::default() }
     }
 
     fn check(&self, client: &str) -> Result<(), PexipError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Places for calls. Whoever comes first gets the next free place; all others leave some to them.
+/// Places for calls. Foreground calls get the next free place; the others may hold only some of the places.
 #[derive(Debug)]
 pub(super) struct Places(Mutex<Line>);
 
@@ -25,49 +25,49 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    comes_first: bool,
+    is_foreground: bool,
 }
 
 impl Places {
-    /// All but `number_of_others` are kept for those who come first.
+    /// All but `number_of_others` are kept for foreground calls.
     pub(super) fn new(number: usize, number_of_others: usize) -> Arc<Self> {
         let (first, others) = (VecDeque::new(), VecDeque::new());
         Arc::new(Self(Mutex::new(Line { free: number, free_to_others: number_of_others, first, others })))
     }
 
     /// Waits in line for a place.
-    pub(super) async fn take(self: &Arc<Self>, comes_first: bool) -> Place {
+    pub(super) async fn take(self: &Arc<Self>, is_foreground: bool) -> Place {
         let (waiter, place) = oneshot::channel();
-        self.0.lock().of(comes_first).push_back(waiter);
+        self.0.lock().of(is_foreground).push_back(waiter);
         self.hand_out();
         place.await.expect("a waiter stays in line until it gets a place")
     }
 
     fn hand_out(self: &Arc<Self>) {
         loop {
-            let Some((waiter, comes_first)) = self.0.lock().next() else { return };
+            let Some((waiter, is_foreground)) = self.0.lock().next() else { return };
             // If the waiter has just gone, the place is dropped here and goes to the next in line.
-            let _ = waiter.send(Place { places: Arc::clone(self), comes_first });
+            let _ = waiter.send(Place { places: Arc::clone(self), is_foreground });
         }
     }
 }
 
 impl Line {
-    fn of(&mut self, comes_first: bool) -> &mut VecDeque<oneshot::Sender<Place>> {
-        if comes_first { &mut self.first } else { &mut self.others }
+    fn of(&mut self, is_foreground: bool) -> &mut VecDeque<oneshot::Sender<Place>> {
+        if is_foreground { &mut self.first } else { &mut self.others }
     }
 
     /// The waiter who gets a free place now.
     fn next(&mut self) -> Option<(oneshot::Sender<Place>, bool)> {
-        for comes_first in [true, false] {
-            while self.free > 0 && (comes_first || self.free_to_others > 0) {
-                let Some(waiter) = self.of(comes_first).pop_front() else { break };
+        for is_foreground in [true, false] {
+            while self.free > 0 && (is_foreground || self.free_to_others > 0) {
+                let Some(waiter) = self.of(is_foreground).pop_front() else { break };
                 if waiter.is_closed() {
                     continue;
                 }
                 self.free -= 1;
-                self.free_to_others -= usize::from(!comes_first);
-                return Some((waiter, comes_first));
+                self.free_to_others -= usize::from(!is_foreground);
+                return Some((waiter, is_foreground));
             }
         }
         None
@@ -78,7 +78,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut line = self.places.0.lock();
         line.free += 1;
-        line.free_to_others += usize::from(!self.comes_first);
+        line.free_to_others += usize::from(!self.is_foreground);
         drop(line);
         self.places.hand_out();
     }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_free_place_goes_to_those_who_come_first_and_in_their_order() {
+    async fn a_free_place_goes_to_foreground_calls_in_their_order() {
         let places = Places::new(1, 1);
         let taken = places.take(false).await;
         let (mut other, mut first, mut second) =
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_leave_places_to_those_who_come_first() {
+    async fn others_leave_places_to_foreground_calls() {
         let places = Places::new(3, 2);
         let others = (places.take(false).await, places.take(false).await);
         let mut third = Box::pin(places.take(false));

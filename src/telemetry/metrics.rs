@@ -203,7 +203,7 @@ metrics! {
         }],
         "Events from Conferencing Nodes.";
     POLICY_LOOK_UPS: Counter = "maxconf.policy.lookups", "{request}", &[ANSWER],
-        "Look-ups by Conferencing Nodes. success: an instant room that can be joined; reject: an instant room's name that cannot; continue: anything else; unavailable: the room records did not answer in time, and the node looked into its own database.";
+        "Look-ups by Conferencing Nodes. success: an instant room that can be joined; reject: an instant room's name that cannot; continue: anything else; unavailable: the room records did not answer in time, or too many look-ups were made at once, and the node looked into its own database.";
     POLICY_DURATION: Histogram = "maxconf.policy.duration", "s", &[ANSWER],
         "Duration of these look-ups.";
     INSTANT_ROOMS_ENDED: Counter = "maxconf.instant.ended", "{room}",

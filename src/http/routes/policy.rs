@@ -70,11 +70,11 @@ async fn handler(
     read_body(request.into_body(), MAX_BODY_KIB * 1024).await?;
     let answered = match look_up {
         None => Ok(PolicyAnswer::Continue),
-        Some(look_up) => {
-            // Made-up names must not take every slot from the creates.
-            let _share = state.limits.share_of_look_ups()?;
-            state.rooms.look_up(permit, &look_up).await
-        }
+        // Made-up names must not take every slot from the creates.
+        Some(look_up) => match state.limits.share_of_look_ups() {
+            Ok(_share) => state.rooms.look_up(permit, &look_up).await,
+            Err(overloaded) => Err(overloaded),
+        },
     };
     let answer = match &answered {
         Ok(PolicyAnswer::Success(_)) => "success",
