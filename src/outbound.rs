@@ -3,6 +3,7 @@
 pub(crate) mod breaker;
 pub(crate) mod calls;
 mod failure;
+mod oauth2;
 mod resolver;
 mod tls;
 
@@ -19,6 +20,7 @@ use tower::util::MapRequestLayer;
 
 pub(crate) use failure::is_close_without_answer;
 pub use failure::{CallFailure, CertificateFault, ConnectStep};
+pub(crate) use oauth2::refusal_code;
 pub use tls::{Intercepting, tls_with};
 
 /// The wait before a retry if the system asks for none.

@@ -9,7 +9,7 @@ use super::{Authentication, LARGEST_ANSWER};
 use crate::domain::RoomProperties;
 use crate::outbound::breaker::Open;
 use crate::outbound::calls::Outcome;
-use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, retry_after};
+use crate::outbound::{CallFailure, ConnectStep, DEFAULT_RETRY_AFTER, json, refusal_code, retry_after};
 
 /// Fields that a rejection may name beside [`RoomProperties`]: those that are sent, and Django's `__all__`.
 const FIELDS: [&str; 12] = [
@@ -207,19 +207,8 @@ impl TokenError {
         Self::Busy { status: response.status().as_u16(), retry_after: retry_after(response.headers(), now) }
     }
 
-    /// Reads `{"error": "…"}`.
     pub(super) async fn refused(response: Response) -> Self {
-        const CODES: [&str; 6] = [
-            "invalid_request",
-            "invalid_client",
-            "invalid_grant",
-            "unauthorized_client",
-            "unsupported_grant_type",
-            "invalid_scope",
-        ];
-        let status = response.status().as_u16();
-        let body: Value = json(response, LARGEST_ANSWER).await.unwrap_or(Value::Null);
-        Self::Refused { status, code: CODES.into_iter().find(|code| body["error"] == **code) }
+        Self::Refused { status: response.status().as_u16(), code: refusal_code(response).await }
     }
 
     /// The wait that the token endpoint asked for.

@@ -1,6 +1,6 @@
 //! Examines the blob service, and the container of the room records in it.
 
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::finding::{Finding, Findings};
 use super::storage::{RECORDS_RIGHTS, check_identity, check_writing, remedy};
@@ -95,7 +95,7 @@ fn check_lifecycle(listed: &[ListedRecord], now: OffsetDateTime) -> Finding {
     let Some(oldest) = dates.min().map(OffsetDateTime::date) else {
         return Finding::could_not_tell(check, "the rule cannot be read here, and no claim shows what it does");
     };
-    if days_between(oldest, now.date()) > DAYS_TO_REMOVE {
+    if (now.date() - oldest).whole_days() > DAYS_TO_REMOVE {
         return Finding::warning(
             check,
             format!("a claim of {oldest} has not been removed"),
@@ -103,10 +103,6 @@ fn check_lifecycle(listed: &[ListedRecord], now: OffsetDateTime) -> Finding {
         );
     }
     Finding::could_not_tell(check, format!("the rule cannot be read here; the oldest claim is of {oldest}"))
-}
-
-fn days_between(earlier: Date, later: Date) -> i64 {
-    (later - earlier).whole_days()
 }
 
 fn check_kept_copies(listed: &[ListedRecord]) -> Finding {

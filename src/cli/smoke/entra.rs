@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 
 use super::check::{Dependency, Failure};
 use super::github_job::GitHubJob;
-use crate::outbound::{CallFailure, json, send};
+use crate::outbound::{CallFailure, json, refusal_code, send};
 
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -18,16 +18,6 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// RFC 7523 §2.2: the client authenticates by an assertion.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-/// Error codes of RFC 6749 §5.2. The report repeats no other value from Entra's answer.
-const OAUTH_ERRORS: [&str; 6] = [
-    "invalid_request",
-    "invalid_client",
-    "invalid_grant",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "invalid_scope",
-];
 
 /// An Entra application that may create and delete rooms.
 #[derive(Debug)]
@@ -85,12 +75,10 @@ impl EntraClient {
             let detail = format!("Entra issues no token ({})", status.as_u16());
             return Err(Failure::dependency(Dependency::Entra, detail));
         }
-        let error = json::<TokenRefusal>(response, LARGEST_ANSWER).await.map(|refusal| refusal.error);
-        let error = error.ok().and_then(|error| OAUTH_ERRORS.into_iter().find(|known| *known == error));
         Err(Failure::unclear(format!(
             "Entra issues no token ({} {}); check the SMOKE_ENTRA_ variables",
             status.as_u16(),
-            error.unwrap_or("without an error code")
+            refusal_code(response).await.unwrap_or("without an error code")
         )))
     }
 }
@@ -98,9 +86,4 @@ impl EntraClient {
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: SecretString,
-}
-
-#[derive(Deserialize)]
-struct TokenRefusal {
-    error: String,
 }

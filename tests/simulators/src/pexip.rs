@@ -13,6 +13,7 @@ mod listing;
 mod live;
 mod oauth2;
 mod platform;
+mod policy_server;
 mod refusal;
 mod room;
 mod rooms;
@@ -36,7 +37,8 @@ use url::Url;
 use crate::simulator::{Simulator, System};
 
 use live::{AutomaticParticipant, Participant};
-use platform::{Platform, PolicyServer};
+use platform::Platform;
+use policy_server::PolicyServer;
 
 pub use conferencing_node::{ConferencingNode, Joined, Refused};
 pub use event_sink::{Delivery, EventSink, SinkTimes};
@@ -169,8 +171,14 @@ impl PexipSimulator {
 
     /// Adds a policy server, with service look-ups enabled, and selects it in the location.
     pub fn add_policy_server(&self, url: Url, username: &str, password: &str) {
-        let server = PolicyServer { url, username: username.to_owned(), password: password.to_owned() };
-        self.system.state().policy_servers.push(server);
+        self.system.state().policy_servers.push(PolicyServer::new(url, username, password));
+    }
+
+    /// Sets a switch of every policy server, such as `enable_avatar_lookup` or `allow_http`.
+    pub fn switch_policy_servers(&self, name: &'static str, is_on: bool) {
+        for server in &mut self.system.state().policy_servers {
+            server.switches.insert(name, is_on);
+        }
     }
 
     /// Whether the location selects the event sinks and the policy server, as it does by default. Only the configuration

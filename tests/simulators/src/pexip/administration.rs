@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::CONFERENCING_NODE;
 use super::listing::{self, FilterRules, Listed};
 use super::live::AutomaticParticipant;
-use super::platform::{self, Platform, PolicyServer};
+use super::platform::{self, Platform};
 use super::refusal::Refusal;
 use super::room::{automatic_participant, timestamp};
 
@@ -94,16 +94,7 @@ fn system_locations(state: &platform::State) -> Vec<Value> {
 }
 
 fn policy_servers(state: &platform::State) -> Vec<Value> {
-    let record = |(id, server): (u64, &PolicyServer)| {
-        json!({
-            "description": "", "enable_avatar_lookup": false, "enable_directory_lookup": false,
-            "enable_media_location_lookup": false, "enable_participant_lookup": false,
-            "enable_registration_lookup": false, "enable_service_lookup": true, "id": id,
-            "name": format!("Policy server {id}"), "password": server.password,
-            "resource_uri": format!("{POLICY_SERVER_PATH}{id}/"), "url": server.url, "username": server.username,
-        })
-    };
-    (1..).zip(&state.policy_servers).map(record).collect()
+    (1..).zip(&state.policy_servers).map(|(id, server)| server.record(id, POLICY_SERVER_PATH)).collect()
 }
 
 fn ivr_themes(_: &platform::State) -> Vec<Value> {

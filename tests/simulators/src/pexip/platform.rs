@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::listing::FilterRules;
 use super::live::{AutomaticParticipant, Live, Participant};
 use super::oauth2::{OAuth2, TOKEN_PATH};
+use super::policy_server::PolicyServer;
 use super::room::StoredRoom;
 use super::rooms::Rooms;
 use super::sessions::{Sessions, TIMED_OUT};
@@ -75,14 +76,6 @@ struct PendingDialOut {
     node: String,
     tag: String,
     participant: AutomaticParticipant,
-}
-
-/// A policy server that an operator has configured.
-#[derive(Debug)]
-pub(super) struct PolicyServer {
-    pub(super) url: Url,
-    pub(super) username: String,
-    pub(super) password: String,
 }
 
 impl Default for DialOut {

@@ -87,9 +87,13 @@ const RESOURCES: [Resource; 16] = [
         name: "policy_server",
         methods: READ,
         fields: "description:string enable_avatar_lookup:boolean enable_directory_lookup:boolean \
-                 enable_media_location_lookup:boolean enable_participant_lookup:boolean \
-                 enable_registration_lookup:boolean enable_service_lookup:boolean id:integer name:string \
-                 password:string resource_uri:string url:string username:string",
+                 enable_internal_media_location_policy:boolean enable_internal_participant_policy:boolean \
+                 enable_internal_service_policy:boolean enable_media_location_lookup:boolean \
+                 enable_participant_lookup:boolean enable_registration_lookup:boolean \
+                 enable_service_lookup:boolean id:integer internal_media_location_policy_template:string \
+                 internal_participant_policy_template:string internal_service_policy_template:string name:string \
+                 password:string prefer_local_avatar_configuration:boolean resource_uri:string url:string \
+                 username:string",
     },
     Resource {
         root: "configuration/v1",
