@@ -10,6 +10,7 @@ mod diagnosis;
 mod entra;
 mod github_job;
 mod junit;
+mod policy;
 mod refusals;
 mod report;
 mod room_format;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
-use maxconf_simulators::operator::EVENT_ACCOUNT;
+use maxconf_simulators::operator::{EVENT_ACCOUNT, POLICY_ACCOUNT};
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::{POOL_QUEUE, World};
 use maxconf_simulators::{
@@ -89,6 +89,8 @@ pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str,
         ("SMOKE_ENTRA_SCOPE", world.entra.scope()),
         ("SMOKE_GENESYS_TOKEN", world.genesys.issue_token()),
         ("SMOKE_ORIGIN", WIDGET.to_owned()),
+        ("SMOKE_POLICY_USERNAME", POLICY_ACCOUNT.0.to_owned()),
+        ("SMOKE_POLICY_PASSWORD", POLICY_ACCOUNT.1.to_owned()),
     ]);
     variables
 }

@@ -100,7 +100,7 @@ mod tests {
         [
             PASSED,
             Outcome::Failed(Failure::service("answered 500 instead of 200")),
-            Outcome::Failed(Failure::service("Room-Source is neither pool nor direct")),
+            Outcome::Failed(Failure::service("Room-Source is none of pool, direct and instant")),
             Outcome::Failed(Failure::dependency(Dependency::Pexip, "pexip is not ready")),
             Outcome::Failed(Failure::unclear("cannot be reached")),
             Outcome::Failed(Failure::not_checked("an earlier check did not pass")),

@@ -45,6 +45,8 @@ checks! {
     ForeignOrigin = "foreign_origin", "other origins get no CORS headers";
     AllowedOrigin = "allowed_origin", "the widget's origin gets CORS headers";
     WrongMethod = "wrong_method", "an unsupported method is refused";
+    PolicyWithoutAccount = "policy_without_account", "a look-up without the Conferencing Nodes' account is refused";
+    PolicyOfForeignAlias = "policy_of_foreign_alias", "a look-up of a foreign alias is passed on";
     UuiDataMissing = "uui_data_missing", "create without uuiData is refused";
     UuiDataInvalid = "uui_data_invalid", "create with uuiData that is not hexadecimal is refused";
     UuiDataTooLong = "uui_data_too_long", "create with uuiData that is too long is refused";
@@ -52,12 +54,14 @@ checks! {
     Create = "create", "create returns a room";
     Tag = "tag", "the room has the tag of its uuiData";
     PublicRead = "public_read", "the public read returns the same room";
+    Policy = "policy", "look-ups of an instant room are answered with it";
     RoomProperties = "room_properties", "the room has the expected properties on Pexip";
     KeyRepeated = "key_repeated", "a repeated Idempotency-Key returns the same room";
     KeyReused = "key_reused", "the same key with another uuiData is refused";
     CreateAnother = "create_another", "a second create returns another room with its own tag";
     Pool = "pool", "a room comes from the pool";
     Delete = "delete", "a deleted room is gone";
+    PolicyOfDeletedRoom = "policy_of_deleted_room", "a look-up of a deleted instant room is refused";
     KeyOfDeletedRoom = "key_of_deleted_room", "the key of a deleted room is refused";
     CleanUp = "clean_up", "every room of this test is deleted";
     AnswerHeaders = "answer_headers", "every answer has the required headers and the same version";

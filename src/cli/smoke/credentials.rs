@@ -15,9 +15,11 @@ use crate::config::secure_url;
 const FOREIGN_SCOPE: &str = "https://management.azure.com/.default";
 
 const CLIENT_SECRET: &str = "SMOKE_ENTRA_CLIENT_SECRET";
+const POLICY_USERNAME: &str = "SMOKE_POLICY_USERNAME";
+const POLICY_PASSWORD: &str = "SMOKE_POLICY_PASSWORD";
 
 /// Environment variables, with their meaning.
-pub(super) const VARIABLES: [(&str, &str); 8] = [
+pub(super) const VARIABLES: [(&str, &str); 10] = [
     ("SMOKE_ENTRA_TOKEN_URL", "Entra's token endpoint: https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token."),
     ("SMOKE_ENTRA_CLIENT_ID", "Client id of an application that may create and delete rooms."),
     (
@@ -30,6 +32,12 @@ pub(super) const VARIABLES: [(&str, &str); 8] = [
     ("SMOKE_GENESYS_TOKEN", "Token of an agent. Without it the public read is reported as not checked."),
     ("SMOKE_SUBSCRIPTION_KEY", "Subscription key of the gateway, if it asks for one."),
     ("SMOKE_ORIGIN", "Origin of the widget. Without it the widget's CORS headers are reported as not checked."),
+    (
+        POLICY_USERNAME,
+        "Account of the Conferencing Nodes for external policy. Without it look-ups of instant rooms are reported as not \
+         checked.",
+    ),
+    (POLICY_PASSWORD, "Password of that account."),
 ];
 
 #[derive(Debug)]
@@ -38,6 +46,14 @@ pub struct Credentials {
     pub(super) genesys_token: Option<SecretString>,
     pub(super) subscription_key: Option<SecretString>,
     pub(super) origin: Option<String>,
+    pub(super) policy: Option<PolicyAccount>,
+}
+
+/// The Basic account with which Conferencing Nodes look up rooms.
+#[derive(Debug)]
+pub(super) struct PolicyAccount {
+    pub(super) username: String,
+    pub(super) password: SecretString,
 }
 
 /// The environment cannot be used. Names variables, never values.
@@ -47,6 +63,8 @@ pub enum InvalidCredentials {
     Unusable(&'static str, String),
     #[error("{0} is missing. Set all SMOKE_ENTRA_ variables or none")]
     Missing(&'static str),
+    #[error("{0} is missing. Set SMOKE_POLICY_USERNAME and SMOKE_POLICY_PASSWORD, or neither")]
+    HalfAnAccount(&'static str),
 }
 
 impl Credentials {
@@ -72,6 +90,12 @@ impl Credentials {
             genesys_token: value("SMOKE_GENESYS_TOKEN")?.map(Into::into),
             subscription_key: value("SMOKE_SUBSCRIPTION_KEY")?.map(Into::into),
             origin: value("SMOKE_ORIGIN")?,
+            policy: match (value(POLICY_USERNAME)?, value(POLICY_PASSWORD)?) {
+                (Some(username), Some(password)) => Some(PolicyAccount { username, password: password.into() }),
+                (Some(_), None) => return Err(InvalidCredentials::HalfAnAccount(POLICY_PASSWORD)),
+                (None, Some(_)) => return Err(InvalidCredentials::HalfAnAccount(POLICY_USERNAME)),
+                (None, None) => None,
+            },
         })
     }
 
@@ -164,6 +188,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_account_for_policy_needs_both_variables() {
+        let account = [("SMOKE_POLICY_USERNAME", "nodes"), ("SMOKE_POLICY_PASSWORD", "a hidden password")];
+        assert!(read(&account).expect("both are set").policy.is_some());
+        for (given, missing) in [(0, "SMOKE_POLICY_PASSWORD"), (1, "SMOKE_POLICY_USERNAME")] {
+            assert_eq!(read(&account[given..=given]).err(), Some(InvalidCredentials::HalfAnAccount(missing)));
+        }
+    }
+
     const GITHUB: [(&str, &str); 2] = [
         ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example.org/token?api-version=2.0"),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a hidden token"),
@@ -196,8 +229,13 @@ mod tests {
     #[test]
     fn debug_output_shows_no_secret() {
         let job = [&ENTRA[..2], &ENTRA[3..], &GITHUB].concat();
+        let hidden = [
+            ("SMOKE_GENESYS_TOKEN", "hidden"),
+            ("SMOKE_POLICY_USERNAME", "nodes"),
+            ("SMOKE_POLICY_PASSWORD", "hidden"),
+        ];
         for values in [&ENTRA[..], &job] {
-            let shown = format!("{:?}", read(&[values, &[("SMOKE_GENESYS_TOKEN", "hidden")]].concat()));
+            let shown = format!("{:?}", read(&[values, &hidden].concat()));
             assert!(shown.contains("client") && !shown.contains("hidden"), "{shown}");
         }
     }

@@ -56,6 +56,17 @@ pub(super) fn is_read_of(created: &Value, read: &Value) -> bool {
     is_pin(&read["pin"]) && *read == expected
 }
 
+/// Whether a node's look-up is answered with the room as its create did, and the host PIN in any case.
+pub(super) fn is_configuration_of(created: &Value, decision: &Value) -> bool {
+    let result = &decision["result"];
+    let has_same = |member: &str| result[member] == created[member];
+    let has_host_pin = created.get("pin").map_or_else(|| is_pin(&result["pin"]), |pin| result["pin"] == *pin);
+    decision["status"] == "success"
+        && ["name", "service_type", "allow_guests", "guest_pin"].into_iter().all(has_same)
+        && result["service_tag"] == created["tag"]
+        && has_host_pin
+}
+
 fn is_pin(pin: &Value) -> bool {
     let digits = pin.as_str().unwrap_or_default().trim_end_matches('#');
     (4..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -110,6 +121,34 @@ mod tests {
         ] {
             assert_eq!(is_read_of(&created, &read), is_same, "{created} {read}");
         }
+    }
+
+    #[test]
+    fn a_configuration_has_the_rooms_name_tag_and_both_pins() {
+        let room = room();
+        let mut without_host_pin = room.clone();
+        without_host_pin.as_object_mut().expect("an object").remove("pin");
+        let decision = json!({ "status": "success", "action": "continue", "result": {
+            "name": "n", "service_type": "conference", "service_tag": "t", "allow_guests": true, "pin": "193604",
+            "guest_pin": "852117",
+        }});
+        assert!(is_configuration_of(&room, &decision) && is_configuration_of(&without_host_pin, &decision));
+        for (member, value) in [
+            ("name", json!("m")),
+            ("service_type", json!("lecture")),
+            ("service_tag", json!("u")),
+            ("allow_guests", json!("True")),
+            ("pin", json!("")),
+            ("guest_pin", json!(852_117)),
+        ] {
+            let mut other = decision.clone();
+            other["result"][member] = value;
+            assert!(!is_configuration_of(&room, &other), "{member}");
+            assert!(!is_configuration_of(&without_host_pin, &other), "{member}");
+        }
+        let mut failed = decision;
+        failed["status"] = json!("fail");
+        assert!(!is_configuration_of(&room, &failed));
     }
 
     #[test]

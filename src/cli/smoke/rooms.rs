@@ -9,6 +9,8 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -24,6 +26,8 @@ const GONE: (u16, &str) = (404, "room_not_found");
 
 // Spelled here again, not imported: a mistake in the service's constants must fail the test.
 const ROOM_SOURCE: HeaderName = HeaderName::from_static("room-source");
+const ROOM_VALID_FROM: HeaderName = HeaderName::from_static("room-valid-from");
+const ROOM_VALID_UNTIL: HeaderName = HeaderName::from_static("room-valid-until");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -31,12 +35,39 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: String,
-    pub(super) is_from_pool: bool,
+    pub(super) source: RoomSource,
     case: Arc<TestCase>,
     /// The `Idempotency-Key` of its create.
     key: Option<String>,
     has_right_tag: bool,
-    body: Value,
+    /// The answer of its create.
+    pub(super) body: Value,
+}
+
+/// Where a room comes from, as `Room-Source` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RoomSource {
+    Pool,
+    Direct,
+    /// It exists by external policy only.
+    Instant,
+}
+
+impl RoomSource {
+    fn of(answer: &Answer) -> Result<Self, Failure> {
+        match answer.header(&ROOM_SOURCE) {
+            "pool" => Ok(Self::Pool),
+            "direct" => Ok(Self::Direct),
+            "instant" => {
+                let has_validity = [ROOM_VALID_FROM, ROOM_VALID_UNTIL]
+                    .iter()
+                    .all(|header| OffsetDateTime::parse(answer.header(header), &Rfc3339).is_ok());
+                let invalid = "an instant room has no valid Room-Valid-From and Room-Valid-Until";
+                if has_validity { Ok(Self::Instant) } else { Err(Failure::service(invalid)) }
+            }
+            _ => Err(Failure::service("Room-Source is none of pool, direct and instant")),
+        }
+    }
 }
 
 /// Creates rooms and records them. Clones share the record.
@@ -85,13 +116,9 @@ impl Rooms {
         if let Some(fault) = format_fault(&answer.body) {
             return Err(Failure::service(fault));
         }
-        let source = answer.header(&ROOM_SOURCE);
-        if source != "pool" && source != "direct" {
-            return Err(Failure::service("Room-Source is neither pool nor direct"));
-        }
-        let (name, is_from_pool) = (name.to_owned(), source == "pool");
+        let (name, source) = (name.to_owned(), RoomSource::of(&answer)?);
         let has_right_tag = case.has_tag(answer.text("tag"));
-        Ok(Room { name, is_from_pool, case, key, has_right_tag, body: answer.body })
+        Ok(Room { name, source, case, key, has_right_tag, body: answer.body })
     }
 
     /// Sends a create in a task of its own, so that a stop does not lose the name in an answer on its way.
@@ -187,6 +214,9 @@ impl Rooms {
 
     /// Reads the conference object as IDIM's server can, and compares it with the expected values.
     pub(super) async fn check_properties(&self, room: &Room, expected: &Map<String, Value>) -> Result<(), Failure> {
+        if room.source == RoomSource::Instant {
+            return Err(Failure::not_checked("an instant room has no conference object"));
+        }
         let read =
             self.service.request(Method::GET, &["room", &room.name]).query(&[("constrained_attributes", "false")]);
         let answer = self.service.send(bearer(read, &self.token)).await?;

@@ -10,8 +10,9 @@ use tokio::time::{Instant, timeout};
 use super::SmokeCommand;
 use super::check::{Check, Checked, Failure, Outcome};
 use super::credentials::Credentials;
+use super::policy::Policy;
 use super::refusals::{Refusals, altered};
-use super::rooms::{Room, Rooms};
+use super::rooms::{Room, RoomSource, Rooms};
 use super::service::Service;
 use super::test_case::TagForm;
 use super::wait;
@@ -72,11 +73,11 @@ impl<'a> Run<'a> {
         let tag_form = TagForm::new(self.command.tag_url.as_deref(), self.command.tag_host.as_deref());
         let (credentials, http) = (self.credentials, self.http.clone());
         let Some(token) = self.check(Check::EntraToken, credentials.token(&http)).await else {
-            return self.check_refusals_without_token(&Refusals::new(service, None, &tag_form)).await;
+            return self.check_refusals_without_token(service, &Refusals::new(service, None, &tag_form)).await;
         };
         let rooms = self.rooms.get_or_init(|| Rooms::new(service.clone(), token.clone(), tag_form.clone()));
         let refusals = Refusals::new(service, Some(rooms), &tag_form);
-        self.check_refusals_without_token(&refusals).await;
+        self.check_refusals_without_token(service, &refusals).await;
         self.check_refusals_with_token(&refusals, &token).await;
         self.check_room_life(service, rooms).await;
     }
@@ -90,7 +91,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn check_refusals_without_token(&mut self, refusals: &Refusals<'_>) {
+    async fn check_refusals_without_token(&mut self, service: &Service, refusals: &Refusals<'_>) {
         self.check(Check::CreateWithoutToken, refusals.create_without_token()).await;
         self.check(Check::DeleteWithoutToken, refusals.delete_without_token()).await;
         self.check(Check::PublicWithoutToken, refusals.public_without_token()).await;
@@ -102,6 +103,9 @@ impl<'a> Run<'a> {
         })
         .await;
         self.check(Check::WrongMethod, refusals.wrong_method()).await;
+        let policy = Policy::new(service, self.credentials.policy.as_ref());
+        self.check(Check::PolicyWithoutAccount, async { policy.clone()?.without_account().await }).await;
+        self.check(Check::PolicyOfForeignAlias, async { policy?.foreign_alias().await }).await;
     }
 
     async fn check_refusals_with_token(&mut self, refusals: &Refusals<'_>, token: &SecretString) {
@@ -135,6 +139,8 @@ impl<'a> Run<'a> {
             rooms.public_read(&first, genesys_token.ok_or(missing)?).await
         })
         .await;
+        let policy = Policy::new(service, self.credentials.policy.as_ref());
+        self.check(Check::Policy, async { policy.clone()?.room(&first).await }).await;
         let properties = self.command.room_properties.as_ref();
         self.check(Check::RoomProperties, async {
             let missing = Failure::not_checked("--room-properties is not given");
@@ -147,6 +153,7 @@ impl<'a> Run<'a> {
             self.check(Check::Pool, check_pool(service, &[&first, &second], self.command.expect_pool)).await;
         }
         if self.check(Check::Delete, rooms.delete(&first, genesys_token)).await.is_some() {
+            self.check(Check::PolicyOfDeletedRoom, async { policy?.deleted_room(&first).await }).await;
             self.check(Check::KeyOfDeletedRoom, rooms.repeat_after_delete(&first)).await;
         }
     }
@@ -169,11 +176,11 @@ impl<'a> Run<'a> {
 }
 
 async fn check_pool(service: &Service, created: &[&Room], is_pool_expected: bool) -> Result<(), Failure> {
-    if created.iter().any(|room| room.is_from_pool) {
+    if created.iter().any(|room| room.source == RoomSource::Pool) {
         Ok(())
     } else if is_pool_expected {
         Err(service.diagnose_empty_pool().await)
     } else {
-        Err(Failure::not_checked("both rooms are direct rooms; --expect-pool makes that a fault"))
+        Err(Failure::not_checked("neither room is from the pool; --expect-pool makes that a fault"))
     }
 }

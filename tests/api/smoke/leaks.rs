@@ -9,6 +9,7 @@ use maxconf_simulators::{Fault, GitHubSimulator, Matching, Times, github};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
+use super::instant::{instant_service, with_account};
 use super::proxy::{ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{Smoke, healthy_service};
 use crate::support::{Secrets, TestApp};
@@ -46,8 +47,10 @@ impl SeenSecrets {
             secrets.plant("uuiData", uui_data);
         }
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        for name in ["pin", "guest_pin", "tag"] {
-            if let Some(value) = body[name].as_str().filter(|value| value.len() >= 8) {
+        // A look-up's room is one level below.
+        let room = if body["result"].is_object() { &body["result"] } else { &body };
+        for name in ["pin", "guest_pin", "tag", "service_tag"] {
+            if let Some(value) = room[name].as_str().filter(|value| value.len() >= 8) {
                 secrets.plant(name, value.trim_end_matches('#'));
             }
         }
@@ -83,17 +86,32 @@ async fn no_output_holds_a_secret_whatever_call_fails() {
         some.iter().map(move |&status| (call, status))
     });
     stream::iter(rows)
-        .map(|(call, status)| assert_no_secret_in_output(call, status))
+        .map(async |(call, status)| {
+            let app = healthy_service().await;
+            assert_no_secret_in_output(&app, &Smoke::of(&app), call, status).await;
+        })
         .buffer_unordered(CONCURRENT_RUNS)
         .collect::<()>()
         .await;
 }
 
-async fn assert_no_secret_in_output((what, fails): FailingCalls, status: u16) {
-    let app = healthy_service().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_holds_a_secret_whatever_a_look_up_is_answered() {
+    let look_up: FailingCalls = ("look-up", |request, _| request.path.starts_with("/policy/"));
+    stream::iter([200, 302, 401, 500])
+        .map(async |status| {
+            let app = instant_service().await;
+            assert_no_secret_in_output(&app, &with_account(&app), look_up, status).await;
+        })
+        .buffer_unordered(CONCURRENT_RUNS)
+        .collect::<()>()
+        .await;
+}
+
+async fn assert_no_secret_in_output(app: &TestApp, smoke: &Smoke, (what, fails): FailingCalls, status: u16) {
     let shown = SeenSecrets::default();
     let seen = shown.clone();
-    let proxy = Proxy::tampering(&app, move |request, answer| {
+    let proxy = Proxy::tampering(app, move |request, answer| {
         seen.note(request, answer);
         if fails(request, answer) {
             repeat_everything(request, answer, status);
@@ -101,7 +119,7 @@ async fn assert_no_secret_in_output((what, fails): FailingCalls, status: u16) {
     })
     .await;
 
-    let smoke = Smoke::of(&app).at(proxy.url());
+    let smoke = smoke.clone().at(proxy.url());
     assert_writes_none_of(&shown, &smoke, &format!("{what}, answered with {status}")).await;
 }
 

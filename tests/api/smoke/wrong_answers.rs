@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::proxy::{ProxiedAnswer, ProxiedRequest, Proxy};
 use super::{
-    BROKEN, COULD_NOT_TELL, HEALTHY, Smoke, TAG_URL, checks_with, handed_out, healthy_service, outcomes, result,
-    service,
+    BROKEN, COULD_NOT_TELL, HEALTHY, POLICY_CHECKS, Smoke, TAG_URL, checks_with, handed_out, healthy_service, outcomes,
+    result, service,
 };
 use crate::support::TestApp;
 
@@ -475,5 +475,6 @@ async fn a_gateway_may_refuse_instead_of_the_service_with_behind_gateway() {
 
     assert_eq!(without_option.code, Some(BROKEN), "{without_option:#?}");
     assert_eq!(with_option.code, Some(HEALTHY), "{with_option:#?}");
-    assert_eq!(checks_with(&with_option, "not_checked"), ["ready", "room_properties"]);
+    let expected = [&POLICY_CHECKS[..], &["ready", "room_properties"]].concat();
+    assert_eq!(checks_with(&with_option, "not_checked"), expected);
 }
