@@ -49,7 +49,7 @@ pub use contact::Closed;
 pub use error::{PexipError, TokenError};
 pub use event::{Event, EventKind, events};
 pub(crate) use look_up::SeveralNamesSupport;
-pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord, SystemLocation};
+pub(crate) use platform::{Alarm, ConferencingNode, EventSinkRecord, PolicyServerRecord, SystemLocation};
 pub use policy::{InvalidServiceConfiguration, LookUp, PolicyAnswer, ServiceConfiguration};
 pub(crate) use presence::Presence;
 pub use trust::trusting;

@@ -4,7 +4,9 @@ mod entra;
 mod finding;
 mod genesys;
 mod host;
+mod locations;
 mod pexip;
+mod policy;
 mod pool;
 mod records;
 mod report;
@@ -24,7 +26,7 @@ use crate::exit_code;
 use finding::{Finding, Findings, Section, Verdict};
 use report::Report;
 
-/// Limit for one call. With DNS, TCP and TLS no section takes longer than 15 s.
+/// Limit for one call. With DNS, TCP and TLS no section takes longer than 19 s.
 const CALL_LIMIT: Duration = Duration::from_secs(4);
 
 /// Limit for counting the pool.

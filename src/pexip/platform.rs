@@ -9,6 +9,7 @@ use super::{PexipClient, PexipError};
 
 const GLOBAL: &str = "configuration/v1/global";
 const EVENT_SINKS: &str = "configuration/v1/event_sink";
+const POLICY_SERVERS: &str = "configuration/v1/policy_server";
 const LOCATIONS: &str = "configuration/v1/system_location";
 const CONFERENCING_NODES: &str = "status/v1/worker_vm";
 const ALARMS: &str = "status/v1/alarm";
@@ -28,21 +29,77 @@ pub struct EventSinkRecord {
     pub events: Vec<EventName>,
 }
 
-/// A location of the platform. Its Conferencing Nodes report to the event sinks that it selects.
+/// A policy server of the platform. Its password is not read. A switch that the release does not have is `None`.
+#[derive(Debug, Deserialize)]
+pub struct PolicyServerRecord {
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub resource_uri: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub url: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub username: String,
+    /// Whether it may be asked over http. Releases before 42 have no such switch, and allow it.
+    pub allow_http: Option<bool>,
+    enable_service_lookup: Option<bool>,
+    enable_participant_lookup: Option<bool>,
+    enable_media_location_lookup: Option<bool>,
+    enable_avatar_lookup: Option<bool>,
+    enable_directory_lookup: Option<bool>,
+    enable_registration_lookup: Option<bool>,
+    enable_internal_service_policy: Option<bool>,
+    enable_internal_participant_policy: Option<bool>,
+    enable_internal_media_location_policy: Option<bool>,
+}
+
+impl PolicyServerRecord {
+    /// Whether nodes look up what is dialled.
+    pub fn looks_up_services(&self) -> bool {
+        self.enable_service_lookup == Some(true)
+    }
+
+    /// What else is on: other look-ups, and scripts on the node that are run after a look-up.
+    pub fn other_switches(&self) -> impl Iterator<Item = &'static str> {
+        let switches = [
+            ("enable_participant_lookup", self.enable_participant_lookup),
+            ("enable_media_location_lookup", self.enable_media_location_lookup),
+            ("enable_avatar_lookup", self.enable_avatar_lookup),
+            ("enable_directory_lookup", self.enable_directory_lookup),
+            ("enable_registration_lookup", self.enable_registration_lookup),
+            ("enable_internal_service_policy", self.enable_internal_service_policy),
+            ("enable_internal_participant_policy", self.enable_internal_participant_policy),
+            ("enable_internal_media_location_policy", self.enable_internal_media_location_policy),
+        ];
+        switches.into_iter().filter(|(_, is_on)| *is_on == Some(true)).map(|(name, _)| name)
+    }
+}
+
+/// A location of the platform. Its Conferencing Nodes report to the event sinks, and ask the policy server, that it
+/// selects.
 #[derive(Debug, Deserialize)]
 pub struct SystemLocation {
     pub name: String,
     /// Each is a path, or an object that has it.
     #[serde(default, deserialize_with = "null_as_default")]
     event_sinks: Vec<Value>,
+    /// The same, or null.
+    #[serde(default)]
+    policy_server: Value,
 }
 
 impl SystemLocation {
     /// Whether this event sink is selected.
     pub fn selects(&self, sink: &EventSinkRecord) -> bool {
-        let path = sink.resource_uri.as_str();
-        !path.is_empty() && self.event_sinks.iter().any(|selected| selected == path || selected["resource_uri"] == path)
+        self.event_sinks.iter().any(|selected| is_object_at(&sink.resource_uri, selected))
     }
+
+    /// Whether this policy server is selected.
+    pub fn asks(&self, server: &PolicyServerRecord) -> bool {
+        is_object_at(&server.resource_uri, &self.policy_server)
+    }
+}
+
+fn is_object_at(path: &str, selected: &Value) -> bool {
+    !path.is_empty() && (selected == path || selected["resource_uri"] == path)
 }
 
 /// The name of a kind of event.
@@ -110,6 +167,11 @@ impl PexipClient {
     /// The event sinks to which Conferencing Nodes report.
     pub async fn event_sinks(&self) -> Result<Vec<EventSinkRecord>, PexipError> {
         self.all("event_sinks", EVENT_SINKS).await
+    }
+
+    /// The policy servers that Conferencing Nodes ask.
+    pub async fn policy_servers(&self) -> Result<Vec<PolicyServerRecord>, PexipError> {
+        self.all("policy_servers", POLICY_SERVERS).await
     }
 
     /// The locations of the platform.

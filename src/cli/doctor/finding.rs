@@ -48,9 +48,10 @@ impl Finding {
         result.unwrap_or_else(|finding| finding)
     }
 
-    /// Whether both checks could not be made, for the same reason.
-    pub(super) fn has_same_obstacle(&self, other: &Self) -> bool {
-        self.verdict == Verdict::CouldNotTell && other.verdict == Verdict::CouldNotTell && self.says == other.says
+    /// Whether both checks could not be made, or are fine, for the same reason.
+    pub(super) fn has_same_reason(&self, other: &Self) -> bool {
+        let needs_nothing = matches!(self.verdict, Verdict::CouldNotTell | Verdict::Fine);
+        needs_nothing && self.verdict == other.verdict && self.says == other.says
     }
 }
 

@@ -9,8 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::finding::{Finding, Findings, Verdict};
+use super::locations::{Locations, Selection};
 use super::tls::Trust;
-use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client};
+use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, host, in_time, no_client, policy};
 use crate::app;
 use crate::config::{BasicAccount, ConfigParts, Faulty, PexipConfig, RoomConfig};
 use crate::domain::{Clock, HostPin, RoomProperties, ServiceHours};
@@ -18,7 +19,7 @@ use crate::pexip::{
     Alarm, ConferencingNode, EventSinkRecord, PexipClient, PexipError, SeveralNamesSupport, SystemLocation, TokenError,
 };
 
-pub(super) const CHECKS: [&str; 15] = [
+pub(super) const CHECKS: [&str; 19] = [
     "hours",
     "name",
     "connection",
@@ -33,6 +34,10 @@ pub(super) const CHECKS: [&str; 15] = [
     "room_properties",
     "ready_delay",
     "event_sink",
+    "policy_server",
+    "policy_switches",
+    "policy_locations",
+    "policy_answers",
     "writing",
 ];
 
@@ -68,13 +73,13 @@ pub(super) async fn examine(
     };
     let pexip =
         app::pexip_client(config, account, hours.cloned(), &rooms.prefix, clock).map_err(no_client("account"))?;
-    let (clock, counted) =
+    let (clocks, counted) =
         tokio::join!(host::clock(&config.management_url, &http, clock), in_time(CALL_LIMIT, pexip.count_ours()));
-    let account = check_account(counted, &pexip, clock.verdict == Verdict::Fine);
-    findings.push(clock);
+    let account = check_account(counted, &pexip, clocks.verdict == Verdict::Fine);
+    findings.push(clocks);
     findings.push(account?);
     let host_pin = rooms.host_pin();
-    let (release, pins, shown_pins, several_names, participants, properties, event_sink) = tokio::join!(
+    let (release, pins, shown_pins, several_names, participants, properties, event_sink, policy) = tokio::join!(
         release(&pexip),
         pins(&pexip, &host_pin),
         shown_pins(&pexip),
@@ -82,8 +87,10 @@ pub(super) async fn examine(
         automatic_participants(&pexip, rooms),
         room_properties(&pexip, &rooms.properties),
         event_sink(&pexip, &settings.pexip_events),
+        policy::examine(&pexip, settings, clock),
     );
     findings.extend([release, pins, shown_pins, several_names, participants, properties, event_sink].map(Finding::of));
+    findings.extend(policy);
     findings.push(ready_delay(settings));
     findings.push(Finding::could_not_tell(
         "writing",
@@ -145,7 +152,10 @@ fn check_account(
 }
 
 /// Reads something that only the doctor needs, so the account may lack the right to, and an old release the route.
-async fn read<T>(check: &'static str, call: impl Future<Output = Result<T, PexipError>>) -> Result<T, Finding> {
+pub(super) async fn read<T>(
+    check: &'static str,
+    call: impl Future<Output = Result<T, PexipError>>,
+) -> Result<T, Finding> {
     match in_time(CALL_LIMIT, call).await {
         Some(Ok(found)) => Ok(found),
         Some(Err(PexipError::AccountRefused { .. })) => {
@@ -324,37 +334,19 @@ async fn event_sink(pexip: &PexipClient, events: &Result<Option<BasicAccount>, F
         let to_do = "check that the Conferencing Nodes can reach the service, then restart the event sink on Pexip";
         return Err(Finding::not_fine(check, "an alarm reports that an event sink has stopped", to_do));
     }
-    let (locations, nodes) = tokio::join!(read(check, pexip.locations()), read(check, pexip.conferencing_nodes()));
-    let Ok(nodes) = nodes else {
-        return Ok(Finding::could_not_tell(check, "the Conferencing Nodes and their locations could not be read"));
-    };
-    Ok(check_locations(&ours, &locations?, &nodes))
-}
-
-/// Whether each location with Conferencing Nodes selects one of these event sinks.
-fn check_locations(ours: &[&EventSinkRecord], locations: &[SystemLocation], nodes: &[ConferencingNode]) -> Finding {
-    let check = "event_sink";
-    let has_nodes = |location: &&SystemLocation| nodes.iter().any(|node| node.system_location == location.name);
-    let (with, without): (Vec<_>, Vec<_>) =
-        locations.iter().filter(has_nodes).partition(|location| ours.iter().any(|sink| location.selects(sink)));
-    let names = |locations: &[&SystemLocation]| {
-        locations.iter().map(|location| location.name.escape_debug().to_string()).collect::<Vec<_>>().join(", ")
-    };
+    let selects = |location: &SystemLocation| ours.iter().any(|sink| location.selects(sink));
     let to_do = "select the event sink in each location whose Conferencing Nodes host the calls";
-    match (with.is_empty(), without.is_empty()) {
-        (true, true) => Finding::could_not_tell(check, "no Conferencing Node reports its location"),
-        (_, true) => Finding::fine(
+    Ok(match Locations::read(check, pexip).await?.selection(selects) {
+        Selection::All(names) => Finding::fine(
             check,
-            format!("one posts to {EVENTS_PATH} with our account from {}, and no alarm is raised", names(&with)),
+            format!("one posts to {EVENTS_PATH} with our account from {names}, and no alarm is raised"),
         ),
-        (true, false) => {
-            Finding::not_fine(check, format!("no location selects it, not even {}", names(&without)), to_do)
-        }
-        (false, false) => {
-            let says = format!("{} does not select it, so its nodes report no end of a call", names(&without));
+        Selection::None(names) => Finding::not_fine(check, format!("no location selects it, not even {names}"), to_do),
+        Selection::Some { without } => {
+            let says = format!("{without} does not select it, so its nodes report no end of a call");
             Finding::warning(check, says, to_do)
         }
-    }
+    })
 }
 
 /// The sinks with the right path, account and events. Other environments on the same platform have sinks too.

@@ -17,12 +17,12 @@ impl Report {
         self.findings().filter(|(_, finding)| finding.verdict == verdict).count()
     }
 
-    /// A line for each check, with the remedy below it. Checks with the same obstacle share a line.
+    /// A line for each check, with the remedy below it. Checks with the same result share a line.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for section in &self.0 {
             text += &format!("{}\n", section.system);
-            for group in section.findings.chunk_by(Finding::has_same_obstacle) {
+            for group in section.findings.chunk_by(Finding::has_same_reason) {
                 let Finding { verdict, says, to_do, .. } = &group[0];
                 let checks: Vec<_> = group.iter().map(|finding| finding.check).collect();
                 text += &line(verdict.label(), &checks.join(", "), says);

@@ -249,19 +249,23 @@ pub(super) fn pexips_clock_is_ahead(world: &World) {
     world.pexip.traffic().set_clock_offset(600);
 }
 
-fn answer(traffic: &Traffic, path: &str, fault: Fault) {
+pub(super) fn answer(traffic: &Traffic, path: &str, fault: Fault) {
     traffic.inject(Matching::any().path_contains(path), Times::Always, fault);
 }
 
 fn nodes(world: &World, objects: &str) {
-    answer(world.pexip.traffic(), "/worker_vm/", list(objects));
+    nodes_of(world.pexip.traffic(), objects);
+}
+
+pub(super) fn nodes_of(pexip: &Traffic, objects: &str) {
+    answer(pexip, "/worker_vm/", list(objects));
 }
 
 fn sinks(world: &World, objects: &str) {
     answer(world.pexip.traffic(), "/event_sink/", list(objects));
 }
 
-fn list(objects: &str) -> Fault {
+pub(super) fn list(objects: &str) -> Fault {
     json(&format!(
         r#"{{"meta": {{"limit": 500, "next": null, "offset": 0, "previous": null, "total_count": 1}}, "objects": [{objects}]}}"#
     ))
