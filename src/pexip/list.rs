@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -121,10 +122,18 @@ impl<'a, T: DeserializeOwned> Pages<'a, T> {
 impl PexipClient {
     /// All objects of a short list. `call` is its name in traces.
     pub(super) async fn all<T: DeserializeOwned>(&self, call: &'static str, path: &str) -> Result<Vec<T>, PexipError> {
-        let (mut pages, mut all) = (Pages::new(self, call, path, &[], |_| "", 0), Vec::new());
+        let mut pages: Pages<'_, Box<RawValue>> = Pages::new(self, call, path, &[], |_| "", 0);
+        let mut all: Vec<Box<RawValue>> = Vec::new();
         while let Some(page) = pages.next().await? {
+            // A node that ignores `offset` has the same first page for ever.
+            if let (Some(first), Some(again)) = (all.first(), page.first())
+                && first.get() == again.get()
+            {
+                return Err(pages.refuse());
+            }
             all.extend(page);
         }
-        Ok(all)
+        let objects = all.iter().map(|object| serde_json::from_str(object.get()));
+        objects.collect::<Result<_, _>>().map_err(|_| CallFailure::Unreadable.into())
     }
 }

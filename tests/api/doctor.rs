@@ -1,6 +1,7 @@
 //! `maxconf doctor` as an operator runs it: the real program in a world with one fault.
 
 mod certificates;
+mod endless_lists;
 mod faults;
 mod identity;
 mod no_answer;
