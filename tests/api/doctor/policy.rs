@@ -1,5 +1,9 @@
 //! External policy: what is configured on the platform, and what a Conferencing Node is answered there.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
@@ -92,6 +96,24 @@ async fn an_account_that_may_not_read_policy_servers_is_no_fault() {
     assert_found("no right", &found, &[], &[]);
     assert!(checks(&found.0, "could_not_tell").is_superset(&set(&POLICY_CHECKS)), "{:#}", found.0);
     assert_eq!(texts(&found.0, "pexip/policy_answers").0, "the account may not read it");
+}
+
+#[tokio::test]
+async fn the_documents_name_the_right_to_each_resource_that_is_read() {
+    let (app, settings) = a_healthy_service().await;
+
+    examine(&settings).await;
+
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/docs/deploying.md");
+    let page = fs::read_to_string(page).expect("the document");
+    let (_, table) = page.split_once("| Below `/api/admin/` |").expect("the table of rights");
+    let rights = table.split("\n\n").next().expect("its rows");
+    let paths: BTreeSet<_> = app.pexip.traffic().log().into_iter().map(|call| call.path).collect();
+    let read: BTreeSet<_> =
+        paths.iter().filter_map(|path| path.strip_prefix("/api/admin/")?.split('/').nth(2)).collect();
+    assert!(read.contains("policy_server") && read.contains("worker_vm"), "{read:?}");
+    let missing: Vec<_> = read.into_iter().filter(|resource| !rights.contains(&format!("{resource}/`"))).collect();
+    assert!(missing.is_empty(), "{missing:?} are not in {rights}");
 }
 
 /// A fault, the checks that must report it, and the end of the first one's text with a part of its remedy.
