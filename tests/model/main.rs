@@ -3,7 +3,7 @@
 //! detect.
 //!
 //! The model does not run the service's code; other tests do. A change to the order of calls in `src/rooms` starts with
-//! a change to this model.
+//! a change to this model. `instant` is the model of instant rooms.
 //!
 //! A step is one atomic call to an outside system, so every interleaving of calls is covered. Of time, only the order
 //! of events is modelled: a lease may expire at any moment while an instance still takes it for valid; a room is before
@@ -38,6 +38,7 @@
 
 mod claim;
 mod hand_out;
+mod instant;
 mod key;
 mod mistakes;
 mod node;
@@ -53,8 +54,11 @@ mod step;
 mod upkeep;
 mod world;
 
-use protocol::{Backup, Beside, Keys, Scope, Source};
-use search::holds;
+use protocol::{Backup, Beside, Keys, Protocol, Scope, Source};
+
+fn holds(scope: Scope) {
+    search::holds(Protocol { scope, wrong: None });
+}
 
 #[test]
 fn two_citizens_get_separate_rooms_whichever_call_fails_or_instance_crashes() {

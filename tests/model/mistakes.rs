@@ -1,11 +1,19 @@
 //! Mistakes that the search must detect, and the limits of the protocol.
 
 use crate::promises::{CONSERVATION, EXCLUSIVE, NARROW, NO_RETURN, ONCE, ORDERED, RIGHT_CITIZEN};
-use crate::protocol::{Backup, Beside, Keys, Restore, Scope, Source, Wrong};
-use crate::search::{breaks, breaks_by_itself};
+use crate::protocol::{Backup, Beside, Keys, Protocol, Restore, Scope, Source, Wrong};
 
 const ONE_ROOM_COPIED: Scope = Scope { instances: 1, beside: Beside::Copies(1), ..Scope::ONE_ROOM };
 const ONE_ROOM_BESIDE_OLD_BUILD: Scope = Scope { beside: Beside::OldBuild, ..Scope::ONE_ROOM };
+
+fn breaks(promise: &'static str, wrong: Wrong, scope: Scope) {
+    crate::search::breaks(promise, Protocol { scope, wrong: Some(wrong) });
+}
+
+/// With no mistake in the protocol: `scope` violates an assumption instead.
+fn breaks_by_itself(promise: &'static str, scope: Scope) {
+    crate::search::breaks(promise, Protocol { scope, wrong: None });
+}
 
 #[test]
 fn tagging_before_the_claim_gives_a_room_two_tags() {

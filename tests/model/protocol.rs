@@ -1,5 +1,6 @@
 use stateright::{Model, Property};
 
+use crate::search::Searched;
 use crate::step::Step;
 use crate::world::{Citizen, Create, Instance, World};
 use crate::{hand_out, outside, prefetch, promises, upkeep};
@@ -266,3 +267,5 @@ impl Model for Protocol {
         promises::properties(self)
     }
 }
+
+impl Searched for Protocol {}
