@@ -68,7 +68,7 @@ impl<'a> Call<'a> {
 
     /// Citizen and agent join, meet and leave. At the end the room is gone.
     async fn is_held_in(&self, room: &Room) {
-        let citizen = self.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+        let citizen = self.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in");
         assert_eq!(citizen.role, Role::Guest);
         self.app.pexip.advance(DIAL_OUT_DELAY);
         let mut directions = self.directions(room).await;
@@ -78,7 +78,7 @@ impl<'a> Call<'a> {
         let seen = self.app.public_room(&room.name).await;
         assert_eq!(seen.status, 200, "{seen:?}");
         let seen = Room::of(&seen);
-        let agent = self.agents_node.join(&seen.alias, &seen.host_pin).expect("the agent is let in");
+        let agent = self.agents_node.join(&seen.alias, &seen.host_pin).await.expect("the agent is let in");
         assert_eq!(agent.role, Role::Chair);
 
         self.agents_node.leave(&agent);
@@ -90,12 +90,12 @@ impl<'a> Call<'a> {
         self.room_is_gone(room).await;
         self.read_when_pexip_is_called_again(&room.name).await.assert_problem(404, "room_not_found");
         assert_eq!(
-            self.citizens_node.join(&room.alias, &room.guest_pin).map(drop),
+            self.citizens_node.join(&room.alias, &room.guest_pin).await.map(drop),
             Ok(()),
             "not replicated to the nodes yet"
         );
         self.app.pexip.advance(REPLICATION);
-        assert_eq!(self.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+        assert_eq!(self.citizens_node.join(&room.alias, &room.guest_pin).await, Err(Refused::NotFound));
     }
 
     /// Direction of each participant of the room, by the status API.
@@ -189,8 +189,8 @@ async fn idims_delete_ends_a_running_call() {
     on_every_host(service, async |app| {
         let call = Call::prepare(app).await;
         let room = call.room().await;
-        call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
-        call.agents_node.join(&room.alias, &room.host_pin).expect("the agent is let in");
+        call.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in");
+        call.agents_node.join(&room.alias, &room.host_pin).await.expect("the agent is let in");
 
         assert_eq!(app.delete_room(&room.name).await.status, 204);
 
@@ -216,12 +216,12 @@ async fn a_citizen_whose_phone_lost_its_network_finds_the_room_again_within_the_
         async |app| {
             let call = Call::prepare(app).await;
             let room = call.room().await;
-            let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in");
+            let citizen = call.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in");
 
             call.citizens_node.lose(&citizen);
             let hints = app.room_queue().of_ended_rooms();
             eventually("the node has reported the end", async || hints.approximate_count().await == Ok(1)).await;
-            call.citizens_node.join(&room.alias, &room.guest_pin).expect("the citizen is let in again");
+            call.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in again");
             app.queue.advance(Duration::from_secs(301));
 
             time_passes_until("the room is checked", app, async || hints.approximate_count().await == Ok(0)).await;
@@ -262,10 +262,10 @@ async fn a_direct_room_can_be_joined_after_replication() {
             assert_eq!(answer.header("room-source"), "direct");
             let room = Room::of(&answer);
 
-            assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin), Err(Refused::NotFound));
+            assert_eq!(call.citizens_node.join(&room.alias, &room.guest_pin).await, Err(Refused::NotFound));
             let wait = answer.header("retry-after").parse().expect("seconds");
             app.pexip.advance(Duration::from_secs(wait));
-            assert!(call.citizens_node.join(&room.alias, &room.guest_pin).is_ok());
+            assert!(call.citizens_node.join(&room.alias, &room.guest_pin).await.is_ok());
         },
     )
     .await;

@@ -12,12 +12,15 @@ mod fields;
 mod listing;
 mod live;
 mod oauth2;
+mod pins;
 mod platform;
+mod policy;
 mod policy_server;
 mod refusal;
 mod room;
 mod rooms;
 mod schema;
+mod service;
 mod sessions;
 mod status;
 mod validation;
@@ -39,11 +42,13 @@ use crate::simulator::{Simulator, System};
 use live::{AutomaticParticipant, Participant};
 use platform::Platform;
 use policy_server::PolicyServer;
+use service::{Callee, Service};
 
-pub use conferencing_node::{ConferencingNode, Joined, Refused};
+pub use conferencing_node::{Caller, ConferencingNode, Endpoint, Joined, Refused};
 pub use event_sink::{Delivery, EventSink, SinkTimes};
 pub use listing::InLookup;
 pub use live::Role;
+pub use policy::{PolicyLookUp, PolicyOutcome, PolicyVariant};
 pub use room::{StoredAlias, StoredRoom};
 
 /// Account of the management API.
@@ -169,7 +174,8 @@ impl PexipSimulator {
         self.system.state().maintenance = reason.map(str::to_owned);
     }
 
-    /// Adds a policy server, with service look-ups enabled, and selects it in the location.
+    /// Adds a policy server, with service look-ups enabled, and selects it in the location: from now on the Conferencing
+    /// Nodes ask it about each call.
     pub fn add_policy_server(&self, url: Url, username: &str, password: &str) {
         self.system.state().policy_servers.push(PolicyServer::new(url, username, password));
     }
@@ -181,10 +187,37 @@ impl PexipSimulator {
         }
     }
 
-    /// Whether the location selects the event sinks and the policy server, as it does by default. Only the configuration
-    /// API shows it.
+    /// Whether the location selects the event sinks and the policy server, as it does by default. Of the sinks only the
+    /// configuration API shows it.
     pub fn select_services_in_location(&self, select: bool) {
         self.system.state().location_selects_services = select;
+    }
+
+    /// Time that Conferencing Nodes wait for a policy server; 5 s by default. Real ones have no setting for it.
+    pub fn set_policy_timeout(&self, timeout: Duration) {
+        self.system.state().policy.timeout = timeout;
+    }
+
+    /// How long a Conferencing Node that found no room refuses the alias without asking again, by the platform's clock;
+    /// not at all by default. That real nodes do so is known from a single source.
+    pub fn set_negative_cache(&self, kept: Option<Duration>) {
+        self.system.state().policy.negative_cache = kept;
+    }
+
+    /// Turns a behaviour of Conferencing Nodes on or off.
+    pub fn set_policy_variant(&self, variant: PolicyVariant, on: bool) {
+        self.system.state().policy.set_variant(variant, on);
+    }
+
+    /// The look-ups of all Conferencing Nodes that have ended, in order.
+    pub fn policy_look_ups(&self) -> Vec<PolicyLookUp> {
+        self.system.state().policy.look_ups().to_vec()
+    }
+
+    /// Rooms that were joined on another answer than the one that their running conference began with, where the two
+    /// differ in more than what may differ from participant to participant.
+    pub fn changed_services(&self) -> Vec<String> {
+        self.system.state().policy.changed().to_vec()
     }
 
     /// Release and build of the Conferencing Nodes, such as `40 (79715.0.0)`.
@@ -312,13 +345,17 @@ impl PexipSimulator {
     /// Adds a dialled leg. Returns the participant's id.
     pub fn dial_out_leg_as(&self, name: &str, role: Role) -> String {
         let dialled = AutomaticParticipant { alias: "sip:queue@sbc.example.org".to_owned(), role };
-        self.enter(|now| Participant::dialled_out(DEFAULT_NODE, name, &dialled, now))
+        let callee = Callee::stored(&dialled, name);
+        self.enter(|now| Participant::dialled_out(DEFAULT_NODE, name, &callee, now))
     }
 
     fn enter(&self, participant: impl FnOnce(OffsetDateTime) -> Participant) -> String {
         let mut state = self.system.state();
         let participant = participant(state.clock.now());
-        state.enter(participant)
+        let name = &participant.conference;
+        let running = state.live.conference(name).map(|conference| conference.service.clone());
+        let service = running.or_else(|| state.stored(name)).unwrap_or_else(|| Service::named(name));
+        state.enter(participant, &service)
     }
 
     /// Disconnects all participants and ends the conference.

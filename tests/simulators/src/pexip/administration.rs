@@ -29,7 +29,10 @@ const WORKER_VM_PATH: &str = "/api/admin/status/v1/worker_vm/";
 const ALARM_PATH: &str = "/api/admin/status/v1/alarm/";
 
 /// The location of all Conferencing Nodes.
-const LOCATION: &str = "Simulated";
+pub(super) const LOCATION: &str = "Simulated";
+
+/// Name of the only theme.
+pub(super) const IVR_THEME: &str = "Simulated theme";
 
 type Answer = Result<Json<Value>, Refusal>;
 
@@ -99,7 +102,7 @@ fn policy_servers(state: &platform::State) -> Vec<Value> {
 
 fn ivr_themes(_: &platform::State) -> Vec<Value> {
     vec![json!({
-        "id": 1, "name": "Simulated theme", "resource_uri": format!("{IVR_THEME_PATH}1/"),
+        "id": 1, "name": IVR_THEME, "resource_uri": format!("{IVR_THEME_PATH}1/"),
         "uuid": "8f1f0f2c-6d0c-4a51-9a53-2e0f6a4c5b11",
     })]
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::clock::Clock;
 use super::event_sink::{Event, Sinks};
+use super::service::{Callee, Service};
 use super::watchers::Watchers;
 use crate::identifier::guid;
 
@@ -50,8 +51,8 @@ pub(super) struct Live {
 pub(super) struct Conference {
     /// Id of this run of the conference; unrelated to the room's id.
     pub(super) id: String,
-    pub(super) name: String,
-    pub(super) tag: String,
+    /// As the first participant's node got it.
+    pub(super) service: Service,
     /// Set when the first host with media joins.
     pub(super) is_started: bool,
     pub(super) start_time: OffsetDateTime,
@@ -75,10 +76,23 @@ pub(super) struct Participant {
     pub(super) call_direction: &'static str,
     pub(super) protocol: &'static str,
     pub(super) service_type: &'static str,
+    /// Tag of the room.
+    pub(super) service_tag: String,
     pub(super) source_alias: String,
     pub(super) destination_alias: String,
     pub(super) has_media: bool,
+    /// Of a dialled leg; people always do.
+    pub(super) keeps_alive: KeepsAlive,
     pub(super) connect_time: OffsetDateTime,
+}
+
+/// Whether a dialled leg keeps its conference alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeepsAlive {
+    Always,
+    /// With another such leg, if one of them is a host.
+    IfMultiple,
+    Never,
 }
 
 /// An `automatic_participant` object: what rooms that name it dial.
@@ -148,9 +162,10 @@ impl Live {
     }
 
     /// Adds a participant and starts the conference if it is not running. Returns the participant's id.
-    pub(super) fn admit(&mut self, participant: Participant, tag: &str) -> String {
+    pub(super) fn admit(&mut self, mut participant: Participant, service: &Service) -> String {
+        participant.service_tag.clone_from(&service.tag);
         if participant.is_in_conference() {
-            self.begin(&participant, tag);
+            self.begin(&participant, service, participant.connect_time);
         }
         self.sinks.publish(&Event::participant("participant_connected", &participant, participant.connect_time));
         if participant.is_in_conference() {
@@ -164,6 +179,24 @@ impl Live {
         self.participants.push(participant);
         self.update_host_timer(&conference);
         id
+    }
+
+    /// Lets a participant in who has entered the PIN of this role, and connects its audio and video.
+    pub(super) fn let_in(&mut self, id: &str, role: Role, service: &Service) {
+        let Some(participant) = self.participants.iter_mut().find(|participant| participant.id == id) else {
+            return;
+        };
+        participant.role = Some(role);
+        participant.service_type = "conference";
+        participant.has_media = true;
+        let participant = participant.clone();
+        self.begin(&participant, service, self.clock.now());
+        self.sinks.publish(&Event::participant("participant_updated", &participant, self.clock.now()));
+        self.watchers.send(&participant.conference, "participant_create", &participant.client_json());
+        if role == Role::Chair {
+            self.start(&participant.conference);
+        }
+        self.update_host_timer(&participant.conference);
     }
 
     /// Connects the participant's audio and video.
@@ -210,7 +243,7 @@ impl Live {
     pub(super) fn end_without_host(&mut self, now: OffsetDateTime) {
         let is_over = |conference: &&Conference| conference.guests_leave_at.is_some_and(|at| at <= now);
         let over = self.conferences().filter(is_over);
-        let over: Vec<_> = over.map(|conference| (conference.name.clone(), conference.has_had_host)).collect();
+        let over: Vec<_> = over.map(|conference| (conference.service.name.clone(), conference.has_had_host)).collect();
         for (name, has_had_host) in over {
             let reason = if has_had_host { HOSTS_DEPARTED } else { NO_HOST_JOINED };
             self.disconnect(&name, Participant::is_in_conference, reason);
@@ -240,12 +273,11 @@ impl Live {
             if has_host { None } else { Some(conference.guests_leave_at.unwrap_or(now + timeout)) };
     }
 
-    fn begin(&mut self, participant: &Participant, tag: &str) {
-        let (name, at) = (&participant.conference, participant.connect_time);
+    fn begin(&mut self, participant: &Participant, service: &Service, at: OffsetDateTime) {
+        let name = &participant.conference;
         let conference = self.conferences.entry(name.clone()).or_insert_with(|| Conference {
             id: guid(),
-            name: name.clone(),
-            tag: tag.to_owned(),
+            service: service.clone(),
             is_started: false,
             start_time: at,
             guests_leave_at: None,
@@ -291,12 +323,14 @@ impl Live {
         }
     }
 
-    /// Whether the participants keep the conference alive. Dialled legs have `keep_conference_alive_if_multiple`: they do
-    /// so if there are at least two of them and one is a host.
+    /// Whether the participants keep the conference alive.
     fn is_kept_alive(&self, name: &str) -> bool {
         let (dialled, people): (Vec<_>, Vec<_>) =
             self.inside(name).partition(|participant| participant.call_direction == "out");
-        !people.is_empty() || (dialled.len() > 1 && dialled.into_iter().any(Participant::is_host))
+        let several: Vec<_> = dialled.iter().filter(|leg| leg.keeps_alive == KeepsAlive::IfMultiple).collect();
+        !people.is_empty()
+            || dialled.iter().any(|leg| leg.keeps_alive == KeepsAlive::Always)
+            || (several.len() > 1 && several.into_iter().any(|leg| leg.is_host()))
     }
 }
 
@@ -312,9 +346,11 @@ impl Participant {
             call_direction: "in",
             protocol: "WebRTC",
             service_type: "conference",
+            service_tag: String::new(),
             source_alias: String::new(),
             destination_alias: conference.to_owned(),
             has_media: true,
+            keeps_alive: KeepsAlive::Always,
             connect_time,
         }
     }
@@ -330,18 +366,14 @@ impl Participant {
     }
 
     /// A leg that the conference has dialled.
-    pub(super) fn dialled_out(
-        node: &str,
-        conference: &str,
-        dialled: &AutomaticParticipant,
-        connect_time: OffsetDateTime,
-    ) -> Self {
+    pub(super) fn dialled_out(node: &str, conference: &str, callee: &Callee, connect_time: OffsetDateTime) -> Self {
         Self {
             call_direction: "out",
-            protocol: "SIP",
-            source_alias: conference.to_owned(),
-            destination_alias: dialled.alias.clone(),
-            ..Self::dialled_in(node, conference, dialled.role, connect_time)
+            protocol: callee.protocol,
+            source_alias: callee.local_alias.clone(),
+            destination_alias: callee.alias.clone(),
+            keeps_alive: callee.keeps_alive,
+            ..Self::dialled_in(node, conference, callee.role, connect_time)
         }
     }
 

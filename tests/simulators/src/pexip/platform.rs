@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU16};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use reqwest::Client;
+use reqwest::redirect::Policy as Redirects;
 use time::OffsetDateTime;
+use tokio::sync::mpsc::UnboundedSender;
 use url::Url;
 
 use super::PASSWORD;
 use super::clock::Clock;
 use super::listing::FilterRules;
-use super::live::{AutomaticParticipant, Live, Participant};
+use super::live::{AutomaticParticipant, Live, Participant, Role};
 use super::oauth2::{OAuth2, TOKEN_PATH};
+use super::policy::Policy;
 use super::policy_server::PolicyServer;
-use super::room::StoredRoom;
 use super::rooms::Rooms;
+use super::service::{Callee, Service};
 use super::sessions::{Sessions, TIMED_OUT};
 
 /// The platform behind the addresses of all its nodes.
@@ -26,6 +30,8 @@ pub struct Platform {
     /// Whether our account may not see PINs.
     pub(super) hides_pins: AtomicBool,
     pub(super) disconnect_status: AtomicU16,
+    /// For look-ups at a policy server.
+    pub(super) http: LazyLock<Client>,
     address: OnceLock<Url>,
 }
 
@@ -45,6 +51,7 @@ pub(super) struct State {
     /// Reason for the Conferencing Nodes' maintenance mode; `None` while they are in service.
     pub(super) maintenance: Option<String>,
     pub(super) policy_servers: Vec<PolicyServer>,
+    pub(super) policy: Policy,
     /// Whether the location lists the event sinks and the policy server.
     pub(super) location_selects_services: bool,
     pub(super) password: String,
@@ -64,24 +71,27 @@ pub(super) struct DialOut {
     pub(super) delay: Duration,
     pub(super) fails: bool,
     pending: Vec<PendingDialOut>,
+    /// What places the calls of each node after a look-up, by the node's address.
+    callers: HashMap<String, UnboundedSender<PendingDialOut>>,
 }
 
+/// A call of a running conference.
 #[derive(Debug)]
-struct PendingDialOut {
+pub(super) struct PendingDialOut {
     at: OffsetDateTime,
     /// The run of the conference that the attempt belongs to.
     conference_id: String,
+    /// The room.
     conference: String,
     /// Address of the Conferencing Node.
     node: String,
-    tag: String,
-    participant: AutomaticParticipant,
+    pub(super) callee: Callee,
 }
 
 impl Default for DialOut {
     /// The delay is the vendor's.
     fn default() -> Self {
-        Self { delay: Duration::from_secs(10), fails: false, pending: Vec::new() }
+        Self { delay: Duration::from_secs(10), fails: false, pending: Vec::new(), callers: HashMap::new() }
     }
 }
 
@@ -99,6 +109,7 @@ impl Default for Platform {
                 release: "40 (79715.0.0)".to_owned(),
                 maintenance: None,
                 policy_servers: Vec::new(),
+                policy: Policy::default(),
                 location_selects_services: true,
                 password: PASSWORD.to_owned(),
                 accepts_basic: true,
@@ -111,6 +122,10 @@ impl Default for Platform {
             absolute_location: AtomicBool::new(false),
             hides_pins: AtomicBool::new(false),
             disconnect_status: AtomicU16::new(202),
+            http: LazyLock::new(|| {
+                let client = Client::builder().no_proxy().redirect(Redirects::none()).build();
+                client.expect("a client without TLS settings of its own")
+            }),
             address: OnceLock::new(),
         }
     }
@@ -137,35 +152,62 @@ impl Platform {
 }
 
 impl State {
-    /// Adds a participant. The first one past the PIN makes the conference dial the room's automatic participants, as
-    /// the Conferencing Nodes know them. Returns the participant's id.
-    pub(super) fn enter(&mut self, participant: Participant) -> String {
-        let room = self.rooms.replicated().find(|room| room.name == participant.conference).cloned();
-        let room = room.unwrap_or_else(|| StoredRoom::named(participant.conference.clone()));
-        let starts = participant.is_in_conference() && self.live.conference(&room.name).is_none();
-        let node = participant.node.clone();
-        let id = self.live.admit(participant, &room.tag);
+    /// The room of this name in the database, as the Conferencing Nodes know it.
+    pub(super) fn stored(&self, name: &str) -> Option<Service> {
+        let room = self.rooms.replicated().find(|room| room.name == name)?;
+        Some(Service::stored(room, &self.automatic_participants))
+    }
+
+    /// The policy server that the nodes ask for services: the one that the location selects.
+    pub(super) fn selected_policy_server(&self) -> Option<&PolicyServer> {
+        self.policy_servers.last().filter(|server| self.location_selects_services && server.is_asked_for_services())
+    }
+
+    /// Adds a participant. The first one past the PIN makes the conference dial the room's automatic participants.
+    /// Returns the participant's id.
+    pub(super) fn enter(&mut self, participant: Participant, service: &Service) -> String {
+        let (node, is_in) = (participant.node.clone(), participant.is_in_conference());
+        self.change_attendance(service, &node, is_in, |live| live.admit(participant, service))
+    }
+
+    /// Lets a participant in who has entered the PIN of this role.
+    pub(super) fn let_in(&mut self, id: &str, role: Role, service: &Service) {
+        let Some(node) = self.live.participant(id).map(|participant| participant.node.clone()) else { return };
+        self.change_attendance(service, &node, true, |live| live.let_in(id, role, service));
+    }
+
+    fn change_attendance<T>(
+        &mut self,
+        service: &Service,
+        node: &str,
+        is_in: bool,
+        change: impl FnOnce(&mut Live) -> T,
+    ) -> T {
+        let running = self.live.conference(&service.name);
+        let starts = is_in && running.is_none();
+        if is_in && running.is_some_and(|running| !running.service.agrees_with(service)) {
+            self.policy.note_change(&service.name);
+        }
+        let changed = change(&mut self.live);
         if starts {
-            self.schedule_dial_out(&room, &node);
+            self.schedule_dial_out(service, node);
         }
         // Without a delay the legs are there at once.
         self.catch_up();
-        id
+        changed
     }
 
-    fn schedule_dial_out(&mut self, room: &StoredRoom, node: &str) {
-        let Some(conference) = self.live.conference(&room.name) else {
+    fn schedule_dial_out(&mut self, service: &Service, node: &str) {
+        let Some(conference) = self.live.conference(&service.name) else {
             return;
         };
         let at = self.clock.now() + self.dial_out.delay;
-        let participants = room.automatic_participants.iter().filter_map(|id| self.automatic_participants.get(id));
-        self.dial_out.pending.extend(participants.map(|participant| PendingDialOut {
+        self.dial_out.pending.extend(service.callees.iter().map(|callee| PendingDialOut {
             at,
             conference_id: conference.id.clone(),
-            conference: room.name.clone(),
+            conference: service.name.clone(),
             node: node.to_owned(),
-            tag: room.tag.clone(),
-            participant: participant.clone(),
+            callee: callee.clone(),
         }));
     }
 
@@ -186,7 +228,7 @@ impl State {
             }
             self.live.end_without_host(due);
             let dial_outs: Vec<_> = self.dial_out.pending.extract_if(.., |pending| pending.at <= due).collect();
-            for pending in &dial_outs {
+            for pending in dial_outs {
                 self.dial(pending);
             }
         }
@@ -197,14 +239,36 @@ impl State {
         [self.sessions.next_expiry(), self.live.next_guest_timeout(), dial_out].into_iter().flatten().min()
     }
 
-    /// The only attempt for this participant. The vendor does not say which events a failed one causes: here none.
-    fn dial(&mut self, pending: &PendingDialOut) {
-        let is_running = self.live.conference(&pending.conference).is_some_and(|it| it.id == pending.conference_id);
-        let is_present = self.live.inside(&pending.conference).any(|it| it.has_alias(&pending.participant.alias));
-        if is_running && !is_present && !self.dial_out.fails {
-            let leg = Participant::dialled_out(&pending.node, &pending.conference, &pending.participant, pending.at);
-            self.live.admit(leg, &pending.tag);
+    /// The only attempt for this participant. A node looks it up first if there is a policy server.
+    fn dial(&mut self, pending: PendingDialOut) {
+        match self.dial_out.callers.get(&pending.node) {
+            Some(caller) if self.selected_policy_server().is_some() => {
+                // A node that is gone places no call.
+                let _placed = caller.send(pending);
+            }
+            _ => self.place(&pending),
         }
+    }
+
+    /// Registers what places the calls of a node after a look-up.
+    pub(super) fn set_caller(&mut self, node: &str, caller: UnboundedSender<PendingDialOut>) {
+        self.dial_out.callers.insert(node.to_owned(), caller);
+    }
+
+    /// The service that places the call, while its conference is running.
+    pub(super) fn running(&self, pending: &PendingDialOut) -> Option<&Service> {
+        let conference = self.live.conference(&pending.conference)?;
+        (conference.id == pending.conference_id).then_some(&conference.service)
+    }
+
+    /// The vendor does not say which events a failed attempt causes: here none.
+    pub(super) fn place(&mut self, pending: &PendingDialOut) {
+        let is_present = self.live.inside(&pending.conference).any(|it| it.has_alias(&pending.callee.alias));
+        let Some(service) = self.running(pending).filter(|_| !is_present && !self.dial_out.fails).cloned() else {
+            return;
+        };
+        let leg = Participant::dialled_out(&pending.node, &service.name, &pending.callee, pending.at);
+        self.live.admit(leg, &service);
     }
 
     pub(super) fn remember_tag(&mut self, name: &str, tag: &str) {

@@ -19,7 +19,7 @@ const SWITCHES: [&str; 9] = [
 ];
 
 /// A policy server that an operator has configured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PolicyServer {
     pub(super) url: Url,
     pub(super) username: String,
@@ -32,6 +32,12 @@ impl PolicyServer {
     pub(super) fn new(url: Url, username: &str, password: &str) -> Self {
         let switches = SWITCHES.into_iter().map(|name| (name, name == "enable_service_lookup")).collect();
         Self { url, username: username.to_owned(), password: password.to_owned(), switches }
+    }
+
+    /// Whether nodes ask it for services. A release that knows no `allow_http` allows plain HTTP.
+    pub(super) fn is_asked_for_services(&self) -> bool {
+        let is_on = |switch, if_unknown| self.switches.get(switch).copied().unwrap_or(if_unknown);
+        is_on("enable_service_lookup", false) && (self.url.scheme() != "http" || is_on("allow_http", true))
     }
 
     /// Contains the password in clear text: the service must not read it, whether real nodes return it or not.

@@ -8,11 +8,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::listing::{self, Listed};
 use super::live::{Conference, Participant};
 use super::platform::Platform;
+use super::policy::PolicyVariant;
 use super::refusal::Refusal;
 use super::room::timestamp;
 
@@ -33,8 +35,15 @@ async fn conferences(
     State(platform): State<Arc<Platform>>,
     Query(query): Query<listing::Query>,
 ) -> Result<Json<Value>, Refusal> {
-    let state = platform.state();
-    Ok(Json(listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.live.conferences(), Conference::json)?))
+    let (page, viewed) = {
+        let state = platform.state();
+        let page =
+            listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.live.conferences(), Conference::json)?;
+        (page, state.policy.has(PolicyVariant::StatusViews))
+    };
+    let listed = page["objects"].as_array().into_iter().flatten().filter(|_| viewed);
+    join_all(listed.filter_map(|conference| Some(platform.look_up_viewed(conference["name"].as_str()?)))).await;
+    Ok(Json(page))
 }
 
 async fn participants(
@@ -51,7 +60,7 @@ async fn disconnect_conference(State(platform): State<Arc<Platform>>, body: Stri
     let mut state = platform.state();
     let running = state.live.conferences().find(|conference| conference.id == id);
     let name = running
-        .map(|conference| conference.name.clone())
+        .map(|conference| conference.service.name.clone())
         .ok_or_else(|| Refusal::field("conference", "conference_id", "Failed to find conference."))?;
     state.live.end(&name, "Conference terminated by an administrator");
     Ok(disconnected(&platform))
@@ -81,9 +90,9 @@ fn disconnected(platform: &Platform) -> Response {
 impl Conference {
     fn json(&self) -> Value {
         json!({
-            "id": self.id, "name": self.name, "service_type": "conference", "is_locked": false,
+            "id": self.id, "name": self.service.name, "service_type": "conference", "is_locked": false,
             "is_started": self.is_started, "guests_muted": false, "start_time": timestamp(self.start_time),
-            "tag": self.tag, "resource_uri": format!("{CONFERENCE_PATH}{}/", self.id),
+            "tag": self.service.tag, "resource_uri": format!("{CONFERENCE_PATH}{}/", self.id),
         })
     }
 }
@@ -95,9 +104,9 @@ impl Listed for Conference {
 
     fn values(&self, field: &str) -> Vec<String> {
         vec![match field {
-            "name" => self.name.clone(),
+            "name" => self.service.name.clone(),
             "start_time" => timestamp(self.start_time),
-            "tag" => self.tag.clone(),
+            "tag" => self.service.tag.clone(),
             _ => "conference".to_owned(),
         }]
     }
@@ -110,7 +119,7 @@ impl Participant {
             "display_name": self.display_name, "role": self.role_name(), "protocol": self.protocol,
             "call_direction": self.call_direction, "source_alias": self.source_alias,
             "destination_alias": self.destination_alias, "participant_alias": "",
-            "service_type": self.service_type, "service_tag": "", "has_media": self.has_media,
+            "service_type": self.service_type, "service_tag": self.service_tag, "has_media": self.has_media,
             "connect_time": timestamp(self.connect_time), "media_node": self.node,
             "signalling_node": self.node, "proxy_node": "", "is_muted": false, "is_streaming": false,
             "call_quality": "1_good", "resource_uri": format!("{PARTICIPANT_PATH}{}/", self.id),

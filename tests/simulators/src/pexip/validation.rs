@@ -8,6 +8,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::administration::AUTOMATIC_PARTICIPANT_PATH;
 use super::fields::{self, Fault, Kind};
+use super::pins;
 use super::platform::State;
 use super::refusal::Refusal;
 use super::room::{StoredAlias, StoredRoom};
@@ -132,38 +133,9 @@ impl Draft<'_> {
     }
 
     fn check_pins(&mut self) {
-        let (pin, guest_pin) = (self.room.pin.clone(), self.room.guest_pin.clone());
-        for (field, pin) in [("pin", &pin), ("guest_pin", &guest_pin)] {
-            if pin.is_empty() {
-                continue;
-            }
-            let digits = pin.strip_suffix('#').unwrap_or(pin);
-            if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
-                self.refuse(field, "PINs may only contain digits, with an optional trailing #.");
-            }
-            let least = self.state.min_pin_length;
-            if pin.len() < least || pin.len() > 20 {
-                self.refuse(
-                    field,
-                    &format!("PINs must be between {least} and 20 digits long, including any terminal #."),
-                );
-            }
-        }
-        if self.room.allow_guests && pin.is_empty() {
-            self.refuse("__all__", "If guests are allowed you must specify a host PIN.");
-        }
-        if !self.room.allow_guests && !guest_pin.is_empty() {
-            self.refuse("__all__", "A guest PIN requires that guests are allowed.");
-        }
-        if pin.is_empty() || guest_pin.is_empty() {
-            return;
-        }
-        if pin == guest_pin {
-            self.refuse("__all__", "Host and guest PINs must be different.");
-        }
-        let ends = (pin.ends_with('#'), guest_pin.ends_with('#'));
-        if ends.0 != ends.1 || (ends == (false, false) && pin.len() != guest_pin.len()) {
-            self.refuse("__all__", "Host and guest PINs must have the same number of digits, or both must end with #.");
+        let room = &self.room;
+        for (field, message) in pins::faults(&room.pin, &room.guest_pin, room.allow_guests, self.state.min_pin_length) {
+            self.refuse(field, &message);
         }
     }
 

@@ -135,26 +135,26 @@ async fn writes_and_deletions_reach_the_node_after_the_replication_delay() {
     call.pexip.set_replication_delay(minute);
     call.pexip.insert(room("late", HOST, GUEST));
 
-    assert_eq!(call.node.join("late", GUEST), Err(Refused::NotFound));
+    assert_eq!(call.node.join("late", GUEST).await, Err(Refused::NotFound));
     call.pexip.advance(Duration::from_secs(59));
-    assert_eq!(call.node.join("late", GUEST), Err(Refused::NotFound));
+    assert_eq!(call.node.join("late", GUEST).await, Err(Refused::NotFound));
     call.pexip.advance(Duration::from_secs(1));
-    assert_eq!(call.node.join("late", GUEST).map(|joined| joined.role), Ok(Role::Guest));
+    assert_eq!(call.node.join("late", GUEST).await.map(|joined| joined.role), Ok(Role::Guest));
 
     // Changed twice before replication: the node uses the PINs that it has.
     let id = call.pexip.room("late").expect("the room").id;
     call.pexip.insert(room("late", "111111", "222222").with_id(id));
     call.pexip.insert(room("late", "333333", "444444").with_id(id));
-    assert_eq!(call.node.join("late", "444444"), Err(Refused::InvalidPin));
-    assert!(call.node.join("late", GUEST).is_ok());
+    assert_eq!(call.node.join("late", "444444").await, Err(Refused::InvalidPin));
+    assert!(call.node.join("late", GUEST).await.is_ok());
     call.pexip.advance(minute);
-    assert_eq!(call.node.join("late", GUEST), Err(Refused::InvalidPin));
-    assert!(call.node.join("late", "444444").is_ok());
+    assert_eq!(call.node.join("late", GUEST).await, Err(Refused::InvalidPin));
+    assert!(call.node.join("late", "444444").await.is_ok());
 
     call.pexip.remove("late");
-    assert!(call.node.join("late", "444444").is_ok());
+    assert!(call.node.join("late", "444444").await.is_ok());
     call.pexip.advance(minute);
-    assert_eq!(call.node.join("late", "444444"), Err(Refused::NotFound));
+    assert_eq!(call.node.join("late", "444444").await, Err(Refused::NotFound));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_token_is_valid_for_one_alias_on_one_node() {
     let call = Call::start().await;
     let other = call.pexip.conferencing_node("10.47.2.22").await;
     call.pexip.insert(room("vbv-2", HOST, GUEST));
-    let joined = call.node.join("vbv-1", HOST).expect("the room");
+    let joined = call.node.join("vbv-1", HOST).await.expect("the room");
 
     for (node, alias) in [(&call.node, "vbv-2"), (&other, "vbv-1"), (&other, "vbv-2")] {
         let request = call.request(node, Method::POST, &format!("{alias}/refresh_token"));
@@ -231,9 +231,9 @@ async fn the_first_participant_past_the_pin_makes_the_room_dial_out_after_ten_se
         call.pexip.wait_for_pin("vbv-1");
         call.pexip.advance(10 * SECOND);
         assert_eq!(call.legs().await, Vec::<Value>::new(), "no participant has entered the PIN");
-        call.node.join("vbv-1", pin).expect("the room");
+        call.node.join("vbv-1", pin).await.expect("the room");
         call.pexip.advance(5 * SECOND);
-        call.node.join("vbv-1", GUEST).expect("the room");
+        call.node.join("vbv-1", GUEST).await.expect("the room");
         assert_eq!(call.legs().await, Vec::<Value>::new());
 
         call.pexip.advance(5 * SECOND);
@@ -254,7 +254,7 @@ async fn the_first_participant_past_the_pin_makes_the_room_dial_out_after_ten_se
 async fn a_room_dials_out_once_even_if_the_attempt_fails() {
     let call = Call::with_dial_out(Role::Guest).await;
     call.pexip.fail_dial_outs(true);
-    call.node.join("vbv-1", HOST).expect("the room");
+    call.node.join("vbv-1", HOST).await.expect("the room");
     call.pexip.advance(10 * SECOND);
     assert_eq!(call.legs().await, Vec::<Value>::new());
 
@@ -263,7 +263,7 @@ async fn a_room_dials_out_once_even_if_the_attempt_fails() {
     assert_eq!(call.legs().await, Vec::<Value>::new(), "there is no second attempt");
 
     call.pexip.leave_all("vbv-1");
-    call.node.join("vbv-1", HOST).expect("the room");
+    call.node.join("vbv-1", HOST).await.expect("the room");
     call.pexip.advance(10 * SECOND);
     assert_eq!(call.legs().await.len(), 1, "another run of the conference dials again");
 }
@@ -271,16 +271,16 @@ async fn a_room_dials_out_once_even_if_the_attempt_fails() {
 #[tokio::test]
 async fn a_room_does_not_dial_an_alias_that_is_there_or_after_its_end() {
     let call = Call::with_dial_out(Role::Guest).await;
-    call.node.join("vbv-1", HOST).expect("the room");
+    call.node.join("vbv-1", HOST).await.expect("the room");
     call.pexip.dial_out_leg("vbv-1");
     call.pexip.advance(10 * SECOND);
     assert_eq!(call.legs().await.len(), 1, "the alias is in the conference");
 
     call.pexip.leave_all("vbv-1");
-    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
     call.node.leave(&citizen);
     call.pexip.advance(5 * SECOND);
-    call.node.join("vbv-1", GUEST).expect("the room");
+    call.node.join("vbv-1", GUEST).await.expect("the room");
     call.pexip.advance(5 * SECOND);
     assert_eq!(call.legs().await, Vec::<Value>::new(), "the first run has ended");
     call.pexip.advance(5 * SECOND);
@@ -292,7 +292,7 @@ async fn the_delay_of_the_dial_out_is_a_setting() {
     let call = Call::with_dial_out(Role::Guest).await;
     call.pexip.set_dial_out_delay(Duration::ZERO);
 
-    call.node.join("vbv-1", GUEST).expect("the room");
+    call.node.join("vbv-1", GUEST).await.expect("the room");
 
     assert_eq!(call.legs().await.len(), 1);
 }
@@ -301,8 +301,8 @@ async fn the_delay_of_the_dial_out_is_a_setting() {
 async fn a_single_leg_does_not_keep_a_room_alive_even_as_a_host() {
     for role in [Role::Guest, Role::Chair] {
         let call = Call::with_dial_out(role).await;
-        let citizen = call.node.join("vbv-1", GUEST).expect("the room");
-        let agent = call.node.join("vbv-1", HOST).expect("the room");
+        let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
+        let agent = call.node.join("vbv-1", HOST).await.expect("the room");
         call.pexip.advance(10 * SECOND);
         call.node.leave(&citizen);
         assert_eq!(call.participants().await.len(), 2);
@@ -321,7 +321,7 @@ async fn a_single_leg_does_not_keep_a_room_alive_even_as_a_host() {
 async fn several_legs_keep_a_room_alive_only_with_a_host_among_them() {
     for (role, remaining) in [(Role::Chair, (2, 1)), (Role::Guest, (0, 0))] {
         let call = Call::start().await;
-        let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+        let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
         call.pexip.dial_out_leg("vbv-1");
         call.pexip.dial_out_leg_as("vbv-1", role);
 
@@ -334,18 +334,18 @@ async fn several_legs_keep_a_room_alive_only_with_a_host_among_them() {
 #[tokio::test]
 async fn guests_are_disconnected_sixty_seconds_after_the_last_host_has_left() {
     let call = Call::start().await;
-    call.node.join("vbv-1", GUEST).expect("the room");
-    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    call.node.join("vbv-1", GUEST).await.expect("the room");
+    let agent = call.node.join("vbv-1", HOST).await.expect("the room");
     call.node.leave(&agent);
     call.pexip.advance(59 * SECOND);
     assert_eq!(call.conferences().await.len(), 1);
-    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    let agent = call.node.join("vbv-1", HOST).await.expect("the room");
     call.pexip.advance(50 * SECOND);
     assert_eq!(call.conferences().await.len(), 1, "a host is back");
 
     call.node.leave(&agent);
     call.pexip.advance(5 * SECOND);
-    call.node.join("vbv-1", GUEST).expect("the room");
+    call.node.join("vbv-1", GUEST).await.expect("the room");
     call.pexip.advance(55 * SECOND);
     assert!(!call.pexip.is_running("vbv-1"), "another guest does not extend the time");
 }
@@ -364,16 +364,16 @@ async fn guests_wait_fifteen_minutes_for_the_first_host() {
 #[tokio::test]
 async fn hosts_and_commands_end_a_conference_and_guests_cannot() {
     let call = Call::start().await;
-    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
-    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
+    let agent = call.node.join("vbv-1", HOST).await.expect("the room");
 
     let refused = call.with_token(Method::POST, "disconnect", &citizen.token).await;
     assert_eq!(refused, (403, json!({"status": "failed", "result": "Invalid role"})));
     assert_eq!(call.with_token(Method::POST, "disconnect", &agent.token).await.0, 200);
     assert!(!call.pexip.is_running("vbv-1"));
 
-    let agent = call.node.join("vbv-1", HOST).expect("the room");
-    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let agent = call.node.join("vbv-1", HOST).await.expect("the room");
+    let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
     let throw_out = |id: String| {
         let call = &call;
         async move {
@@ -391,13 +391,13 @@ async fn hosts_and_commands_end_a_conference_and_guests_cannot() {
 #[tokio::test]
 async fn the_event_stream_reports_participants_and_ends_with_the_call() {
     let call = Call::start().await;
-    let citizen = call.node.join("vbv-1", GUEST).expect("the room");
+    let citizen = call.node.join("vbv-1", GUEST).await.expect("the room");
     let stream = call.request(&call.node, Method::GET, &format!("vbv-1/events?token={}", citizen.token));
     let stream = stream.send().await.expect("a stream");
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
 
     call.pexip.join("another-room", Role::Guest);
-    let agent = call.node.join("vbv-1", HOST).expect("the room");
+    let agent = call.node.join("vbv-1", HOST).await.expect("the room");
     call.node.leave(&agent);
     let id = call.conferences().await[0]["id"].clone();
     call.management(Method::POST, "command/v1/conference/disconnect/", &json!({"conference_id": id})).await;

@@ -48,8 +48,8 @@ impl Call {
     }
 
     /// A guest joins and leaves on the first node.
-    fn visit(&self) {
-        let joined = self.nodes[0].join("vbv-1", GUEST).expect("the room");
+    async fn visit(&self) {
+        let joined = self.nodes[0].join("vbv-1", GUEST).await.expect("the room");
         self.nodes[0].leave(&joined);
     }
 
@@ -89,7 +89,7 @@ fn numbers(events: &[Value]) -> Vec<u64> {
 async fn a_visits_events_arrive_in_order_numbered_from_one() {
     let call = Call::start().await;
 
-    call.visit();
+    call.visit().await;
 
     let events = call.arrivals().await;
     let expected = [
@@ -131,7 +131,7 @@ async fn one_long_step_of_the_clock_carries_out_what_was_due_in_order() {
     let mut room = call.pexip.room("vbv-1").expect("the room");
     room.automatic_participants.push(7);
     call.pexip.insert(room);
-    call.nodes[0].join("vbv-1", GUEST).expect("the room");
+    call.nodes[0].join("vbv-1", GUEST).await.expect("the room");
     call.arrivals().await;
 
     // Dial-out after 10 s, the end of the guest's token after 120 s.
@@ -154,7 +154,7 @@ async fn version_one_reports_media_streams_with_the_disconnection() {
     let call = Call::start().await;
     call.sink.set_version(1);
 
-    call.visit();
+    call.visit().await;
 
     let events = call.arrivals().await;
     assert_eq!(names(&events[4..]), ["participant_disconnected", "conference_ended"]);
@@ -165,8 +165,8 @@ async fn version_one_reports_media_streams_with_the_disconnection() {
 #[tokio::test]
 async fn each_node_reports_its_own_end_of_the_conference() {
     let call = Call::start().await;
-    let citizen = call.nodes[0].join("vbv-1", GUEST).expect("the room");
-    let agent = call.nodes[1].join("vbv-1", HOST).expect("the room");
+    let citizen = call.nodes[0].join("vbv-1", GUEST).await.expect("the room");
+    let agent = call.nodes[1].join("vbv-1", HOST).await.expect("the room");
     let by_node = |events: &[Value], name: &str| -> Vec<String> {
         let nodes = events.iter().filter(|event| event["event"] == name);
         nodes.map(|event| event["node"].as_str().expect("a node").to_owned()).collect()
@@ -187,7 +187,7 @@ async fn waiting_events_are_sent_in_bulk_and_a_single_one_by_itself() {
     let call = Call::start().await;
     call.sink.set_bulk(true);
     call.sink.hold();
-    call.visit();
+    call.visit().await;
     // Long enough for a request to arrive.
     sleep(QUICK.longest_pause * 2).await;
     assert_eq!((call.received(), call.sink.undelivered()), (vec![], 7));
@@ -211,12 +211,12 @@ async fn waiting_events_are_sent_in_bulk_and_a_single_one_by_itself() {
 async fn requests_are_sent_twice_or_in_reverse_order_on_demand() {
     let call = Call::start().await;
     call.sink.set_delivery(Delivery::Twice);
-    call.visit();
+    call.visit().await;
     assert_eq!(numbers(&call.arrivals().await), [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]);
 
     call.sink.hold();
     call.sink.set_delivery(Delivery::Backwards);
-    call.visit();
+    call.visit().await;
     call.sink.release();
     let events = call.arrivals().await;
     assert_eq!(numbers(&events), [13, 12, 11, 10, 9, 8]);
@@ -233,7 +233,7 @@ async fn a_failed_request_is_repeated_until_it_is_accepted() {
     call.traffic.inject(Matching::any(), Times::Once, Fault::HangUpAfter);
     call.traffic.inject(Matching::any(), Times::Once, Fault::Slow(timeout + Duration::from_secs(1)));
 
-    call.visit();
+    call.visit().await;
 
     let events = call.arrivals().await;
     // The receiver accepted two requests whose answers were lost or late.
@@ -251,13 +251,13 @@ async fn the_publisher_stops_if_the_request_after_the_longest_pause_fails() {
     let call = Call::start().await;
     call.traffic.inject(Matching::any(), Times::Always, Fault::Status(500));
     let start = Instant::now();
-    call.visit();
+    call.visit().await;
 
     eventually("the node is stopped", async || call.sink.stopped_nodes() == ["10.47.2.21"]).await;
     assert!(start.elapsed() >= Duration::from_millis(5 + 10 + 20 + 40), "{:?}", start.elapsed());
     assert_eq!(call.traffic.count(&Matching::any()), 5);
     call.traffic.heal();
-    call.visit();
+    call.visit().await;
     sleep(QUICK.longest_pause * 2).await;
     assert_eq!((call.traffic.count(&Matching::any()), call.sink.undelivered()), (5, 13));
 

@@ -9,6 +9,7 @@ mod infinity_app;
 mod pexip;
 mod pexip_oauth2;
 mod pexip_platform;
+mod policy;
 mod queue;
 mod traffic;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::pexip::live::Role;
-use crate::pexip::room::StoredRoom;
+use crate::pexip::service::Service;
 
 /// The PIN that guests send where only hosts have one.
 const NO_PIN: &str = "none";
@@ -11,7 +11,7 @@ const NO_PIN: &str = "none";
 /// Why a join is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// No room with this alias has been replicated to this node.
+    /// No room has this alias, as far as this node knows.
     NotFound,
     /// The room requires a PIN.
     PinRequired {
@@ -20,13 +20,11 @@ pub enum Refused {
     },
     /// The PIN is neither the host's nor the guests'.
     InvalidPin,
+    /// The call has been ended.
+    Disconnected,
 }
 
-impl StoredRoom {
-    pub(super) fn is_dialled_by(&self, alias: &str) -> bool {
-        self.aliases.iter().any(|own| own.alias == alias)
-    }
-
+impl Service {
     /// The role that this PIN gives; `None` for a request without a PIN.
     pub(super) fn role_by(&self, pin: Option<&str>) -> Result<Role, Refused> {
         let guests_have_pins = !self.guest_pin.is_empty();
@@ -49,6 +47,7 @@ impl fmt::Display for Refused {
             Self::NotFound => "Neither conference nor gateway found",
             Self::PinRequired { .. } => "PIN required",
             Self::InvalidPin => "Invalid PIN",
+            Self::Disconnected => "Call disconnected",
         })
     }
 }

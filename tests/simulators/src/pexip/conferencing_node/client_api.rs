@@ -17,6 +17,7 @@ use super::admission::Refused;
 use super::{HUNG_UP, Node};
 use crate::identifier::guid;
 use crate::pexip::live::{Conference, Participant, Role};
+use crate::pexip::policy::PolicyVariant;
 use crate::pexip::sessions::{Session, TOKEN_LIFETIME};
 
 const CONFERENCE: &str = "/api/client/v2/conferences/{alias}/";
@@ -71,8 +72,8 @@ async fn request_token(
     let display_name = request["display_name"].as_str().ok_or(Failure::NoName)?;
     let pin = headers.get("pin").map(|pin| pin.to_str().unwrap_or_default());
 
-    let mut state = node.platform.state();
-    let joined = node.admit(&mut state, &alias, pin, display_name).map_err(Failure::Refused)?;
+    let joined = node.admit(&alias, pin, display_name).await.map_err(Failure::Refused)?;
+    let state = node.platform.state();
     let conference = state.live.participant(&joined.participant).map(|participant| &participant.conference);
     Ok(success(&json!({
         "token": joined.token,
@@ -101,6 +102,8 @@ async fn request_token(
 }
 
 async fn refresh_token(State(node): State<Node>, member: Member) -> Result<Response, Failure> {
+    let Session { participant, alias, .. } = &member.session;
+    node.look_up_again(PolicyVariant::Reconnects, "api", participant, alias).await.map_err(Failure::Refused)?;
     let mut state = node.platform.state();
     let now = state.clock.now();
     let token = state.sessions.refresh(&member.token, now).ok_or(Failure::InvalidToken)?;
@@ -160,7 +163,7 @@ async fn call(
     if participant != member.session.participant {
         return Err(Failure::InvalidRole);
     }
-    node.platform.state().live.connect_media(&participant);
+    node.connect_media(&participant, &member.session.alias).await.map_err(Failure::Refused)?;
     Ok(success(&json!({"call_uuid": guid(), "sdp": EMPTY_ANSWER})))
 }
 
@@ -199,7 +202,9 @@ impl IntoResponse for Failure {
                 let guest_pin = if of_guests { "required" } else { "none" };
                 (StatusCode::FORBIDDEN, json!({"pin": "required", "guest_pin": guest_pin, "version": version()}))
             }
-            Self::Refused(refused @ Refused::InvalidPin) => (StatusCode::FORBIDDEN, json!(refused.to_string())),
+            Self::Refused(refused @ (Refused::InvalidPin | Refused::Disconnected)) => {
+                (StatusCode::FORBIDDEN, json!(refused.to_string()))
+            }
             Self::InvalidToken => (StatusCode::FORBIDDEN, json!("Invalid token")),
             Self::InvalidRole => (StatusCode::FORBIDDEN, json!("Invalid role")),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!("Unsupported Media Type")),

@@ -33,10 +33,10 @@ impl Event {
             "guests_muted": false,
             "is_locked": false,
             "is_started": conference.is_started,
-            "name": conference.name,
+            "name": conference.service.name,
             "service_type": "conference",
             "start_time": seconds(start),
-            "tag": conference.tag,
+            "tag": conference.service.tag,
         });
         if name == "conference_ended" {
             data["end_time"] = json!(seconds(at));
@@ -69,7 +69,7 @@ impl Event {
             "remote_address": "127.0.0.1",
             "role": participant.role_name(),
             "rx_bandwidth": 1264,
-            "service_tag": "",
+            "service_tag": participant.service_tag,
             "service_type": participant.service_type,
             "signalling_node": participant.node,
             "source_alias": participant.source_alias,
