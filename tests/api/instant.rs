@@ -1,13 +1,16 @@
 //! Instant rooms: a room that can be joined the moment it is answered, and at no node after its end.
 
+mod ended;
+mod nodes;
+mod policy;
+
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use maxconf::config::ConfigParts;
-use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -15,8 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::support::{
-    Answer, TAG, TestApp, TestAppBuilder, UUI_DATA, eventually, on_every_host, opening_in, ready_room, time_passes,
-    time_passes_until,
+    Answer, TAG, TestApp, TestAppBuilder, UUI_DATA, eventually, on_every_host, opening_in, ready_room,
 };
 
 const USERNAME: &str = "conferencing-nodes";
@@ -177,113 +179,6 @@ async fn fields_of_the_deployment_are_in_the_answer_as_policy_has_them() {
 }
 
 #[tokio::test]
-async fn every_form_of_an_alias_finds_the_room() {
-    let app = instant().start().await;
-    let name = app.create_room().await.room();
-    for alias in [
-        name.to_uppercase(),
-        format!("sip:{name}"),
-        format!("sips:{name}@meet.example.org:5061;transport=tls"),
-        format!("h323:{name}@10.0.0.1"),
-        format!("{name}:5060"),
-        format!(" {name} "),
-    ] {
-        assert!(is_success(&dial(&app, &alias).await), "{alias}");
-    }
-    // As a client of the node wrote it: `+` is a blank, and nothing is decoded twice.
-    let raw = async |query: String| {
-        let request = app.request(Method::GET, &format!("{POLICY}?{query}")).basic_auth(USERNAME, Some(PASSWORD));
-        app.send(request).await.json()
-    };
-    assert!(is_success(&raw(format!("local_alias=+sip%3A{name}%40x&remote_alias=a%26b")).await));
-    assert_eq!(raw(format!("local_alias=%2576{}", &name[1..])).await, continued());
-    assert_eq!(raw(format!("alias={name}")).await, continued());
-    assert_eq!(raw(String::new()).await, continued());
-    for side_effects in
-        [[("call_direction", "non_dial"), ("trigger", "options")], [("trigger", "web_avatar_fetch"), ("role", "guest")]]
-    {
-        let answer = look_up(&app, &[[("local_alias", name.as_str())].as_slice(), &side_effects].concat()).await;
-        assert!(is_success(&answer.json()), "{answer:?}");
-    }
-}
-
-#[tokio::test]
-async fn unknown_names_of_ours_are_refused_and_all_others_pass_without_storage() {
-    let app = instant().start().await;
-    assert_eq!(dial(&app, UNKNOWN).await, rejected());
-    app.blobs.traffic().clear();
-    app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
-    for foreign in ["", "boardroom", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "sip:65432@meet", "vbi-", &format!("{UNKNOWN}q")]
-    {
-        assert_eq!(dial(&app, foreign).await, continued(), "{foreign}");
-    }
-    assert_eq!(app.blobs.traffic().log().len(), 0);
-}
-
-#[tokio::test]
-async fn only_the_account_of_the_policy_profile_is_let_in() {
-    let app =
-        instant().set("PEXIP_EVENT_USERNAME", "events").set("PEXIP_EVENT_PASSWORD", "of the events").start().await;
-    let basic = |text: &str| format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text));
-    let right = basic(&format!("{USERNAME}:{PASSWORD}"));
-    for (authorization, status, code) in [
-        (vec![], 401, "token_missing"),
-        (vec![format!("Bearer {}", app.entra.token().build())], 401, "token_missing"),
-        (vec![basic("events:of the events")], 401, "token_invalid"),
-        (vec![basic(&format!("{USERNAME}:{PASSWORD}x"))], 401, "token_invalid"),
-        (vec!["Basic %%%".to_owned()], 401, "token_invalid"),
-        (vec![right.clone(), right.clone()], 400, "request_invalid"),
-    ] {
-        let mut request = app.request(Method::GET, POLICY).query(&[("local_alias", UNKNOWN)]);
-        for value in &authorization {
-            request = request.header("authorization", value);
-        }
-        let answer = app.send(request).await;
-        answer.assert_problem(status, code);
-        if status == 401 {
-            assert_eq!(answer.header("www-authenticate"), "Basic realm=\"pexip-policy\"", "{authorization:?}");
-        }
-    }
-    for path in ["policy/v1/participant/properties", "policy/v1/participant/location", "policy/v1/registrations"] {
-        let request = app.request(Method::GET, path).basic_auth(USERNAME, Some(PASSWORD));
-        app.send(request).await.assert_problem(404, "not_found");
-    }
-    let post = app.request(Method::POST, POLICY).basic_auth(USERNAME, Some(PASSWORD));
-    app.send(post).await.assert_problem(405, "method_not_allowed");
-    let off = TestApp::start().await;
-    look_up(&off, &[("local_alias", UNKNOWN)]).await.assert_problem(404, "not_found");
-}
-
-#[tokio::test]
-async fn nobody_gets_in_before_and_after_the_validity() {
-    let (ahead, clock) = movable_clock();
-    let app = instant().clock(clock).start().await;
-    let (from, until) = (in_seconds(300), in_seconds(600));
-    let created = create_with(&app, &[("validFrom", &from), ("validUntil", &until)], "").await;
-    let name = created.room();
-    assert_eq!(
-        (created.header("room-valid-from"), created.header("room-valid-until")),
-        (from.as_str(), until.as_str())
-    );
-
-    for (seconds, dialled, out) in [
-        (0, false, false),
-        (290, false, false),
-        (305, true, true),
-        (590, true, true),
-        (615, false, true),
-        (635, false, false),
-    ] {
-        ahead.store(seconds, Ordering::SeqCst);
-        assert_eq!(is_success(&dial(&app, &name).await), dialled, "after {seconds} s");
-        assert_eq!(is_success(&dial_out(&app, &name).await), out, "dial-out after {seconds} s");
-        assert_eq!(app.public_room(&name).await.status == 200, dialled, "read after {seconds} s");
-    }
-    assert_eq!(dial(&app, &name).await, rejected());
-    app.delete_room(&name).await.assert_problem(404, "room_not_found");
-}
-
-#[tokio::test]
 async fn a_room_that_is_valid_at_once_is_so_on_an_instance_whose_clock_is_behind() {
     let (ahead, clock) = movable_clock();
     let app = instant().clock(clock).start().await;
@@ -333,70 +228,6 @@ async fn a_key_gets_the_same_room_with_its_validity_until_the_room_is_ended() {
     assert_ne!(create_with(&app, &given, "another").await.room(), first.room());
     assert_eq!(app.delete_room(&first.room()).await.status, 204);
     create_with(&app, &given, "k").await.assert_problem(410, "room_ended");
-}
-
-#[tokio::test]
-async fn a_deleted_room_lets_nobody_in_and_its_record_forgets_the_citizen() {
-    let app = instant().start().await;
-    let created = app.create_room().await;
-    let (name, room) = (created.room(), created.json());
-    app.pexip.join(&name, Role::Guest);
-    let pins = [&room["pin"], &room["guest_pin"]].map(|pin| pin.as_str().expect("a PIN").to_owned());
-    assert!(pins.iter().all(|pin| record_of(&app, &name).contains(pin)));
-
-    assert_eq!(app.delete_room(&name).await.status, 204);
-
-    assert_eq!(dial(&app, &name).await, rejected());
-    assert_eq!(dial_out(&app, &name).await, rejected());
-    app.public_room(&name).await.assert_problem(404, "room_not_found");
-    app.delete_room(&name).await.assert_problem(404, "room_not_found");
-    app.delete_room(UNKNOWN).await.assert_problem(404, "room_not_found");
-    let record = record_of(&app, &name);
-    assert!(
-        !pins.iter().any(|pin| record.contains(pin)) && !record.contains(TAG) && !record.contains(QUEUE),
-        "{record}"
-    );
-    eventually("the conference is disconnected", async || !app.pexip.is_running(&name)).await;
-
-    // A node that had its answer just before lets somebody in.
-    app.pexip.join(&name, Role::Guest);
-    eventually("the second look disconnects", async || {
-        time_passes(Duration::from_secs(6)).await;
-        !app.pexip.is_running(&name)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_slow_storage_is_asked_again_and_a_silent_one_ends_in_503() {
-    let app = instant().start().await;
-    let name = app.create_room().await.room();
-    app.blobs.traffic().inject(Matching::any(), Times::Once, Fault::Stall);
-    assert!(is_success(&dial(&app, &name).await));
-
-    app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
-    for room in [name.as_str(), UNKNOWN] {
-        look_up(&app, &[("local_alias", room)]).await.assert_problem(503, "records_unavailable");
-    }
-    app.blobs.traffic().heal();
-    for fault in [Fault::Status(503), Fault::Rubbish, Fault::HangUpBefore] {
-        app.blobs.traffic().inject(Matching::any(), Times::Always, fault);
-        look_up(&app, &[("local_alias", &name)]).await.assert_problem(503, "records_unavailable");
-        assert_eq!(dial(&app, "boardroom").await, continued());
-        app.create_room().await.assert_problem(503, "records_unavailable");
-        app.public_room(&name).await.assert_problem(503, "records_unavailable");
-        app.delete_room(&name).await.assert_problem(503, "records_unavailable");
-        app.blobs.traffic().heal();
-        eventually("the records are used again", async || is_success(&dial(&app, &name).await)).await;
-    }
-}
-
-#[tokio::test]
-async fn a_record_of_another_room_lets_nobody_in() {
-    let app = instant().start().await;
-    let name = app.create_room().await.room();
-    app.blobs.put(RECORDS, &format!("instant/{UNKNOWN}"), &record_of(&app, &name));
-    look_up(&app, &[("local_alias", UNKNOWN)]).await.assert_problem(503, "records_unavailable");
 }
 
 #[tokio::test]
@@ -497,117 +328,6 @@ fn instant_rooms_need_their_settings() {
     ] {
         assert_eq!(faults(&[(name, value)]), [name], "{value}");
     }
-}
-
-/// As a node reports the end of a conference.
-async fn conference_ended(app: &TestApp, room: &str) {
-    let event =
-        json!({ "node": "10.47.2.21", "seq": 1, "version": 2, "event": "conference_ended", "data": { "name": room } });
-    let request = app.request(Method::POST, "public/event_sink").basic_auth("events", Some("of the events"));
-    assert_eq!(app.send(request.json(&event)).await.status, 204);
-}
-
-fn with_events() -> TestAppBuilder {
-    instant()
-        .set("PEXIP_EVENT_USERNAME", "events")
-        .set("PEXIP_EVENT_PASSWORD", "of the events")
-        .set("ROOM_END_GRACE_SECONDS", 0)
-}
-
-#[tokio::test]
-async fn the_end_of_its_conference_ends_an_empty_room() {
-    let app = with_events().start().await;
-    let (left, dialled) = (app.create_room().await.room(), app.create_room().await.room());
-    app.pexip.dial_out_leg(&dialled);
-    for room in [&left, &dialled] {
-        conference_ended(&app, room).await;
-    }
-    time_passes_until("both rooms are ended", &app, async || {
-        dial(&app, &left).await == rejected() && dial(&app, &dialled).await == rejected()
-    })
-    .await;
-    eventually("the dialled leg is disconnected", async || !app.pexip.is_running(&dialled)).await;
-}
-
-#[tokio::test]
-async fn whoever_joins_while_an_empty_room_is_ended_is_left_to_the_maintenance_run() {
-    let app = with_events().start().await;
-    let name = app.create_room().await.room();
-    let write = Matching::method(Method::PUT).path_contains(&name);
-    app.blobs.traffic().clear();
-    app.blobs.traffic().inject(write.clone(), Times::Once, Fault::Stall);
-    conference_ended(&app, &name).await;
-    time_passes_until("the record is written", &app, async || app.blobs.traffic().count(&write) > 0).await;
-
-    app.pexip.join(&name, Role::Guest);
-    let looks =
-        || app.pexip.traffic().count(&Matching::any().path_contains("/status/v1/conference/").query_contains(&name));
-    let before = looks();
-    app.blobs.traffic().heal();
-    eventually("the room is ended", async || dial(&app, &name).await == rejected()).await;
-    eventually("the looks after the end are over", async || {
-        time_passes(Duration::from_secs(6)).await;
-        looks() >= before + 2
-    })
-    .await;
-    let disconnects = Matching::any().path_contains("/conference/disconnect");
-    assert!(app.pexip.is_running(&name) && app.pexip.traffic().count(&disconnects) == 0);
-
-    app.maintain().await;
-    assert!(!app.pexip.is_running(&name));
-}
-
-#[tokio::test]
-async fn people_and_a_validity_of_its_own_keep_a_room_whose_conference_has_ended() {
-    let app = with_events().start().await;
-    let until = in_seconds(3_600);
-    let own = create_with(&app, &[("validUntil", &until)], "").await.room();
-    let (occupied, left) = (app.create_room().await.room(), app.create_room().await.room());
-    app.pexip.join(&occupied, Role::Guest);
-    for room in [&own, &occupied, &left] {
-        conference_ended(&app, room).await;
-    }
-    time_passes_until("the empty room is ended", &app, async || dial(&app, &left).await == rejected()).await;
-    eventually("the hints are done", async || app.queue.messages("room-creation-queue-ended").is_empty()).await;
-    assert!(is_success(&dial(&app, &own).await) && is_success(&dial(&app, &occupied).await));
-    assert!(app.pexip.is_running(&occupied));
-}
-
-#[tokio::test]
-async fn a_maintenance_run_disconnects_whoever_is_in_a_room_that_is_over() {
-    let (ahead, clock) = movable_clock();
-    let app = instant().clock(clock).start().await;
-    let short = create_with(&app, &[("validUntil", &in_seconds(60))], "").await.room();
-    let (open, ended) = (app.create_room().await.room(), app.create_room().await.room());
-    // A name of now without a record.
-    let unknown = format!("{}0000", &short[..short.len() - 4]);
-    assert_eq!(app.delete_room(&ended).await.status, 204);
-    eventually("the looks after the delete are over", async || {
-        time_passes(Duration::from_secs(6)).await;
-        let looks = Matching::any().path_contains("/status/v1/conference/").query_contains(&ended);
-        app.pexip.traffic().count(&looks) >= 2
-    })
-    .await;
-    for room in [short.as_str(), &open, &ended, &unknown, UNKNOWN, "boardroom"] {
-        app.pexip.join(room, Role::Guest);
-    }
-    ahead.store(61, Ordering::SeqCst);
-
-    app.maintain().await;
-
-    let running = |room: &str| app.pexip.is_running(room);
-    assert!(!running(&short) && !running(&ended) && !running(UNKNOWN), "over, ended, older than every record");
-    assert!(running(&open) && running(&unknown) && running("boardroom"));
-}
-
-#[tokio::test]
-async fn a_record_that_cannot_be_read_keeps_its_conference() {
-    let app = instant().start().await;
-    let name = app.create_room().await.room();
-    app.blobs.put(RECORDS, &format!("instant/{name}"), "rubbish");
-    app.pexip.join(&name, Role::Guest);
-    app.maintain().await;
-    assert!(app.pexip.is_running(&name));
 }
 
 #[tokio::test]

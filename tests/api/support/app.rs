@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use maxconf::app::App;
 use maxconf::config::Config;
@@ -309,6 +309,15 @@ impl TestApp {
     pub(crate) async fn public_room(&self, name: &str) -> Answer {
         let path = format!("public/room/{name}");
         self.send(self.request(Method::GET, &path).header("x-auth-token", self.genesys.issue_token())).await
+    }
+
+    /// A list of Pexip's status API, as an administrator reads it.
+    pub(crate) async fn status_of_pexip(&self, path: &str) -> Vec<Value> {
+        let url = self.pexip.management_url().join(&format!("api/admin/status/v1/{path}")).expect("a path");
+        let token = self.pexip.issue_oauth2_token(Duration::from_secs(60));
+        let answer = within("an answer of Pexip", self.http.get(url).bearer_auth(token).send()).await;
+        let list: Value = answer.expect("an answer").json().await.expect("JSON");
+        list["objects"].as_array().expect("objects").clone()
     }
 
     /// The Functions host's timer.
