@@ -5,13 +5,14 @@
 //! when all others are done.
 
 mod as_the_operator_has_it;
+mod instant;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use maxconf_simulators::InfinityApp;
-use maxconf_simulators::operator::{DIAL_OUT_ID, EVENT_ACCOUNT};
+use maxconf_simulators::operator::{DIAL_OUT_ID, EVENT_ACCOUNT, POLICY_ACCOUNT};
 use maxconf_simulators::pexip::{ConferencingNode, Refused, Role};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -40,7 +41,7 @@ fn service() -> TestAppBuilder {
         .set("PEXIP_EVENT_PASSWORD", EVENT_ACCOUNT.1)
 }
 
-/// A platform of two Conferencing Nodes that report to the service.
+/// A platform of two Conferencing Nodes that ask the service about each call, and report to it.
 struct Call<'a> {
     app: &'a TestApp,
     citizens_node: ConferencingNode,
@@ -49,14 +50,21 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     async fn prepare(app: &'a TestApp) -> Self {
+        let call = Self::between_nodes(app).await;
+        app.fill_pool().await;
+        app.pexip.advance(REPLICATION);
+        call
+    }
+
+    /// Without rooms in the pool.
+    async fn between_nodes(app: &'a TestApp) -> Self {
         app.pexip.add_automatic_participant(DIAL_OUT_ID, "sip:queue@sbc.example.org");
         app.pexip.set_replication_delay(REPLICATION);
+        app.pexip.add_policy_server(app.url.clone(), POLICY_ACCOUNT.0, POLICY_ACCOUNT.1);
         let sink = app.url.join("public/event_sink").expect("a path");
         app.pexip.add_event_sink(sink, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
         let citizens_node = app.pexip.conferencing_node("10.47.2.21").await;
         let agents_node = app.pexip.conferencing_node("10.47.2.22").await;
-        app.fill_pool().await;
-        app.pexip.advance(REPLICATION);
         Self { app, citizens_node, agents_node }
     }
 
@@ -71,9 +79,7 @@ impl<'a> Call<'a> {
         let citizen = self.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in");
         assert_eq!(citizen.role, Role::Guest);
         self.app.pexip.advance(DIAL_OUT_DELAY);
-        let mut directions = self.directions(room).await;
-        directions.sort();
-        assert_eq!(directions, ["in", "out"], "the queue of the agents is dialled");
+        eventually("the queue of the agents is dialled", async || self.directions(room).await == ["in", "out"]).await;
 
         let seen = self.app.public_room(&room.name).await;
         assert_eq!(seen.status, 200, "{seen:?}");
@@ -98,15 +104,13 @@ impl<'a> Call<'a> {
         assert_eq!(self.citizens_node.join(&room.alias, &room.guest_pin).await, Err(Refused::NotFound));
     }
 
-    /// Direction of each participant of the room, by the status API.
+    /// Direction of each participant of the room, in alphabetical order.
     async fn directions(&self, room: &Room) -> Vec<String> {
-        let path = format!("api/admin/status/v1/participant/?conference={}", room.name);
-        let url = self.app.pexip.management_url().join(&path).expect("a path");
-        let token = self.app.pexip.issue_oauth2_token(Duration::from_secs(60));
-        let request = self.app.http.get(url).bearer_auth(token);
-        let list: Value = request.send().await.expect("an answer").json().await.expect("JSON");
-        let participants = list["objects"].as_array().expect("objects").iter();
-        participants.map(|it| it["call_direction"].as_str().expect("text").to_owned()).collect()
+        let participants = self.app.status_of_pexip(&format!("participant/?conference={}", room.name)).await;
+        let mut directions: Vec<_> =
+            participants.iter().map(|it| it["call_direction"].as_str().expect("text").to_owned()).collect();
+        directions.sort();
+        directions
     }
 
     /// After both nodes have reported the end and two presence snapshots have shown the room empty.
