@@ -46,12 +46,12 @@ impl RoomActions {
         let wanted = WantedRoom { tag, validity, client };
         let handed_out =
             self.pool.take(wanted, key).await.map_err(|error| count_refusal(self.answer_for(error)))?.deliver();
-        let (name, source) = (handed_out.room.name(), handed_out.source.as_str());
+        let (name, source, validity) = (handed_out.room.name(), handed_out.source.as_str(), handed_out.room.validity());
         if handed_out.is_replay {
-            permit.audit().room_replayed(name, source);
+            permit.audit().room_replayed(name, source, validity);
             REPLAYED.count([]);
         } else {
-            permit.audit().room_handed_out(name, source);
+            permit.audit().room_handed_out(name, source, validity);
             HANDED_OUT.count([source.into()]);
         }
         Ok(handed_out)

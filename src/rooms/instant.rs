@@ -27,7 +27,7 @@ use crate::pexip::{InvalidServiceConfiguration, LookUp, PexipError, PolicyAnswer
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName};
 use crate::telemetry::audit;
-use crate::telemetry::metrics::{INSTANT_CONFERENCES_DISCONNECTED, INSTANT_ROOMS_ENDED};
+use crate::telemetry::metrics::{INSTANT_CONFERENCES_DISCONNECTED, INSTANT_ROOMS_ENDED, INSTANT_ROOMS_MADE};
 
 /// A node waits 5 s for its answer, and then looks into its own database.
 const LOOK_UP_TIME: Duration = Duration::from_millis(1900);
@@ -37,6 +37,9 @@ const FIRST_READ_TIME: Duration = Duration::from_millis(800);
 
 /// Pause before another read.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a room ends whose validity is over. Its record does not say it: the time in it is enough.
+const VALIDITY_OVER: &str = "validity_over";
 
 /// How long after the end of its validity a running conference may still dial out.
 const DIAL_OUT_MARGIN: Duration = Duration::from_secs(30);
@@ -146,6 +149,14 @@ impl InstantRecord {
     }
 }
 
+/// Why a running conference must not run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeftOver {
+    /// Its room was ended, which was recorded then.
+    Ended,
+    PastValidity,
+}
+
 /// Why no instant room was made.
 #[derive(Debug)]
 pub(super) enum NotMade {
@@ -204,7 +215,10 @@ impl InstantRooms {
             records.make(&RecordName::instant(&name), &record).await
         });
         match made.await.unwrap_or(Err(StorageError::Timeout))? {
-            Made::Ours(_) => Ok(record.room(name, &configuration)),
+            Made::Ours(_) => {
+                INSTANT_ROOMS_MADE.count([if record.begins_at_once { "now" } else { "later" }.into()]);
+                Ok(record.room(name, &configuration))
+            }
             // Names are random: no other request makes this one.
             Made::TakenBefore => Err(StorageError::Unreadable.into()),
         }
@@ -264,7 +278,9 @@ impl InstantRooms {
     /// Ends a room in which no leg was left but those with an alias of `dialled`. If another has come meanwhile, the next
     /// maintenance run disconnects the conference.
     pub(super) async fn end_empty(&self, name: &RoomName, dialled: Vec<String>) -> Result<(), StorageError> {
-        if end_record(&self.backend, name, InstantEnd::ConferenceEnded).await? {
+        let reason = InstantEnd::ConferenceEnded;
+        if end_record(&self.backend, name, reason).await? {
+            audit::room_ended(name, reason.as_str());
             self.disconnect_in_background(name.clone(), Some(dialled));
         }
         Ok(())
@@ -301,16 +317,16 @@ impl InstantRooms {
     pub(super) async fn sweep(&self, until: Instant) -> Result<usize, PoolError> {
         let running = self.backend.background.running_names().await?;
         let names = running.iter().filter_map(|name| self.backend.instant.prefix.parse_name(name));
-        let looks: Vec<_> = names.map(|name| async move { (self.is_left_over(&name).await, name) }).collect();
+        let looks: Vec<_> = names.map(|name| async move { (self.left_over(&name).await, name) }).collect();
         let mut looks = stream::iter(looks).buffer_unordered(CONCURRENT_READS);
         let (mut disconnected, mut failed) = (0, 0);
-        while let Some((is_left_over, name)) = looks.next().await {
+        while let Some((left_over, name)) = looks.next().await {
             if Instant::now() >= until {
                 break;
             }
-            match is_left_over {
-                Ok(false) => {}
-                Ok(true) => {
+            match left_over {
+                Ok(None) => {}
+                Ok(Some(left_over)) => {
                     match self.backend.background.disconnect(&name).await {
                         Ok(()) => {}
                         // One conference that cannot be ended must not block those behind it.
@@ -323,6 +339,9 @@ impl InstantRooms {
                     }
                     info!(room = %name, "conference of an instant room that is over was disconnected");
                     INSTANT_CONFERENCES_DISCONNECTED.count([]);
+                    if left_over == LeftOver::PastValidity {
+                        audit::room_ended(&name, VALIDITY_OVER);
+                    }
                     disconnected += 1;
                 }
                 Err(error) => warn!(room = %name, %error, "record of a running instant room could not be read"),
@@ -333,12 +352,14 @@ impl InstantRooms {
 
     /// Whether the room of a running conference is certainly ended or over. One without a record may be another
     /// deployment's, until its name is older than every record.
-    async fn is_left_over(&self, name: &RoomName) -> Result<bool, StorageError> {
+    async fn left_over(&self, name: &RoomName) -> Result<Option<LeftOver>, StorageError> {
         let now = self.backend.clock.now_utc();
-        Ok(match self.read(name).await? {
-            Some(found) => found.record.configuration(now, Duration::ZERO).is_none(),
+        let is_past_validity = match self.read(name).await?.map(|found| found.record) {
+            Some(InstantRecord { state: State::Ended { .. }, .. }) => return Ok(Some(LeftOver::Ended)),
+            Some(record) => record.configuration(now, Duration::ZERO).is_none(),
             None => name.minted_at().is_some_and(|minted_at| minted_at + LIFETIME_OF_RECORDS < now),
-        })
+        };
+        Ok(is_past_validity.then_some(LeftOver::PastValidity))
     }
 
     async fn read(&self, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
@@ -365,7 +386,7 @@ async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<Instant
     if found.as_ref().is_none_or(is_of_room) { Ok(found) } else { Err(StorageError::Unreadable) }
 }
 
-/// Ends the room's record. Returns whether this call did it.
+/// Ends the room's record. Returns whether this call did it. What is audited depends on who asks for it.
 pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
     let now = backend.clock.now_utc();
     let Some(Found { record, version, .. }) = read(backend, name).await? else { return Ok(false) };
@@ -376,7 +397,6 @@ pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: Insta
     match backend.records.change(&RecordName::instant(name), &version, &ended).await? {
         Changed::Ours(_) => {
             info!(room = %name, reason = reason.as_str(), "instant room ended");
-            audit::room_ended(name, reason.as_str());
             INSTANT_ROOMS_ENDED.count([reason.as_str().into()]);
             Ok(true)
         }

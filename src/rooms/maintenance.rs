@@ -15,8 +15,9 @@ use super::instant::InstantRooms;
 use super::provision::{MAX_CONCURRENT, Provisioned, Provisioner};
 use super::refill::Refill;
 use super::sweep::Sweeper;
+use crate::config::{RoomSource, WhenEmpty};
 use crate::pexip::Listing;
-use crate::telemetry::metrics::POISON;
+use crate::telemetry::metrics::{INSTANT_ON, POISON, POOL_TARGET};
 
 /// Time limit of a run. The timer fires every minute, and the Functions host kills the process of a function that
 /// exceeds its limit.
@@ -77,6 +78,7 @@ impl Maintenance {
         self.ended.wake();
         let until = Instant::now() + MAX_DURATION;
         let Ok(_running) = self.running.try_acquire() else { return MaintenanceReport::Busy };
+        self.report_settings();
         // First: nobody stays in a room that is over while rooms are made.
         self.sweep_instant_rooms(until.min(Instant::now() + MAX_INSTANT_SWEEP)).await;
         let Some(_provisioning) = self.provisioning().await else { return MaintenanceReport::Busy };
@@ -115,6 +117,14 @@ impl Maintenance {
     /// `None` while a refill is under way. Waits: under steady load there is always one.
     async fn provisioning(&self) -> Option<SemaphorePermit<'_>> {
         timeout(MAX_WAIT_FOR_REFILL, self.refill.acquire_provisioning()).await.ok()
+    }
+
+    /// So that alerts can tell a pool that is empty from one that nobody needs.
+    fn report_settings(&self) {
+        let config = &self.backend.config;
+        let has_instant_rooms = config.source == RoomSource::Instant || config.when_empty == WhenEmpty::Instant;
+        POOL_TARGET.set(config.target, []);
+        INSTANT_ON.set(usize::from(has_instant_rooms), []);
     }
 
     /// Nothing to do where no Conferencing Node can look up a room.

@@ -1,5 +1,7 @@
 //! A room that was handed out.
 
+use time::OffsetDateTime;
+
 use super::instant::InstantRoom;
 use crate::domain::{RoomName, Tag};
 use crate::pexip::Conference;
@@ -18,6 +20,14 @@ impl Room {
         match self {
             Self::OnPexip(conference) => &conference.name,
             Self::Instant(room) => &room.name,
+        }
+    }
+
+    /// From when and until when an instant room can be joined.
+    pub fn validity(&self) -> Option<[OffsetDateTime; 2]> {
+        match self {
+            Self::OnPexip(_) => None,
+            Self::Instant(room) => Some([room.valid_from, room.valid_until]),
         }
     }
 

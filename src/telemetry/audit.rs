@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use secrecy::SecretString;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
 use crate::domain::{HashKey, RoomName, UuiData, named_enum};
@@ -51,7 +53,9 @@ impl Decision {
             Self::Conflict => "A room is not used, because it was claimed before or its message is gone.",
             Self::Read => "An agent or IDIM receives a room with its PINs and tag.",
             Self::Deleted => "A room is deleted at IDIM's request, even if IDIM closes the connection meanwhile.",
-            Self::Ended => "An instant room is ended, so that no node lets anybody in any more.",
+            Self::Ended => {
+                "An instant room ends by itself: its conference has ended (from then on no node lets anybody in), or people were in it after its validity and were disconnected. An end by validity with nobody in it is no event."
+            }
             Self::Swept => {
                 "A room is deleted because one of its times has passed, its conference has ended, or a caller's delete was interrupted."
             }
@@ -61,12 +65,21 @@ impl Decision {
     }
 
     /// The fields beside `event`. A refusal has those that were known when the request was refused, a read those of its
-    /// caller.
+    /// caller. Only an instant room has a validity.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::HandedOut | Self::Replayed => {
-                &["request_id", "tid", "azp", "oid", "uti", "room", "source", "uui_data_hash"]
-            }
+            Self::HandedOut | Self::Replayed => &[
+                "request_id",
+                "tid",
+                "azp",
+                "oid",
+                "uti",
+                "room",
+                "source",
+                "valid_from",
+                "valid_until",
+                "uui_data_hash",
+            ],
             Self::Read => &["request_id", "tid", "azp", "oid", "uti", "genesys_user", "room"],
             Self::Deleted => &["request_id", "tid", "azp", "oid", "uti", "room"],
             Self::Conflict | Self::Ended | Self::Swept | Self::Destroyed => &["room", "reason"],
@@ -78,7 +91,7 @@ impl Decision {
 }
 
 /// Every field and its content.
-pub const FIELDS: [(&str, &str); 11] = [
+pub const FIELDS: [(&str, &str); 13] = [
     ("event", "The decision."),
     ("request_id", "Id of the request, as in its answer and in its log line."),
     ("tid", "Tenant of the Entra token."),
@@ -88,6 +101,11 @@ pub const FIELDS: [(&str, &str); 11] = [
     ("genesys_user", "Id of the Genesys user."),
     ("room", "Name of the room."),
     ("source", "pool, direct or instant."),
+    ("valid_from", "From when an instant room can be joined."),
+    (
+        "valid_until",
+        "Until when an instant room can be joined, if nothing ends it before. Other rooms have no validity.",
+    ),
     ("reason", "The problem's code, or why the room was not used, ended, swept or destroyed."),
     ("uui_data_hash", "HMAC-SHA-256 of the decoded uuiData with AUDIT_HASH_KEY, in hexadecimal."),
 ];
@@ -125,6 +143,14 @@ struct Known {
     caller: Option<Caller>,
     room: Option<String>,
     uui_data_hash: Option<String>,
+}
+
+/// What one decision has beside what is known of its request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Details {
+    source: Option<&'static str>,
+    validity: Option<[OffsetDateTime; 2]>,
+    reason: Option<&'static str>,
 }
 
 /// The authenticated caller of a request, by ids; set for refused requests too.
@@ -180,34 +206,34 @@ impl AuditContext {
         self.0.known.lock().uui_data_hash = Some(hex::encode(hash));
     }
 
-    /// Records that the room is handed out, and where it comes from.
-    pub fn room_handed_out(&self, room: &RoomName, source: &'static str) {
+    /// Records that the room is handed out, where it comes from, and from when until when an instant room can be joined.
+    pub fn room_handed_out(&self, room: &RoomName, source: &'static str, validity: Option<[OffsetDateTime; 2]>) {
         self.set_room(room);
-        self.record(Decision::HandedOut, Some(source), None);
+        self.record(Decision::HandedOut, Details { source: Some(source), validity, reason: None });
     }
 
     /// Records that the room of an earlier request with the same key is sent again.
-    pub fn room_replayed(&self, room: &RoomName, source: &'static str) {
+    pub fn room_replayed(&self, room: &RoomName, source: &'static str, validity: Option<[OffsetDateTime; 2]>) {
         self.set_room(room);
-        self.record(Decision::Replayed, Some(source), None);
+        self.record(Decision::Replayed, Details { source: Some(source), validity, reason: None });
     }
 
     /// Records that an agent receives the room.
     pub fn room_read(&self) {
-        self.record(Decision::Read, None, None);
+        self.record(Decision::Read, Details::default());
     }
 
     /// Records that the room is deleted.
     pub fn room_deleted(&self) {
-        self.record(Decision::Deleted, None, None);
+        self.record(Decision::Deleted, Details::default());
     }
 
     /// Records that the request is answered with the problem `code`.
     pub fn request_refused(&self, code: &'static str) {
-        self.record(Decision::Refused, None, Some(code));
+        self.record(Decision::Refused, Details { reason: Some(code), ..Details::default() });
     }
 
-    fn record(&self, decision: Decision, source: Option<&str>, reason: Option<&str>) {
+    fn record(&self, decision: Decision, Details { source, validity, reason }: Details) {
         let Known { caller, room, uui_data_hash } = self.0.known.lock().clone();
         let (mut client, mut genesys_user) = ((None, None, None, None), None);
         match &caller {
@@ -216,6 +242,8 @@ impl AuditContext {
             None => {}
         }
         let (tid, azp, oid, uti) = client;
+        let [valid_from, valid_until] =
+            validity.map_or([None, None], |times| times.map(|time| time.format(&Rfc3339).ok()));
         info!(
             target: TARGET,
             event = decision.as_str(),
@@ -227,6 +255,8 @@ impl AuditContext {
             genesys_user,
             room,
             source,
+            valid_from,
+            valid_until,
             reason,
             uui_data_hash,
         );
@@ -238,7 +268,7 @@ pub fn room_swept(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Swept, room, reason);
 }
 
-/// Records that an instant room's record says ended.
+/// Records that an instant room ends, but not by a caller's delete.
 pub fn room_ended(room: &RoomName, reason: &'static str) {
     record_of_pool(Decision::Ended, room, reason);
 }

@@ -141,6 +141,8 @@ metrics! {
         "Our rooms on Pexip. Without a tag: ready, warming (younger than POOL_READY_DELAY_SECONDS) or past_age (older than POOL_ROOM_MAX_AGE_SECONDS); handed_out; unmarked (marks missing or changed). Set by each maintenance run.";
     MAX_ROOMS: Gauge = "maxconf.pool.max_rooms", "{room}", &[],
         "POOL_MAX_ROOMS. Set by each maintenance run.";
+    POOL_TARGET: Gauge = "maxconf.pool.target", "{room}", &[],
+        "Ready rooms to keep: POOL_TARGET_SIZE, or 0 with ROOM_SOURCE=instant. Set by each maintenance run.";
     POISON: Gauge = "maxconf.pool.poison", "{message}", &[],
         "Messages in the poison queue, which are not room names. Set by each maintenance run.";
     WITHOUT_DIALLED_LEG: Gauge = "maxconf.pool.rooms_without_dialled_leg", "{room}", &[],
@@ -206,9 +208,13 @@ metrics! {
         "Look-ups by Conferencing Nodes. success: an instant room that can be joined; reject: an instant room's name that cannot; continue: anything else; unavailable: the room records did not answer in time, or too many look-ups were made at once, and the node looked into its own database.";
     POLICY_DURATION: Histogram = "maxconf.policy.duration", "s", &[ANSWER],
         "Duration of these look-ups.";
+    INSTANT_ON: Gauge = "maxconf.instant.on", "1", &[],
+        "1 where a create can get an instant room, because ROOM_SOURCE or POOL_EMPTY is instant; else 0. Set by each maintenance run.";
+    INSTANT_ROOMS_MADE: Counter = "maxconf.instant.made", "{room}", &[Label { name: "valid", values: &["now", "later"] }],
+        "Instant rooms that were made. now: it can be joined at once; later: its validity begins later.";
     INSTANT_ROOMS_ENDED: Counter = "maxconf.instant.ended", "{room}",
         &[Label { name: "reason", values: &["deleted", "conference_ended", "destroyed"] }],
-        "Instant rooms that were ended before their validity was over.";
+        "Instant rooms that were ended before their validity was over: by IDIM, because their conference had ended, or because no caller has them.";
     INSTANT_CONFERENCES_DISCONNECTED: Counter = "maxconf.instant.disconnected", "{conference}", &[],
         "Conferences of instant rooms that were still running when a maintenance run found their room ended or its validity over.";
     TASK_RESTARTS: Counter = "maxconf.tasks.restarts", "{restart}",

@@ -2,11 +2,14 @@
 
 use aws_lc_rs::hmac;
 use maxconf::telemetry::audit::{Decision, FIELDS, TARGET};
+use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, GenesysToken, Matching, StoredRoom, Times, entra};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Program, TAG, TestApp, UUI_DATA, eventually};
+use crate::support::{Answer, Program, TAG, TestApp, TestAppBuilder, UUI_DATA, eventually};
 
 const KEY: &str = "key-of-the-audit-hash";
 const ROOM: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
@@ -63,13 +66,14 @@ fn assert_fields_are_as_described(events: &[Value]) {
         let mut fields: Vec<_> = event.as_object().expect("an object").keys().map(String::as_str).collect();
         fields.retain(|field| *field != "event");
         assert!(fields.iter().all(|field| decision.fields().contains(field)), "{event}");
-        // A room is read by an agent or by a client.
-        let of_the_other = match decision {
+        // A room is read by an agent or by a client, and only an instant room has a validity.
+        let of_others = match decision {
             Decision::Read if fields.contains(&"genesys_user") => 4,
             Decision::Read => 1,
+            Decision::HandedOut | Decision::Replayed if event["source"] != "instant" => 2,
             _ => 0,
         };
-        let expected = decision.fields().len() - of_the_other;
+        let expected = decision.fields().len() - of_others;
         assert!(decision == Decision::Refused || fields.len() == expected, "{event}");
     }
 }
@@ -107,6 +111,103 @@ async fn each_decision_about_a_room_is_one_event() {
         assert_eq!(events, expected, "{source}");
         assert_fields_are_as_described(&events);
     }
+}
+
+fn instant_rooms() -> TestAppBuilder {
+    let account = [("PEXIP_POLICY_USERNAME", "nodes"), ("PEXIP_POLICY_PASSWORD", "of the nodes")];
+    let with = TestApp::with().set("ROOM_SOURCE", "instant").set("AUDIT_HASH_KEY", KEY);
+    account.into_iter().fold(with, |with, (setting, value)| with.set(setting, value))
+}
+
+#[tokio::test]
+async fn each_decision_about_an_instant_room_is_one_event() {
+    let (app, program) = instant_rooms().start_program().await;
+    let created = app.send(create(&app, UUI_DATA, "create-1").header("idempotency-key", "k")).await;
+    let again = app.send(create(&app, UUI_DATA, "create-2").header("idempotency-key", "k")).await;
+    let room = created.room();
+    let agent = GenesysToken::default();
+    let read = app.request(Method::GET, &format!("public/room/{room}")).header("x-request-id", "read-3");
+    app.send(read.header("x-auth-token", app.genesys.issue(agent.clone()))).await.room();
+    let look_up = app.request(Method::GET, &format!("policy/v1/service/configuration?local_alias={room}"));
+    assert_eq!(app.send(look_up.basic_auth("nodes", Some("of the nodes"))).await.status, 200);
+    let delete = app.request(Method::DELETE, &format!("room/{room}")).header("x-request-id", "delete-4");
+    assert_eq!(app.send(idim(&app, delete)).await.status, 204);
+
+    let handed_out = |event: &str, id: &str, answer: &Answer| {
+        let [from, until] = ["room-valid-from", "room-valid-until"].map(|header| answer.header(header));
+        by_idim(
+            json!({ "event": event, "request_id": id, "room": room, "source": "instant", "valid_from": from, "valid_until": until, "uui_data_hash": hash(KEY, UUI_DATA) }),
+        )
+    };
+    let expected = [
+        handed_out("room_handed_out", "create-1", &created),
+        handed_out("room_replayed", "create-2", &again),
+        json!({ "event": "room_read", "request_id": "read-3", "room": room, "genesys_user": agent.user_id }),
+        by_idim(json!({ "event": "room_deleted", "request_id": "delete-4", "room": room })),
+    ];
+    let events = trail_up_to(&program, "delete-4").await;
+    assert_eq!(events, expected, "a look-up is no decision");
+    assert_fields_are_as_described(&events);
+}
+
+#[tokio::test]
+async fn an_instant_room_whose_caller_disconnected_is_one_event() {
+    let (app, program) = instant_rooms().start_program().await;
+    let making = Matching::method(Method::PUT).path_contains("/instant%2F");
+    app.blobs.traffic().inject(making.clone(), Times::Once, Fault::Stall);
+    let ask = tokio::spawn(create(&app, UUI_DATA, "create-1").send());
+    eventually("the record is made", async || app.blobs.traffic().count(&making) > 0).await;
+    ask.abort();
+    trail_up_to(&program, "create-1").await;
+
+    app.blobs.traffic().heal();
+
+    let is_end = |event: &Value| event["message"] == "instant room ended" && event["reason"] == "destroyed";
+    eventually("the room is ended", async || program.events().iter().any(is_end)).await;
+    let events = trail(&program);
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((&events[0]["event"], &events[0]["reason"]), (&json!("room_destroyed"), &json!("caller_gone")));
+}
+
+/// Not by a caller: its conference ended, or people were in it after its validity.
+#[tokio::test]
+async fn an_instant_room_that_ends_by_itself_is_one_event_if_people_had_been_in_it() {
+    let events = [("PEXIP_EVENT_USERNAME", "events"), ("PEXIP_EVENT_PASSWORD", "of the events")];
+    // Each look is a maintenance run, with several calls to the node.
+    let with = instant_rooms().set("ROOM_END_GRACE_SECONDS", 0).set("PEXIP_REQUESTS_PER_MINUTE", 100_000);
+    let with = events.into_iter().fold(with, |with, (setting, value)| with.set(setting, value));
+    let (app, program) = with.start_program().await;
+    let left = app.create_room().await.room();
+    let event =
+        json!({ "node": "10.47.2.21", "seq": 1, "version": 2, "event": "conference_ended", "data": { "name": left } });
+    let event = app.request(Method::POST, "public/event_sink").basic_auth("events", Some("of the events")).json(&event);
+    assert_eq!(app.send(event).await.status, 204);
+    let until = (OffsetDateTime::now_utc() + time::Duration::seconds(5)).format(&Rfc3339).expect("a time");
+    let short = async || {
+        let create = create(&app, UUI_DATA, "-").query(&[("validUntil", &until)]);
+        app.send(create).await.room()
+    };
+    let (occupied, empty) = (short().await, short().await);
+    app.pexip.join(&occupied, Role::Guest);
+
+    let ended = |room: &str, reason: &str| json!({ "event": "room_ended", "room": room, "reason": reason });
+    for end in [ended(&occupied, "validity_over"), ended(&left, "conference_ended")] {
+        eventually("the end is recorded", async || {
+            app.run_maintenance().await;
+            trail(&program).contains(&end)
+        })
+        .await;
+    }
+    // Who is let in on a success from before the end is disconnected, and the end was recorded.
+    app.pexip.join(&left, Role::Guest);
+    eventually("the conference is disconnected", async || {
+        app.run_maintenance().await;
+        !app.pexip.is_running(&left)
+    })
+    .await;
+    let events: Vec<_> = trail(&program).into_iter().filter(|event| event["event"] == "room_ended").collect();
+    assert_fields_are_as_described(&events);
+    assert_eq!(events.len(), 2, "nobody was in {empty}: {events:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Monitored, assert_all_as_described};
-use crate::support::{ALWAYS_OPEN, Call, POOL_QUEUE, TAG, TestAppBuilder, eventually, opening_in};
+use crate::support::{ALWAYS_OPEN, Call, POOL_QUEUE, TAG, TestAppBuilder, UUI_DATA, eventually, opening_in};
 
 /// Concurrent programs; most of them wait for a time limit.
 const CONCURRENT_PROGRAMS: usize = 4;
@@ -124,6 +124,66 @@ async fn a_direct_room_is_counted_as_direct() {
         ("maxconf.pool.direct_creates", &[], Some(1.0)),
         ("maxconf.create.duration", &[("part", "pexip")], Some(1.0)),
     ]);
+}
+
+#[tokio::test]
+async fn instant_rooms_and_look_ups_are_counted() {
+    let service = Monitored::start(|builder| {
+        let builder = builder.set("ROOM_SOURCE", "instant");
+        builder.set("PEXIP_POLICY_USERNAME", "nodes").set("PEXIP_POLICY_PASSWORD", "a-pass:word")
+    })
+    .await;
+    let room = service.create().await.room();
+    let later = OffsetDateTime::now_utc() + time::Duration::hours(1);
+    let later = later.format(&Rfc3339).expect("a time");
+    let create = service.app.request(Method::POST, &format!("room/create?uuiData={UUI_DATA}&validFrom={later}"));
+    let not_yet = service.app.send(create.bearer_auth(service.app.entra.token().build())).await.room();
+    let look_up = async |alias: &str| {
+        let path = format!("policy/v1/service/configuration?local_alias={alias}");
+        service.app.send(service.app.request(Method::GET, &path).basic_auth("nodes", Some("a-pass:word"))).await
+    };
+    for alias in [room.as_str(), &not_yet, "boardroom", "reception"] {
+        assert_eq!(look_up(alias).await.status, 200);
+    }
+    service.app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+    assert_eq!(look_up(&room).await.status, 503);
+    service.app.blobs.traffic().heal();
+    eventually("the room is deleted", async || service.app.delete_room(&room).await.status == 204).await;
+    service.app.run_maintenance().await;
+    let received = service.stop().await;
+
+    for (answer, times) in [("success", 1.0), ("reject", 1.0), ("continue", 2.0), ("unavailable", 1.0)] {
+        for metric in ["maxconf.policy.lookups", "maxconf.policy.duration"] {
+            received.assert_numbers(&[(metric, &[("answer", answer)], Some(times))]);
+        }
+    }
+    received.assert_numbers(&[
+        ("maxconf.pool.handed_out", &[("source", "instant")], Some(2.0)),
+        ("maxconf.instant.made", &[("valid", "now")], Some(1.0)),
+        ("maxconf.instant.made", &[("valid", "later")], Some(1.0)),
+        ("maxconf.instant.ended", &[("reason", "deleted")], Some(1.0)),
+        ("maxconf.instant.on", &[], Some(1.0)),
+        ("maxconf.pool.target", &[], Some(0.0)),
+    ]);
+    assert_all_as_described(&received.points);
+}
+
+/// Alerts on an empty pool are quiet where there is none.
+#[tokio::test]
+async fn the_pools_target_and_instant_rooms_are_reported_whether_pexip_answers_or_not() {
+    for (when_empty, instant) in [("instant", 1.0), ("direct", 0.0)] {
+        let service = Monitored::start(|builder| {
+            let builder = builder.set("POOL_EMPTY", when_empty).set("POOL_TARGET_SIZE", 7);
+            builder.set("PEXIP_POLICY_USERNAME", "nodes").set("PEXIP_POLICY_PASSWORD", "a-pass:word")
+        })
+        .await;
+        service.app.pexip.stop().await;
+        service.app.run_maintenance().await;
+        service
+            .stop()
+            .await
+            .assert_numbers(&[("maxconf.pool.target", &[], Some(7.0)), ("maxconf.instant.on", &[], Some(instant))]);
+    }
 }
 
 #[tokio::test]
