@@ -144,6 +144,13 @@ def described_log(tree):
     "every required alert exists, has recipients and suitable limits",
     Mistake("infra/alerts.yaml", "  - name: sweep-capped", "  - name: sweep-limited", "sweep-capped"),
     Mistake("infra/alerts.yaml", "severity: 1", "severity: 4", "pool-empty calls nobody out"),
+    Mistake(
+        "infra/alerts.yaml",
+        "no Conferencing Node asks for one\n    severity: 1",
+        "no Conferencing Node asks for one\n    severity: 2",
+        "nodes-do-not-ask calls nobody out",
+    ),
+    Mistake("infra/alerts.yaml", "  - name: policy-slow", "  - name: policy-late", "no alert policy-slow"),
     Mistake("infra/alerts.yaml", "Rooms < 5", "Rooms < 50", "pool-low"),
     Mistake("infra/prod.bicepparam", "param instances = 2", "param instances = 3", "restarts is raised by a deployment"),
     Mistake("infra/alerts.yaml", ", Microsoft.Web/sites/slotsswap/action]", "]", "swapped does not look at"),
@@ -159,7 +166,7 @@ def complete(tree):
     names = [rule["name"] for rule in rules["logAlerts"] + rules["activityAlerts"]]
     yield from (f"no alert {name}" for name in WANTED if name not in names)
     for rule in rules["logAlerts"]:
-        if rule["name"] in ("no-dial-out", "pool-empty", "refusals", "errors", "pexip-failing") and rule["severity"] > 1:
+        if rule["name"] in CALLS_OUT and rule["severity"] > 1:
             yield f"{rule['name']} calls nobody out: its severity is above 1"
     for environment, deployment in tree.environments.items():
         production = settings_of(deployment)["production"]
@@ -207,8 +214,9 @@ ACTIVITIES = {
 
 WANTED = (
     "no-dial-out pool-low pool-empty pool-no-data direct-creates errors slow pexip-failing sweep-capped poison "
-    "rooms-near-maximum swapped swap-failed deployed"
+    "policy-failing policy-slow nodes-do-not-ask rooms-near-maximum swapped swap-failed deployed"
 ).split()
+CALLS_OUT = ("no-dial-out", "pool-empty", "refusals", "errors", "pexip-failing", "policy-failing", "nodes-do-not-ask")
 
 
 @check(
