@@ -31,6 +31,7 @@ var operationPolicies = {
   idim: loadTextContent('../gateway/idim.xml')
   widget: loadTextContent('../gateway/widget.xml')
   'conferencing-nodes': loadTextContent('../gateway/conferencing-nodes.xml')
+  'look-ups': loadTextContent('../gateway/look-ups.xml')
   open: loadTextContent('../gateway/open.xml')
 }
 
@@ -44,6 +45,26 @@ var accepted = flatten(map(entra.audiences, audience => audience == 'own' ? ownA
 var audiences = join(map(accepted, audience => '<audience>${audience}</audience>'), '')
 var smokers = join(map(smokeAddresses, address => '<address>${address}</address>'), '')
 
+// What a node's look-up says of a caller, and the tag of the call: the service needs none of it, and no log may hold it.
+var ofCallers = [
+  'remote_alias'
+  'remote_display_name'
+  'remote_address'
+  'remote_port'
+  'vendor'
+  'call_tag'
+  'service_tag'
+  'idp_uuid'
+  'teams_tenant_id'
+  'third_party_passcode'
+  'telehealth_request_id'
+  'previous_service_name'
+  'ms-subnet'
+  'p_Asserted-Identity'
+  'P-Asserted-Identity'
+]
+var withoutCallers = join(map(ofCallers, name => '<set-query-parameter name="${name}" exists-action="delete" />'), '')
+
 // The key is removed before the service gets the request.
 var rememberedKey = '<set-variable name="subscription-key" value="@(context.Request.Headers.GetValueOrDefault(&quot;Ocp-Apim-Subscription-Key&quot;, &quot;&quot;))" />'
 
@@ -56,6 +77,7 @@ var credentials = {
   idim: 'Authorization'
   widget: 'x-auth-token'
   'conferencing-nodes': ''
+  'look-ups': ''
   open: ''
 }
 
@@ -63,7 +85,8 @@ var published = flatten(map(range(0, length(slots)), index => map(operations, op
   api: 'maxconf-${slots[index].name}'
   url: 'https://${siteHostNames[index]}'
   operation: operation.id
-  policy: operation.policy
+  // A look-up must end before its node gives up; an event must not be cut off.
+  policy: operation.id != 'policy' ? operation.policy : 'look-ups'
   prefix: slots[index].prefix
 })))
 
@@ -72,11 +95,8 @@ var verified = filter(published, entry => entry.policy == 'idim')
 
 // What must not be logged: identity data in the query, and all credentials.
 var masked = {
-  queryParams: [
-    { value: 'uuiData', mode: 'Hide' }
-    { value: 'code', mode: 'Hide' }
-    { value: 'subscription-key', mode: 'Hide' }
-  ]
+  // Of a look-up also the alias, which may be anybody's.
+  queryParams: map(concat(['uuiData', 'code', 'subscription-key', 'local_alias', 'service_name', 'unique_service_name'], ofCallers), name => { value: name, mode: 'Hide' })
   headers: [
     { value: 'Authorization', mode: 'Hide' }
     { value: 'x-auth-token', mode: 'Hide' }
@@ -184,7 +204,7 @@ resource policiesOfOperations 'Microsoft.ApiManagement/service/apis/operations/p
   name: '${gateway.name}/${entry.api}/${entry.operation}/policy'
   properties: {
     format: 'xml'
-    value: replace(replace(replace(replace(replace(replace(replace(operationPolicies[entry.policy], '[[key]]', keyPolicy), '[[older]]', replace(replace(olderPolicy, '[[prefix]]', entry.prefix), '[[credential]]', credentials[entry.policy])), '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes), '[[backend]]', '${entry.api}-${entry.operation}')
+    value: replace(replace(replace(replace(replace(replace(replace(replace(replace(operationPolicies[entry.policy], '[[key]]', keyPolicy), '[[older]]', replace(replace(olderPolicy, '[[prefix]]', entry.prefix), '[[credential]]', credentials[entry.policy])), '[[tenant]]', entra.tenantId), '[[clients]]', clients), '[[audiences]]', audiences), '[[nodes]]', nodes), '[[smokers]]', smokers), '[[without_callers]]', withoutCallers), '[[backend]]', '${entry.api}-${entry.operation}')
   }
   dependsOn: [apis, breakers]
 }]

@@ -28,6 +28,15 @@ EXPECTED = {
 }
 
 
+# Sections that forward requests themselves: a backend section holds one policy.
+FORWARDING = (("api.xml", "backend"), ("look-ups.xml", "backend"))
+# What a look-up of a node says of a caller.
+OF_CALLERS = (
+    "remote_alias remote_display_name remote_address remote_port vendor call_tag service_tag idp_uuid teams_tenant_id "
+    "third_party_passcode telehealth_request_id previous_service_name ms-subnet p_Asserted-Identity P-Asserted-Identity"
+).split()
+
+
 def operations(tree):
     return json.loads(tree.text("infra/gateway/operations.json"))
 
@@ -69,7 +78,7 @@ def shape(tree):
             element = root.find(section)
             if element is None:
                 yield f"{tree.short(path)} has no {section}"
-            elif (len(element) == 0 or element[0].tag != "base") and (path.name, section) != ("api.xml", "backend"):
+            elif (len(element) == 0 or element[0].tag != "base") and (path.name, section) not in FORWARDING:
                 yield f"{tree.short(path)}: {section} does not begin with the API's own"
     for environment, deployment in tree.environments.items():
         for slot, operation, root in policies(deployment):
@@ -156,6 +165,48 @@ def proof(tree):
 
 OPTIONS = {"GATEWAY_PRODUCT": "idim", "OLDER_SERVICE_URL": "https://gateway.example.org/older"}
 CREDENTIALS = {"entra": "Authorization", "service": "x-auth-token"}
+
+
+@check(
+    "look-ups are for the nodes and the smoke test, end before a node gives up, and say nothing of callers",
+    Mistake("infra/gateway/look-ups.xml", "[[nodes]]", "", "nodes cannot ask"),
+    Mistake("infra/gateway/look-ups.xml", "[[smokers]]", "", "the smoke test cannot ask"),
+    Mistake("infra/gateway/conferencing-nodes.xml", "[[nodes]]", "[[nodes]][[smokers]]", "event_sink admits others than the nodes"),
+    Mistake("infra/gateway/look-ups.xml", 'timeout="4"', 'timeout="5"', "waits 5 s"),
+    Mistake("infra/gateway/look-ups.xml", 'follow-redirects="false"', 'follow-redirects="true"', "follows redirects"),
+    Mistake("infra/gateway/look-ups.xml", "    [[without_callers]]\n", "", "the service gets remote_alias"),
+    Mistake("infra/modules/api-management.bicep", "  'remote_display_name'\n", "", "the service gets remote_display_name"),
+    Mistake("infra/modules/api-management.bicep", ", ofCallers), name", "), name", "remote_alias is not hidden"),
+    Mistake("infra/modules/api-management.bicep", "'local_alias', ", "", "local_alias is not hidden"),
+    Mistake("infra/modules/api-management.bicep", "operation.policy : 'look-ups'", "operation.policy : 'conferencing-nodes'", "the smoke test cannot ask"),
+)
+def look_ups(tree):
+    for environment, deployment in tree.environments.items():
+        nodes, smokers = (EXAMPLE_VALUES[name].split(",") for name in ("PEXIP_CONFERENCING_NODES", "SMOKE_ADDRESSES"))
+        for slot, operation, root in policies(deployment):
+            where = f"{environment}/{slot}"
+            admitted = set(texts(root, "inbound/ip-filter[@action='allow']/address"))
+            if operation == "event_sink" and admitted != set(nodes):
+                yield f"{where}: {operation} admits others than the nodes"
+            if operation != "policy":
+                continue
+            for who, addresses in {"nodes": nodes, "the smoke test": smokers}.items():
+                if not admitted.issuperset(addresses):
+                    yield f"{where}: {who} cannot ask"
+            forwarding = root.find("backend/forward-request")
+            if forwarding is None:
+                continue
+            if int(forwarding.get("timeout")) >= 5:
+                yield f"{where}: a look-up waits {forwarding.get('timeout')} s, and a node 5 s"
+            if forwarding.get("follow-redirects") != "false":
+                yield f"{where}: a look-up follows redirects"
+            gone = {p.get("name") for p in root.findall("inbound/set-query-parameter[@exists-action='delete']")}
+            yield from (f"{where}: the service gets {name}" for name in OF_CALLERS if name not in gone)
+        for diagnostic in deployment.of_type("Microsoft.ApiManagement/service/apis/diagnostics"):
+            hidden = {m["value"] for m in diagnostic.properties["frontend"]["request"]["dataMasking"]["queryParams"]}
+            for name in ["local_alias", "service_name", *OF_CALLERS]:
+                if name not in hidden:
+                    yield f"{environment}: {diagnostic.name}: {name} is not hidden"
 
 
 @check(
@@ -501,7 +552,7 @@ def words(tree):
 
 @check(
     "no log holds uuiData or a token",
-    Mistake("infra/modules/api-management.bicep", "{ value: 'uuiData', mode: 'Hide' }\n", "", "uuiData is not hidden"),
+    Mistake("infra/modules/api-management.bicep", "['uuiData', ", "[", "uuiData is not hidden"),
     Mistake(
         "infra/modules/api-management.bicep",
         "{ value: 'x-auth-token', mode: 'Hide' }",
@@ -510,8 +561,8 @@ def words(tree):
     ),
     Mistake(
         "infra/modules/api-management.bicep",
-        "    { value: 'subscription-key', mode: 'Hide' }\n",
-        "",
+        "'code', 'subscription-key', ",
+        "'code', ",
         "subscription-key is not hidden",
     ),
     Mistake("infra/modules/api-management.bicep", "body: { bytes: 0 }", "body: { bytes: 512 }", "keeps bodies"),
