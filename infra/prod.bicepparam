@@ -19,6 +19,8 @@ param slots = [
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-'
     instantPrefix: 'vbi-'
+    roomSource: 'pool'
+    poolEmpty: 'direct'
     targetSize: 20
     maxRooms: 1000
     maintains: true
@@ -36,6 +38,8 @@ param slots = [
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_STAGING', '')
     prefix: 'vbv-'
     instantPrefix: 'vbi-'
+    roomSource: 'pool'
+    poolEmpty: 'direct'
     targetSize: 1
     maxRooms: 1000
     // Production's timer sweeps for both: they share the prefix, and a swap changes who is who.

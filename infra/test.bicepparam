@@ -19,6 +19,8 @@ param slots = [
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME', '')
     prefix: 'vbv-t-'
     instantPrefix: 'vbi-t-'
+    roomSource: 'pool'
+    poolEmpty: 'direct'
     targetSize: 20
     maxRooms: 1000
     maintains: true
@@ -36,6 +38,8 @@ param slots = [
     pexipUsername: readEnvironmentVariable('PEXIP_USERNAME_EDGE', '')
     prefix: 'vbv-e-'
     instantPrefix: 'vbi-e-'
+    roomSource: 'pool'
+    poolEmpty: 'direct'
     targetSize: 2
     maxRooms: 100
     maintains: true

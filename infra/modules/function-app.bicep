@@ -24,6 +24,8 @@ The slots, production first:
   pexipUsername           name of the slot's own account for Basic authentication
   prefix                  ROOM_NAME_PREFIX; shared only by slots between which a swap moves code
   instantPrefix           INSTANT_ROOM_NAME_PREFIX; the same
+  roomSource              ROOM_SOURCE: pool, or instant (infra/docs/instant-rooms.md)
+  poolEmpty               POOL_EMPTY: direct, instant or refuse
   targetSize              ready rooms to keep
   maxRooms                POOL_MAX_ROOMS
   maintains               whether the timer runs; one slot only of those that share a prefix
@@ -101,14 +103,14 @@ var stickySettings = [for (slot, index) in slots: {
   RECORDS_HASH_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUris[index]}secrets/records-hash-key/)'
   IDEMPOTENCY_WINDOW_SECONDS: '86400'
   POOL_TIMER_SCHEDULE: '0 * * * * *'
-  ROOM_SOURCE: 'pool'
+  ROOM_SOURCE: slot.roomSource
   POOL_TARGET_SIZE: string(slot.targetSize)
   POOL_MAX_ROOMS: string(slot.maxRooms)
   POOL_READY_DELAY_SECONDS: '120'
   POOL_ROOM_MAX_AGE_SECONDS: '86400'
   POOL_PREFETCH: '1'
   POOL_LEASE_SECONDS: '60'
-  POOL_EMPTY: 'direct'
+  POOL_EMPTY: slot.poolEmpty
   POOL_DIRECT_MAX: '32'
   SWEEP_MARGIN_SECONDS: '3600'
   SWEEP_MAX_DELETIONS: '200'
@@ -129,7 +131,8 @@ var stickySettings = [for (slot, index) in slots: {
   ROOM_ABSOLUTE_LIFETIME_SECONDS: '43200'
   ROOM_END_GRACE_SECONDS: '300'
 
-  // Instant rooms. They are on where ROOM_SOURCE or POOL_EMPTY is instant.
+  // Instant rooms. They are on where ROOM_SOURCE or POOL_EMPTY is instant. The account below is set in any case: rooms live
+  // on where they are turned off.
   INSTANT_ROOM_NAME_PREFIX: slot.instantPrefix
   INSTANT_ROOM_LIFETIME_SECONDS: '14400'
   INSTANT_ROOM_MAX_LIFETIME_SECONDS: '86400'

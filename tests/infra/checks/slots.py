@@ -249,15 +249,15 @@ def tags(tree):
     ),
     Mistake(
         "infra/prod.bicepparam",
-        "prefix: 'vbv-'\n    instantPrefix: 'vbi-'\n    targetSize: 1",
-        "prefix: 'vbv-s-'\n    instantPrefix: 'vbi-'\n    targetSize: 1",
+        "prefix: 'vbv-'\n    instantPrefix: 'vbi-'\n    roomSource: 'pool'\n    poolEmpty: 'direct'\n    targetSize: 1\n",
+        "prefix: 'vbv-s-'\n    instantPrefix: 'vbi-'\n    roomSource: 'pool'\n    poolEmpty: 'direct'\n    targetSize: 1\n",
         "staging must share production's prefix,",
     ),
     Mistake("infra/test.bicepparam", "'vbi-e-'", "'vbi-t-'", "edge must not share production's prefix of instant rooms"),
     Mistake(
         "infra/prod.bicepparam",
-        "instantPrefix: 'vbi-'\n    targetSize: 1",
-        "instantPrefix: 'vbi-s-'\n    targetSize: 1",
+        "instantPrefix: 'vbi-'\n    roomSource: 'pool'\n    poolEmpty: 'direct'\n    targetSize: 1\n",
+        "instantPrefix: 'vbi-s-'\n    roomSource: 'pool'\n    poolEmpty: 'direct'\n    targetSize: 1\n",
         "staging must share production's prefix of instant rooms",
     ),
     Mistake("infra/prod.bicepparam", "targetSize: 1\n", "targetSize: 2\n", "staging keeps 2"),
@@ -327,6 +327,36 @@ def apart(tree):
 def shared(environment, slots, name, what):
     values = [settings[name] for settings in slots.values()]
     yield from (f"{environment}: {what} {value} is shared" for value in sorted(set(values)) if values.count(value) > 1)
+
+
+@check(
+    "the sources of rooms exist, and a slot with instant rooms has what they need",
+    Mistake("infra/test.bicepparam", "poolEmpty: 'direct'", "poolEmpty: 'wait'", "POOL_EMPTY is 'wait'"),
+    Mistake("infra/modules/function-app.bicep", "slot.roomSource", "slot.name", "ROOM_SOURCE is 'edge'"),
+    Mistake("infra/modules/function-app.bicep", "pexip.instantRoomDialOut", "''", "test/edge: has instant rooms, and INSTANT_ROOM_DIAL_OUT is empty"),
+    Mistake("infra/modules/function-app.bicep", "PEXIP_POLICY_USERNAME: 'pexip-policy'", "PEXIP_POLICY_USERNAME: ''", "PEXIP_POLICY_USERNAME is empty"),
+    Mistake(
+        "infra/prod.bicepparam",
+        "('INSTANT_ROOM_DIAL_OUT', '')",
+        "('INSTANT_ROOM_DIAL_OUTS', '')",
+        "prod/production: has instant rooms, and INSTANT_ROOM_DIAL_OUT is empty",
+    ),
+)
+def sources(tree):
+    for environment, deployment in tree.environments.items():
+        for slot, settings in settings_of(deployment).items():
+            for name, values in {"ROOM_SOURCE": ("pool", "instant"), "POOL_EMPTY": ("direct", "instant", "refuse")}.items():
+                if settings[name] not in values:
+                    yield f"{environment}/{slot}: {name} is {settings[name]!r}"
+        # As they would be with instant rooms on, whatever they are now.
+        for slot, settings in settings_of(evaluated(tree, environment, {"INSTANT_ROOM_DIAL_OUT": "sip:queue@sbc.example"})).items():
+            for name in ("INSTANT_ROOM_DIAL_OUT", "PEXIP_POLICY_USERNAME", "PEXIP_POLICY_PASSWORD"):
+                if not settings[name]:
+                    yield f"{environment}/{slot}: has instant rooms, and {name} is empty"
+
+
+def evaluated(tree, environment, values):
+    return bicep.evaluate(tree.path(f"infra/{environment}.bicepparam"), EXAMPLE_VALUES | values)
 
 
 @check(
