@@ -230,7 +230,7 @@ CALLS_OUT = ("no-dial-out", "pool-empty", "refusals", "errors", "pexip-failing",
         "pool-empty does not name three things to do",
     ),
     Mistake("infra/README.md", "[`poison`](docs/incidents.md#poison) · ", "", "the index does not name poison once"),
-    Mistake("infra/alerts.yaml", "    severity: 3\n", "    severity: 2\n", "the index has poison under 3, not 2"),
+    Mistake("infra/alerts.yaml", "    severity: 3\n", "    severity: 2\n", "the index has instead-of-pool under 3, not 2"),
 )
 def runbook_sections(tree):
     page = "infra/docs/incidents.md"
@@ -258,7 +258,7 @@ def runbook_sections(tree):
 
 
 # The runbook: its index, and a page for each reader.
-PAGES = ("README.md", "docs/deploying.md", "docs/operating.md", "docs/incidents.md", "docs/moving-over.md")
+PAGES = ("README.md", "docs/deploying.md", "docs/operating.md", "docs/incidents.md", "docs/instant-rooms.md", "docs/moving-over.md")
 
 
 @check(
