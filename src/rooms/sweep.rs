@@ -88,11 +88,16 @@ impl Sweeper {
 
     /// Reports rooms of ours in which people wait and which have no dialled leg.
     fn report_failed_dial_outs(&self, presence: &Presence) {
-        if self.backend.rooms.automatic_participants.is_empty() {
+        let Backend { rooms, instant, .. } = &*self.backend;
+        let on_pexip = (!rooms.automatic_participants.is_empty()).then_some(&rooms.prefix);
+        let of_instant_rooms = (!instant.dial_out.is_empty()).then_some(&instant.prefix);
+        let dialling = [on_pexip, of_instant_rooms];
+        if dialling == [None, None] {
             return;
         }
         let names = presence.without_dialled_leg(LONGEST_WAIT_FOR_DIAL_OUT);
-        let rooms: Vec<_> = names.filter_map(|name| self.backend.rooms.prefix.parse_name(name)).collect();
+        let ours = |name: &str| dialling.iter().flatten().find_map(|prefix| prefix.parse_name(name));
+        let rooms: Vec<_> = names.filter_map(ours).collect();
         WITHOUT_DIALLED_LEG.set(rooms.len(), []);
         if let Some(room) = rooms.first() {
             warn!(%room, rooms = rooms.len(), "people wait in rooms without a dialled leg");

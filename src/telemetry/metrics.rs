@@ -146,7 +146,7 @@ metrics! {
     POISON: Gauge = "maxconf.pool.poison", "{message}", &[],
         "Messages in the poison queue, which are not room names. Set by each maintenance run.";
     WITHOUT_DIALLED_LEG: Gauge = "maxconf.pool.rooms_without_dialled_leg", "{room}", &[],
-        "Rooms of ours in which somebody has been for over 60 s without any leg that Pexip dialled: the agent is not called. Set by each maintenance run, if ROOM_AUTOMATIC_PARTICIPANTS is set.";
+        "Rooms of ours in which somebody has been for over 60 s without any leg that Pexip dialled: the agent is not called. Set by each maintenance run, if ROOM_AUTOMATIC_PARTICIPANTS or, for instant rooms, INSTANT_ROOM_DIAL_OUT is set.";
     UNRECOGNISED_LEGS: Gauge = "maxconf.pool.unrecognised_legs", "{leg}", &[],
         "Legs in our rooms that were dialled out and have no alias of the room's automatic participants. They count as people. Set by each maintenance run.";
     STASHED: Observed = "maxconf.pool.stashed", "{room}", &[],

@@ -115,6 +115,25 @@ async fn rooms_in_which_people_wait_without_a_dialled_leg_are_counted() {
 }
 
 #[tokio::test]
+async fn whoever_waits_in_an_instant_room_without_a_dialled_leg_is_counted_where_it_dials_out() {
+    for (dial_out, rooms) in [("sip:queue@sbc.example.org", Some(1.0)), ("none", None)] {
+        let service = Monitored::start(|builder| {
+            let builder = builder.set("ROOM_SOURCE", "instant").set("INSTANT_ROOM_DIAL_OUT", dial_out);
+            builder.set("PEXIP_POLICY_USERNAME", "nodes").set("PEXIP_POLICY_PASSWORD", "a-pass:word")
+        })
+        .await;
+        let room = service.create().await.room();
+        service.app.pexip.join(&room, Role::Guest);
+        // A room of the pool, from before: it dials out nobody here.
+        service.app.pexip.insert(StoredRoom::named(name(1)).tagged(TAG).described(mark("handed-out", -60)));
+        service.app.pexip.join(&name(1), Role::Guest);
+        service.app.pexip.traffic().set_clock_offset(125);
+        service.app.fill_pool().await;
+        service.stop().await.assert_numbers(&[("maxconf.pool.rooms_without_dialled_leg", &[], rooms)]);
+    }
+}
+
+#[tokio::test]
 async fn a_direct_room_is_counted_as_direct() {
     let service = Monitored::start(|builder| builder.set("POOL_TARGET_SIZE", 0)).await;
     assert_eq!(service.create().await.header("room-source"), "direct");
