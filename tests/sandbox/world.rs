@@ -69,10 +69,11 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
     settings
 }
 
-/// A Conferencing Node on which rooms can be joined. Sends its events to `service`.
+/// A Conferencing Node on which rooms can be joined. Sends its events to `service`, which is its policy server too.
 pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
     let events = service.join("public/event_sink").expect("a path");
     world.pexip.add_event_sink(events, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
+    world.pexip.add_policy_server(service.clone(), POLICY_ACCOUNT.0, POLICY_ACCOUNT.1);
     world.pexip.conferencing_node("10.0.0.21").await
 }
 
