@@ -1,13 +1,18 @@
 //! The fault table: every upstream call with every fault, the answer that the caller gets, and that no room is lost
 //! afterwards.
 
+mod instant;
+
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use maxconf_simulators::pexip::Role;
 use maxconf_simulators::{Fault, Times};
 use reqwest::Method;
 
+use crate::instant::{look_up_request, with_policy};
 use crate::support::{Answer, Call, POOL_QUEUE, TestApp, UUI_DATA, eventually, time_between_readings_passes, within};
 
 const TARGET: usize = 4;
@@ -24,13 +29,55 @@ enum Request {
     Delete,
     Read,
     Maintain,
+    CreateInstant,
+    CreateInstantWithKey,
+    /// Of an instant room where there is no pool, else of a direct one.
+    CreateWithoutPool,
+    DeleteInstant,
+    ReadInstant,
+    LookUp,
+    /// Of what is no instant room's name.
+    LookUpForeign,
+    /// While an instant room is in use.
+    MaintainInstant,
 }
 
-/// The caller's answer: a status, and a problem code or the room's source.
+impl Request {
+    fn creates(self) -> bool {
+        matches!(
+            self,
+            Self::CreateFromPool
+                | Self::CreateWithKey
+                | Self::CreateDirect
+                | Self::CreateInstant
+                | Self::CreateInstantWithKey
+                | Self::CreateWithoutPool
+        )
+    }
+
+    /// Whether every room is an instant room.
+    fn is_instant(self) -> bool {
+        matches!(
+            self,
+            Self::CreateInstant
+                | Self::CreateInstantWithKey
+                | Self::DeleteInstant
+                | Self::ReadInstant
+                | Self::LookUp
+                | Self::LookUpForeign
+                | Self::MaintainInstant
+        )
+    }
+}
+
+/// The caller's answer: a status, and a problem code, the room's source or what a node is told.
 type Expected = (u16, &'static str);
 
 const POOL: Expected = (200, "pool");
 const DIRECT: Expected = (200, "direct");
+const INSTANT: Expected = (200, "instant");
+const LET_IN: Expected = (200, "success");
+const CONTINUE: Expected = (200, "continue");
 const GONE: Expected = (204, "");
 const READ: Expected = (200, "");
 const RUN: Expected = (200, "");
@@ -120,7 +167,35 @@ fn expected(request: Request, call: Call, fault: &Fault) -> Expected {
         (Request::Delete, _, _) => pexip_failure(fault, GONE),
 
         (Request::Read, _, _) => pexip_failure(fault, READ),
-        (Request::Maintain, _, _) => RUN,
+        (Request::Maintain | Request::MaintainInstant, _, _) => RUN,
+
+        // Made or ended by this request, as a read shows.
+        (
+            Request::CreateInstant | Request::CreateInstantWithKey | Request::CreateWithoutPool,
+            Call::InstantWrite | Call::KeyWrite,
+            Fault::Slow(_) | Fault::HangUpAfter | Fault::StatusAfter(_),
+        ) => INSTANT,
+        (Request::DeleteInstant, Call::InstantWrite, Fault::HangUpAfter | Fault::StatusAfter(_)) => GONE,
+        (Request::CreateInstant | Request::CreateInstantWithKey | Request::CreateWithoutPool, _, Fault::Slow(_)) => {
+            INSTANT
+        }
+        (Request::CreateWithoutPool, _, _) => DIRECT,
+        // The conference is disconnected after the answer.
+        (Request::DeleteInstant, Call::PexipRunning, _) => GONE,
+        (Request::DeleteInstant, _, Fault::Slow(_)) => GONE,
+        (Request::ReadInstant, _, Fault::Slow(_)) => READ,
+        (Request::LookUp, _, Fault::Slow(_)) => LET_IN,
+        // Without a call.
+        (Request::LookUpForeign, _, _) => CONTINUE,
+        (
+            Request::CreateInstant
+            | Request::CreateInstantWithKey
+            | Request::DeleteInstant
+            | Request::ReadInstant
+            | Request::LookUp,
+            _,
+            _,
+        ) => NO_RECORDS,
     }
 }
 
@@ -154,6 +229,22 @@ fn rows() -> Vec<(Request, Call, Failure)> {
         (Request::Maintain, Call::QueuePut),
         (Request::Maintain, Call::PexipLookUp),
         (Request::Maintain, Call::PexipCreate),
+        (Request::CreateInstant, Call::InstantWrite),
+        (Request::CreateInstant, Call::InstantRead),
+        (Request::CreateInstantWithKey, Call::InstantWrite),
+        (Request::CreateInstantWithKey, Call::InstantRead),
+        (Request::CreateInstantWithKey, Call::KeyWrite),
+        (Request::CreateInstantWithKey, Call::KeyRead),
+        (Request::CreateWithoutPool, Call::InstantWrite),
+        (Request::CreateWithoutPool, Call::InstantRead),
+        (Request::DeleteInstant, Call::InstantRead),
+        (Request::DeleteInstant, Call::InstantWrite),
+        (Request::DeleteInstant, Call::PexipRunning),
+        (Request::ReadInstant, Call::InstantRead),
+        (Request::LookUp, Call::InstantRead),
+        (Request::LookUpForeign, Call::InstantRead),
+        (Request::MaintainInstant, Call::InstantRead),
+        (Request::MaintainInstant, Call::PexipRunning),
     ]
     .into_iter()
     .flat_map(|(request, call)| faults().map(|fault| (request, call, Failure::Fault(fault))));
@@ -168,6 +259,15 @@ fn rows() -> Vec<(Request, Call, Failure)> {
         (Request::Read, Call::PexipLookUp),
         (Request::Maintain, Call::QueueCount),
         (Request::Maintain, Call::PexipLookUp),
+        (Request::CreateInstant, Call::InstantWrite),
+        (Request::CreateInstantWithKey, Call::KeyWrite),
+        (Request::CreateWithoutPool, Call::InstantWrite),
+        (Request::DeleteInstant, Call::InstantRead),
+        (Request::DeleteInstant, Call::PexipRunning),
+        (Request::ReadInstant, Call::InstantRead),
+        (Request::LookUp, Call::InstantRead),
+        (Request::LookUpForeign, Call::InstantRead),
+        (Request::MaintainInstant, Call::InstantRead),
     ]
     .map(|(request, call)| (request, call, Failure::Refused));
     faulty.chain(refused).collect()
@@ -201,24 +301,33 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
     let row = format!("{request:?} while {call:?} shows {failure:?}");
     let seconds_ahead = Arc::new(AtomicU64::new(0));
     let app = start(request, call, &seconds_ahead).await;
-    let room = match request {
-        Request::Delete | Request::Read => app.create_room().await.room(),
-        Request::CreateFromPool | Request::CreateWithKey | Request::CreateDirect | Request::Maintain => String::new(),
-    };
+    let has_room = !request.creates() && request != Request::Maintain;
+    let room = if has_room { a_room(&app).await } else { String::new() };
+    if request == Request::DeleteInstant {
+        app.pexip.join(&room, Role::Guest);
+    }
     // The next call has to fetch a token.
     app.pexip.revoke_oauth2_tokens();
     inject(&app, call, &failure).await;
 
     let answer = match request {
-        Request::CreateFromPool | Request::CreateDirect => app.create_room().await,
-        Request::CreateWithKey => {
+        Request::CreateWithKey | Request::CreateInstantWithKey => {
             let create = app.request(Method::POST, &format!("room/create?uuiData={UUI_DATA}"));
             app.send(create.bearer_auth(app.entra.token().build()).header("Idempotency-Key", "a-key")).await
         }
-        Request::Delete => app.delete_room(&room).await,
-        Request::Read => app.public_room(&room).await,
-        Request::Maintain => app.run_maintenance().await,
+        Request::CreateFromPool | Request::CreateDirect | Request::CreateInstant | Request::CreateWithoutPool => {
+            app.create_room().await
+        }
+        Request::Delete | Request::DeleteInstant => app.delete_room(&room).await,
+        Request::Read | Request::ReadInstant => app.public_room(&room).await,
+        Request::LookUp => app.send(look_up_request(&app, &[("local_alias", &room)])).await,
+        Request::LookUpForeign => app.send(look_up_request(&app, &[("local_alias", "boardroom")])).await,
+        Request::Maintain | Request::MaintainInstant => app.run_maintenance().await,
     };
+    if request == Request::DeleteInstant && call == Call::PexipRunning && failure != Failure::Refused {
+        let is_asked = async || app.pexip.traffic().count(&call.matching()) > 0;
+        eventually("the conference is looked for after the answer", is_asked).await;
+    }
     heal(&app, call, &failure).await;
 
     let (status, detail) = match &failure {
@@ -236,16 +345,35 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
     {
         return Err(format!("{row}: the room is still there"));
     }
+    let is_deleted = request == Request::DeleteInstant && (status, detail) == GONE;
+    instant::check_rooms(&app, &answer, is_deleted).await.map_err(|wrong| format!("{row}: {wrong}"))?;
     assert_no_room_is_lost(&app, &seconds_ahead, &answer, target(request))
         .await
-        .map_err(|lost| format!("{row}: {lost}"))
+        .map_err(|lost| format!("{row}: {lost}"))?;
+    instant::check_rooms_are_over(&app).await.map_err(|wrong| format!("{row}: {wrong}"))
+}
+
+/// On a busy machine a call may take longer than its limit.
+async fn a_room(app: &TestApp) -> String {
+    let room = RefCell::default();
+    eventually("a room is made", async || {
+        let answer = app.create_room().await;
+        let is_made = answer.status == 200;
+        if is_made {
+            room.replace(answer.room());
+        }
+        is_made
+    })
+    .await;
+    room.into_inner()
 }
 
 async fn inject(app: &TestApp, call: Call, failure: &Failure) {
-    // Records are read after lost answers only.
+    // Creates read records after lost answers only.
     let lost = match call {
         Call::RecordRead => Some(Call::RecordMake),
         Call::KeyRead => Some(Call::KeyWrite),
+        Call::InstantRead => Some(Call::InstantWrite),
         _ => None,
     };
     if let Some(lost) = lost {
@@ -265,13 +393,16 @@ async fn heal(app: &TestApp, call: Call, failure: &Failure) {
 }
 
 fn target(request: Request) -> usize {
-    if request == Request::CreateDirect { 0 } else { TARGET }
+    let has_pool = !request.is_instant() && !matches!(request, Request::CreateDirect | Request::CreateWithoutPool);
+    if has_pool { TARGET } else { 0 }
 }
 
 async fn start(request: Request, call: Call, seconds_ahead: &Arc<AtomicU64>) -> TestApp {
     let ahead = Arc::clone(seconds_ahead);
-    let service = if call == Call::PexipToken { TestApp::with().oauth2() } else { TestApp::with() };
+    let service = if call == Call::PexipToken { with_policy().oauth2() } else { with_policy() };
     let app = service
+        .set("ROOM_SOURCE", if request.is_instant() { "instant" } else { "pool" })
+        .set("POOL_EMPTY", if request == Request::CreateWithoutPool { "instant" } else { "direct" })
         .clock(move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed)))
         .set("POOL_TARGET_SIZE", target(request))
         // Without a prefetch a create makes every call itself.
@@ -285,10 +416,14 @@ async fn start(request: Request, call: Call, seconds_ahead: &Arc<AtomicU64>) -> 
     app
 }
 
-/// The problem's code, the room's source, or nothing.
+/// The problem's code, what a node is told, the room's source, or nothing.
 fn detail_of(answer: &Answer) -> String {
     match answer.header("content-type") {
         "application/problem+json" => answer.json()["code"].as_str().unwrap_or_default().to_owned(),
+        "application/json" if answer.json()["result"].is_object() => "success".to_owned(),
+        "application/json" if answer.json()["action"].is_string() => {
+            answer.json()["action"].as_str().unwrap_or_default().to_owned()
+        }
         _ => answer.header("room-source").to_owned(),
     }
 }
@@ -301,7 +436,7 @@ async fn assert_no_room_is_lost(
     answer: &Answer,
     target: usize,
 ) -> Result<(), String> {
-    if answer.status == 200 && !answer.header("room-source").is_empty() && app.pexip.room(&answer.room()).is_none() {
+    if ["pool", "direct"].contains(&answer.header("room-source")) && app.pexip.room(&answer.room()).is_none() {
         return Err("the room in the answer does not exist".into());
     }
     // After two days the lifetimes of rooms, messages and hand-outs have passed, with their margins.

@@ -24,20 +24,20 @@ use crate::support::{
 const USERNAME: &str = "conferencing-nodes";
 const PASSWORD: &str = "policy:pass word";
 const POLICY: &str = "policy/v1/service/configuration";
-const RECORDS: &str = "room-records";
+pub(crate) const RECORDS: &str = "room-records";
 const UNKNOWN: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const QUEUE: &str = "sip:queue@sbc.example.org";
 
-fn with_policy() -> TestAppBuilder {
+pub(crate) fn with_policy() -> TestAppBuilder {
     TestApp::with().set("PEXIP_POLICY_USERNAME", USERNAME).set("PEXIP_POLICY_PASSWORD", PASSWORD)
 }
 
-fn instant() -> TestAppBuilder {
+pub(crate) fn instant() -> TestAppBuilder {
     with_policy().set("ROOM_SOURCE", "instant").set("INSTANT_ROOM_DIAL_OUT", QUEUE)
 }
 
 /// As a node sends it: values that are missing are empty.
-fn look_up_request(app: &TestApp, parameters: &[(&str, &str)]) -> RequestBuilder {
+pub(crate) fn look_up_request(app: &TestApp, parameters: &[(&str, &str)]) -> RequestBuilder {
     let others =
         [("protocol", "sip"), ("remote_alias", "sip:dana@clinic.example"), ("call_tag", ""), ("x_new", "True")];
     let request = app.request(Method::GET, POLICY).basic_auth(USERNAME, Some(PASSWORD));
@@ -49,7 +49,7 @@ async fn look_up(app: &TestApp, parameters: &[(&str, &str)]) -> Answer {
 }
 
 /// What a node is told when somebody dials this alias.
-async fn dial(app: &TestApp, alias: &str) -> Value {
+pub(crate) async fn dial(app: &TestApp, alias: &str) -> Value {
     let answer = look_up(app, &[("call_direction", "dial_in"), ("local_alias", alias)]).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
@@ -61,15 +61,15 @@ async fn dial_out(app: &TestApp, service: &str) -> Value {
     look_up(app, &parameters).await.json()
 }
 
-fn rejected() -> Value {
+pub(crate) fn rejected() -> Value {
     json!({ "status": "success", "action": "reject" })
 }
 
-fn continued() -> Value {
+pub(crate) fn continued() -> Value {
     json!({ "status": "success", "action": "continue" })
 }
 
-fn is_success(answer: &Value) -> bool {
+pub(crate) fn is_success(answer: &Value) -> bool {
     answer["status"] == "success" && answer["result"].is_object()
 }
 

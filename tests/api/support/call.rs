@@ -14,6 +14,8 @@ pub(crate) enum Call {
     RecordRead,
     KeyWrite,
     KeyRead,
+    InstantWrite,
+    InstantRead,
     PexipLookUp,
     PexipTag,
     PexipCreate,
@@ -42,6 +44,8 @@ impl Call {
             Self::RecordRead => Matching::method(Method::GET).path_contains("/claims%2F"),
             Self::KeyWrite => Matching::method(Method::PUT).path_contains("/requests%2F"),
             Self::KeyRead => Matching::method(Method::GET).path_contains("/requests%2F"),
+            Self::InstantWrite => Matching::method(Method::PUT).path_contains("/instant%2F"),
+            Self::InstantRead => Matching::method(Method::GET).path_contains("/instant%2F"),
             Self::PexipLookUp => Matching::method(Method::GET).path_contains("/configuration/v1/conference/"),
             Self::PexipTag => Matching::method(Method::PATCH),
             Self::PexipCreate => Matching::method(Method::POST).path_contains("/configuration/v1/conference/"),
@@ -91,7 +95,12 @@ impl Call {
     fn asked(self) -> Asked {
         match self {
             Self::QueueReceive | Self::QueueClaim | Self::QueueCount | Self::QueuePut => Asked::Queue,
-            Self::RecordMake | Self::RecordRead | Self::KeyWrite | Self::KeyRead => Asked::Records,
+            Self::RecordMake
+            | Self::RecordRead
+            | Self::KeyWrite
+            | Self::KeyRead
+            | Self::InstantWrite
+            | Self::InstantRead => Asked::Records,
             Self::PexipLookUp
             | Self::PexipTag
             | Self::PexipCreate
