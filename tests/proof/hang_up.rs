@@ -13,11 +13,14 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::support::{
-    Caller, Case, Cases, Clocks, Dice, FaultPlan, HangUp, Ledger, Outcome, POOL_QUEUE, Served, Settings, Storm, World,
-    alone, becomes_quiet, eventually, is_full, let_everything_age, report,
+    Caller, Case, Cases, Clocks, Dice, FaultPlan, HangUp, Ledger, Outcome, POOL_QUEUE, Rooms, Served, Settings, Storm,
+    World, alone, becomes_quiet, eventually, is_full, let_everything_age, report,
 };
 
 const CALLERS: usize = 16;
+
+/// Concurrent requests of one instance.
+const REQUESTS: usize = 2 * CALLERS;
 
 /// The longest that callers wait, at the start; see [`Proof::adapt`].
 const FIRST_LONGEST_WAIT_MICROSECONDS: usize = 50_000;
@@ -34,19 +37,20 @@ const LONGEST_LOAD: Duration = Duration::from_secs(20 * 60);
 /// A failed destroy is retried after at most five seconds.
 const LONGEST_PAUSE_OF_A_DESTROY: Duration = Duration::from_secs(6);
 
-fn settings(world: &World) -> Settings {
-    Settings::without_limits(world)
+fn settings(world: &World, rooms: Rooms) -> Settings {
+    let settings = Settings::without_limits(world)
         .set("POOL_TARGET_SIZE", TARGET)
         .set("POOL_PREFETCH", 4)
         .set("POOL_DIRECT_MAX", CALLS_IN_FLIGHT)
         .set("PEXIP_MAX_IN_FLIGHT", CALLS_IN_FLIGHT)
-        .set("MAX_CONCURRENT_REQUESTS", 2 * CALLERS)
+        .set("MAX_CONCURRENT_REQUESTS", REQUESTS)
         // Longer than any call takes on a busy machine: only hang-ups may cost a room here.
         .set("REQUEST_DEADLINE_SECONDS", 60)
         .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 30)
         .set("SWEEP_MARGIN_SECONDS", 0)
         .set("ROOM_MAX_LIFETIME_SECONDS", 40_000)
-        .set("POOL_ROOM_MAX_AGE_SECONDS", 3600)
+        .set("POOL_ROOM_MAX_AGE_SECONDS", 3600);
+    settings.with_rooms(rooms)
 }
 
 /// Some calls take about as long as the callers wait.
@@ -78,13 +82,18 @@ struct Enough {
 }
 
 impl Enough {
-    fn of_this_run() -> Self {
-        let requests = if is_full() { 30_000 } else { 3_000 };
+    fn of_this_run(rooms: Rooms) -> Self {
+        let requests = match rooms {
+            _ if is_full() => 30_000,
+            Rooms::Pool => 3_000,
+            Rooms::Instant => 1_000,
+        };
         Self { requests, hang_ups: requests / 4, tags: requests / 10, tags_after_hang_up: requests / 30 }
     }
 }
 
 struct Proof {
+    rooms: Rooms,
     world: World,
     instances: Vec<Served>,
     caller: Caller,
@@ -98,12 +107,23 @@ struct Proof {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_permits_in_use() {
+    prove(Rooms::Pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_hang_up_at_any_moment_leave_neither_instant_rooms_nor_permits_in_use() {
+    prove(Rooms::Instant).await;
+}
+
+async fn prove(rooms: Rooms) {
     let _machine = alone().await;
     let started = Instant::now();
     let mut dice = Dice::throw("hang_up");
     let world = World::start().await;
+    let settings = settings(&world, rooms);
     let proof = Proof {
-        instances: vec![Served::start(&settings(&world)), Served::start(&settings(&world))],
+        rooms,
+        instances: vec![Served::start(&settings), Served::start(&settings)],
         caller: Caller::of(&world.entra),
         world,
         ledger: Ledger::default(),
@@ -115,14 +135,14 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_permits_in_us
     proof.caller.run_maintenance(&proof.instances[0].url).await.expect("an answer");
 
     let (storm, enough) =
-        (Storm::over(&proof.world, slowness(&proof.world), 3, dice.for_one_more()), Enough::of_this_run());
+        (Storm::over(&proof.world, slowness(&proof.world), 3, dice.for_one_more()), Enough::of_this_run(rooms));
     let callers: Vec<_> = (0..CALLERS).map(|_| dice.for_one_more()).collect();
     join_all(callers.into_iter().map(|dice| proof.create_and_hang_up_until(&enough, &storm, dice))).await;
     let past = storm.end();
     becomes_quiet(&proof.world, Duration::from_secs(1)).await;
 
     report("hang_up", &format!("{}; {past}; load for {:.1?}", proof.figures(), started.elapsed()));
-    let full = async || proof.world.queue.messages(POOL_QUEUE).len() >= TARGET;
+    let full = async || rooms == Rooms::Instant || proof.world.queue.messages(POOL_QUEUE).len() >= TARGET;
     let after = eventually("the pool is full again without the timer", full).await;
     assert!(proof.world.queue.messages(POOL_QUEUE).len() <= TARGET + CALLS_IN_FLIGHT, "more rooms than were taken");
     proof.every_permit_can_be_used().await;
@@ -131,13 +151,13 @@ async fn callers_who_hang_up_at_any_moment_leave_neither_rooms_nor_permits_in_us
     becomes_quiet(&proof.world, LONGEST_PAUSE_OF_A_DESTROY).await;
     let Proof { world, instances, ledger, cases, answered_too_late, .. } = proof;
     drop(instances);
-    let stock = let_everything_age(&world, &settings(&world), &Clocks::default(), &ledger, &cases);
+    let stock = let_everything_age(&world, &settings, &Clocks::default(), &ledger, &cases);
     report("hang_up", &format!("{stock}; full again after {after:.1?}; all in {:.1?}", started.elapsed()));
     // A room whose caller hung up is destroyed at once. Only rooms whose answers were written before the service
     // noticed the hang-up are left to the sweep, because their callers may have read them.
     let answered_too_late = answered_too_late.into_inner().expect("no holder panics");
-    let never_answered = stock.unknown.iter().filter(|name| !answered_too_late.contains(*name));
-    let left: Vec<_> = never_answered.chain(&stock.orphans).collect();
+    let unknown = stock.unknown.iter().chain(&stock.unanswered);
+    let left: Vec<_> = unknown.filter(|name| !answered_too_late.contains(*name)).chain(&stock.orphans).collect();
     assert!(left.is_empty(), "left to the sweep although never answered: {left:?} of {stock}");
 }
 
@@ -196,7 +216,11 @@ impl Proof {
 
     fn is_enough(&self, enough: &Enough, storm: &Storm) -> bool {
         let figures = self.ledger.figures();
-        let tags_after_hang_up = storm.tags().saturating_sub(figures.from_pool);
+        let answered = match self.rooms {
+            Rooms::Pool => figures.from_pool,
+            Rooms::Instant => figures.rooms,
+        };
+        let tags_after_hang_up = storm.tags().saturating_sub(answered);
         self.requests.load(Ordering::Relaxed) >= enough.requests
             && figures.no_answer >= enough.hang_ups
             && storm.tags() >= enough.tags
@@ -210,9 +234,31 @@ impl Proof {
         format!("{}, {too_late} of them answered too late; waits of up to {longest} ms", self.ledger.figures())
     }
 
+    async fn every_permit_can_be_used(&self) {
+        match self.rooms {
+            Rooms::Pool => self.every_permit_of_the_node_can_be_used().await,
+            Rooms::Instant => self.every_permit_of_a_request_can_be_used().await,
+        }
+    }
+
+    /// As many concurrent creates as requests are admitted get a room. On a busy machine one may fail for its time limit.
+    async fn every_permit_of_a_request_can_be_used(&self) {
+        for instance in 0..self.instances.len() {
+            let at_once = async || {
+                let made = Matching::method(Method::PUT).path_contains("/instant%2F");
+                let slow = Fault::Slow(Duration::from_millis(500));
+                self.world.blobs.traffic().inject(made, Times::N(REQUESTS), slow);
+                let outcomes = join_all((0..REQUESTS).map(|_| self.create(instance))).await;
+                self.world.blobs.traffic().heal();
+                outcomes.iter().all(|outcome| is_room(outcome, false))
+            };
+            eventually("all requests that are admitted at a time get a room", at_once).await;
+        }
+    }
+
     /// As many concurrent creates as there are permits reach the node: with rooms from the pool, and with direct rooms
     /// while the queue is down.
-    async fn every_permit_can_be_used(&self) {
+    async fn every_permit_of_the_node_can_be_used(&self) {
         for instance in 0..self.instances.len() {
             self.world.pexip.traffic().clear();
             let from_pool = self.create_at_once(instance, Method::PATCH, TAG_PERMITS).await;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::support::{
-    Caller, Case, Cases, Clocks, Dice, Ledger, Outcome, POOL_QUEUE, Program, Settings, Stock, World, alone,
+    Caller, Case, Cases, Clocks, Dice, Ledger, Outcome, POOL_QUEUE, Program, Rooms, Settings, Stock, World, alone,
     becomes_quiet, eventually, is_full, let_everything_age, report,
 };
 
@@ -45,8 +46,8 @@ const LONGEST_PER_THOUSAND: Duration = Duration::from_secs(10 * 60);
 
 /// Ages in seconds. A room is not handed out if it could expire before its request's deadline and a margin, so an
 /// unused room lives much longer than it waits in the pool here.
-fn settings(world: &World) -> Settings {
-    Settings::without_limits(world)
+fn settings(world: &World, rooms: Rooms) -> Settings {
+    let settings = Settings::without_limits(world)
         .set("POOL_TARGET_SIZE", TARGET)
         .set("POOL_READY_DELAY_SECONDS", 1)
         .set("POOL_ROOM_MAX_AGE_SECONDS", 90)
@@ -55,7 +56,8 @@ fn settings(world: &World) -> Settings {
         .set("SWEEP_MARGIN_SECONDS", 0)
         .set("ROOM_MAX_LIFETIME_SECONDS", if is_full() { 100 } else { 600 })
         .set("REQUEST_DEADLINE_SECONDS", 8)
-        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 4)
+        .set("PEXIP_REQUEST_TIMEOUT_SECONDS", 4);
+    settings.with_rooms(rooms)
 }
 
 /// What must have happened before the load ends. Only counts: the duration depends on the machine.
@@ -63,6 +65,24 @@ struct Enough {
     creates: usize,
     kills: usize,
     from_pool: usize,
+    /// Look-ups of instant rooms before and after their end.
+    let_in: usize,
+    turned_away: usize,
+}
+
+impl Enough {
+    fn of_this_run(rooms: Rooms) -> Self {
+        match rooms {
+            Rooms::Pool => {
+                let (creates, kills) = if is_full() { (20_000, 150) } else { (2_000, 15) };
+                Self { creates, kills, from_pool: creates / 4, let_in: 0, turned_away: 0 }
+            }
+            Rooms::Instant => {
+                let (creates, kills) = if is_full() { (20_000, 50) } else { (500, 5) };
+                Self { creates, kills, from_pool: 0, let_in: creates / 4, turned_away: creates / 4 }
+            }
+        }
+    }
 }
 
 /// The processes. Each keeps its number when it is restarted.
@@ -110,13 +130,22 @@ struct Proof {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for_ever() {
+    prove(Rooms::Pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_killed_at_any_moment_let_one_citizen_into_an_instant_room_until_its_end() {
+    prove(Rooms::Instant).await;
+}
+
+async fn prove(rooms: Rooms) {
     let _machine = alone().await;
     let started = Instant::now();
     let mut dice = Dice::throw("kill");
-    let (creates, kills) = if is_full() { (20_000, 150) } else { (2_000, 15) };
     let world = World::start().await;
+    let settings = settings(&world, rooms);
     let proof = Proof {
-        fleet: Fleet::start(settings(&world)).await,
+        fleet: Fleet::start(settings.clone()).await,
         caller: Caller::of(&world.entra),
         world,
         ledger: Ledger::default(),
@@ -129,7 +158,7 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for
 
     let loaded = Instant::now();
     let callers: Vec<_> = (0..CALLERS).map(|_| dice.for_one_more()).collect();
-    let enough = Enough { creates, kills, from_pool: creates / 4 };
+    let enough = Enough::of_this_run(rooms);
     let (killed, timers, leaps, _) = tokio::join!(
         proof.kill_until(&enough, dice.for_one_more()),
         proof.run_the_timer(),
@@ -137,7 +166,7 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for
         join_all(callers.into_iter().map(|dice| proof.call(dice)))
     );
     let loaded = loaded.elapsed();
-    if is_full() {
+    if is_full() && rooms == Rooms::Pool {
         proof.wait_for_the_processes_own_sweep().await;
     }
     for number in 0..INSTANCES {
@@ -153,7 +182,7 @@ async fn processes_killed_at_any_moment_never_share_a_room_and_leave_no_room_for
     report("kill", &format!("{figures}; {killed} kills, {leaps} leaps, load for {loaded:.1?}; timer {timers}"));
     proof.ledger.assert_every_room_is_one_citizens(&proof.world);
     let Proof { world, ledger, cases, .. } = &proof;
-    let stock = let_everything_age(world, &settings(world), &Clocks::default(), ledger, cases);
+    let stock = let_everything_age(world, &settings, &Clocks::default(), ledger, cases);
     let ended = proof.ended_by_callers.load(Ordering::Relaxed);
     report("kill", &format!("{stock}; {ended} ended by their callers; all in {:.1?}", started.elapsed()));
 }
@@ -181,12 +210,18 @@ impl Proof {
             }
             let case = repeated.unwrap_or_else(|| self.cases.next());
             match self.create(dice.below(INSTANCES), case).await {
-                Outcome::Room { name, .. } => {
+                Outcome::Room { name, instant, .. } => {
                     if case.key().is_some() {
                         self.create(dice.below(INSTANCES), case).await;
                     }
+                    if instant.is_some() {
+                        self.look_up(&name, dice.below(INSTANCES)).await;
+                    }
                     if dice.percent(ENDED_BY_CALLERS) {
                         self.end(&name, dice.below(INSTANCES)).await;
+                    }
+                    if instant.is_some() {
+                        self.look_up(&name, dice.below(INSTANCES)).await;
                     }
                 }
                 outcome @ (Outcome::Refused { .. } | Outcome::NoAnswer) => {
@@ -209,6 +244,11 @@ impl Proof {
         outcome
     }
 
+    async fn look_up(&self, name: &str, number: usize) {
+        let asked = self.fleet.address(number);
+        self.ledger.look_up(name, OffsetDateTime::now_utc, self.caller.look_up(&asked, name)).await;
+    }
+
     async fn end(&self, name: &str, number: usize) {
         match self.caller.delete(&self.fleet.address(number), name).await {
             Some(204 | 404) => {
@@ -225,7 +265,8 @@ impl Proof {
         let (started, mut killed) = (Instant::now(), 0);
         let is_over = |killed| {
             let figures = self.ledger.figures();
-            let served = figures.rooms >= enough.creates && figures.from_pool > enough.from_pool;
+            let served = figures.rooms >= enough.creates && figures.from_pool >= enough.from_pool;
+            let served = served && figures.let_in >= enough.let_in && figures.turned_away >= enough.turned_away;
             served && figures.no_answer > 0 && figures.replays > 0 && killed >= enough.kills
         };
         while !is_over(killed) {

@@ -8,8 +8,10 @@ use maxconf_simulators::{Fault, Matching, Times, Traffic};
 use reqwest::Method;
 use tokio::time::{sleep, timeout};
 
+use time::OffsetDateTime;
+
 use crate::support::{
-    Caller, Cases, LIMIT, Ledger, Outcome, POOL_QUEUE, Program, Settings, World, alone, eventually, report,
+    Caller, Cases, LIMIT, Ledger, Outcome, POOL_QUEUE, Program, Rooms, Settings, World, alone, eventually, report,
 };
 
 /// The calls of a create with a key that change something, in their order.
@@ -19,10 +21,14 @@ enum Call {
     MakeClaim,
     DeleteMessage,
     WriteTag,
+    MakeInstantRoom,
     NoteRoom,
 }
 
 const CALLS: [Call; 5] = [Call::MakeKey, Call::MakeClaim, Call::DeleteMessage, Call::WriteTag, Call::NoteRoom];
+
+/// The same where the room is an instant room.
+const CALLS_OF_INSTANT: [Call; 3] = [Call::MakeKey, Call::MakeInstantRoom, Call::NoteRoom];
 
 /// When the killed process's call is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,7 @@ impl Call {
         match self {
             Self::MakeKey | Self::NoteRoom => Matching::method(Method::PUT).path_contains("/requests%2F"),
             Self::MakeClaim => Matching::method(Method::PUT).path_contains("/claims%2F"),
+            Self::MakeInstantRoom => Matching::method(Method::PUT).path_contains("/instant%2F"),
             Self::DeleteMessage => Matching::method(Method::DELETE).path_contains("/messages/"),
             Self::WriteTag => Matching::method(Method::PATCH),
         }
@@ -43,7 +50,7 @@ impl Call {
 
     fn traffic(self, world: &World) -> &Traffic {
         match self {
-            Self::MakeKey | Self::MakeClaim | Self::NoteRoom => world.blobs.traffic(),
+            Self::MakeKey | Self::MakeClaim | Self::MakeInstantRoom | Self::NoteRoom => world.blobs.traffic(),
             Self::DeleteMessage => world.queue.traffic(),
             Self::WriteTag => world.pexip.traffic(),
         }
@@ -58,29 +65,35 @@ impl Call {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_kill_at_each_call_the_key_gets_one_room() {
     let _machine = alone().await;
-    let rows = CALLS.into_iter().flat_map(|call| [(call, Late::BeforeRepetition), (call, Late::AfterRepetition)]);
-    join_all(rows.map(|(call, late)| one_kill(call, late))).await;
+    let from_pool = CALLS.map(|call| (Rooms::Pool, call));
+    let instant = CALLS_OF_INSTANT.map(|call| (Rooms::Instant, call));
+    let rows = from_pool.into_iter().chain(instant).flat_map(|(rooms, call)| {
+        [Late::BeforeRepetition, Late::AfterRepetition].map(|late| one_kill(rooms, call, late))
+    });
+    join_all(rows).await;
 }
 
-async fn one_kill(call: Call, late: Late) {
-    let kill = async { while !is_killed_in_time(call, late).await {} };
+async fn one_kill(rooms: Rooms, call: Call, late: Late) {
+    let kill = async { while !is_killed_in_time(rooms, call, late).await {} };
     timeout(LIMIT, kill).await.expect("a kill while the call waits");
 }
 
 /// `false` if the call was given up, and the create went on, before the process was killed: the machine is busy.
-async fn is_killed_in_time(call: Call, late: Late) -> bool {
-    let row = format!("{call:?}, carried out {late:?}");
+async fn is_killed_in_time(rooms: Rooms, call: Call, late: Late) -> bool {
+    let row = format!("{rooms:?}: {call:?}, carried out {late:?}");
     let world = World::start().await;
     // The key of a killed request is free ten seconds after the deadline.
     let settings =
         Settings::without_limits(&world).set("REQUEST_DEADLINE_SECONDS", 4).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 2);
+    let settings = settings.with_rooms(rooms);
     let first = Program::start(&settings).await;
     let url = first.url.clone();
     let caller = Caller::of(&world.entra);
     let (ledger, case) = (Ledger::default(), Cases::default().next());
     assert!(case.key().is_some(), "the first case has one");
     caller.run_maintenance(&first.url).await.expect("an answer");
-    let leased = async || world.queue.messages(POOL_QUEUE).iter().any(|message| !message.visible);
+    let is_leased = || world.queue.messages(POOL_QUEUE).iter().any(|message| !message.visible);
+    let leased = async || rooms == Rooms::Instant || is_leased();
     eventually("a room is leased", leased).await;
 
     let traffic = call.traffic(&world);
@@ -101,12 +114,12 @@ async fn is_killed_in_time(call: Call, late: Late) -> bool {
     }
 
     let second = Program::start(&settings).await;
-    let (mut rooms, mut refused) = (Vec::new(), 0);
-    while rooms.len() < 2 {
+    let (mut got, mut refused) = (Vec::new(), 0);
+    while got.len() < 2 {
         let outcome = caller.create(&second.url, case).await;
         ledger.enter(&world, case, &outcome);
         match outcome {
-            Outcome::Room { name, replayed, .. } => rooms.push((name, replayed)),
+            Outcome::Room { name, replayed, .. } => got.push((name, replayed)),
             Outcome::Refused { status: 410, .. } | Outcome::NoAnswer => panic!("{row}: {outcome:?}"),
             Outcome::Refused { .. } => {
                 refused += 1;
@@ -115,11 +128,16 @@ async fn is_killed_in_time(call: Call, late: Late) -> bool {
         }
     }
     traffic.heal();
-    report("kill_points", &format!("{row}: {refused} refused, then {rooms:?}"));
+    if rooms == Rooms::Instant {
+        let name = &got[0].0;
+        ledger.look_up(name, OffsetDateTime::now_utc, caller.look_up(&second.url, name)).await;
+        assert_eq!(ledger.figures().let_in, 1, "{row}");
+    }
+    report("kill_points", &format!("{row}: {refused} refused, then {got:?}"));
     ledger.assert_every_room_is_one_citizens(&world);
     if call == Call::NoteRoom && late == Late::BeforeRepetition {
-        assert!(rooms[0].1, "{row}: the killed request's room is noted: {rooms:?}");
+        assert!(got[0].1, "{row}: the killed request's room is noted: {got:?}");
     }
-    assert!(rooms[1].1, "{row}: {rooms:?}");
+    assert!(got[1].1, "{row}: {got:?}");
     true
 }

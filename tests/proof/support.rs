@@ -20,11 +20,11 @@ pub(crate) use maxconf_simulators::world::{POOL_QUEUE, RECORDS, World};
 
 pub(crate) use aftermath::let_everything_age;
 pub(crate) use builds::{OtherBuild, THIS_BUILD};
-pub(crate) use caller::{Caller, Case, Cases, HangUp, Outcome};
+pub(crate) use caller::{Caller, Case, Cases, HangUp, Invitation, Outcome, Told};
 pub(crate) use clocks::Clocks;
 pub(crate) use conflicts::Conflicts;
 pub(crate) use dice::{Dice, is_full, report};
-pub(crate) use instance::{Instance, Mortal, Served, Settings};
+pub(crate) use instance::{Instance, Mortal, Rooms, Served, Settings};
 pub(crate) use ledger::Ledger;
 pub(crate) use old_build::OldBuild;
 pub(crate) use package::unpacked;

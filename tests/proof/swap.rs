@@ -1,5 +1,6 @@
 //! A release and its rollback under load: two builds share one queue and one Pexip, each behind its own Functions host.
-//! A swap directs the requests to the other build and kills the previous one.
+//! A swap directs the requests to the other build and kills the previous one. The two may hand out rooms of different
+//! kinds.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -8,15 +9,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxconf_simulators::functions_host::{Invocation, Mode};
-use maxconf_simulators::{Fault, FunctionsHost, Matching, StoredBlob, Times};
+use maxconf_simulators::{Fault, FunctionsHost, Matching, StoredBlob, Times, Traffic};
 use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Caller, Cases, Clocks, Conflicts, Dice, Instance, Ledger, OldBuild, OtherBuild, Outcome, RECORDS, Settings,
-    THIS_BUILD, World, alone, becomes_quiet, eventually, is_full, let_everything_age, report, unpacked,
+    Caller, Cases, Clocks, Conflicts, Dice, Instance, Ledger, OldBuild, OtherBuild, Outcome, RECORDS, Rooms, Settings,
+    THIS_BUILD, Told, World, alone, becomes_quiet, eventually, is_full, let_everything_age, report, unpacked,
 };
 
 const CALLERS: usize = 16;
@@ -43,6 +45,9 @@ fn settings(world: &World) -> Settings {
 
 /// What must have happened before the load ends, besides the swaps. Only counts: the duration depends on the machine.
 const ROOMS_FROM_POOL: usize = 100;
+
+/// The same where one of the builds hands out no room of the pool.
+const ROOMS_FROM_POOL_OF_ONE: usize = 40;
 
 /// Time limit per swap after which the load counts as stuck. An idle machine takes seconds.
 const LONGEST_PER_SWAP: Duration = Duration::from_secs(120);
@@ -90,6 +95,8 @@ impl Span {
 }
 
 struct Rehearsal {
+    /// Of the second build.
+    rooms: Rooms,
     world: World,
     slots: [Slot; 2],
     in_production: AtomicUsize,
@@ -97,25 +104,45 @@ struct Rehearsal {
     ledger: Ledger,
     cases: Cases,
     unanswered: Mutex<Vec<Span>>,
+    /// Look-ups of the second build's rooms that the first one has answered.
+    let_in_by_pool_build: AtomicUsize,
     over: AtomicBool,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_and_the_swap_back_fail_no_create_but_those_under_way_in_the_killed_build() {
+    rehearse(Rooms::Pool, if is_full() { 60 } else { 6 }).await;
+}
+
+/// As when instant rooms are switched on, and off again: the rooms of each build are looked up and ended at the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_to_instant_rooms_and_back_fails_no_create_and_ends_no_room() {
+    rehearse(Rooms::Instant, if is_full() { 20 } else { 4 }).await;
+}
+
+/// From a build that hands out rooms of the pool to one that hands out `rooms`.
+async fn rehearse(rooms: Rooms, swaps: usize) {
     let _machine = alone().await;
     let mut dice = Dice::throw("swap");
-    let swaps = if is_full() { 60 } else { 6 };
     let world = World::start().await;
-    let settings = settings(&world);
+    let settings = match rooms {
+        Rooms::Pool => [settings(&world), settings(&world)],
+        Rooms::Instant => [settings(&world).with_policy(), settings(&world).with_rooms(rooms)],
+    };
     let other = OtherBuild::find();
     let rehearsal = Rehearsal {
-        slots: [Slot::start(other.program(), &settings).await, Slot::start(Path::new(THIS_BUILD), &settings).await],
+        rooms,
+        slots: [
+            Slot::start(other.program(), &settings[0]).await,
+            Slot::start(Path::new(THIS_BUILD), &settings[1]).await,
+        ],
         in_production: AtomicUsize::new(0),
         caller: Caller::through_a_host(&world.entra),
         world,
         ledger: Ledger::default(),
         cases: Cases::default(),
         unanswered: Mutex::default(),
+        let_in_by_pool_build: AtomicUsize::new(0),
         over: AtomicBool::new(false),
     };
     let [old, new] = &rehearsal.slots;
@@ -135,8 +162,9 @@ async fn a_swap_and_the_swap_back_fail_no_create_but_those_under_way_in_the_kill
     }
     // The calls that the killed had sent are still carried out.
     becomes_quiet(&rehearsal.world, Duration::from_secs(1)).await;
-    rehearsal.world.queue.traffic().heal();
-    rehearsal.world.pexip.traffic().heal();
+    for traffic in rehearsal.slowed_down() {
+        traffic.heal();
+    }
 
     let figures = rehearsal.ledger.figures();
     let served = rehearsal.slots.each_ref().map(|slot| (slot.commit.as_str(), slot.rooms.load(Ordering::Relaxed)));
@@ -147,7 +175,7 @@ async fn a_swap_and_the_swap_back_fail_no_create_but_those_under_way_in_the_kill
     let unexplained: Vec<_> = unanswered.iter().filter(|span| !kills.iter().any(|kill| kill.overlaps(span))).collect();
     assert!(unexplained.is_empty(), "failed without a kill: {unexplained:?}");
     let Rehearsal { world, ledger, cases, .. } = &rehearsal;
-    let stock = let_everything_age(world, &settings, &Clocks::default(), ledger, cases);
+    let stock = let_everything_age(world, &settings[0], &Clocks::default(), ledger, cases);
     report("swap", &stock.to_string());
 }
 
@@ -228,9 +256,13 @@ impl Rehearsal {
         self.in_production.load(Ordering::SeqCst)
     }
 
+    fn slowed_down(&self) -> [&Traffic; 3] {
+        [self.world.queue.traffic(), self.world.blobs.traffic(), self.world.pexip.traffic()]
+    }
+
     fn slow_down_every_step(&self) {
-        for traffic in [self.world.queue.traffic(), self.world.pexip.traffic()] {
-            for method in [Method::POST, Method::PATCH, Method::DELETE] {
+        for traffic in self.slowed_down() {
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 traffic.inject(Matching::method(method), Times::Always, Fault::Slow(STEP));
             }
         }
@@ -243,10 +275,16 @@ impl Rehearsal {
             let outcome = self.caller.create(&self.slots[slot].host.url(), case).await;
             self.ledger.enter(&self.world, case, &outcome);
             match outcome {
-                Outcome::Room { name, .. } => {
+                Outcome::Room { name, instant, .. } => {
                     self.slots[slot].rooms.fetch_add(1, Ordering::Relaxed);
+                    if instant.is_some() {
+                        self.look_up(&name).await;
+                    }
                     if dice.percent(ENDED_BY_CALLERS) {
                         self.end(&name).await;
+                    }
+                    if instant.is_some() {
+                        self.look_up(&name).await;
                     }
                 }
                 Outcome::NoAnswer => {
@@ -256,6 +294,16 @@ impl Rehearsal {
                 Outcome::Refused { .. } => {}
             }
             sleep(dice.milliseconds(5, 50)).await;
+        }
+    }
+
+    /// At the build that is in production by then.
+    async fn look_up(&self, name: &str) {
+        let slot = self.production();
+        let url = self.slots[slot].host.url();
+        let told = self.ledger.look_up(name, OffsetDateTime::now_utc, self.caller.look_up(&url, name)).await;
+        if slot == 0 && matches!(told, Told::LetIn(_)) {
+            self.let_in_by_pool_build.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -290,7 +338,15 @@ impl Rehearsal {
     fn has_seen_enough(&self) -> bool {
         let is_hit = !self.unanswered.lock().expect("no holder panics").is_empty();
         let all_served = self.slots.iter().all(|slot| slot.rooms.load(Ordering::Relaxed) > 0);
-        is_hit && all_served && self.ledger.figures().from_pool >= ROOMS_FROM_POOL
+        let figures = self.ledger.figures();
+        let are_used = match self.rooms {
+            Rooms::Pool => figures.from_pool >= ROOMS_FROM_POOL,
+            Rooms::Instant => {
+                let is_let_in = self.let_in_by_pool_build.load(Ordering::Relaxed) > 0;
+                is_let_in && figures.turned_away > 0 && figures.from_pool >= ROOMS_FROM_POOL_OF_ONE
+            }
+        };
+        is_hit && all_served && are_used
     }
 
     /// The timer runs in production only.

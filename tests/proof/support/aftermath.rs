@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use maxconf::domain::Marks;
 use maxconf_simulators::StoredRoom;
+use maxconf_simulators::pexip::Role;
 use time::OffsetDateTime;
 use tokio::runtime;
 
-use super::{Cases, Clocks, Instance, Ledger, POOL_QUEUE, Settings, Stock, World, report};
+use super::{Cases, Clocks, Instance, Ledger, POOL_QUEUE, Settings, Stock, Told, World, report};
 
 /// Longer than the interval between a sweep's two presence snapshots.
 const BETWEEN_SNAPSHOTS: Duration = Duration::from_secs(31);
@@ -21,6 +22,9 @@ const RUNS: usize = 2;
 /// The further runs are for a call that fails, and for a machine so busy that a run ends before its sweep does: both
 /// leave rooms to the next run.
 const MOST_RUNS: usize = 6;
+
+/// Instant rooms that somebody stays in beyond their validity.
+const OCCUPIED: usize = 20;
 
 /// Lets all rooms exceed their ages, in two steps, while a new instance runs the maintenance; no other instance may
 /// run. Asserts after each step that exactly the rooms past their age are gone.
@@ -77,6 +81,35 @@ impl Ages<'_> {
         let known: HashSet<_> = after.keys().collect();
         self.sweep_until_gone(&instance, |room| known.contains(&room.name)).await;
         self.assert_nothing_but_the_pool_is_left();
+        self.let_validity_pass(stock, &instance).await;
+    }
+
+    /// Nobody gets into an instant room that is ended, or into any after its validity, and whoever is inside is
+    /// disconnected.
+    async fn let_validity_pass(&self, stock: &Stock, instance: &Instance) {
+        let open: Vec<_> = stock.open.iter().chain(&stock.unanswered).collect();
+        let occupied = &open[..open.len().min(OCCUPIED)];
+        for name in occupied {
+            self.world.pexip.join(name, Role::Guest);
+        }
+        let is_let_in = async |name| matches!(instance.look_up(name).await, Told::LetIn(_));
+        for name in &stock.ended {
+            assert!(!is_let_in(name).await, "{name} is ended");
+        }
+        self.clocks.advance(self.world, self.settings.seconds("INSTANT_ROOM_MAX_LIFETIME_SECONDS") + A_LITTLE);
+        for name in &open {
+            assert!(!is_let_in(name).await, "{name} is past its validity");
+        }
+        let inside = || occupied.iter().filter(|name| self.world.pexip.is_running(name)).collect::<Vec<_>>();
+        let mut reports = Vec::new();
+        while !inside().is_empty() {
+            assert!(
+                reports.len() < MOST_RUNS,
+                "somebody is in {:#?} past their validity, runs: {reports:#?}",
+                inside()
+            );
+            reports.push(instance.run_maintenance().await);
+        }
     }
 
     /// Fails if rooms that are past their age are left after [`MOST_RUNS`].

@@ -5,11 +5,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use maxconf_simulators::EntraSimulator;
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
+
+use super::instance::NODES;
 
 /// The service's default for `ROOM_TAG_URL`.
 const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
@@ -18,6 +22,11 @@ const TAG_URL: &str = "https://id.gov.bc.ca/idcheck/";
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a Conferencing Node asks about an instant room.
+pub(super) fn look_up_path(name: &str) -> String {
+    format!("/policy/v1/service/configuration?call_direction=dial_in&local_alias={name}")
+}
 
 /// One citizen's case. Its `uuiData` and its tag are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,11 +85,58 @@ pub(crate) enum Outcome {
         from_pool: bool,
         /// An earlier request with the same key got this room.
         replayed: bool,
+        /// `None` for a room on Pexip.
+        instant: Option<Invitation>,
     },
     /// A problem document.
     Refused { status: u16, code: String },
     /// The connection broke, the handler behind it died, or the caller hung up.
     NoAnswer,
+}
+
+/// What a create answers about an instant room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invitation {
+    pub(crate) pin: String,
+    pub(crate) guest_pin: String,
+    pub(crate) from: OffsetDateTime,
+    /// Exclusive.
+    pub(crate) until: OffsetDateTime,
+}
+
+impl Invitation {
+    fn read<'a>(header: impl Fn(&str) -> Option<&'a str>, room: &Value) -> Option<Self> {
+        let time = |name| OffsetDateTime::parse(header(name)?, &Rfc3339).ok();
+        let pin = |name: &str| room[name].as_str().expect("a room has PINs").to_owned();
+        let (from, until) = (time("room-valid-from")?, time("room-valid-until")?);
+        Some(Self { pin: pin("pin"), guest_pin: pin("guest_pin"), from, until })
+    }
+}
+
+/// What a Conferencing Node is told when somebody dials an instant room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Let in whoever has a PIN, to a conference of this configuration.
+    LetIn(Value),
+    Refuse,
+    /// 503, or no answer: the node looks into its own database.
+    Nothing,
+}
+
+impl Told {
+    /// Fails if the answer is none of policy.
+    pub(super) fn read(status: u16, body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let mut body: Value = serde_json::from_slice(body).unwrap_or_else(|_| panic!("{status}: {text}"));
+        match (status, body["result"].take()) {
+            (200, Value::Null) if body == json!({ "status": "success", "action": "reject", "result": null }) => {
+                Self::Refuse
+            }
+            (200, configuration @ Value::Object(_)) if body["status"] == "success" => Self::LetIn(configuration),
+            (503, _) => Self::Nothing,
+            _ => panic!("{status}: {text}"),
+        }
+    }
 }
 
 impl Outcome {
@@ -101,7 +157,9 @@ impl Outcome {
         if status == 200 {
             let name = body["name"].as_str().expect("a room has a name").to_owned();
             let from_pool = header("room-source") == Some("pool");
-            return Self::Room { name, from_pool, replayed: header("idempotency-replayed").is_some() };
+            let instant = Invitation::read(&header, &body);
+            assert_eq!(instant.is_some(), header("room-source") == Some("instant"), "{name}");
+            return Self::Room { name, from_pool, replayed: header("idempotency-replayed").is_some(), instant };
         }
         let code = body["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned();
         Self::Refused { status, code }
@@ -182,6 +240,20 @@ impl Caller {
     pub(crate) async fn delete(&self, service: &Url, name: &str) -> Option<u16> {
         let answer = self.request(Method::DELETE, service, &format!("/room/{name}")).send().await;
         Some(answer.ok()?.status().as_u16())
+    }
+
+    /// What a Conferencing Node is told that looks up this room.
+    pub(crate) async fn look_up(&self, service: &Url, name: &str) -> Told {
+        let (username, password) = NODES;
+        let request = self.http.get(service.join(&look_up_path(name)).expect("a path"));
+        let request = request.basic_auth(username, Some(password)).timeout(REQUEST_LIMIT);
+        let Ok(response) = request.send().await else { return Told::Nothing };
+        let status = response.status().as_u16();
+        match response.bytes().await {
+            Ok(body) if self.through_a_host && status == 500 && body.is_empty() => Told::Nothing,
+            Ok(body) => Told::read(status, &body),
+            Err(_) => Told::Nothing,
+        }
     }
 
     /// The Functions host's timer. `None` if there was no answer.

@@ -7,19 +7,33 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Method, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maxconf::app::App;
 use maxconf::config::Config;
 use maxconf::domain::Clock;
 use maxconf::http::server;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 use url::Url;
 
-use super::caller::IDEMPOTENCY_KEY;
-use super::{Case, Outcome, World};
+use super::caller::{IDEMPOTENCY_KEY, look_up_path};
+use super::{Case, Outcome, Told, World};
+
+/// The account of the Conferencing Nodes.
+pub(super) const NODES: (&str, &str) = ("conferencing-nodes", "of the nodes");
+
+/// Where the rooms of an instance come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rooms {
+    Pool,
+    Instant,
+}
 
 /// Settings of an instance by their names.
 #[derive(Clone)]
@@ -34,6 +48,19 @@ impl Settings {
             .set("RATE_LIMIT_PER_MINUTE", 1_000_000)
             .set("POOL_MAX_ROOMS", 100_000)
             .set("SWEEP_MAX_DELETIONS", 10_000)
+    }
+
+    /// The same with rooms from there.
+    pub(crate) fn with_rooms(self, rooms: Rooms) -> Self {
+        match rooms {
+            Rooms::Pool => self,
+            Rooms::Instant => self.with_policy().set("ROOM_SOURCE", "instant").set("POOL_TARGET_SIZE", 0),
+        }
+    }
+
+    /// The same for Conferencing Nodes that ask about instant rooms.
+    pub(crate) fn with_policy(self) -> Self {
+        self.set("PEXIP_POLICY_USERNAME", NODES.0).set("PEXIP_POLICY_PASSWORD", NODES.1)
     }
 
     /// The world's settings; all others have their defaults.
@@ -88,20 +115,51 @@ impl Instance {
     }
 
     pub(crate) async fn create(&self, case: Case) -> Outcome {
-        let (status, headers, body) = self.post(&case.path(), case.key()).await;
+        self.create_by(&case.path(), case).await
+    }
+
+    /// The same with a validity that begins then.
+    pub(crate) async fn create_valid_from(&self, case: Case, from: OffsetDateTime) -> Outcome {
+        let from = from.replace_nanosecond(0).expect("a whole second").format(&Rfc3339).expect("a time");
+        self.create_by(&format!("{}&validFrom={from}", case.path()), case).await
+    }
+
+    async fn create_by(&self, path: &str, case: Case) -> Outcome {
+        let (status, headers, body) = self.ask(Method::POST, path, &self.bearer(), case.key()).await;
         Outcome::read(status, |name| headers.get(name)?.to_str().ok(), &body)
+    }
+
+    /// Returns the status.
+    pub(crate) async fn delete(&self, name: &str) -> u16 {
+        self.ask(Method::DELETE, &format!("/room/{name}"), &self.bearer(), None).await.0
+    }
+
+    /// What a Conferencing Node is told that looks up this room.
+    pub(crate) async fn look_up(&self, name: &str) -> Told {
+        let account = STANDARD.encode(format!("{}:{}", NODES.0, NODES.1));
+        let (status, _, body) = self.ask(Method::GET, &look_up_path(name), &format!("Basic {account}"), None).await;
+        Told::read(status, &body)
     }
 
     /// The Functions host's timer. Returns the run's report.
     pub(crate) async fn run_maintenance(&self) -> String {
-        let (status, _, body) = self.post("/function_pool_maintenance", None).await;
+        let (status, _, body) = self.ask(Method::POST, "/function_pool_maintenance", &self.bearer(), None).await;
         assert_eq!(status, 200, "the host would repeat the run");
         String::from_utf8(body).expect("a text")
     }
 
-    async fn post(&self, path: &str, key: Option<String>) -> (u16, HeaderMap, Vec<u8>) {
-        let authorization = format!("Bearer {}", self.tokens.of_today());
-        let mut request = Request::post(path).header(AUTHORIZATION, authorization);
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.tokens.of_today())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        authorization: &str,
+        key: Option<String>,
+    ) -> (u16, HeaderMap, Vec<u8>) {
+        let mut request = Request::builder().method(method).uri(path).header(AUTHORIZATION, authorization);
         if let Some(key) = key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
@@ -129,14 +187,17 @@ impl Mortal {
         Self { instance, runtime: Some(runtime) }
     }
 
-    /// No answer if it is killed meanwhile.
-    pub(crate) fn create(&self, case: Case) -> impl Future<Output = Outcome> + use<> {
-        let instance = Arc::clone(&self.instance);
-        let create = self.runtime.as_ref().map(|runtime| runtime.spawn(async move { instance.create(case).await }));
+    /// Asks it something. `None` if it is killed meanwhile.
+    pub(crate) fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static, A: FnOnce(Arc<Instance>) -> F>(
+        &self,
+        ask: A,
+    ) -> impl Future<Output = Option<T>> + use<T, F, A> {
+        let asked = ask(Arc::clone(&self.instance));
+        let asked = self.runtime.as_ref().map(|runtime| runtime.spawn(asked));
         async {
-            match create.expect("not killed yet").await {
-                Ok(outcome) => outcome,
-                Err(failed) => failed.try_into_panic().map_or(Outcome::NoAnswer, |panic| resume_unwind(panic)),
+            match asked.expect("not killed yet").await {
+                Ok(answer) => Some(answer),
+                Err(failed) => failed.try_into_panic().map_or(None, |panic| resume_unwind(panic)),
             }
         }
     }

@@ -44,6 +44,6 @@ impl OldBuild {
         let request = request.basic_auth(world.pexip.username(), Some(world.pexip.password()));
         let answer = request.json(&json!({ "tag": case.tag(), "description": marks })).send().await.ok()?;
         assert!(answer.status().is_success(), "{answer:?}");
-        Some(Outcome::Room { name: room.name, from_pool: true, replayed: false })
+        Some(Outcome::Room { name: room.name, from_pool: true, replayed: false, instant: None })
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use maxconf_simulators::{Fault, Matching, Times, Traffic};
+use maxconf_simulators::{Exchange, Fault, Matching, Times, Traffic};
 use reqwest::Method;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -67,7 +67,7 @@ impl Storm {
                     }
                 }
                 for log in &logs {
-                    counted.tags.fetch_add(log.count(&Matching::method(Method::PATCH)), Ordering::Relaxed);
+                    counted.tags.fetch_add(log.log().iter().filter(|call| writes_tag(call)).count(), Ordering::Relaxed);
                     log.clear();
                 }
             }
@@ -75,7 +75,7 @@ impl Storm {
         Self { injecting, over, counts }
     }
 
-    /// Tags that instances have sent to the node so far.
+    /// Tags that instances have written so far, to the node or in the record of a new instant room.
     pub(crate) fn tags(&self) -> usize {
         self.counts.tags.load(Ordering::Relaxed)
     }
@@ -89,6 +89,12 @@ impl Storm {
         }
         Past { faults, tags }
     }
+}
+
+fn writes_tag(call: &Exchange) -> bool {
+    let makes_instant_room =
+        call.method == Method::PUT && call.path.contains("/instant%2F") && call.headers.contains_key("if-none-match");
+    call.method == Method::PATCH || makes_instant_room
 }
 
 impl fmt::Display for Past {
