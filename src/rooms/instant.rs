@@ -25,7 +25,7 @@ use super::{PoolError, TakeRoomError};
 use crate::domain::{Pins, RoomName, Tag, named_enum};
 use crate::pexip::{InvalidServiceConfiguration, LookUp, PexipError, PolicyAnswer, ServiceConfiguration};
 use crate::storage::StorageError;
-use crate::storage::records::{Changed, Found, Made, RecordName};
+use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{INSTANT_CONFERENCES_DISCONNECTED, INSTANT_ROOMS_ENDED, INSTANT_ROOMS_MADE};
 
@@ -180,12 +180,15 @@ impl From<StorageError> for NotMade {
 /// Makes, reads and ends instant rooms.
 pub(super) struct InstantRooms {
     backend: Arc<Backend>,
+    /// The records for look-ups by nodes.
+    looked_up: RecordStore,
     disconnecting: Arc<Semaphore>,
 }
 
 impl InstantRooms {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, disconnecting: Arc::new(Semaphore::new(MAX_DISCONNECTING)) }
+        let looked_up = backend.records.for_look_ups();
+        Self { backend, looked_up, disconnecting: Arc::new(Semaphore::new(MAX_DISCONNECTING)) }
     }
 
     /// Makes a room. It can be joined when this returns, or when its validity begins.
@@ -237,7 +240,8 @@ impl InstantRooms {
     async fn read_in_time(&self, name: &RoomName) -> Result<Option<InstantRecord>, StorageError> {
         let (until, mut try_until) = (Instant::now() + LOOK_UP_TIME, Instant::now() + FIRST_READ_TIME);
         loop {
-            let read = timeout_at(try_until, self.read(name)).await.unwrap_or(Err(StorageError::Timeout));
+            let read = timeout_at(try_until, read(&self.looked_up, name)).await;
+            let read = read.unwrap_or(Err(StorageError::Timeout));
             if read.is_ok() || Instant::now() + PAUSE >= until {
                 return Ok(read?.map(|found| found.record));
             }
@@ -357,13 +361,14 @@ impl InstantRooms {
         let is_past_validity = match self.read(name).await?.map(|found| found.record) {
             Some(InstantRecord { state: State::Ended { .. }, .. }) => return Ok(Some(LeftOver::Ended)),
             Some(record) => record.configuration(now, Duration::ZERO).is_none(),
-            None => name.minted_at().is_some_and(|minted_at| minted_at + LIFETIME_OF_RECORDS < now),
+            // Names hold times of any year: added to one, the lifetime might lead to a time that does not exist.
+            None => name.minted_at().is_some_and(|minted_at| minted_at < now - LIFETIME_OF_RECORDS),
         };
         Ok(is_past_validity.then_some(LeftOver::PastValidity))
     }
 
     async fn read(&self, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
-        read(&self.backend, name).await
+        read(&self.backend.records, name).await
     }
 }
 
@@ -375,9 +380,9 @@ async fn disconnect(backend: &Backend, name: &RoomName, dialled: Option<&[String
     }
 }
 
-async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
-    backend.records.ensure_usable().await?;
-    let found = backend.records.read::<InstantRecord>(&RecordName::instant(name)).await?;
+async fn read(records: &RecordStore, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {
+    records.ensure_usable().await?;
+    let found = records.read::<InstantRecord>(&RecordName::instant(name)).await?;
     let is_of_room = |found: &Found<InstantRecord>| match &found.record.state {
         State::Open { configuration } => configuration.is_of(name),
         State::Ended { .. } => true,
@@ -389,7 +394,7 @@ async fn read(backend: &Backend, name: &RoomName) -> Result<Option<Found<Instant
 /// Ends the room's record. Returns whether this call did it. What is audited depends on who asks for it.
 pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: InstantEnd) -> Result<bool, StorageError> {
     let now = backend.clock.now_utc();
-    let Some(Found { record, version, .. }) = read(backend, name).await? else { return Ok(false) };
+    let Some(Found { record, version, .. }) = read(&backend.records, name).await? else { return Ok(false) };
     if record.configuration(now, Duration::ZERO).is_none() {
         return Ok(false);
     }

@@ -38,7 +38,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 /// Limit of one call, for the service too: it would allow a small write minutes. A create waits for up to four calls.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the breaker stays open after a failure. One failure opens it: a claim whose record fails costs a room.
+/// How long the breaker stays open after a failure.
 const OPEN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How old the latest answer may be before a claim relies on the service. A claim without a record costs a room.
@@ -57,6 +57,8 @@ const DATE: HeaderName = HeaderName::from_static("date");
 pub struct RecordStore {
     container: Arc<BlobContainerClient>,
     breaker: Arc<Breaker>,
+    /// One failure opens the breaker: a claim whose record fails costs a room.
+    opens_at_once: bool,
     /// When the service last answered.
     answered: Arc<Mutex<Option<Instant>>>,
     has_write_failed: Arc<AtomicBool>,
@@ -141,13 +143,20 @@ impl RecordStore {
         let container = Arc::new(BlobContainerClient::new(url, access.credential, Some(options))?);
         Ok(Self {
             container,
-            breaker: Breaker::new(),
+            breaker: Breaker::pausing(|| OPEN_AFTER_FAILURE),
+            opens_at_once: true,
             answered: Arc::default(),
             has_write_failed: Arc::default(),
             hash_key: config.hash_key.as_ref().map_or_else(HashKey::random, HashKey::new),
             idempotency_window: config.idempotency_window,
             name: config.container.as_str().into(),
         })
+    }
+
+    /// The same container for look-ups, with a circuit breaker of its own that opens after several failures in a row:
+    /// of a flood of look-ups one fails at any time, and that must stop neither the creates nor the other look-ups.
+    pub(crate) fn for_look_ups(&self) -> Self {
+        Self { breaker: Breaker::pausing(|| OPEN_AFTER_FAILURE), opens_at_once: false, ..self.clone() }
     }
 
     /// The container's name.
@@ -297,7 +306,8 @@ impl RecordStore {
                 *self.answered.lock() = Some(Instant::now());
                 admission.succeeded();
             }
-            Err(error) => admission.failed(error.retry_after().max(Some(OPEN_AFTER_FAILURE))),
+            Err(error) if self.opens_at_once => admission.failed(error.retry_after().max(Some(OPEN_AFTER_FAILURE))),
+            Err(error) => admission.failed(error.retry_after()),
         }
         result
     }

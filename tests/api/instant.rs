@@ -61,6 +61,11 @@ async fn dial_out(app: &TestApp, service: &str) -> Value {
     look_up(app, &parameters).await.json()
 }
 
+/// A name of the same time as this room's, which no room has.
+pub(crate) fn made_up(room: &str, number: usize) -> String {
+    format!("{}{number:06}", &room[..room.len() - 6])
+}
+
 pub(crate) fn rejected() -> Value {
     json!({ "status": "success", "action": "reject" })
 }
@@ -264,6 +269,23 @@ async fn an_instant_room_is_handed_out_while_pexip_is_down_or_refuses() {
             assert_eq!((answer.status.as_u16(), answer.header("room-source")), (200, "instant"), "{fault:?}");
             assert!(is_success(&dial(&app, &answer.room()).await), "{fault:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_instant_room_needs_no_capacity_at_pexip() {
+    let app = instant().start().await;
+    app.pexip.traffic().inject(Matching::any(), Times::Always, Fault::Status(503));
+    let is_open = async || {
+        app.pexip.traffic().clear();
+        app.maintain().await;
+        app.pexip.traffic().log().is_empty()
+    };
+    eventually("the circuit breaker of the node is open", is_open).await;
+    for key in ["", "a-key"] {
+        let created = create_with(&app, &[], key).await;
+        assert_eq!((created.status.as_u16(), created.header("room-source")), (200, "instant"), "{created:?}");
+        assert!(is_success(&dial(&app, &created.room()).await));
     }
 }
 

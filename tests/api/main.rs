@@ -38,6 +38,7 @@ mod idempotency;
 mod instant;
 mod leaks;
 mod logs;
+mod look_up_flood;
 mod managed_identity;
 mod openapi;
 mod pexip_limits;
