@@ -32,7 +32,8 @@ settings! {
         room_max_age: Duration = "POOL_ROOM_MAX_AGE_SECONDS", Value("86400"), seconds(1, LONGEST_AGE),
             "Lifetime of an unused room and of its message, in seconds.";
         prefetch: usize = "POOL_PREFETCH", Value("1"), whole_number(0, 32),
-            "Rooms that each instance keeps leased and checked, ready to hand out; 0 turns prefetch off.";
+            "Rooms that each instance keeps leased and checked while few are asked for; under load more, up to 32. 0 turns \
+             prefetch off.";
         lease: Duration = "POOL_LEASE_SECONDS", Value("60"), seconds(1, LONGEST_INVISIBILITY),
             "Duration of a lease on a queue message, in seconds.";
         when_empty: WhenEmpty = "POOL_EMPTY", Value("direct"),

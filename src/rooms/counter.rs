@@ -14,6 +14,10 @@ use crate::storage::StorageError;
 use crate::tasks::SingleFlight;
 use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
+/// Age up to which a count of the rooms allows a refill. Other instances create rooms meanwhile: in this time they are
+/// few beside `POOL_MAX_ROOMS`.
+const MAX_COUNT_AGE_FOR_REFILL: Duration = Duration::from_secs(10);
+
 /// Counts the pool and remembers how many rooms exist.
 pub(super) struct PoolCounter {
     backend: Arc<Backend>,
@@ -123,11 +127,15 @@ impl PoolCounter {
         Ok(rooms)
     }
 
-    /// Rooms to provision, by the two cheap counts.
-    pub(super) async fn missing(&self) -> Result<usize, PoolError> {
-        let messages = self.messages_creating_queue().await?;
-        let allowed = self.backend.config.max_rooms.saturating_sub(self.count(&self.backend.background).await?);
-        Ok(self.backend.config.target.saturating_sub(messages).min(allowed))
+    /// How many of the `owed` rooms are missing, by the queue's count and a count on Pexip. That one is made again only
+    /// if the latest is old, or before it forbids a room, because rooms also end without this instance noticing.
+    pub(super) async fn missing(&self, owed: usize) -> Result<usize, PoolError> {
+        let missing = self.backend.config.target.saturating_sub(self.messages_creating_queue().await?).min(owed);
+        let allowed = |rooms| self.backend.config.max_rooms.saturating_sub(rooms);
+        match self.rooms_known(MAX_COUNT_AGE_FOR_REFILL).map(allowed) {
+            Some(allowed) if allowed >= missing => Ok(missing),
+            _ => Ok(allowed(self.count(&self.backend.background).await?).min(missing)),
+        }
     }
 
     /// Counts messages and rooms and publishes the metrics. Also returns the rooms themselves.

@@ -1,5 +1,6 @@
 //! The rooms that an instance keeps leased and checked, and the requests that wait for one.
 
+mod demand;
 mod discard;
 mod fill;
 mod ready_room;
@@ -20,6 +21,7 @@ use crate::pexip::{Conference, PexipError};
 use crate::storage::StorageError;
 use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
+use demand::{Demand, Watermarks};
 use discard::{DeadReason, Unusable};
 pub(super) use fill::Fill;
 use ready_room::ClaimCriteria;
@@ -61,6 +63,7 @@ struct State {
     /// may have no tag on Pexip yet, so a second message with such a name would give the room to a second citizen.
     being_claimed: HashMap<RoomName, (String, Instant)>,
     waiters: VecDeque<Waiter>,
+    demand: Demand,
     /// False after [`Fill::run`] has ended: then waiting is useless.
     is_filling: bool,
 }
@@ -80,6 +83,7 @@ impl Prefetch {
         let criteria = self.criteria();
         let room = {
             let mut state = self.state.lock();
+            state.demand.note_request();
             state.keep_claimable(criteria);
             match state.rooms.pop_front() {
                 Some(room) => {
@@ -130,13 +134,18 @@ impl Prefetch {
         ClaimCriteria { failure_epoch: self.backend.pexip.failure_epoch(), hand_out_ends }
     }
 
-    /// The number of rooms to fetch for the requests that wait and to fill up to the prefetch size.
+    /// The number of rooms to fetch for the requests that wait and to keep as many as are in demand.
     fn wanted(&self) -> usize {
         let criteria = self.criteria();
         let mut state = self.state.lock();
         state.keep_claimable(criteria);
         state.waiters.retain(|waiter| !waiter.answer.is_closed());
-        (state.waiters.len() + self.backend.config.prefetch).saturating_sub(state.rooms.len()).min(LARGEST_BATCH)
+        let Watermarks { low, high } = state.demand.watermarks(self.backend.config.prefetch);
+        let (waiters, rooms) = (state.waiters.len(), state.rooms.len());
+        if waiters == 0 && rooms >= low {
+            return 0;
+        }
+        (waiters + high).saturating_sub(rooms).min(LARGEST_BATCH)
     }
 
     fn hand_over(&self, rooms: Vec<ReadyRoom>) {

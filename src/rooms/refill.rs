@@ -75,11 +75,11 @@ impl Refill {
 
     async fn provision_owed(&self) -> Result<(), PoolError> {
         let _permit = self.acquire_provisioning().await;
-        // Reset before counting: both counts still include rooms taken while they are under way, so those stay owed.
+        // Reset before counting: rooms taken meanwhile are still counted, so those stay owed.
         let owed = self.owed.swap(0, Ordering::Relaxed);
-        match self.counter.missing().await {
+        match self.counter.missing(owed).await {
             Ok(missing) => {
-                self.provisioner.provision_many(owed.min(missing), Instant::now() + MAX_DURATION).await;
+                self.provisioner.provision_many(missing, Instant::now() + MAX_DURATION).await;
                 Ok(())
             }
             Err(error) => {

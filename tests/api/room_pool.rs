@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use maxconf_simulators::{Fault, Matching, StoredRoom, Times};
 use reqwest::Method;
@@ -261,6 +261,22 @@ async fn each_room_taken_is_replaced_by_one() {
 
     eventually("the pool is full again", async || app.queue.messages(POOL_QUEUE).len() == 4).await;
     assert_eq!(app.pexip.rooms().len(), 7, "three handed out, four ready");
+}
+
+#[tokio::test]
+async fn refills_count_the_rooms_on_pexip_once_in_ten_seconds() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 12).set("POOL_MAX_ROOMS", 100).start().await;
+    let started = Instant::now();
+    app.fill_pool().await;
+    for taken in 1..=12 {
+        app.create_room().await;
+        eventually("the room taken is replaced", async || app.pexip.rooms().len() == 12 + taken).await;
+    }
+
+    let tens_of_seconds = usize::try_from(started.elapsed().as_secs() / 10).expect("a short time");
+    let is_count = |query: &str| query.starts_with("name__startswith=") && query.ends_with("&limit=1");
+    let counts = app.pexip.traffic().log().iter().filter(|exchange| is_count(&exchange.query)).count();
+    assert!(counts <= tens_of_seconds, "{counts} counts beside the one of the maintenance run");
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl Fill {
         Self { backend, prefetch, discarder, progress: Mutex::default() }
     }
 
-    /// Keeps the prefetch at its size and serves waiting requests, until `stop`.
+    /// Keeps as many rooms as are in demand and serves waiting requests, until `stop`.
     pub(in crate::rooms) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let _running = Running::begin(&self.prefetch);
         loop {
