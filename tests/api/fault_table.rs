@@ -17,6 +17,10 @@ use crate::support::{Answer, Call, POOL_QUEUE, TestApp, UUI_DATA, eventually, ti
 
 const TARGET: usize = 4;
 
+/// Maintenance runs until each room must be ended. The second run that finds a room empty ends it; on a busy machine a
+/// call of a run may fail, which leaves its room to the next one.
+const RUNS: usize = 4;
+
 /// Concurrent rows; most of them wait for a time limit.
 const CONCURRENT_ROWS: usize = 10;
 
@@ -445,9 +449,10 @@ async fn assert_no_room_is_lost(
     app.pexip.traffic().set_clock_offset(i64::try_from(days.as_secs()).expect("a small number"));
     app.queue.advance(days);
     app.pexip.advance(days);
-    eventually("a maintenance run fills the pool", async || a_run(app).await.contains("failed 0, swept")).await;
-    time_between_readings_passes().await;
-    eventually("a maintenance run sweeps", async || !a_run(app).await.contains("swept failed")).await;
+    for _ in 0..RUNS {
+        eventually("a maintenance run fills the pool", async || a_run(app).await.contains("failed 0, swept")).await;
+        time_between_readings_passes().await;
+    }
 
     let (rooms, messages) = (app.pexip.rooms(), app.queue.messages(POOL_QUEUE));
     let with_message = rooms.iter().filter(|room| messages.iter().any(|message| message.text == room.name)).count();
