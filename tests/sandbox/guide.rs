@@ -2,23 +2,31 @@ use std::time::Duration;
 
 use maxconf_simulators::World;
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
-use maxconf_simulators::operator::{EVENT_ACCOUNT, TAG, UUI_DATA};
+use maxconf_simulators::operator::{EVENT_ACCOUNT, POLICY_ACCOUNT, TAG, UUI_DATA};
 use maxconf_simulators::pexip::ConferencingNode;
 use url::Url;
 
+use crate::RoomSource;
 use crate::world::{KIOSK, POOL_SIZE};
 
 /// How long the printed token of an administrator of Pexip is valid.
 const ADMINISTRATORS_TOKEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Prints the addresses, and commands to copy.
-pub(crate) fn print(world: &World, node: &ConferencingNode, service: &Url, reference: &Url) {
+pub(crate) fn print(world: &World, source: RoomSource, node: &ConferencingNode, service: &Url, reference: &Url) {
+    let (rooms, asked) = match source {
+        RoomSource::Pool => (
+            format!("{POOL_SIZE} rooms in its pool"),
+            "the node looks into its own database, where rooms of the pool are",
+        ),
+        RoomSource::Instant => ("every room is an instant room".to_owned(), "the node gets the room"),
+    };
     let token_url = world.entra.token_url();
     let scope = world.entra.scope();
     let genesys_token = world.genesys.issue_token();
     println!(
         r#"
-The room service is ready: {service}   ({POOL_SIZE} rooms in its pool; Ctrl-C ends it)
+The room service is ready: {service}   ({rooms}; Ctrl-C ends it)
 Everything is as the operator has it: OAuth2 at Pexip, tokens for IDIM's own registration, host&id as uuiData.
 Each request shows up here as a line, below the calls that it made.
 Its API to read: {reference}
@@ -39,6 +47,9 @@ Copy into another terminal:
   curl -s {service}public/room/$ROOM -H "x-auth-token: {genesys_token}"; echo
   curl -s {service}public/room/{KIOSK} -H "x-auth-token: {genesys_token}"; echo
 
+  # what a Conferencing Node asks before it connects a call: {asked}
+  curl -sG {service}policy/v1/service/configuration -u {policy_user}:{policy_password} -d local_alias=$ROOM; echo
+
   # 4. the citizen joins on a Conferencing Node, and leaves; the room stays empty, so it is gone within a minute
   PIN=$(echo $ANSWER | sed 's/.*"guest_pin":"\([^"]*\)".*/\1/'); CALL={node}api/client/v2/conferences/$ROOM
   JOINED=$(curl -s $CALL/request_token -H "pin: $PIN" --json '{{"display_name":"A citizen"}}' |
@@ -57,6 +68,8 @@ Copy into another terminal:
     grep -oE '"(name|description|tag)":"[^"]+"'
   curl -s {service}health/ready; echo
 "#,
+        policy_user = POLICY_ACCOUNT.0,
+        policy_password = POLICY_ACCOUNT.1,
         event_user = EVENT_ACCOUNT.0,
         event_password = EVENT_ACCOUNT.1,
         administrator = world.pexip.issue_oauth2_token(ADMINISTRATORS_TOKEN),

@@ -5,11 +5,12 @@ mod guide;
 mod reference;
 mod world;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use maxconf::app::{self, App};
 use maxconf::config::{Config, InvalidConfig};
 use maxconf::domain::Clock;
@@ -37,10 +38,23 @@ struct Cli {
     /// local.settings.json.
     #[arg(long)]
     simulators_only: bool,
+    /// Where the rooms come from that the service hands out.
+    #[arg(long, value_enum, default_value_t)]
+    room_source: RoomSource,
     /// Command to run against the service instead of waiting for Ctrl-C. Its environment has the service's address,
     /// credentials to call it, and the service's settings.
     #[arg(trailing_var_arg = true, conflicts_with = "simulators_only")]
     command: Vec<OsString>,
+}
+
+/// A value of `ROOM_SOURCE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum RoomSource {
+    /// Rooms that were made in advance.
+    #[default]
+    Pool,
+    /// Rooms that Conferencing Nodes look up at the service when somebody dials them.
+    Instant,
 }
 
 #[tokio::main]
@@ -55,7 +69,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
 
     let world = world::start().await;
-    let config = read_config(&world, cli.port)?;
+    let settings = world::settings(&world, cli.room_source);
+    let config = read_config(&settings, cli.port)?;
     let export = if cli.command.is_empty() {
         telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http)
     } else {
@@ -63,7 +78,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let listener = match server::bind(&config.server) {
         Ok(listener) => listener,
-        Err(_) => server::bind(&read_config(&world, 0)?.server)?,
+        Err(_) => server::bind(&read_config(&settings, 0)?.server)?,
     };
     let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
     let app = App::build(config, Clock::system())?;
@@ -71,16 +86,17 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 
     let timer = tokio::spawn(drive_timer(url.clone()));
     if let Some((program, arguments)) = cli.command.split_first() {
-        wait_for_a_full_pool(&world).await?;
+        wait_for_rooms(&world, cli.room_source).await?;
         let _node = world::conferencing_node(&world, &url).await;
-        let ended = Command::new(program).args(arguments).envs(world::environment(&world, &url)).status().await?;
+        let ended =
+            Command::new(program).args(arguments).envs(world::environment(&world, settings, &url)).status().await?;
         return Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
     }
     world::show_traffic(&world);
-    wait_for_a_full_pool(&world).await?;
+    wait_for_rooms(&world, cli.room_source).await?;
     let node = world::conferencing_node(&world, &url).await;
     let reference = Server::start(reference::router()).await;
-    guide::print(&world, &node, &url, &reference.url());
+    guide::print(&world, cli.room_source, &node, &url, &reference.url());
 
     serving.await??;
     if let Some(export) = export {
@@ -91,9 +107,11 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_config(world: &World, port: u16) -> Result<Config, InvalidConfig> {
-    let settings = world::settings(world, port);
-    Config::read(|name| settings.get(name).map(Into::into))
+fn read_config(settings: &HashMap<&'static str, String>, port: u16) -> Result<Config, InvalidConfig> {
+    Config::read(|name| match name {
+        "FUNCTIONS_CUSTOMHANDLER_PORT" => Some(port.to_string().into()),
+        name => settings.get(name).map(Into::into),
+    })
 }
 
 /// Calls the timer function, as the Functions host does.
@@ -109,7 +127,11 @@ async fn drive_timer(service: Url) {
     }
 }
 
-async fn wait_for_a_full_pool(world: &World) -> Result<(), String> {
+/// Waits for a full pool, if there is to be one.
+async fn wait_for_rooms(world: &World, source: RoomSource) -> Result<(), String> {
+    if source == RoomSource::Instant {
+        return Ok(());
+    }
     let start = Instant::now();
     while world::ready_rooms(world) < world::POOL_SIZE {
         if start.elapsed() > FILL_LIMIT {

@@ -13,6 +13,8 @@ use maxconf_simulators::{
 use tokio::sync::broadcast::error::RecvError;
 use url::Url;
 
+use crate::RoomSource;
+
 /// Target size of the sandbox's pool.
 pub(crate) const POOL_SIZE: usize = 4;
 
@@ -50,11 +52,10 @@ pub(crate) async fn start_for_local_settings() -> io::Result<World> {
     Ok(world)
 }
 
-/// Settings of the service in this world: the operator's. From the first call on, Pexip refuses its password.
-pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String> {
+/// Settings of the service in this world: the operator's. From now on, Pexip refuses its password.
+pub(crate) fn settings(world: &World, source: RoomSource) -> HashMap<&'static str, String> {
     let mut settings = world.operators_settings();
     settings.extend([
-        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
         ("POOL_TARGET_SIZE", POOL_SIZE.to_string()),
         // Nothing is replicated here, so the 2 minutes of a real deployment are not needed.
         ("POOL_READY_DELAY_SECONDS", "1".to_owned()),
@@ -66,10 +67,16 @@ pub(crate) fn settings(world: &World, port: u16) -> HashMap<&'static str, String
         // Short, but long enough to observe.
         ("ROOM_END_GRACE_SECONDS", "5".to_owned()),
     ]);
+    if source == RoomSource::Instant {
+        settings.extend([
+            ("ROOM_SOURCE", "instant".to_owned()),
+            ("INSTANT_ROOM_DIAL_OUT", "sip:queue@sbc.example.org".to_owned()),
+        ]);
+    }
     settings
 }
 
-/// A Conferencing Node on which rooms can be joined. Sends its events to `service`, which is its policy server too.
+/// A Conferencing Node on which rooms can be joined. Asks `service` about each call, and sends its events there.
 pub(crate) async fn conferencing_node(world: &World, service: &Url) -> ConferencingNode {
     let events = service.join("public/event_sink").expect("a path");
     world.pexip.add_event_sink(events, EVENT_ACCOUNT.0, EVENT_ACCOUNT.1);
@@ -78,9 +85,14 @@ pub(crate) async fn conferencing_node(world: &World, service: &Url) -> Conferenc
 }
 
 /// Environment of a command: the service's address and settings, and credentials to call and smoke-test it.
-pub(crate) fn environment(world: &World, service: &Url) -> HashMap<&'static str, String> {
-    let mut variables = settings(world, 0);
+pub(crate) fn environment(
+    world: &World,
+    settings: HashMap<&'static str, String>,
+    service: &Url,
+) -> HashMap<&'static str, String> {
+    let mut variables = settings;
     variables.extend([
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0".to_owned()),
         ("MAXCONF_URL", service.to_string()),
         ("SANDBOX_ENTRA_TOKEN", world.entra.token().build()),
         ("SANDBOX_GENESYS_TOKEN", world.genesys.issue_token()),

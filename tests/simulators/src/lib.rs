@@ -2,7 +2,7 @@
 //!
 //! - [`queue`]: Azure Queue Storage
 //! - [`blobs`]: Azure Blob Storage
-//! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes, event sinks
+//! - [`pexip`]: a Pexip Infinity platform: management node, Conferencing Nodes that ask a policy server, event sinks
 //! - [`entra`]: Microsoft Entra ID
 //! - [`genesys`]: Genesys Cloud
 //! - [`application_insights`]: a resource of Application Insights that accepts traces and metrics
