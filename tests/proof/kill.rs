@@ -261,7 +261,7 @@ impl Proof {
 
     /// Returns the number of kills. At least one of them has interrupted a request.
     async fn kill_until(&self, enough: &Enough, mut dice: Dice) -> usize {
-        let limit = LONGEST_PER_THOUSAND * u32::try_from(enough.creates / 1000).expect("not that many");
+        let limit = LONGEST_PER_THOUSAND * u32::try_from(enough.creates.div_ceil(1000)).expect("not that many");
         let (started, mut killed) = (Instant::now(), 0);
         let is_over = |killed| {
             let figures = self.ledger.figures();
