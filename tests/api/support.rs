@@ -47,9 +47,7 @@ pub(crate) use promises::Promises;
 pub(crate) use queue::{TestQueue, a_name, room_queue};
 pub(crate) use records::TestRecords;
 pub(crate) use secrets::Secrets;
-pub(crate) use waiting::{
-    a_moment, eventually, stop_time, time_between_readings_passes, time_passes, time_passes_until, within,
-};
+pub(crate) use waiting::{eventually, stop_time, time_between_readings_passes, time_passes, time_passes_until, within};
 
 /// `123456,765432`, the case in the customer's own documents, and the tag that it becomes.
 pub(crate) const UUI_DATA: &str = "3132333435362c373635343332";

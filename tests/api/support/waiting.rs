@@ -21,7 +21,7 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 /// Ten milliseconds of real time, which pass even while the runtime's time is [stopped](stop_time).
-pub(crate) async fn a_moment() {
+async fn a_moment() {
     spawn_blocking(|| thread::sleep(Duration::from_millis(10))).await.expect("a sleep does not panic");
 }
 
