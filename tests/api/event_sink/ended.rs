@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{conference_ended, hints, name, receiver, report};
+use crate::genesys_load::others_have_their_turn;
 use crate::support::{
     POOL_QUEUE, TAG, TestApp, eventually, time_between_readings_passes, time_passes, time_passes_until,
 };
@@ -41,6 +42,8 @@ async fn next_reading(app: &TestApp) {
     app.run_maintenance().await;
     // The run takes one reading for its sweep.
     eventually("presence is read", async || readings(app) >= before + 2 && is_answered(app)).await;
+    // The service reads the answer and begins its pause. Time that passes earlier would let the call time out.
+    others_have_their_turn(app).await;
 }
 
 fn is_answered(app: &TestApp) -> bool {
