@@ -406,6 +406,37 @@ async fn no_room_is_claimed_without_a_token() {
     assert_eq!(app.pexip.rooms().len(), 4);
 }
 
+/// The room has been looked up with a token that ends before the claim.
+#[tokio::test]
+async fn no_room_is_claimed_after_the_end_of_the_token() {
+    let service = TestApp::with().oauth2().set("POOL_PREFETCH", 0).set("POOL_LEASE_SECONDS", 3600);
+    let app = service.set("PEXIP_REQUEST_TIMEOUT_SECONDS", 24).start().await;
+    app.fill_pool().await;
+    app.pexip.revoke_oauth2_tokens();
+    // The node accepts it for longer than it says, so the look-up succeeds however busy the machine is.
+    let token = app.pexip.issue_oauth2_token(Duration::from_secs(3600));
+    let body = format!(r#"{{"access_token": "{token}", "expires_in": 10, "token_type": "Bearer"}}"#);
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    let short = Fault::StatusWith { status: 200, headers, body };
+    app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Once, short);
+    let _time = stop_time();
+    app.one_call_succeeds().await;
+    let look_ups = Matching::any().query_contains("name__in");
+    app.pexip.traffic().inject(look_ups.clone(), Times::Once, Fault::Stall);
+    let meanwhile = async {
+        eventually("a room is looked up", async || app.pexip.traffic().count(&look_ups) == 1).await;
+        time_passes(11 * SECOND).await;
+        app.pexip.traffic().heal();
+        app.pexip.traffic().inject(Call::PexipToken.matching(), Times::Always, Fault::Status(400));
+    };
+
+    let (answer, ()) = tokio::join!(app.create_room(), meanwhile);
+
+    answer.assert_problem(502, "pexip_refused");
+    assert_eq!(app.queue.traffic().count(&Call::QueueClaim.matching()), 0);
+    assert_eq!(app.pexip.rooms().len(), 4);
+}
+
 #[tokio::test]
 async fn answers_that_hold_no_usable_token_are_invalid() {
     for body in [
