@@ -5,12 +5,14 @@
 
 mod account;
 mod admission;
+mod budget;
 mod conferences;
 mod contact;
 mod error;
 mod event;
 mod list;
 mod look_up;
+mod misses;
 mod oauth2;
 mod places;
 mod platform;
@@ -36,7 +38,8 @@ use crate::outbound::{CallFailure, body, parse_json, retry_after, send};
 use crate::tasks::{BackgroundTask, supervise};
 use crate::telemetry::traces::{TRACEPARENT, traceparent};
 use account::{Account, Credentials};
-use admission::{Admission, CallPermit, KeptCall, Urgency};
+use admission::{Admission, CallPermit, KeptCall};
+use budget::Urgency;
 use contact::Contact;
 use look_up::SeveralNames;
 

@@ -1,34 +1,18 @@
 //! Limits on this instance's calls to the management node, which serves all instances and its own conferences.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::PexipError;
+use super::budget::{Budget, Urgency};
 use super::contact::Contact;
+use super::misses::Misses;
 use super::places::{Place, Places};
 use crate::config::PexipConfig;
 use crate::outbound::breaker::{Admitted, Breaker};
-
-/// Window of the request budget.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Who waits for a call. Decides how much of the limits it may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
-    /// A citizen: create, and the delete of a room that is there. Comes first.
-    Foreground,
-    /// An agent's widget, which may poll without limit.
-    AgentRead,
-    /// A delete that looks for its room, which may not be there.
-    DeleteLookUp,
-    /// No caller: refill, sweep.
-    Background,
-}
 
 /// All but [`Urgency::Foreground`].
 const OTHERS: [Urgency; 3] = [Urgency::AgentRead, Urgency::DeleteLookUp, Urgency::Background];
@@ -137,7 +121,7 @@ impl Admission {
         self.node.check()?;
         if kept.is_none() {
             // Before the wait too: whoever is over budget then holds no place in line.
-            drop(self.budget.check(urgency)?);
+            self.budget.check(urgency)?;
         }
         let share = OTHERS.iter().position(|other| *other == urgency).map(|other| Arc::clone(&self.shares[other]));
         let wait = async {
@@ -226,198 +210,5 @@ impl Drop for KeptCall {
         if !self.is_sent {
             self.admission.budget.refund(self.urgency);
         }
-    }
-}
-
-/// Request budget: a sliding window of 60 s. Of each 60 calls, agents' reads get at most 30, and none once 40 are used.
-/// Background work gets a sixth; beyond that, none once two thirds are used.
-#[derive(Debug)]
-struct Budget {
-    limit: usize,
-    /// Never locked across an await.
-    spent: Mutex<Spent>,
-}
-
-/// The calls of the last minute.
-#[derive(Debug, Default)]
-struct Spent {
-    calls: VecDeque<(Instant, Urgency)>,
-    agent_reads: usize,
-    background: usize,
-}
-
-impl Budget {
-    fn new(limit: usize) -> Self {
-        Self { limit, spent: Mutex::default() }
-    }
-
-    fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
-        let mut spent = self.check(urgency)?;
-        spent.calls.push_back((Instant::now(), urgency));
-        if let Some(count) = spent.count(urgency) {
-            *count += 1;
-        }
-        Ok(())
-    }
-
-    /// The calls of the last minute, if there is one left for this urgency.
-    fn check(&self, urgency: Urgency) -> Result<MutexGuard<'_, Spent>, PexipError> {
-        let all_but = |per_sixty: usize| self.limit - self.limit / 60 * per_sixty;
-        let mut spent = self.spent();
-        let (limit, own) = match urgency {
-            Urgency::Foreground | Urgency::DeleteLookUp => (self.limit, self.limit),
-            Urgency::AgentRead => (all_but(20), all_but(30)),
-            Urgency::Background if spent.background < self.limit / 6 => (self.limit, self.limit),
-            Urgency::Background => ((self.limit - self.limit / 3).max(1), self.limit),
-        };
-        // When the call expires that takes the last place of each limit.
-        let over = spent.calls.len().checked_sub(limit).map(|index| spent.calls[index].0);
-        let own_spent = spent.count(urgency).map_or(0, |count| *count);
-        let over_own = own_spent
-            .checked_sub(own)
-            .and_then(|index| spent.calls.iter().filter(|(_, of)| *of == urgency).nth(index).map(|(at, _)| *at));
-        match over.max(over_own) {
-            None => Ok(spent),
-            Some(at) => Err(PexipError::OverBudget { retry_in: (at + MINUTE) - Instant::now() }),
-        }
-    }
-
-    fn refund(&self, urgency: Urgency) {
-        let mut spent = self.spent();
-        if let Some(latest) = spent.calls.iter().rposition(|(_, of)| *of == urgency) {
-            spent.calls.remove(latest);
-            spent.forget(urgency);
-        }
-    }
-
-    fn left(&self) -> usize {
-        self.limit.saturating_sub(self.spent().calls.len())
-    }
-
-    fn spent(&self) -> MutexGuard<'_, Spent> {
-        let mut spent = self.spent.lock();
-        while let Some((_, urgency)) = spent.calls.pop_front_if(|(at, _)| at.elapsed() >= MINUTE) {
-            spent.forget(urgency);
-        }
-        spent
-    }
-}
-
-impl Spent {
-    /// The number of calls of this urgency, if a limit depends on it.
-    fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
-        match urgency {
-            Urgency::AgentRead => Some(&mut self.agent_reads),
-            Urgency::Background => Some(&mut self.background),
-            Urgency::Foreground | Urgency::DeleteLookUp => None,
-        }
-    }
-
-    fn forget(&mut self, urgency: Urgency) {
-        if let Some(count) = self.count(urgency) {
-            *count -= 1;
-        }
-    }
-}
-
-/// Deletes' look-ups that found no room, by client. A client that deletes missing rooms without limit uses up a sixth of
-/// this instance's budget, and no other client's deletes.
-#[derive(Debug)]
-struct Misses {
-    /// Of one client in a minute.
-    limit: usize,
-    /// When. Has no client without one. Never locked across an await.
-    by_client: Mutex<HashMap<String, VecDeque<Instant>>>,
-}
-
-impl Misses {
-    fn new(budget: usize) -> Self {
-        Self { limit: (budget / 6).max(1), by_client: Mutex::default() }
-    }
-
-    fn check(&self, client: &str) -> Result<(), PexipError> {
-        let mut by_client = self.by_client.lock();
-        by_client.retain(|_, misses| {
-            while misses.pop_front_if(|at| at.elapsed() >= MINUTE).is_some() {}
-            !misses.is_empty()
-        });
-        let latest = by_client.get(client).and_then(|misses| misses.iter().rev().nth(self.limit - 1));
-        latest.map_or(Ok(()), |at| Err(PexipError::OverBudget { retry_in: (*at + MINUTE) - Instant::now() }))
-    }
-
-    fn note(&self, client: &str) {
-        self.by_client.lock().entry(client.to_owned()).or_default().push_back(Instant::now());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn no_minute_has_more_calls_than_the_budget_and_the_last_third_is_for_the_foreground() {
-        let budget = Budget::new(9);
-        for _ in 0..6 {
-            budget.spend(Urgency::Background).unwrap();
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-        let refused = budget.spend(Urgency::Background);
-        assert_eq!(refused, Err(PexipError::OverBudget { retry_in: Duration::from_secs(54) }));
-        for _ in 0..3 {
-            budget.spend(Urgency::Foreground).unwrap();
-        }
-        assert!(budget.spend(Urgency::Foreground).is_err());
-
-        tokio::time::advance(Duration::from_secs(54)).await;
-        assert_eq!(budget.left(), 1);
-        assert!(budget.spend(Urgency::Background).is_err(), "five of six are within the minute, and three more");
-        assert!(budget.spend(Urgency::Foreground).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn agent_reads_leave_calls_for_others() {
-        for (limit, reads) in [(59, 59), (60, 30), (100, 70), (300, 150)] {
-            let budget = Budget::new(limit);
-            let spent = (0..limit).take_while(|_| budget.spend(Urgency::AgentRead).is_ok()).count();
-            assert_eq!((spent, budget.left()), (reads, limit - reads));
-        }
-        let budget = Budget::new(300);
-        while budget.spend(Urgency::AgentRead).is_ok() {}
-        assert!(budget.spend(Urgency::Background).is_ok() && budget.spend(Urgency::Foreground).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn background_work_has_a_sixth_whatever_others_have_used() {
-        let budget = Budget::new(300);
-        let spend = |urgency, most| (0..most).take_while(|_| budget.spend(urgency).is_ok()).count();
-        assert_eq!(spend(Urgency::DeleteLookUp, 50), 50);
-        assert_eq!(spend(Urgency::AgentRead, 300), 150);
-        assert_eq!(spend(Urgency::Foreground, 50), 50);
-        assert_eq!(spend(Urgency::Background, 300), 50);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_the_client_whose_look_ups_find_no_room_is_refused() {
-        let misses = Misses::new(300);
-        for _ in 0..50 {
-            misses.check("a").unwrap();
-            misses.note("a");
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-        assert_eq!(misses.check("a"), Err(PexipError::OverBudget { retry_in: Duration::from_secs(10) }));
-        misses.check("b").unwrap();
-        tokio::time::advance(Duration::from_secs(10)).await;
-        misses.check("a").unwrap();
-        tokio::time::advance(MINUTE).await;
-        misses.check("b").unwrap();
-        assert!(misses.by_client.lock().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_was_not_sent_is_not_counted() {
-        let budget = Budget::new(1);
-        budget.spend(Urgency::Foreground).unwrap();
-        budget.refund(Urgency::Foreground);
-        assert!(budget.spend(Urgency::Foreground).is_ok());
     }
 }
