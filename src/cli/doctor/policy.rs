@@ -14,6 +14,7 @@ use super::finding::{Finding, Verdict};
 use super::locations::{Locations, Selection};
 use super::pexip::read;
 use super::{CALL_LIMIT, INVALID_SETTINGS, NO_ANSWER, in_time, no_client};
+use crate::cli::look_up::{LOOK_UP_PATH, look_up_query};
 use crate::config::{BasicAccount, ConfigParts, base_url};
 use crate::domain::{Clock, RoomNamePrefix};
 use crate::outbound::{CallFailure, client_builder, json, send};
@@ -23,9 +24,6 @@ const SERVER: &str = "policy_server";
 const SWITCHES: &str = "policy_switches";
 const LOCATIONS: &str = "policy_locations";
 const ANSWERS: &str = "policy_answers";
-
-/// The service's route for look-ups. Nodes append it to the address of the policy profile.
-const LOOK_UP_PATH: &str = "policy/v1/service/configuration";
 
 /// Every answer of the service has this header. A gateway's own answer has not.
 const SERVICE_VERSION: &str = "maxconf-version";
@@ -201,19 +199,11 @@ fn check_unknown(decision: &Decision) -> Result<(), Finding> {
     Err(Finding::not_fine(ANSWERS, says, to_do))
 }
 
-/// The request of a node for a join in a browser. Values that a node does not know are empty.
+/// The request of a node for a join in a browser.
 fn look_up(http: &Client, base: &Url, alias: &str, username: &str, password: &SecretString) -> RequestBuilder {
     let mut url = base.clone();
     url.set_path(&format!("{}{LOOK_UP_PATH}", base.path()));
-    let query = [
-        ("call_direction", "dial_in"),
-        ("protocol", "api"),
-        ("trigger", "web"),
-        ("local_alias", alias),
-        ("remote_alias", "maxconf-doctor"),
-        ("registered", "False"),
-        ("call_tag", ""),
-    ];
+    let query = look_up_query(alias, "api", "web");
     http.get(url).query(&query).basic_auth(username, Some(password.expose_secret()))
 }
 

@@ -13,6 +13,7 @@ use super::room_format::is_configuration_of;
 use super::rooms::{Room, RoomSource};
 use super::service::{Answer, Service};
 use super::test_case::INVALID_NAME;
+use crate::cli::look_up::{LOOK_UP_PATH, look_up_query};
 
 /// After this time a node uses its own database.
 const NODES_LIMIT: Duration = Duration::from_secs(5);
@@ -98,18 +99,10 @@ impl<'a> Policy<'a> {
         self.look_up(alias, "api", "web")
     }
 
-    /// A look-up without the account. Values that a node does not know are empty.
+    /// A look-up without the account.
     fn look_up(self, alias: &str, protocol: &str, trigger: &str) -> RequestBuilder {
-        let query = [
-            ("call_direction", "dial_in"),
-            ("protocol", protocol),
-            ("trigger", trigger),
-            ("local_alias", alias),
-            ("remote_alias", "maxconf-smoke"),
-            ("registered", "False"),
-            ("call_tag", ""),
-        ];
-        let path = ["policy", "v1", "service", "configuration"];
+        let path: Vec<_> = LOOK_UP_PATH.split('/').collect();
+        let query = look_up_query(alias, protocol, trigger);
         self.service.request(Method::GET, &path).query(&query).timeout(NODES_LIMIT)
     }
 }
