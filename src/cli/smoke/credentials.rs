@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::check::Failure;
 use super::entra::{EntraClient, Proof};
 use super::github_job::{self, GitHubJob};
-use crate::config::secure_url;
+use crate::config::{BasicAccount, secure_url};
 
 /// Azure Resource Manager: every application can get a token for it, and Entra signs it with the same keys as ours. A
 /// token for Microsoft Graph is signed otherwise, so the service would refuse it before it reads the audience.
@@ -46,14 +46,8 @@ pub struct Credentials {
     pub(super) genesys_token: Option<SecretString>,
     pub(super) subscription_key: Option<SecretString>,
     pub(super) origin: Option<String>,
-    pub(super) policy: Option<PolicyAccount>,
-}
-
-/// The Basic account with which Conferencing Nodes look up rooms.
-#[derive(Debug)]
-pub(super) struct PolicyAccount {
-    pub(super) username: String,
-    pub(super) password: SecretString,
+    /// With which Conferencing Nodes look up rooms.
+    pub(super) policy: Option<BasicAccount>,
 }
 
 /// The environment cannot be used. Names variables, never values.
@@ -91,7 +85,7 @@ impl Credentials {
             subscription_key: value("SMOKE_SUBSCRIPTION_KEY")?.map(Into::into),
             origin: value("SMOKE_ORIGIN")?,
             policy: match (value(POLICY_USERNAME)?, value(POLICY_PASSWORD)?) {
-                (Some(username), Some(password)) => Some(PolicyAccount { username, password: password.into() }),
+                (Some(username), Some(password)) => Some(BasicAccount { username, password: password.into() }),
                 (Some(_), None) => return Err(InvalidCredentials::HalfAnAccount(POLICY_PASSWORD)),
                 (None, Some(_)) => return Err(InvalidCredentials::HalfAnAccount(POLICY_USERNAME)),
                 (None, None) => None,

@@ -8,12 +8,12 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::check::Failure;
-use super::credentials::PolicyAccount;
 use super::room_format::is_configuration_of;
 use super::rooms::{Room, RoomSource};
 use super::service::{Answer, Service};
 use super::test_case::INVALID_NAME;
 use crate::cli::look_up::{LOOK_UP_PATH, look_up_query};
+use crate::config::BasicAccount;
 
 /// After this time a node uses its own database.
 const NODES_LIMIT: Duration = Duration::from_secs(5);
@@ -21,12 +21,12 @@ const NODES_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy<'a> {
     service: &'a Service,
-    account: &'a PolicyAccount,
+    account: &'a BasicAccount,
 }
 
 impl<'a> Policy<'a> {
     /// Without an account nothing is checked: policy may be off.
-    pub(super) fn new(service: &'a Service, account: Option<&'a PolicyAccount>) -> Result<Self, Failure> {
+    pub(super) fn new(service: &'a Service, account: Option<&'a BasicAccount>) -> Result<Self, Failure> {
         let account = account.ok_or_else(|| Failure::not_checked("SMOKE_POLICY_USERNAME is not set"))?;
         Ok(Self { service, account })
     }
@@ -76,7 +76,7 @@ impl<'a> Policy<'a> {
 
     /// Sends a look-up with the account. Returns the decision.
     async fn ask(self, look_up: RequestBuilder) -> Result<Value, Failure> {
-        let PolicyAccount { username, password } = self.account;
+        let BasicAccount { username, password } = self.account;
         let answer = self.send(look_up.basic_auth(username, Some(password.expose_secret()))).await?;
         match (answer.status, answer.code()) {
             (200, _) => Ok(answer.body),

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// What smoke may import: the commands' output, the URL parsers, and the HTTP client.
+/// What smoke may import: what is common to the commands, the parsers of URLs and the type of an account, and the HTTP
+/// client.
 const ALLOWED: [&str; 3] = ["crate::cli::", "crate::config::", "crate::outbound::"];
 
 #[test]
