@@ -143,22 +143,26 @@ async fn ask(
     if (foreign.status, foreign.action.as_str()) != (200, "continue") {
         return Err(Finding::not_fine(
             ANSWERS,
-            format!("a foreign alias is not passed on ({}): calls to other rooms fail", foreign.status),
-            "deselect the policy profile in the locations until the service at its address is this one",
+            format!("a foreign alias is not passed on ({}): calls to other rooms may fail", foreign.status),
+            "deselect the policy profile in the locations, and look at the log of the service",
         ));
     }
-    if wrong.status != 401 {
-        return Err(Finding::not_fine(
+    match wrong.status {
+        401 => Ok(Finding::fine(
             ANSWERS,
-            format!("a wrong password is not refused ({}): whoever knows a room's name gets its PINs", wrong.status),
+            "at the profile's address our account works: an unknown room is refused, a foreign alias is passed on, and \
+             a wrong password is refused",
+        )),
+        200 => Err(Finding::not_fine(
+            ANSWERS,
+            "a wrong password is accepted: whoever knows a room's name gets its PINs",
             "check that no gateway on the way sends the account itself",
-        ));
+        )),
+        // An outage began, or a gateway answered: nobody judged the password.
+        status => {
+            Err(Finding::could_not_tell(ANSWERS, format!("a look-up with a wrong password is answered {status}")))
+        }
     }
-    Ok(Finding::fine(
-        ANSWERS,
-        "at the profile's address our account works: an unknown room is refused, a foreign alias is passed on, and a \
-         wrong password is refused",
-    ))
 }
 
 /// Whether the service refuses an unknown room, which shows that it is this deployment and accepts our account.

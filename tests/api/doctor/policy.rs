@@ -376,16 +376,25 @@ fn has_the_password(headers: &HeaderMap) -> bool {
 
 #[tokio::test]
 async fn a_service_that_decides_wrongly_is_found() {
-    let rows: [(Answers, &[&str], &str); 4] = [
+    let rows: [(Answers, &[&str], &str); 5] = [
         (
             |_, headers| if has_the_password(headers) { (200, true, "reject") } else { (401, true, "") },
             &["pexip/policy_answers"],
-            "a foreign alias is not passed on (200): calls to other rooms fail",
+            "a foreign alias is not passed on (200): calls to other rooms may fail",
         ),
         (
             |query, _| (200, true, if query.contains("vbi-") { "reject" } else { "continue" }),
             &["pexip/policy_answers"],
-            "a wrong password is not refused (200): whoever knows a room's name gets its PINs",
+            "a wrong password is accepted: whoever knows a room's name gets its PINs",
+        ),
+        (
+            |query, headers| match (has_the_password(headers), query.contains("vbi-")) {
+                (true, true) => (200, true, "reject"),
+                (true, false) => (200, true, "continue"),
+                (false, _) => (503, true, ""),
+            },
+            &[],
+            "a look-up with a wrong password is answered 503",
         ),
         (
             |_, _| (401, false, ""),
