@@ -85,8 +85,7 @@ var published = flatten(map(range(0, length(slots)), index => map(operations, op
   api: 'maxconf-${slots[index].name}'
   url: 'https://${siteHostNames[index]}'
   operation: operation.id
-  // A look-up must end before its node gives up; an event must not be cut off.
-  policy: operation.id != 'policy' ? operation.policy : 'look-ups'
+  policy: operation.policy
   prefix: slots[index].prefix
 })))
 

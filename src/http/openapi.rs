@@ -65,8 +65,7 @@ pub fn document() -> Value {
 
 /// The operations that the gateway publishes and the policy of each: `infra/gateway/operations.json`, one per line.
 pub fn gateway_operations() -> String {
-    let lines = operations().map(|Operation { id, method, path, audience, .. }| {
-        let policy = audience.gateway_policy();
+    let lines = operations().map(|Operation { id, method, path, gateway_policy: policy, .. }| {
         format!("  {{ \"id\": \"{id}\", \"method\": \"{method}\", \"path\": \"{path}\", \"policy\": \"{policy}\" }}")
     });
     format!("[\n{}\n]\n", lines.collect::<Vec<_>>().join(",\n"))

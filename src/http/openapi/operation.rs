@@ -13,7 +13,8 @@ use crate::http::permit::Guard;
 use crate::http::problem::Code;
 use crate::http::routes::EXAMPLE_NAME;
 
-/// Who calls a route. Decides its middleware, its policy at the gateway and its tag in the document.
+/// Who calls a route. Decides its middleware, its tag in the document and, unless an operation has another,
+/// its policy at the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     Idim,
@@ -44,8 +45,8 @@ impl Audience {
         }
     }
 
-    /// The file in `infra/gateway/` without its extension.
-    pub(super) fn gateway_policy(self) -> &'static str {
+    /// The policy at the gateway, unless an operation has another.
+    fn gateway_policy(self) -> &'static str {
         match self {
             Self::Idim => "idim",
             Self::Widget => "widget",
@@ -70,6 +71,8 @@ pub(crate) struct Operation {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) audience: Audience,
+    /// The policy at the gateway: the file in `infra/gateway/` without its extension.
+    pub(super) gateway_policy: &'static str,
     guard: Option<Guard>,
     summary: &'static str,
     description: Option<String>,
@@ -97,6 +100,7 @@ impl Operation {
             method,
             path,
             audience,
+            gateway_policy: audience.gateway_policy(),
             guard: None,
             summary,
             description: None,
@@ -111,6 +115,11 @@ impl Operation {
 
     pub(crate) fn description(self, description: impl Into<String>) -> Self {
         Self { description: Some(description.into()), ..self }
+    }
+
+    /// Another policy at the gateway than the audience's.
+    pub(crate) fn gateway_policy(self, gateway_policy: &'static str) -> Self {
+        Self { gateway_policy, ..self }
     }
 
     pub(crate) fn parameter(mut self, parameter: Parameter) -> Self {

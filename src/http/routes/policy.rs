@@ -23,6 +23,8 @@ pub(super) fn route() -> Route {
     let (path, summary) = ("/policy/v1/service/configuration", "Ask what to connect a call to");
     let example = PolicyBody { status: "success", action: Action::Reject, result: None };
     let operation = Operation::new("policy", Audience::ConferencingNodes, Method::GET, path, summary)
+        // A look-up must end before its node gives up; an event must not be cut off.
+        .gateway_policy("look-ups")
         .description(
             "Pexip's external policy, service configuration requests only. An instant room that can be joined now is \
             `success` with its `result`, always the same. Any other name with the prefix of instant rooms is `reject`, \

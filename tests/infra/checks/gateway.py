@@ -178,7 +178,7 @@ CREDENTIALS = {"entra": "Authorization", "service": "x-auth-token"}
     Mistake("infra/modules/api-management.bicep", "  'remote_display_name'\n", "", "the service gets remote_display_name"),
     Mistake("infra/modules/api-management.bicep", ", ofCallers), name", "), name", "remote_alias is not hidden"),
     Mistake("infra/modules/api-management.bicep", "'local_alias', ", "", "local_alias is not hidden"),
-    Mistake("infra/modules/api-management.bicep", "operation.policy : 'look-ups'", "operation.policy : 'conferencing-nodes'", "the smoke test cannot ask"),
+    Mistake("infra/gateway/operations.json", '"policy": "look-ups"', '"policy": "conferencing-nodes"', "the smoke test cannot ask"),
 )
 def look_ups(tree):
     for environment, deployment in tree.environments.items():
