@@ -4,9 +4,8 @@ use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
-use serde_json::json;
-
-use crate::support::{Answer, IDIM_CREATE, TestApp, eventually, stop_time, within};
+use crate::instant::{continued, dial, instant, look_up_request, made_up};
+use crate::support::{Answer, Call, IDIM_CREATE, TestApp, eventually, stop_time, within};
 
 #[tokio::test]
 async fn agents_reads_leave_requests_to_creates() {
@@ -33,29 +32,23 @@ async fn agents_reads_leave_requests_to_creates() {
 
 #[tokio::test]
 async fn look_ups_of_made_up_names_leave_requests_to_creates_and_to_other_calls() {
-    let app = TestApp::with().set("ROOM_SOURCE", "instant").set("MAX_CONCURRENT_REQUESTS", 4);
-    let app = app.set("PEXIP_POLICY_USERNAME", "nodes").set("PEXIP_POLICY_PASSWORD", "of the nodes").start().await;
-    app.create_room().await.room();
-    let look_up = |alias: &str| {
-        let request = app.request(Method::GET, &format!("policy/v1/service/configuration?local_alias={alias}"));
-        request.basic_auth("nodes", Some("of the nodes"))
-    };
-    let reads = Matching::method(Method::GET).path_contains("/instant%2F");
-    app.blobs.traffic().inject(reads, Times::Always, Fault::Stall);
+    let app = instant().set("MAX_CONCURRENT_REQUESTS", 4).start().await;
+    let room = app.create_room().await.room();
+    app.blobs.traffic().inject(Call::InstantRead.matching(), Times::Always, Fault::Stall);
     // A look-up has 1.9 s for its record.
     let time = stop_time();
-    let made_up = (0..6).map(|number| tokio::spawn(look_up(&format!("vbi-01jd5p3xk8qqqqqqqqqqqqqqq{number}")).send()));
-    let made_up: Vec<_> = made_up.collect();
-    eventually("look-ups are refused", async || made_up.iter().filter(|ask| ask.is_finished()).count() >= 4).await;
+    let look_up = |number| look_up_request(&app, &[("local_alias", &made_up(&room, number))]);
+    let asked: Vec<_> = (0..6).map(|number| tokio::spawn(look_up(number).send())).collect();
+    eventually("look-ups are refused", async || asked.iter().filter(|ask| ask.is_finished()).count() >= 4).await;
 
     let created = app.create_room().await;
-    let foreign = app.send(look_up("boardroom")).await;
+    let foreign = dial(&app, "boardroom").await;
 
     assert_eq!(created.status, 200, "{created:?}");
-    assert_eq!(foreign.json(), json!({ "status": "success", "action": "continue" }));
+    assert_eq!(foreign, continued());
     app.blobs.traffic().heal();
     let mut statuses = Vec::new();
-    for ask in made_up {
+    for ask in asked {
         statuses.push(within("an answer", ask).await.expect("no panic").expect("an answer").status().as_u16());
     }
     statuses.sort_unstable();
