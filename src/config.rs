@@ -41,6 +41,7 @@ pub use audiences::Audiences;
 pub use entra::EntraConfig;
 pub use genesys::GenesysConfig;
 pub use instant::InstantConfig;
+pub(crate) use instant::LONGEST_VALIDITY;
 pub(crate) use parser::{base_url, secure_url};
 pub use pexip::{BasicAccount, PexipConfig};
 pub use pexip_account::{PexipAccount, PrivateKey};

@@ -26,4 +26,5 @@ pub use service_hours::{ClosedDates, InvalidServiceHours, ServiceHours};
 pub use tag::{LONGEST_TAG, Tag, TagRule, UuiDataFormat};
 pub use tag_url::{InvalidTagUrl, TagHost, TagUrl};
 pub use uui_data::{InvalidUuiData, UuiData};
+pub(crate) use validity::FURTHEST_START;
 pub use validity::{GivenValidity, InvalidValidity, Validity};

@@ -9,7 +9,7 @@ use crate::domain::RoomNamePrefix;
 
 /// The longest validity, in seconds: with a start up to 24 hours ahead still within the lifetime of the room's record,
 /// by the lifecycle rule in `infra/`.
-const LONGEST_VALIDITY: u64 = 6 * 86_400;
+pub(crate) const LONGEST_VALIDITY: u64 = 6 * 86_400;
 
 settings! {
     /// Instant rooms: their names, validity and dial-out.

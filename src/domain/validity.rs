@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 /// How far ahead a validity may begin.
-const FURTHEST_START: Duration = Duration::from_secs(86_400);
+pub(crate) const FURTHEST_START: Duration = Duration::from_secs(86_400);
 
 /// The times that a caller gives, as text. Default: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

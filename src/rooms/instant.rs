@@ -22,7 +22,8 @@ use super::delete::disconnect_if_empty;
 use super::hand_out::WantedRoom;
 use super::sweep::MAX_FAILURES;
 use super::{PoolError, TakeRoomError};
-use crate::domain::{Pins, RoomName, Tag, named_enum};
+use crate::config::LONGEST_VALIDITY;
+use crate::domain::{FURTHEST_START, Pins, RoomName, Tag, named_enum};
 use crate::pexip::{InvalidServiceConfiguration, LookUp, PexipError, PolicyAnswer, ServiceConfiguration};
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore};
@@ -49,6 +50,13 @@ const SECOND_LOOK: Duration = Duration::from_secs(6);
 
 /// Lifetime of an instant room's record, by the lifecycle rule in `infra/`.
 const LIFETIME_OF_RECORDS: Duration = Duration::from_secs(8 * 86_400);
+
+/// Longest time from the name of a room to the last call that it lets in, whatever the settings were.
+const LONGEST_LIFE: Duration =
+    Duration::from_secs(FURTHEST_START.as_secs() + LONGEST_VALIDITY + DIAL_OUT_MARGIN.as_secs());
+
+/// How far the clock of the instance that named a room may be from ours. Generous: a room that is there must be found.
+const CLOCK_MARGIN: Duration = Duration::from_secs(86_400);
 
 /// Records that a sweep reads at the same time.
 const CONCURRENT_READS: usize = 8;
@@ -229,6 +237,9 @@ impl InstantRooms {
 
     /// The answer to a Conferencing Node, within 2 s. Changes nothing: a look-up is not a join.
     pub(super) async fn answer(&self, look_up: &LookUp) -> Result<PolicyAnswer, StorageError> {
+        if !may_let_in(&look_up.room, self.backend.clock.now_utc()) {
+            return Ok(PolicyAnswer::Reject);
+        }
         let found = self.read_in_time(&look_up.room).await?;
         let (now, margin) =
             (self.backend.clock.now_utc(), if look_up.is_own_dial_out { DIAL_OUT_MARGIN } else { Duration::ZERO });
@@ -378,6 +389,13 @@ async fn disconnect(backend: &Backend, name: &RoomName, dialled: Option<&[String
         None => backend.pexip.disconnect(name).await,
         Some(dialled) => disconnect_if_empty(&backend.background, name, dialled).await,
     }
+}
+
+/// Whether the name has a time at which a room can have been named that lets anybody in now. No other name needs a look at
+/// its record, so that made-up names cost nothing.
+fn may_let_in(name: &RoomName, now: OffsetDateTime) -> bool {
+    let (earliest, latest) = (now - LONGEST_LIFE - CLOCK_MARGIN, now + CLOCK_MARGIN);
+    name.minted_at().is_some_and(|minted_at| earliest <= minted_at && minted_at <= latest)
 }
 
 async fn read(records: &RecordStore, name: &RoomName) -> Result<Option<Found<InstantRecord>>, StorageError> {

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use maxconf::config::ConfigParts;
+use maxconf::domain::RoomNamePrefix;
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -25,7 +26,8 @@ const USERNAME: &str = "conferencing-nodes";
 const PASSWORD: &str = "policy:pass word";
 const POLICY: &str = "policy/v1/service/configuration";
 pub(crate) const RECORDS: &str = "room-records";
-const UNKNOWN: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
+/// A name that is older than every record.
+const OLD: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const QUEUE: &str = "sip:queue@sbc.example.org";
 
 pub(crate) fn with_policy() -> TestAppBuilder {
@@ -59,6 +61,17 @@ pub(crate) async fn dial(app: &TestApp, alias: &str) -> Value {
 async fn dial_out(app: &TestApp, service: &str) -> Value {
     let parameters = [("call_direction", "dial_out"), ("local_alias", "sip:us@here"), ("service_name", service)];
     look_up(app, &parameters).await.json()
+}
+
+/// A name of this time, which no room has.
+pub(crate) fn named_at(time: SystemTime) -> String {
+    let prefix = RoomNamePrefix::parse("vbi-").expect("the usual prefix");
+    prefix.mint(time, &mut rand::rng()).to_string()
+}
+
+/// A name of now, which no room has.
+pub(crate) fn unknown() -> String {
+    named_at(SystemTime::now())
 }
 
 /// A name of the same time as this room's, which no room has.

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::instant::unknown;
 use crate::support::{Answer, Call, POOL_QUEUE, Program, Secrets, TestApp, World, eventually};
 
 /// With characters that a URL, a JSON string and a `Debug` text escape.
@@ -41,7 +42,6 @@ const CASE: &str = "citizen-271828,case-314159";
 /// Rooms that exist from the start.
 const HANDED_OUT: [&str; 3] =
     ["vbv-01jd5p3xk8qqqqqqqqqqqqqq01", "vbv-01jd5p3xk8qqqqqqqqqqqqqq02", "vbv-01jd5p3xk8qqqqqqqqqqqqqq03"];
-const INSTANT: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqq05";
 const READY: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqq04";
 
 /// In the log and the traces, which proves that they are searched.
@@ -193,16 +193,17 @@ impl Watched {
 
     /// Of a room whose record has PINs and tag.
     fn look_up(&self) -> RequestBuilder {
+        let name = unknown();
         let record = json!({
             "write_id": "1", "client": "1", "made_at": "2026-03-04T22:32:11Z", "valid_from": "2026-03-04T22:32:11Z",
             "begins_at_once": true, "valid_until": "2999-03-04T22:32:11Z", "has_own_validity": false, "state": "open",
             "configuration": {
-                "name": INSTANT, "service_type": "conference", "service_tag": tag(), "pin": PINS[0], "guest_pin": PINS[1],
+                "name": name, "service_type": "conference", "service_tag": tag(), "pin": PINS[0], "guest_pin": PINS[1],
             },
         });
-        self.app.blobs.put("room-records", &format!("instant/{INSTANT}"), &record.to_string());
+        self.app.blobs.put("room-records", &format!("instant/{name}"), &record.to_string());
         let request = self.app.request(Method::GET, "policy/v1/service/configuration");
-        let query = [("local_alias", INSTANT), ("remote_display_name", TYPED), ("remote_alias", TYPED)];
+        let query = [("local_alias", name.as_str()), ("remote_display_name", TYPED), ("remote_alias", TYPED)];
         request.basic_auth("policy", Some(POLICY_PASSWORD)).query(&query)
     }
 

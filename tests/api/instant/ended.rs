@@ -9,8 +9,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    QUEUE, RECORDS, UNKNOWN, create_with, dial, dial_out, in_seconds, instant, is_success, made_up, movable_clock,
-    record_of, rejected,
+    OLD, QUEUE, RECORDS, create_with, dial, dial_out, in_seconds, instant, is_success, made_up, movable_clock,
+    record_of, rejected, unknown,
 };
 use crate::support::{TAG, TestApp, TestAppBuilder, eventually, time_passes, time_passes_until};
 
@@ -58,7 +58,7 @@ async fn a_deleted_room_lets_nobody_in_and_its_record_forgets_the_citizen() {
     assert_eq!(dial_out(&app, &name).await, rejected());
     app.public_room(&name).await.assert_problem(404, "room_not_found");
     app.delete_room(&name).await.assert_problem(404, "room_not_found");
-    app.delete_room(UNKNOWN).await.assert_problem(404, "room_not_found");
+    app.delete_room(&unknown()).await.assert_problem(404, "room_not_found");
     let record = record_of(&app, &name);
     assert!(
         !pins.iter().any(|pin| record.contains(pin)) && !record.contains(TAG) && !record.contains(QUEUE),
@@ -163,7 +163,7 @@ async fn a_maintenance_run_disconnects_whoever_is_in_a_room_that_is_over() {
     looks_after_the_end(&app, &ended).await;
     // Read before all others.
     app.blobs.put(RECORDS, &format!("instant/{unreadable}"), "rubbish");
-    for room in [unreadable.as_str(), &short, &open, &ended, &unknown, last, UNKNOWN, "boardroom"] {
+    for room in [unreadable.as_str(), &short, &open, &ended, &unknown, last, OLD, "boardroom"] {
         app.pexip.join(room, Role::Guest);
     }
     ahead.store(61, Ordering::SeqCst);
@@ -171,7 +171,7 @@ async fn a_maintenance_run_disconnects_whoever_is_in_a_room_that_is_over() {
     app.maintain().await;
 
     let running = |room: &str| app.pexip.is_running(room);
-    assert!(!running(&short) && !running(&ended) && !running(UNKNOWN), "over, ended, older than every record");
+    assert!(!running(&short) && !running(&ended) && !running(OLD), "over, ended, older than every record");
     assert!(running(&open) && running(&unknown) && running(last) && running("boardroom"));
     assert!(running(&unreadable), "it may be open");
 }

@@ -1,10 +1,14 @@
 //! What Conferencing Nodes are answered about instant rooms and all others.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
 use maxconf_simulators::{Fault, Matching, Times};
 use reqwest::Method;
 
 use super::{
-    PASSWORD, POLICY, RECORDS, UNKNOWN, USERNAME, continued, dial, instant, is_success, look_up, record_of, rejected,
+    OLD, PASSWORD, POLICY, RECORDS, USERNAME, continued, create_with, dial, dial_out, in_seconds, instant, is_success,
+    look_up, movable_clock, named_at, record_of, rejected, unknown,
 };
 use crate::support::{TestApp, eventually};
 
@@ -42,14 +46,56 @@ async fn every_form_of_an_alias_finds_the_room() {
 #[tokio::test]
 async fn unknown_names_of_ours_are_refused_and_all_others_pass_without_storage() {
     let app = instant().start().await;
-    assert_eq!(dial(&app, UNKNOWN).await, rejected());
+    assert_eq!(dial(&app, &unknown()).await, rejected());
     app.blobs.traffic().clear();
     app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
-    for foreign in ["", "boardroom", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "sip:65432@meet", "vbi-", &format!("{UNKNOWN}q")]
-    {
+    for foreign in ["", "boardroom", "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq", "sip:65432@meet", "vbi-", &format!("{OLD}q")] {
         assert_eq!(dial(&app, foreign).await, continued(), "{foreign}");
     }
     assert_eq!(app.blobs.traffic().log().len(), 0);
+}
+
+/// Of our names, only those of a time at which a room can have been made that lets anybody in now.
+#[tokio::test]
+async fn names_of_times_that_no_room_can_have_are_refused_without_storage() {
+    let app = instant().start().await;
+    app.create_room().await.room();
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    let minute = Duration::from_secs(60);
+    // Up to a day ahead, at most six days long, and a day for clocks that differ.
+    let (oldest, newest) = (now - 8 * day - Duration::from_secs(30), now + day);
+    app.blobs.traffic().clear();
+    for name in [
+        OLD,
+        "vbi-00000000000000000000000000",
+        "vbi-7zzzzzzzzzzzzzzzzzzzzzzzzz",
+        "vbi-zzzzzzzzzzzzzzzzzzzzzzzzzz",
+        &named_at(oldest - minute),
+        &named_at(newest + minute),
+    ] {
+        assert_eq!(dial(&app, name).await, rejected(), "{name}");
+        assert_eq!(dial_out(&app, name).await, rejected(), "{name}");
+    }
+    assert_eq!(app.blobs.traffic().log().len(), 0);
+    for (reads, time) in [oldest + minute, now, newest - minute].into_iter().enumerate() {
+        assert_eq!(dial(&app, &named_at(time)).await, rejected(), "{time:?}");
+        assert_eq!(app.blobs.traffic().log().len(), reads + 1, "{time:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_validity_lasts_to_its_end_at_an_instance_whose_clock_is_ahead() {
+    let (ahead, clock) = movable_clock();
+    let day = 86_400;
+    let app = instant().clock(clock).set("INSTANT_ROOM_MAX_LIFETIME_SECONDS", 6 * day).start().await;
+    let [from, until] = [day - 60, 7 * day - 60].map(in_seconds);
+    let name = create_with(&app, &[("validFrom", &from), ("validUntil", &until)], "").await.room();
+
+    for (seconds, dialled, out) in [(7 * day - 120, true, true), (7 * day - 45, false, true), (7 * day, false, false)] {
+        ahead.store(seconds, Ordering::SeqCst);
+        assert_eq!(is_success(&dial(&app, &name).await), dialled, "after {seconds} s");
+        assert_eq!(is_success(&dial_out(&app, &name).await), out, "after {seconds} s");
+    }
 }
 
 #[tokio::test]
@@ -66,7 +112,7 @@ async fn only_the_account_of_the_policy_profile_is_let_in() {
         (vec!["Basic %%%".to_owned()], 401, "token_invalid"),
         (vec![right.clone(), right.clone()], 400, "request_invalid"),
     ] {
-        let mut request = app.request(Method::GET, POLICY).query(&[("local_alias", UNKNOWN)]);
+        let mut request = app.request(Method::GET, POLICY).query(&[("local_alias", unknown())]);
         for value in &authorization {
             request = request.header("authorization", value);
         }
@@ -83,7 +129,7 @@ async fn only_the_account_of_the_policy_profile_is_let_in() {
     let post = app.request(Method::POST, POLICY).basic_auth(USERNAME, Some(PASSWORD));
     app.send(post).await.assert_problem(405, "method_not_allowed");
     let off = TestApp::start().await;
-    look_up(&off, &[("local_alias", UNKNOWN)]).await.assert_problem(404, "not_found");
+    look_up(&off, &[("local_alias", &unknown())]).await.assert_problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -94,7 +140,7 @@ async fn a_slow_storage_is_asked_again_and_a_silent_one_ends_in_503() {
     assert!(is_success(&dial(&app, &name).await));
 
     app.blobs.traffic().inject(Matching::any(), Times::Always, Fault::Stall);
-    for room in [name.as_str(), UNKNOWN] {
+    for room in [&name, &unknown()] {
         look_up(&app, &[("local_alias", room)]).await.assert_problem(503, "records_unavailable");
     }
     app.blobs.traffic().heal();
@@ -114,6 +160,7 @@ async fn a_slow_storage_is_asked_again_and_a_silent_one_ends_in_503() {
 async fn a_record_of_another_room_lets_nobody_in() {
     let app = instant().start().await;
     let name = app.create_room().await.room();
-    app.blobs.put(RECORDS, &format!("instant/{UNKNOWN}"), &record_of(&app, &name));
-    look_up(&app, &[("local_alias", UNKNOWN)]).await.assert_problem(503, "records_unavailable");
+    let another = unknown();
+    app.blobs.put(RECORDS, &format!("instant/{another}"), &record_of(&app, &name));
+    look_up(&app, &[("local_alias", &another)]).await.assert_problem(503, "records_unavailable");
 }

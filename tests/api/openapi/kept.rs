@@ -11,13 +11,13 @@ use maxconf_simulators::{Fault, GenesysToken, Matching, StoredBlob, Times};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use crate::instant::unknown;
 use crate::support::{Answer, HANDED_OUT, Promises, TestApp, UUI_DATA, eventually, opening_in};
 
 /// Concurrent services.
 const CONCURRENT_SERVICES: usize = 8;
 
 const NODES: (&str, &str) = ("conferencing-nodes", "password-of-the-nodes");
-const INSTANT: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
 const NOWHERE: &str = "http://127.0.0.1:1/";
 const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 
@@ -219,7 +219,7 @@ impl Operation {
         let request = app.request(method, &path).header("origin", "https://agent.example.org");
         match self {
             Create => request.query(&[("uuiData", UUI_DATA)]),
-            Policy => request.query(&[("local_alias", INSTANT)]),
+            Policy => request.query(&[("local_alias", unknown())]),
             Preflight => request.header("access-control-request-method", "GET"),
             _ => request,
         }
@@ -318,7 +318,7 @@ async fn answer(operation: Operation, row: &Row) -> Answer {
             cause(&app);
             let request = properly().build().expect("a request");
             let mut url = request.url().clone();
-            url.set_path(&url.path().replace(HANDED_OUT, INSTANT));
+            url.set_path(&url.path().replace(HANDED_OUT, &unknown()));
             app.http.request(request.method().clone(), url).headers(request.headers().clone())
         }
         Way::WhileBusy => {
