@@ -131,6 +131,9 @@ impl PoolCounter {
     /// if the latest is old, or before it forbids a room, because rooms also end without this instance noticing.
     pub(super) async fn missing(&self, owed: usize) -> Result<usize, PoolError> {
         let missing = self.backend.config.target.saturating_sub(self.messages_creating_queue().await?).min(owed);
+        if missing == 0 {
+            return Ok(0);
+        }
         let allowed = |rooms| self.backend.config.max_rooms.saturating_sub(rooms);
         match self.rooms_known(MAX_COUNT_AGE_FOR_REFILL).map(allowed) {
             Some(allowed) if allowed >= missing => Ok(missing),

@@ -9,7 +9,7 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Call, POOL_QUEUE, TAG, TestApp, eventually, ready_room};
+use crate::support::{Call, POOL_QUEUE, TAG, TestApp, a_name, eventually, ready_room, time_passes};
 
 fn claim() -> Matching {
     Matching::method(Method::DELETE).path_contains("/messages/")
@@ -274,9 +274,36 @@ async fn refills_count_the_rooms_on_pexip_once_in_ten_seconds() {
     }
 
     let tens_of_seconds = usize::try_from(started.elapsed().as_secs() / 10).expect("a short time");
-    let is_count = |query: &str| query.starts_with("name__startswith=") && query.ends_with("&limit=1");
-    let counts = app.pexip.traffic().log().iter().filter(|exchange| is_count(&exchange.query)).count();
+    let counts = counts_on_pexip(&app);
     assert!(counts <= tens_of_seconds, "{counts} counts beside the one of the maintenance run");
+}
+
+fn counts_on_pexip(app: &TestApp) -> usize {
+    let is_count = |query: &str| query.starts_with("name__startswith=") && query.ends_with("&limit=1");
+    app.pexip.traffic().log().iter().filter(|exchange| is_count(&exchange.query)).count()
+}
+
+#[tokio::test]
+async fn a_refill_of_a_full_pool_counts_no_rooms_on_pexip() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 1).set("POOL_PREFETCH", 3).start().await;
+    for _ in 0..3 {
+        app.pool_holds(ready_room(a_name().as_str()));
+    }
+    let taken = async || assert_eq!(app.create_room().await.header("room-source"), "pool");
+    // The first create of all may count.
+    taken().await;
+    let before = counts_on_pexip(&app);
+
+    for _ in 0..2 {
+        // The latest count is older than a refill may use.
+        time_passes(Duration::from_secs(11)).await;
+        app.queue.traffic().clear();
+        taken().await;
+        let refills = || app.queue.traffic().count(&Call::QueueCount.matching());
+        eventually("the messages are counted", async || refills() > 0).await;
+    }
+    eventually("a room is made for the last one", async || app.pexip.rooms().len() == 4).await;
+    assert_eq!(counts_on_pexip(&app), before + 1, "one, before that room is made");
 }
 
 #[tokio::test]
