@@ -91,12 +91,12 @@ impl Sweeper {
         let Backend { rooms, instant, .. } = &*self.backend;
         let on_pexip = (!rooms.automatic_participants.is_empty()).then_some(&rooms.prefix);
         let of_instant_rooms = (!instant.dial_out.is_empty()).then_some(&instant.prefix);
-        let dialling = [on_pexip, of_instant_rooms];
-        if dialling == [None, None] {
+        let dialling: Vec<_> = [on_pexip, of_instant_rooms].into_iter().flatten().collect();
+        if dialling.is_empty() {
             return;
         }
         let names = presence.without_dialled_leg(LONGEST_WAIT_FOR_DIAL_OUT);
-        let ours = |name: &str| dialling.iter().flatten().find_map(|prefix| prefix.parse_name(name));
+        let ours = |name: &str| dialling.iter().find_map(|prefix| prefix.parse_name(name));
         let rooms: Vec<_> = names.filter_map(ours).collect();
         WITHOUT_DIALLED_LEG.set(rooms.len(), []);
         if let Some(room) = rooms.first() {

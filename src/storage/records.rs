@@ -154,7 +154,8 @@ impl RecordStore {
     }
 
     /// The same container for look-ups, with a circuit breaker of its own that opens after several failures in a row:
-    /// of a flood of look-ups one fails at any time, and that must stop neither the creates nor the other look-ups.
+    /// of a flood of look-ups one fails at any time, and that must stop neither the creates nor the other look-ups. A read
+    /// that its caller cuts off is no failure: a look-up has less time than a call.
     pub(crate) fn for_look_ups(&self) -> Self {
         Self { breaker: Breaker::pausing(|| OPEN_AFTER_FAILURE), opens_at_once: false, ..self.clone() }
     }

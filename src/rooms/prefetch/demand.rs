@@ -31,14 +31,14 @@ impl Demand {
         self.0.push_back(Instant::now());
     }
 
-    /// `least` rooms while nobody asks for any, more of them under load. Several rooms cost the queue one call, and the
+    /// `least` rooms, at most a batch, while nobody asks for any, more of them under load. Several rooms cost the queue one call, and the
     /// node another, as one does: so they are fetched together, when half of them are gone. 0 turns prefetch off.
     pub(super) fn watermarks(&mut self, least: usize) -> Watermarks {
         while self.0.pop_front_if(|at| at.elapsed() >= WINDOW).is_some() {}
         if least == 0 {
             return Watermarks { low: 0, high: 0 };
         }
-        let high = (least + self.0.len() / 2).min(LARGEST_BATCH.max(least));
+        let high = (least + self.0.len() / 2).min(LARGEST_BATCH);
         Watermarks { low: least.max(high.div_ceil(2)), high }
     }
 }
