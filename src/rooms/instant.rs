@@ -427,3 +427,24 @@ pub(super) async fn end_record(backend: &Backend, name: &RoomName, reason: Insta
         Changed::Lost => Ok(false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn ends_of_many_rooms_have_a_bounded_number_of_tasks() {
+        let rooms = InstantRooms::new(Arc::new(Backend::for_test(&[])));
+        let name = rooms.backend.instant.prefix.mint(rooms.backend.clock.now(), &mut UnwrapErr(SysRng));
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+
+        for _ in 0..1_000 {
+            rooms.disconnect_in_background(name.clone(), None);
+        }
+
+        assert_eq!(tasks() - before, 256, "none has ended yet: nothing was awaited");
+    }
+}
