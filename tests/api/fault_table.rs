@@ -307,7 +307,7 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
     let app = start(request, call, &seconds_ahead).await;
     let has_room = !request.creates() && request != Request::Maintain;
     let room = if has_room { a_room(&app).await } else { String::new() };
-    if request == Request::DeleteInstant {
+    if matches!(request, Request::DeleteInstant | Request::MaintainInstant) {
         app.pexip.join(&room, Role::Guest);
     }
     // The next call has to fetch a token.
@@ -348,6 +348,9 @@ async fn check_row(request: Request, call: Call, failure: Failure) -> Result<(),
         && failure != Failure::Fault(Fault::Status(404))
     {
         return Err(format!("{row}: the room is still there"));
+    }
+    if request == Request::MaintainInstant && !app.pexip.is_running(&room) {
+        return Err(format!("{row}: whoever was in an open room was disconnected"));
     }
     let is_deleted = request == Request::DeleteInstant && (status, detail) == GONE;
     instant::check_rooms(&app, &answer, is_deleted).await.map_err(|wrong| format!("{row}: {wrong}"))?;
