@@ -6,9 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use maxconf_simulators::{Fault, Matching, Times, Traffic};
 use reqwest::Method;
-use tokio::time::{sleep, timeout};
-
 use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{
     Caller, Cases, LIMIT, Ledger, Outcome, POOL_QUEUE, Program, Rooms, Settings, World, alone, eventually, report,
