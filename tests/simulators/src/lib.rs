@@ -50,5 +50,5 @@ pub use pexip::{PexipSimulator, StoredRoom};
 pub use queue::{QueueSimulator, StoredMessage};
 pub use server::Server;
 pub use tls::{Authority, Issued, Order, SelfSigned};
-pub use traffic::{Exchange, Fault, MakePage, Matching, Times, Traffic};
+pub use traffic::{End, Exchange, Fault, Followed, MakePage, Matching, Times, Traffic};
 pub use world::World;

@@ -63,6 +63,21 @@ const DEFAULT_NODE: &str = "10.47.2.20";
 /// Name of the Conferencing Node that every platform has.
 const CONFERENCING_NODE: &str = "conf-1";
 
+/// A participant of a conference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The participant's id.
+    pub id: String,
+    /// As the app gave it; empty for a dialled leg.
+    pub display_name: String,
+    /// `None` until the PIN is entered.
+    pub role: Option<Role>,
+    /// Whether the platform placed the call.
+    pub is_dialled: bool,
+    /// Whether audio and video are connected.
+    pub has_media: bool,
+}
+
 /// A management node on loopback and the platform behind it. It starts without rooms.
 pub type PexipSimulator = Simulator<Platform>;
 
@@ -361,6 +376,22 @@ impl PexipSimulator {
     /// Disconnects all participants and ends the conference.
     pub fn leave_all(&self, name: &str) {
         self.system.state().live.end(name, "Call disconnected");
+    }
+
+    /// Who is in the room's conference, in the order of their joining, including dialled legs and people who have not
+    /// entered the PIN yet.
+    pub fn people(&self, name: &str) -> Vec<Person> {
+        let state = self.system.state();
+        let present = state.live.participants_of(name);
+        present
+            .map(|participant| Person {
+                id: participant.id.clone(),
+                display_name: participant.display_name.clone(),
+                role: participant.role,
+                is_dialled: participant.call_direction == "out",
+                has_media: participant.has_media,
+            })
+            .collect()
     }
 
     /// Whether the room has any participant, including dialled legs and participants who have not entered the PIN yet.

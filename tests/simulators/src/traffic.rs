@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -19,14 +19,17 @@ use tokio::sync::{broadcast, watch};
 use crate::server::Connection;
 
 pub use fault::{Fault, MakePage, Times};
-pub use log::Exchange;
+pub use log::{End, Exchange, Followed};
 pub use matching::Matching;
 
 use fault::Rule;
-use log::Log;
+use log::{Log, Logged};
 
 /// Largest accepted body, above every request of the service and the queue's limit of 64 KiB.
 const MAX_REQUEST_BODY: usize = 4 * 1024 * 1024;
+
+/// Largest answer that is read for those who follow.
+const MAX_ANSWER_BODY: usize = 64 * 1024 * 1024;
 
 /// The log and the faults of one simulator; clones share them.
 #[derive(Clone, Debug)]
@@ -82,6 +85,12 @@ impl Traffic {
         self.shared.log.subscribe()
     }
 
+    /// A stream of exchanges with their bodies, each as it begins and as it ends. While somebody follows, answers are read
+    /// to their end before they are sent on, except streams of events.
+    pub fn follow(&self) -> broadcast::Receiver<Followed> {
+        self.shared.log.follow()
+    }
+
     /// Applies `fault` to the next matching requests. Of several matching rules the oldest applies.
     pub fn inject(&self, matching: Matching, times: Times, fault: Fault) {
         self.rules().push(Rule::new(matching, times, fault));
@@ -134,6 +143,7 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
     let Ok(body) = to_bytes(body, MAX_REQUEST_BODY).await else {
         return hang_up(&connection).await;
     };
+    logged.has_body(&body);
     let (fault, mut healed) = traffic.fault_for(logged.exchange());
     let at_once = match fault {
         Some(Fault::Echo(status)) => Some(fault::echo(status, &parts, &body)),
@@ -141,8 +151,7 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
         _ => None,
     };
     if let Some(answer) = at_once {
-        logged.answered(answer.status());
-        return answer;
+        return finish(&mut logged, answer).await;
     }
     let work = Work { next, request: Request::from_parts(parts, Body::from(body)) };
 
@@ -168,8 +177,25 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
         Some(fault) => fault.answer(),
     };
     answer.headers_mut().insert(header::DATE, traffic.date());
+    finish(&mut logged, answer).await
+}
+
+async fn finish(logged: &mut Logged<'_>, answer: Response) -> Response {
     logged.answered(answer.status());
-    answer
+    if !logged.is_followed() {
+        return answer;
+    }
+    let (head, mut body) = answer.into_parts();
+    let is_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    let read = if is_stream {
+        Bytes::new()
+    } else {
+        let read = to_bytes(body, MAX_ANSWER_BODY).await.expect("a simulator's answer is in memory and of bounded size");
+        body = Body::from(read.clone());
+        read
+    };
+    logged.holds(&head.headers, &read);
+    Response::from_parts(head, body)
 }
 
 struct Work {

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use tokio::sync::broadcast;
@@ -33,10 +34,35 @@ pub struct Exchange {
     pub status: Option<u16>,
 }
 
+/// An exchange with its bodies: once when its request has arrived, once when it has ended.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The same for both; grows in the order of arrival.
+    pub number: u64,
+    /// The request, and the status of the answer.
+    pub exchange: Exchange,
+    /// Body of the request.
+    pub body: Bytes,
+    /// How it ended; `None` while it is in progress.
+    pub end: Option<End>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Time since the arrival of the request's head.
+    pub took: Duration,
+    /// Headers of the answer; empty if the connection ended without one.
+    pub headers: HeaderMap,
+    /// Body of the answer; empty if it is a stream of events.
+    pub body: Bytes,
+}
+
 #[derive(Debug)]
 pub(super) struct Log {
     kept: Mutex<Kept>,
     ended: broadcast::Sender<Exchange>,
+    followed: broadcast::Sender<Followed>,
 }
 
 #[derive(Debug, Default)]
@@ -52,11 +78,17 @@ pub(super) struct Logged<'a> {
     log: &'a Log,
     number: u64,
     exchange: Exchange,
+    body: Bytes,
+    answer: (HeaderMap, Bytes),
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { kept: Mutex::default(), ended: broadcast::Sender::new(BROADCAST_CAPACITY) }
+        Self {
+            kept: Mutex::default(),
+            ended: broadcast::Sender::new(BROADCAST_CAPACITY),
+            followed: broadcast::Sender::new(BROADCAST_CAPACITY),
+        }
     }
 }
 
@@ -77,7 +109,7 @@ impl Log {
         }
         let number = kept.first + kept.exchanges.len() as u64;
         kept.exchanges.push_back(exchange.clone());
-        Logged { log: self, number, exchange }
+        Logged { log: self, number, exchange, body: Bytes::new(), answer: (HeaderMap::new(), Bytes::new()) }
     }
 
     pub(super) fn exchanges(&self) -> Vec<Exchange> {
@@ -99,6 +131,10 @@ impl Log {
         self.ended.subscribe()
     }
 
+    pub(super) fn follow(&self) -> broadcast::Receiver<Followed> {
+        self.followed.subscribe()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +143,29 @@ impl Log {
 impl Logged<'_> {
     pub(super) fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    pub(super) fn is_followed(&self) -> bool {
+        self.log.followed.receiver_count() > 0
+    }
+
+    /// The whole request has been read.
+    pub(super) fn has_body(&mut self, body: &Bytes) {
+        self.body = body.clone();
+        self.tell(None);
+    }
+
+    /// What the answer holds.
+    pub(super) fn holds(&mut self, headers: &HeaderMap, body: &Bytes) {
+        self.answer = (headers.clone(), body.clone());
+    }
+
+    fn tell(&self, end: Option<End>) {
+        if self.is_followed() {
+            let (number, exchange, body) = (self.number, self.exchange.clone(), self.body.clone());
+            // All receivers may have been dropped.
+            let _heard = self.log.followed.send(Followed { number, exchange, body, end });
+        }
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {
@@ -121,6 +180,8 @@ impl Logged<'_> {
 
 impl Drop for Logged<'_> {
     fn drop(&mut self) {
+        let (headers, body) = std::mem::take(&mut self.answer);
+        self.tell(Some(End { took: self.exchange.at.elapsed(), headers, body }));
         if self.log.ended.receiver_count() > 0 {
             // All receivers may have been dropped.
             let _heard = self.log.ended.send(self.exchange.clone());

@@ -191,6 +191,24 @@ async fn a_participant_is_in_the_status_until_the_token_is_released_or_expires()
 }
 
 #[tokio::test]
+async fn people_are_those_who_are_in_and_those_before_their_pin() {
+    let call = Call::start().await;
+    let joined = call.node.join("vbv-1", GUEST).await.expect("the room");
+    let waiting = call.pexip.wait_for_pin("vbv-1");
+    let leg = call.pexip.dial_out_leg("vbv-1");
+
+    let people = call.pexip.people("vbv-1");
+
+    let seen: Vec<_> = people.iter().map(|one| (one.id.as_str(), one.role, one.is_dialled, one.has_media)).collect();
+    let guest = Some(Role::Guest);
+    assert_eq!(
+        seen,
+        [(&*joined.participant, guest, false, true), (&*waiting, None, false, false), (&*leg, guest, true, true)]
+    );
+    assert_eq!(call.pexip.people("vbv-2"), []);
+}
+
+#[tokio::test]
 async fn a_token_is_valid_for_one_alias_on_one_node() {
     let call = Call::start().await;
     let other = call.pexip.conferencing_node("10.47.2.22").await;

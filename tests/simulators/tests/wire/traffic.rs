@@ -126,3 +126,27 @@ async fn finished_exchanges_are_announced() {
     let exchange = finished.recv().await.expect("an exchange");
     assert_eq!((exchange.path.as_str(), exchange.status), ("/api/v2/tokens/me", Some(401)));
 }
+
+#[tokio::test]
+async fn an_exchange_is_followed_with_its_bodies_from_its_arrival_to_its_end() {
+    let genesys = GenesysSimulator::start().await;
+    genesys.traffic().inject(Matching::any().path_contains("cut"), Times::Once, Fault::HangUpAfter);
+    let mut followed = genesys.traffic().follow();
+    let url = |path: &str| genesys.api_url().join(path).expect("a path");
+
+    let answer = client().post(url("api/v2/tokens/me")).body("asked").send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    let text = answer.text().await.expect("a body");
+    client().get(url("cut")).send().await.expect_err("no answer");
+
+    let mut next = async || followed.recv().await.expect("an exchange");
+    let (arrived, ended, cut_arrived, cut) = (next().await, next().await, next().await, next().await);
+    assert!(arrived.end.is_none() && arrived.exchange.status.is_none());
+    assert_eq!((arrived.number, arrived.body.as_ref()), (ended.number, &b"asked"[..]));
+    let end = ended.end.expect("an end");
+    assert_eq!((ended.exchange.status, end.body.as_ref()), (Some(status), text.as_bytes()));
+    assert!(end.headers.contains_key("date"));
+    assert!(cut_arrived.number > ended.number);
+    assert_eq!((cut.number, cut.exchange.status), (cut_arrived.number, None));
+    assert!(cut.end.expect("an end").headers.is_empty());
+}
