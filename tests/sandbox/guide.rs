@@ -7,16 +7,16 @@ use maxconf_simulators::pexip::ConferencingNode;
 use url::Url;
 
 use crate::RoomSource;
-use crate::world::{KIOSK, POOL_SIZE};
+use crate::world::{CONSOLE_POOL_SIZE, KIOSK};
 
 /// How long the printed token of an administrator of Pexip is valid.
 const ADMINISTRATORS_TOKEN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Prints the addresses, and commands to copy.
-pub(crate) fn print(world: &World, source: RoomSource, node: &ConferencingNode, service: &Url, reference: &Url) {
+pub(crate) fn print(world: &World, source: RoomSource, node: &ConferencingNode, service: &Url, console: &Url) {
     let (rooms, asked) = match source {
         RoomSource::Pool => (
-            format!("{POOL_SIZE} rooms in its pool"),
+            format!("{CONSOLE_POOL_SIZE} rooms in its pool"),
             "the node looks into its own database, where rooms of the pool are",
         ),
         RoomSource::Instant => ("every room is an instant room".to_owned(), "the node gets the room"),
@@ -26,10 +26,10 @@ pub(crate) fn print(world: &World, source: RoomSource, node: &ConferencingNode, 
     let genesys_token = world.genesys.issue_token();
     println!(
         r#"
-The room service is ready: {service}   ({rooms}; Ctrl-C ends it)
+The console: {console}   (the service at work, its callers as buttons, its API to read)
+The room service is ready: {service}   ({rooms}, two instances; Ctrl-C ends it)
 Everything is as the operator has it: OAuth2 at Pexip, tokens for IDIM's own registration, host&id as uuiData.
 Each request shows up here as a line, below the calls that it made.
-Its API to read: {reference}
 
 Copy into another terminal:
 

@@ -1,6 +1,7 @@
 //! The sandbox: simulators of Storage Queue, Pexip, Entra and Genesys on loopback, the real service that calls them, a
-//! full pool, a page with its API, and commands to copy. Runs until Ctrl-C, or until a given command ends.
+//! full pool, a console to see it at work, and commands to copy. Runs until Ctrl-C, or until a given command ends.
 
+mod console;
 mod guide;
 mod reference;
 mod world;
@@ -8,6 +9,7 @@ mod world;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -16,11 +18,17 @@ use maxconf::config::{Config, InvalidConfig};
 use maxconf::domain::Clock;
 use maxconf::http::server;
 use maxconf::telemetry;
-use maxconf_simulators::{Server, World};
+use maxconf_simulators::World;
 use reqwest::Client;
+use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use url::Url;
+
+use console::Console;
+
+/// Port of the console. If it is in use, a free one is chosen.
+const CONSOLE_PORT: u16 = 7070;
 
 /// Interval of the Functions host's timer.
 const TIMER: Duration = Duration::from_secs(60);
@@ -31,7 +39,7 @@ const FILL_LIMIT: Duration = Duration::from_secs(120);
 /// Runs the room service with simulators of everything it depends on.
 #[derive(Parser)]
 struct Cli {
-    /// Port of the service. If it is in use, a free one is chosen.
+    /// Port of the service. If it is in use, a free one is chosen; the console's too if this is 0.
     #[arg(long, default_value_t = 7071)]
     port: u16,
     /// Start only the simulators of Pexip, Entra and Genesys, for a service that runs elsewhere with the settings of
@@ -48,7 +56,8 @@ struct Cli {
 }
 
 /// A value of `ROOM_SOURCE`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum RoomSource {
     /// Rooms that were made in advance.
     #[default]
@@ -69,42 +78,69 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
 
     let world = world::start().await;
-    let settings = world::settings(&world, cli.room_source);
+    if let Some((program, arguments)) = cli.command.split_first() {
+        return run_command(&cli, &world, program, arguments).await;
+    }
+    show(&cli, Arc::new(world)).await
+}
+
+/// Runs the console and two instances of the service until Ctrl-C.
+async fn show(cli: &Cli, world: Arc<World>) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // First: they make the simulated systems be the operator's.
+    let mut settings = world::settings(&world, cli.room_source);
+    let port = if cli.port == 0 { 0 } else { CONSOLE_PORT };
+    let console = Console::start(Arc::clone(&world), cli.room_source, port, cli.port).await;
+    println!("The console: {}", console.url());
+    world::put_behind_console(&mut settings, &console.url());
+    let config = read_config(&settings, 0)?;
+    let export = telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http);
+    world::show_traffic(&world);
+    console.start_instances(settings).await?;
+    let timer = tokio::spawn(drive_timer(console.service()));
+    wait_for_rooms(&world, cli.room_source, world::CONSOLE_POOL_SIZE).await?;
+    console.back_up();
+    guide::print(&world, cli.room_source, console.node(), &console.service(), &console.url());
+
+    server::stop_signal().await;
+    timer.abort();
+    console.stop_instances().await;
+    if let Some(export) = export {
+        export.finish().await;
+    }
+    println!("\nThe sandbox has stopped. It leaves no files or processes.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command against one instance of the service, and ends with it.
+async fn run_command(
+    cli: &Cli,
+    world: &World,
+    program: &OsString,
+    arguments: &[OsString],
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let settings = world::settings(world, cli.room_source);
     let config = read_config(&settings, cli.port)?;
-    let export = if cli.command.is_empty() {
-        telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http)
-    } else {
-        None
-    };
     let listener = match server::bind(&config.server) {
         Ok(listener) => listener,
         Err(_) => server::bind(&read_config(&settings, 0)?.server)?,
     };
     let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
     let app = App::build(config, Clock::system())?;
-    let serving = tokio::spawn(app.serve(listener, server::stop_signal()));
+    tokio::spawn(app.serve(listener, server::stop_signal()));
+    tokio::spawn(drive_timer(url.clone()));
+    wait_for_rooms(world, cli.room_source, world::POOL_SIZE).await?;
+    let _node = world::conferencing_node(world, &url).await;
+    let ended = Command::new(program).args(arguments).envs(world::environment(world, settings, &url)).status().await?;
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
 
-    let timer = tokio::spawn(drive_timer(url.clone()));
-    if let Some((program, arguments)) = cli.command.split_first() {
-        wait_for_rooms(&world, cli.room_source).await?;
-        let _node = world::conferencing_node(&world, &url).await;
-        let ended =
-            Command::new(program).args(arguments).envs(world::environment(&world, settings, &url)).status().await?;
-        return Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
+impl RoomSource {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Instant => "instant",
+        }
     }
-    world::show_traffic(&world);
-    wait_for_rooms(&world, cli.room_source).await?;
-    let node = world::conferencing_node(&world, &url).await;
-    let reference = Server::start(reference::router()).await;
-    guide::print(&world, cli.room_source, &node, &url, &reference.url());
-
-    serving.await??;
-    if let Some(export) = export {
-        export.finish().await;
-    }
-    timer.abort();
-    println!("\nThe sandbox has stopped. It leaves no files or processes.");
-    Ok(ExitCode::SUCCESS)
 }
 
 fn read_config(settings: &HashMap<&'static str, String>, port: u16) -> Result<Config, InvalidConfig> {
@@ -128,14 +164,14 @@ async fn drive_timer(service: Url) {
 }
 
 /// Waits for a full pool, if there is to be one.
-async fn wait_for_rooms(world: &World, source: RoomSource) -> Result<(), String> {
+async fn wait_for_rooms(world: &World, source: RoomSource, rooms: usize) -> Result<(), String> {
     if source == RoomSource::Instant {
         return Ok(());
     }
     let start = Instant::now();
-    while world::ready_rooms(world) < world::POOL_SIZE {
+    while world::ready_rooms(world) < rooms {
         if start.elapsed() > FILL_LIMIT {
-            return Err(format!("only {} of {} rooms are ready", world::ready_rooms(world), world::POOL_SIZE));
+            return Err(format!("only {} of {rooms} rooms are ready", world::ready_rooms(world)));
         }
         sleep(Duration::from_millis(50)).await;
     }

@@ -18,6 +18,9 @@ use crate::RoomSource;
 /// Target size of the sandbox's pool.
 pub(crate) const POOL_SIZE: usize = 4;
 
+/// The same behind the console, where two instances hold some of the rooms.
+pub(crate) const CONSOLE_POOL_SIZE: usize = 8;
+
 /// A room of another system, which agents may read.
 pub(crate) const KIOSK: &str = "vkiosk_1";
 
@@ -74,6 +77,19 @@ pub(crate) fn settings(world: &World, source: RoomSource) -> HashMap<&'static st
         ]);
     }
     settings
+}
+
+/// Makes them the settings of the console's instances. Pages of its address may read what agents may read.
+pub(crate) fn put_behind_console(settings: &mut HashMap<&'static str, String>, console: &Url) {
+    let origin = console.origin().ascii_serialization();
+    settings.extend([
+        ("CORS_ALLOWED_ORIGINS", format!("{WIDGET},{origin}")),
+        ("POOL_TARGET_SIZE", CONSOLE_POOL_SIZE.to_string()),
+        // The rooms of a killed instance are soon ready again.
+        ("POOL_LEASE_SECONDS", "20".to_owned()),
+        // Both sources can be chosen while it runs.
+        ("INSTANT_ROOM_DIAL_OUT", "sip:queue@sbc.example.org".to_owned()),
+    ]);
 }
 
 /// A Conferencing Node on which rooms can be joined. Asks `service` about each call, and sends its events there.

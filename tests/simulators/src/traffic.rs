@@ -190,7 +190,8 @@ async fn finish(logged: &mut Logged<'_>, answer: Response) -> Response {
     let read = if is_stream {
         Bytes::new()
     } else {
-        let read = to_bytes(body, MAX_ANSWER_BODY).await.expect("a simulator's answer is in memory and of bounded size");
+        let read =
+            to_bytes(body, MAX_ANSWER_BODY).await.expect("a simulator's answer is in memory and of bounded size");
         body = Body::from(read.clone());
         read
     };

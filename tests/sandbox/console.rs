@@ -1,0 +1,235 @@
+//! The console: a page that shows the service at work, and buttons that act as its callers, its operator and its bad
+//! days.
+
+mod actions;
+mod faults;
+mod feed;
+mod gateway;
+mod guard;
+mod idim;
+mod instances;
+mod load;
+mod mask;
+mod rooms;
+mod sessions;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use maxconf_simulators::pexip::ConferencingNode;
+use maxconf_simulators::world::RECORDS;
+use maxconf_simulators::{Server, World};
+use parking_lot::Mutex;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use url::Url;
+
+use crate::{RoomSource, world};
+
+use actions::Action;
+use faults::Faults;
+use feed::Feed;
+use gateway::Gateway;
+use idim::Idim;
+use instances::{Instances, NAMES};
+use rooms::Lives;
+use sessions::Sessions;
+use wire::{Callee, Wire};
+
+/// Interval of looks at the rooms while nothing happens: validities end, leases too.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Least time between two looks.
+const PAUSE: Duration = Duration::from_millis(80);
+
+/// Time from the first participant to the call to the agents' queue: the vendor's ten seconds are long to watch.
+const DIAL_OUT: Duration = Duration::from_secs(2);
+
+/// Above the gateway's.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Largest request of the page.
+const LARGEST_REQUEST: usize = 4_096;
+
+const PAGE: &str = include_str!("console/page/index.html");
+const STYLE: &str = include_str!("console/page/console.css");
+const SCRIPT: &str = include_str!("console/page/console.js");
+const ICON: &str = include_str!("console/page/icon.svg");
+
+/// The console, its gateway and the instances behind it.
+pub(crate) struct Console {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    world: Arc<World>,
+    node: ConferencingNode,
+    instances: Arc<Instances>,
+    gateway: Gateway,
+    idim: Idim,
+    http: Client,
+    feed: Feed,
+    wire: Wire,
+    faults: Faults,
+    sessions: Mutex<Sessions>,
+    lives: Mutex<Lives>,
+    /// Something has ended: the rooms may have changed.
+    ended: Arc<Notify>,
+    is_loading: AtomicBool,
+}
+
+impl Console {
+    /// Starts the page, a node and the gateway, which has no instances yet. Both listen on the given ports, or on free
+    /// ones if those are in use.
+    pub(crate) async fn start(world: Arc<World>, source: RoomSource, port: u16, service_port: u16) -> Self {
+        let instances = Arc::new(Instances::new(source));
+        let gateway = Gateway::start(service_port, Arc::clone(&instances)).await;
+        world.pexip.set_dial_out_delay(DIAL_OUT);
+        let node = world::conferencing_node(&world, &gateway.url()).await;
+        let http = Client::builder().no_proxy().timeout(DEADLINE).build().expect("a client without settings of TLS");
+        let idim = Idim::start(http.clone(), gateway.url(), world.entra.token_url(), world.entra.scope()).await;
+        let (feed, ended) = (Feed::new(), Arc::new(Notify::new()));
+        let wire = Wire::new(feed.clone(), Arc::clone(&ended));
+        for (callee, traffic) in [
+            (Callee::Idim, idim.traffic()),
+            (Callee::Gateway, gateway.traffic()),
+            (Callee::Entra, world.entra.traffic()),
+            (Callee::Queue, world.queue.traffic()),
+            (Callee::Records, world.blobs.traffic()),
+            (Callee::Pexip, world.pexip.traffic()),
+            (Callee::Node, node.traffic()),
+            (Callee::Genesys, world.genesys.traffic()),
+        ] {
+            wire.follow(callee, traffic);
+        }
+        let shared = Arc::new(Shared {
+            world,
+            node,
+            instances,
+            gateway,
+            idim,
+            http,
+            feed,
+            wire,
+            faults: Faults::default(),
+            sessions: Mutex::default(),
+            lives: Mutex::default(),
+            ended,
+            is_loading: AtomicBool::new(false),
+        });
+        let router = router(Arc::clone(&shared));
+        let server = match Server::start_on(router.clone(), port).await {
+            Ok(server) => server,
+            Err(_) => Server::start(router).await,
+        };
+        tokio::spawn(Arc::clone(&shared).keep_looking());
+        Self { server, shared }
+    }
+
+    pub(crate) fn url(&self) -> Url {
+        self.server.url()
+    }
+
+    /// The service's address: the gateway's.
+    pub(crate) fn service(&self) -> Url {
+        self.shared.gateway.url()
+    }
+
+    pub(crate) fn node(&self) -> &ConferencingNode {
+        &self.shared.node
+    }
+
+    pub(crate) async fn start_instances(&self, settings: HashMap<&'static str, String>) -> Result<(), String> {
+        self.shared.instances.start_all(settings).await
+    }
+
+    /// Keeps Pexip's rooms as they are now, to be restored.
+    pub(crate) fn back_up(&self) {
+        self.shared.faults.back_up(&self.shared.world);
+        self.shared.look();
+    }
+
+    pub(crate) async fn stop_instances(&self) {
+        self.shared.instances.stop_all().await;
+    }
+}
+
+impl Shared {
+    async fn keep_looking(self: Arc<Self>) {
+        loop {
+            // Either is a reason to look.
+            let _ = timeout(LOOK, self.ended.notified()).await;
+            self.look();
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn look(&self) {
+        let mut lives = self.lives.lock();
+        lives.look(&self.world, self.feed.now());
+        let mode = self.instances.mode();
+        let running = |index| json!({ "name": NAMES[index], "is_running": self.instances.is_running(index) });
+        self.feed.tell_state(json!({
+            "service": self.gateway.url(), "node": self.node.server().url(),
+            "mode": { "source": mode.source.as_str(), "when_empty": mode.when_empty.as_str() },
+            "instances": (0..NAMES.len()).map(running).collect::<Vec<_>>(),
+            "faults": self.faults.json(), "has_backup": self.faults.has_backup(),
+            "target": world::CONSOLE_POOL_SIZE, "rooms": lives.json(), "sessions": self.sessions.lock().json(),
+            "counters": self.wire.counters(),
+        }));
+    }
+
+    fn open_instant_rooms(&self) -> Vec<String> {
+        let records = self.world.blobs.blobs(RECORDS);
+        let open = records.iter().filter(|record| record.text.contains("\"open\""));
+        open.filter_map(|record| record.name.strip_prefix("instant/").map(ToOwned::to_owned)).collect()
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let own = Router::new()
+        .route("/", get(async || asset("text/html; charset=utf-8", PAGE)))
+        .route("/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
+        .route("/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/icon.svg", get(async || asset("image/svg+xml", ICON)))
+        .route("/events", get(async |State(shared): State<Arc<Shared>>| shared.feed.stream()))
+        .route("/exchange/{id}", get(exchange))
+        .route("/act", post(act))
+        .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
+        .route_layer(middleware::from_fn(guard::refuse_other_pages))
+        .with_state(shared);
+    Router::new()
+        .merge(own)
+        .nest("/api/", crate::reference::router())
+        .layer(middleware::from_fn(guard::refuse_other_hosts))
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// The details of an exchange, without its secrets.
+async fn exchange(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Response {
+    match shared.feed.detail(id) {
+        Some(detail) => Json(detail).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// In a task of its own: whoever closes the page must not stop an action half-way.
+async fn act(State(shared): State<Arc<Shared>>, Json(action): Json<Action>) -> Json<Value> {
+    let acting = tokio::spawn(async move { shared.act(action).await.json() });
+    Json(acting.await.unwrap_or_else(|_| json!({ "result": "failed", "text": "the sandbox has an error" })))
+}
