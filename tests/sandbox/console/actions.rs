@@ -35,7 +35,7 @@ pub(super) enum Action {
     Early,
     Late,
     WrongPin { session: u64 },
-    Load { creates: usize },
+    Load { source: Option<RoomSource>, creates: usize },
     DeleteAll,
     Fault { name: String, on: bool },
     Restore,
@@ -101,7 +101,7 @@ impl Action {
             Self::Early => ("citizen", "A citizen joins an hour too early".to_owned()),
             Self::Late => ("citizen", "A citizen joins too late".to_owned()),
             Self::WrongPin { .. } => ("citizen", "Somebody tries a wrong PIN".to_owned()),
-            Self::Load { creates } => ("citizen", format!("{creates} citizens start at once")),
+            Self::Load { creates, .. } => ("citizen", format!("{creates} citizens start at once")),
             Self::DeleteAll => ("idim", "IDIM deletes all rooms".to_owned()),
             Self::Fault { name, on: true } => ("fault", format!("Fault: {}", fault(name).to_lowercase())),
             Self::Fault { name, on: false } => ("fault", format!("Mended: {}", fault(name).to_lowercase())),
@@ -146,7 +146,10 @@ impl Shared {
             Action::Early => self.early().await,
             Action::Late => self.late().await,
             Action::WrongPin { session } => self.wrong_pin(session).await,
-            Action::Load { creates } => self.load(creates).await,
+            Action::Load { source, creates } => match self.choose(source).await {
+                Ok(()) => self.load(creates).await,
+                Err(error) => Outcome::failed(error),
+            },
             Action::DeleteAll => self.delete_all().await,
             Action::Fault { name, on } => {
                 if self.faults.switch(&self.world, &name, on).await {
@@ -166,9 +169,7 @@ impl Shared {
     }
 
     async fn start(&self, source: Option<RoomSource>, with_key: bool) -> Outcome {
-        if let Some(source) = source
-            && let Err(error) = self.instances.set_mode(Mode { source, ..self.instances.mode() }).await
-        {
+        if let Err(error) = self.choose(source).await {
             return Outcome::failed(error);
         }
         let key = with_key.then(|| format!("session-{}", random_digits(12)));
@@ -176,6 +177,12 @@ impl Shared {
             Ok((id, _)) => self.join(id, Who::Citizen).await,
             Err(outcome) => outcome,
         }
+    }
+
+    /// Lets rooms come from this source from now on.
+    async fn choose(&self, source: Option<RoomSource>) -> Result<(), String> {
+        let before = self.instances.mode();
+        self.instances.set_mode(Mode { source: source.unwrap_or(before.source), ..before }).await
     }
 
     /// The citizen's app asks IDIM for a session. Returns the session, and whether an earlier one was answered again.
@@ -332,11 +339,15 @@ impl Shared {
 
     /// Only instant rooms have a validity. It fails if the node lets the citizen in.
     async fn out_of_time(&self, valid: [Option<String>; 2], wait: Duration, why: &str) -> Outcome {
-        let mode = Mode { source: RoomSource::Instant, ..self.instances.mode() };
-        if let Err(error) = self.instances.set_mode(mode).await {
+        let before = self.instances.mode().source;
+        if let Err(error) = self.choose(Some(RoomSource::Instant)).await {
             return Outcome::failed(error);
         }
-        let id = match self.open(new_case(), None, valid).await {
+        let opened = self.open(new_case(), None, valid).await;
+        if let Err(error) = self.choose(Some(before)).await {
+            return Outcome::failed(error);
+        }
+        let id = match opened {
             Ok((id, _)) => id,
             Err(outcome) => return outcome,
         };

@@ -17,7 +17,6 @@ fn secret(name: &str) -> Option<&'static str> {
         "client_secret" | "password" => "secret",
         "popreceipt" => "receipt",
         "sig" => "signature",
-        "idempotency-key" | "key" => "key",
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use maxconf_simulators::operator::HOST_PIN;
 use maxconf_simulators::{End, Followed, Traffic};
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
@@ -128,7 +129,7 @@ impl Wire {
         let exchange = &followed.exchange;
         let mut line = json!({
             "t": self.feed.at(exchange.at), "from": from, "to": to, "method": exchange.method.as_str(),
-            "path": path(callee, &exchange.path), "query": mask::query(&exchange.query),
+            "path": path(&exchange.path), "query": mask::query(&exchange.query),
             "what": what(callee, followed), "status": exchange.status, "rooms": self.rooms(followed),
         });
         if let Some(end) = &followed.end {
@@ -256,16 +257,15 @@ fn service_or_other(headers: &HeaderMap) -> &'static str {
     if agent.starts_with("maxconf/") { "api" } else { "other" }
 }
 
-fn path(callee: Callee, path: &str) -> String {
-    match callee {
-        Callee::Queue | Callee::Records => path.strip_prefix("/devstoreaccount1").unwrap_or(path).to_owned(),
-        _ => path.to_owned(),
-    }
+/// The path as people read it, without the emulator's account.
+fn path(path: &str) -> String {
+    let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    path.strip_prefix("/devstoreaccount1").map(ToOwned::to_owned).unwrap_or(path)
 }
 
 /// What the exchange is for, in the words of the customer's sequence.
 fn what(callee: Callee, followed: &Followed) -> &'static str {
-    let (method, path) = (followed.exchange.method.as_str(), followed.exchange.path.as_str());
+    let (method, path) = (followed.exchange.method.as_str(), &*path(&followed.exchange.path));
     let in_body = |text: &str| followed.body.windows(text.len()).any(|part| part == text.as_bytes());
     match (callee, method) {
         (Callee::Idim, "POST") => "asks for a video session",

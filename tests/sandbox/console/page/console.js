@@ -21,12 +21,12 @@ const STATES = {
   made: 'made', ready: 'ready', held: 'held by an instance', claimed: 'claimed', handed_out: 'handed out', not_yet: 'handed out, not yet valid',
   in_call: 'in call', empty: 'empty', over: 'validity over', deleted: 'deleted',
 };
-const RESULTS = { done: 'done', refused: 'refused, as it should be', failed: 'failed' };
+const RESULTS = { done: 'done', refused: 'refused, rightly', failed: 'failed' };
 
 /** Lines that stay in the sequence. */
 const MOST_LINES = 400;
 /** Tiles in a stage. */
-const MOST_TILES = 16;
+const MOST_TILES = 20;
 /** An exchange of the service this long after its last answer belongs to nobody's request. */
 const AFTERMATH = 600;
 
@@ -190,14 +190,12 @@ function lineElement(line) {
   const tone = cut || line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok';
   const status = pending ? '…' : cut ? 'cut' : String(line.status);
   const who = `${NAMES.get(line.from)} → ${NAMES.get(line.to)}`;
-  const label = `${who}: ${line.what}, ${pending ? 'in progress' : cut ? 'no answer' : `status ${line.status}`}`
-    + `${pending ? '' : `, ${span(line.ms)}`}${line.instance ? `, instance ${line.instance}` : ''}`;
   const wire = make('i', {
     class: `${to < from ? 'back' : ''}${line.from === 'timer' || line.from === 'other' ? ' from-edge' : ''}`,
     '--a': Math.min(from, to), '--n': Math.abs(to - from),
   });
   const button = make('button', {
-    class: `line${line.background ? ' is-background' : ''}`, type: 'button', tabindex: -1, 'aria-label': label,
+    class: `line${line.background ? ' is-background' : ''}`, type: 'button', tabindex: -1,
     'data-tone': tone, 'data-pending': pending, 'data-from': line.from, 'data-to': line.to, 'data-what': line.what, 'data-status': status,
   },
   make('span', { class: 'when' }, seconds(line.t)),
@@ -206,7 +204,7 @@ function lineElement(line) {
     make('span', { class: 'who' }, who),
     make('span', { class: 'status' }, status),
     make('span', { class: 'what' }, line.what, line.code ? make('em', {}, ` ${line.code}`) : null),
-    line.instance && line.instance !== '-' ? make('span', { class: 'by', title: `Instance ${line.instance} answered` }, line.instance) : null,
+    line.instance && line.instance !== '-' ? make('span', { class: 'by', title: `Instance ${line.instance} answered` }, make('span', { class: 'unseen' }, 'instance '), line.instance) : null,
     make('span', { class: 'ms' }, pending ? '' : span(line.ms))));
   button.addEventListener('click', () => showDetail(line.id));
   return make('li', { 'data-t': line.t, 'data-id': line.id }, button);
@@ -319,11 +317,11 @@ function drawRooms() {
     rooms.sort((one, other) => since(one) - since(other));
     const shown = rooms.length > MOST_TILES ? rooms.slice(-MOST_TILES) : rooms;
     const tiles = shown.map((room) => {
-      const text = `${room.name}: ${STATES[room.state]}${room.kind === 'instant' ? ', instant room' : ''}`;
+      const about = `${STATES[room.state]}${room.kind === 'instant' ? ', instant room' : ''}`;
       const tile = make('button', {
-        class: 'tile', type: 'button', tabindex: -1, title: text, 'aria-label': text, 'aria-pressed': room.name === chosenRoom,
+        class: 'tile', type: 'button', tabindex: -1, title: `${room.name}: ${about}`, 'aria-pressed': String(room.name === chosenRoom),
         'data-room': room.name, 'data-state': room.state, 'data-kind': room.kind,
-      }, short(room.name));
+      }, short(room.name), make('span', { class: 'unseen' }, `, ${about}`));
       tile.addEventListener('click', () => { chooseRoom(room.name); });
       return tile;
     });
@@ -357,6 +355,7 @@ function merge(container, tiles, more) {
     const old = known.get(tile.dataset.room);
     if (!old) return tile;
     for (const { name, value } of tile.attributes) if (name !== 'tabindex' && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (old.textContent !== tile.textContent) old.replaceChildren(...tile.childNodes);
     return old;
   });
   if (more) all.push(make('span', { class: 'more' }, `and ${more} more`));
@@ -413,7 +412,7 @@ function drawSession() {
   const people = room?.people ?? [];
   $('people').replaceChildren(...(people.length
     ? people.map(({ name, role }) => make('li', { 'data-role': role }, `${name || 'Somebody'}${role === 'host' ? ' (host)' : ''}`))
-    : [make('li', { class: 'nobody' }, `Nobody is in. The room is ${STATES[room?.state] ?? 'deleted'}.`)]));
+    : [make('li', { class: 'nobody' }, `Nobody is in: ${STATES[room?.state] ?? 'deleted'}.`)]));
   const opened = $('case');
   opened.hidden = !session.opened;
   if (session.opened) {
@@ -552,7 +551,10 @@ for (const button of document.querySelectorAll('button[data-action]')) {
       request.source = document.querySelector('[name=source]:checked').value;
       request.with_key = $('with-key').checked;
     }
-    if (action === 'load') request.creates = 50;
+    if (action === 'load') {
+      request.source = document.querySelector('[name=source]:checked').value;
+      request.creates = 50;
+    }
     act(button, request);
   });
 }

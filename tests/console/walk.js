@@ -1,0 +1,374 @@
+// Walks through the sandbox's console in a real browser, as people do: every button, every fault, the keyboard alone,
+// a phone. Waits for what the page shows, never for a time.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { request as send } from 'node:http';
+import { createRequire } from 'node:module';
+import { LIMIT, findBrowser, openBrowser, openConsole, startSandbox } from './sandbox.js';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const ROOMS_IN_POOL = 8;
+
+const program = findBrowser();
+if (!program) {
+  process.stderr.write('NO BROWSER IS AVAILABLE (chromium). The console is not tried.\n');
+  process.exit(process.env.CI === 'true' ? 1 : 0);
+}
+
+const faults = [];
+const sandbox = await startSandbox();
+const browser = await openBrowser(program);
+const address = sandbox.console;
+let page;
+
+/** Presses a button and waits for its outcome. */
+async function press(selector, result, text = /./) {
+  const button = page.locator(selector);
+  await button.click();
+  await settled(button);
+  const outcome = page.locator('#outcome');
+  const said = await outcome.textContent();
+  assert.equal(await outcome.getAttribute('data-result'), result, `${selector}: ${said}`);
+  assert.match(said, text, selector);
+}
+
+async function settled(button) {
+  await page.waitForFunction((element) => !element.hasAttribute('aria-busy'), await button.elementHandle(), { timeout: LIMIT });
+}
+
+/** Presses a button until it ends well, which it does some time after a fault. */
+async function pressUntilDone(selector) {
+  const start = Date.now();
+  for (;;) {
+    await page.locator(selector).click();
+    await settled(page.locator(selector));
+    if (await page.locator('#outcome').getAttribute('data-result') === 'done') return;
+    assert.ok(Date.now() - start < LIMIT, `${selector} fails for ever: ${await page.locator('#outcome').textContent()}`);
+  }
+}
+
+const fault = (name) => `[data-fault=${name}]`;
+const instance = (name) => `[data-instance=${name}]`;
+const clear = () => page.locator('#clear').click();
+const shown = (selector) => page.locator(`#lines > li:not([hidden]) ${selector}`);
+const arrow = (from, to, more = '') => shown(`button.line[data-from=${from}][data-to=${to}]${more}`);
+
+/** Waits for arrows between these parties. */
+async function arrows(...pairs) {
+  for (const [from, to, more] of pairs) await arrow(from, to, more).first().waitFor({ state: 'attached' });
+}
+
+const people = (name) => page.locator('#people li', { hasText: name });
+const source = (name) => page.locator(`[name=source][value=${name}]`).check({ force: true });
+const stage = (title) => page.locator(`#stages > li[data-stage="${title}"]`);
+const chosenTile = (title) => stage(title).locator('[aria-pressed=true]');
+
+/** What axe finds to be serious. */
+async function assertAccessible(what) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+  assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => `${html}: ${failureSummary}`)]), [], what);
+  console.log(`   axe, ${what}: nothing serious${violations.length ? `; ${violations.map(({ id, impact }) => `${id} (${impact})`).join(', ')}` : ', nothing else'}`);
+}
+
+/** Status of a request that no page of the console sends. */
+function ask(path, { method = 'GET', headers = {}, body = '' } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = send(new URL(path, address), { method, headers, timeout: LIMIT }, (answer) => {
+      resolve(answer.statusCode);
+      answer.destroy();
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+const walks = {
+  async 'the pool is full and nobody is in'() {
+    page = await openConsole(browser, address, faults);
+    await page.getByText(`${ROOMS_IN_POOL} of ${ROOMS_IN_POOL} in the pool`).waitFor();
+    for (const button of await page.locator('[data-session]').all()) assert.ok(await button.isDisabled());
+    await assertAccessible('before anything');
+  },
+
+  async 'a citizen starts with a room of the pool'() {
+    await clear();
+    await page.locator('#with-key').check();
+    await press('[data-action=start]', 'done', /ready in the pool/);
+    await arrows(
+      ['citizen', 'idim'], ['idim', 'entra'], ['idim', 'api', '[data-what="creates a room"]'],
+      ['api', 'records', '[data-what="claims the room"]'], ['api', 'queue', '[data-what="deletes the message"]'],
+      ['api', 'pexip', '[data-what="tags the room"]'], ['citizen', 'node', '[data-what=joins]'], ['node', 'api'],
+    );
+    await people('Citizen').waitFor();
+    await chosenTile('In call').waitFor();
+    // The refill.
+    await arrows(['api', 'pexip', '[data-what="makes a room"]'], ['api', 'queue', '[data-what="puts a room\'s name"]']);
+  },
+
+  async 'the agent accepts, and sees this citizen’s case'() {
+    await press('[data-action=accept]', 'done');
+    await page.locator('#case').getByText('the citizen’s own').waitFor();
+    await people('Agent (host)').waitFor();
+    await arrows(['agent', 'api', '[data-status="200"]'], ['api', 'genesys'], ['agent', 'node', '[data-what=joins]']);
+  },
+
+  async 'details hide secrets and show that they do'() {
+    await arrow('citizen', 'node', '[data-what=joins]').first().click();
+    await page.locator('#detail-body .hidden-secret', { hasText: 'PIN hidden' }).first().waitFor();
+    await page.locator('#detail-body .hidden-secret', { hasText: 'token hidden' }).first().waitFor();
+    await assertAccessible('details of an exchange');
+    await page.keyboard.press('Escape');
+    await page.locator('#detail').waitFor({ state: 'hidden' });
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.what), 'joins');
+  },
+
+  async 'a second citizen joins by the link, and a wrong PIN is refused'() {
+    await page.locator('#share').click();
+    await page.locator('#link').waitFor();
+    await press('[data-action=join]', 'done');
+    await people('Second citizen').waitFor();
+    await press('[data-action=wrong_pin]', 'refused', /403, Invalid PIN/);
+  },
+
+  async 'the same key gets the same room'() {
+    const before = await page.locator('#pick option').count();
+    await press('[data-action=repeat]', 'done', /same room/);
+    assert.equal(await page.locator('#pick option').count(), before);
+  },
+
+  async 'people hang up, and IDIM deletes the room'() {
+    await press('[data-action=hang_up][data-who=citizen]', 'done');
+    await people('Citizen').filter({ hasNotText: 'Second' }).waitFor({ state: 'detached' });
+    await press('[data-action=hang_up][data-who=agent]', 'done');
+    await press('[data-action=delete]', 'done', /gone/);
+    await chosenTile('Gone').waitFor();
+    for (const step of ['handed_out', 'in_call', 'deleted']) await page.locator(`#life [data-step=${step}]`).first().waitFor();
+    await page.locator('#only-room').check();
+    await arrows(['idim', 'api', '[data-what="deletes the room"][data-status="204"]'], ['api', 'pexip', '[data-what="deletes the room"]']);
+    await page.locator('#only-room').uncheck();
+  },
+
+  async 'without a key each request gets a room of its own'() {
+    await page.locator('#with-key').uncheck();
+    await press('[data-action=start]', 'done');
+    const before = await page.locator('#pick').inputValue();
+    await press('[data-action=repeat]', 'done', /room of its own/);
+    await page.waitForFunction((value) => document.querySelector('#pick').value !== value, before);
+  },
+
+  async 'an instant room is a record that nodes ask for'() {
+    await clear();
+    await source('instant');
+    await press('[data-action=start]', 'done', /instant room/);
+    await arrows(['api', 'records', '[data-what="makes an instant room"]'], ['node', 'api', '[data-what="asks who may join"]']);
+    assert.equal(await arrow('api', 'pexip', '[data-what="tags the room"]').count(), 0);
+    await chosenTile('In call').and(page.locator('[data-kind=instant]')).waitFor();
+    await press('[data-action=accept]', 'done');
+    await press('[data-action=early]', 'refused', /404.*in an hour/);
+    await press('[data-action=late]', 'refused', /404.*over/);
+    await chosenTile('Gone').waitFor();
+    await source('pool');
+  },
+
+  async 'Pexip is slow'() {
+    await clear();
+    await press(fault('pexip_slow'), 'done');
+    await press('[data-action=start]', 'done');
+    const tag = arrow('api', 'pexip', '[data-what="tags the room"]').first();
+    await tag.waitFor({ state: 'attached' });
+    const took = await tag.locator('.ms').textContent();
+    assert.match(took, /\d s$/, 'the tag takes seconds');
+    await press(fault('pexip_slow'), 'done');
+  },
+
+  async 'Pexip is down'() {
+    await press(fault('pexip_down'), 'done');
+    await press('[data-action=start]', 'failed', /50[34], (pexip_|no_room)/);
+    await press(fault('pexip_down'), 'done');
+    await pressUntilDone('[data-action=start]');
+  },
+
+  async 'storage is down, so rooms are made directly'() {
+    await clear();
+    await press(fault('storage_down'), 'done');
+    await press('[data-action=start]', 'done', /made just now/);
+    await arrows(['api', 'pexip', '[data-what="makes a room"]']);
+    await press(fault('storage_down'), 'done');
+    await pressUntilDone('[data-action=start]');
+  },
+
+  async 'Genesys answers 429, so no agent gets in'() {
+    await press(fault('genesys_busy'), 'done');
+    await press('[data-action=accept]', 'failed', /503, genesys_unavailable/);
+    await press(fault('genesys_busy'), 'done');
+    await pressUntilDone('[data-action=accept]');
+  },
+
+  async 'answers are lost, and the room is handed out all the same'() {
+    await clear();
+    await press(fault('answers_lost'), 'done');
+    await press('[data-action=start]', 'done');
+    await arrows(['api', 'pexip', '[data-what="tags the room"][data-status=cut]'], ['api', 'pexip', '[data-what="tags the room"][data-status="202"]']);
+    await press(fault('answers_lost'), 'done');
+  },
+
+  async 'Pexip is restored from a backup, and later rooms are gone'() {
+    await pressUntilDone('[data-action=start]');
+    await press('[data-action=restore]', 'done');
+    await chosenTile('Gone').or(chosenTile('In call')).waitFor();
+    await press('[data-action=accept]', 'failed', /404, room_not_found/);
+    await press('[data-action=upkeep]', 'done');
+    await pressUntilDone('[data-action=start]');
+    await press('[data-action=accept]', 'done');
+  },
+
+  async 'an instance is killed, and the other one answers'() {
+    await press(instance('A'), 'done');
+    await clear();
+    await pressUntilDone('[data-action=start]');
+    const answered = await arrow('idim', 'api').locator('.by').allTextContents();
+    assert.deepEqual([...new Set(answered)], ['instance B']);
+    await press(instance('B'), 'done');
+    await press('[data-action=start]', 'failed', /502/);
+    await page.locator('#mend').click();
+    for (const name of ['A', 'B']) await page.locator(`${instance(name)}[aria-checked=true]`).waitFor();
+    await pressUntilDone('[data-action=start]');
+  },
+
+  async 'fifty creates at once'() {
+    await page.locator('#when-empty').selectOption('instant');
+    await settled(page.locator('#when-empty'));
+    await press('[data-action=load]', 'done', /50 of 50/);
+    await page.locator('#plot-figure[data-running=false]').waitFor();
+    const counts = await page.locator('#plot-rows td:nth-child(2)').allTextContents();
+    assert.equal(counts.reduce((sum, count) => sum + Number(count), 0), 50);
+    assert.ok(Number(counts[2]) > 0, `some got instant rooms: ${counts}`);
+    assert.equal(await page.locator('#plot rect').count(), 50);
+    await page.locator('#when-empty').selectOption('direct');
+    await settled(page.locator('#when-empty'));
+    await pressUntilDone('[data-action=delete_all]');
+    // A room that a restored backup brought back without its tag stays until the sweep.
+    await stage('Handed out').locator('.tile:not([data-state=claimed])').first().waitFor({ state: 'detached' });
+    await assertAccessible('after everything');
+  },
+
+  async 'the keyboard alone'() {
+    await page.reload();
+    await page.locator('#live[data-state=live]').waitFor();
+    const focusOn = async (selector) => {
+      for (let steps = 0; steps < 80; steps += 1) {
+        if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) return;
+        await page.keyboard.press('Tab');
+      }
+      assert.fail(`the Tab key does not reach ${selector}`);
+    };
+    await focusOn('[data-action=start]');
+    await page.keyboard.press('Enter');
+    await settled(page.locator('[data-action=start]'));
+    await people('Citizen').waitFor();
+    assert.ok(await page.evaluate(() => document.activeElement.matches('[data-action=start]')), 'the focus stays');
+    await focusOn('[data-action=accept]');
+    await page.keyboard.press('Space');
+    await people('Agent (host)').waitFor();
+    await focusOn('[data-fault=genesys_busy]');
+    await page.keyboard.press('Space');
+    await page.locator('[data-fault=genesys_busy][aria-checked=true]').waitFor();
+    await settled(page.locator('[data-fault=genesys_busy]'));
+    await page.keyboard.press('Space');
+    await page.locator('[data-fault=genesys_busy][aria-checked=false]').waitFor();
+    await focusOn('button.tile');
+    await focusOn('button.line');
+    const last = await page.evaluate(() => document.activeElement.closest('li').dataset.id);
+    await page.keyboard.press('ArrowUp');
+    assert.notEqual(await page.evaluate(() => document.activeElement.closest('li').dataset.id), last);
+    await page.keyboard.press('Enter');
+    await page.locator('#detail-body h3').first().waitFor();
+    await page.keyboard.press('Escape');
+    await page.locator('#detail').waitFor({ state: 'hidden' });
+  },
+
+  async 'a dark screen'() {
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await assertAccessible('dark');
+    await page.context().close();
+  },
+
+  async 'a phone'() {
+    page = await openConsole(browser, address, faults, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+    await page.locator('[data-action=start]').tap();
+    await settled(page.locator('[data-action=start]'));
+    await people('Citizen').waitFor();
+    await arrow('citizen', 'node').first().locator('.who').waitFor();
+    const [wide, most] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    assert.ok(wide <= most, `${wide} pixels wide, the screen has ${most}`);
+    await assertAccessible('phone');
+    await page.context().close();
+  },
+
+  async 'no other page can press a button or read'() {
+    const origin = new URL(address).origin;
+    const json = { 'content-type': 'application/json', origin };
+    const act = (headers, body = '{"action":"upkeep"}') => ask('act', { method: 'POST', headers, body });
+    assert.equal(await act(json), 200);
+    assert.equal(await act({ ...json, origin: 'http://127.0.0.1:1' }), 403, 'another origin');
+    assert.equal(await act({ 'content-type': 'application/json' }), 403, 'no origin');
+    assert.equal(await act({ ...json, 'content-type': 'text/plain' }), 403, 'what a form can send');
+    assert.equal(await act({ ...json, 'sec-fetch-site': 'cross-site' }), 403, 'another site');
+    assert.equal(await act({ ...json, host: `console.example:${new URL(address).port}`, origin: `http://console.example:${new URL(address).port}` }), 421, 'another name');
+    assert.equal(await act(json, `{"action":"${'x'.repeat(5_000)}"}`), 413, 'too long');
+    assert.equal(await ask('events', { headers: { 'sec-fetch-site': 'cross-site' } }), 403);
+  },
+
+  async 'no secret leaves the sandbox'() {
+    const abort = new AbortController();
+    const answer = await fetch(new URL('events', address), { signal: abort.signal });
+    let all = '';
+    for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+      all += chunk;
+      if (all.includes('\n\n')) break;
+    }
+    abort.abort();
+    const { lines } = JSON.parse(all.slice(all.indexOf('data: ') + 6, all.indexOf('\n\n')));
+    const exchanges = lines.filter(([kind, line]) => kind === 'exchange' && line.ms !== undefined);
+    const details = await Promise.all(exchanges.map(async ([, { id }]) => (await fetch(new URL(`exchange/${id}`, address))).text()));
+    assert.ok(details.length > 50, `${details.length} exchanges`);
+    for (const text of [JSON.stringify(lines), ...details]) {
+      for (const secret of [/eyJ[\w-]{16}/, /idim-client-secret/, /"5207"/, /pin: \d/, /-password/, /696426[0-9a-f]{8}/, /Bearer [^⟦]/, /Basic [^⟦"]/]) {
+        assert.doesNotMatch(text, secret);
+      }
+    }
+  },
+
+  async 'a stream has an end to the number of its readers'() {
+    const open = [];
+    const statuses = [];
+    for (let count = 0; count < 9; count += 1) {
+      const abort = new AbortController();
+      open.push(abort);
+      statuses.push((await fetch(new URL('events', address), { signal: abort.signal })).status);
+    }
+    for (const abort of open) abort.abort();
+    assert.deepEqual([...new Set(statuses)].sort(), [200, 503], `${statuses}`);
+  },
+};
+
+let failed = false;
+try {
+  for (const [name, walk] of Object.entries(walks)) {
+    const start = Date.now();
+    await walk();
+    console.log(`ok ${name} (${((Date.now() - start) / 1000).toFixed(1)} s)`);
+  }
+  assert.deepEqual(faults, [], 'errors in the console, and requests that leave this machine');
+} catch (error) {
+  failed = true;
+  console.error(error);
+  if (page && !page.isClosed()) await page.screenshot({ path: '/tmp/console-failed.png' }).catch(() => {});
+  console.error(sandbox.said.slice(-30).join('\n'));
+} finally {
+  await browser.close();
+  await sandbox.stop();
+}
+process.exit(failed ? 1 : 0);
