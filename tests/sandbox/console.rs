@@ -186,7 +186,7 @@ impl Shared {
             "mode": { "source": mode.source.as_str(), "when_empty": mode.when_empty.as_str() },
             "instances": (0..NAMES.len()).map(running).collect::<Vec<_>>(),
             "faults": self.faults.json(), "has_backup": self.faults.has_backup(),
-            "target": world::CONSOLE_POOL_SIZE, "rooms": lives.json(), "sessions": self.sessions.lock().json(),
+            "target": world::CONSOLE_POOL_SIZE, "rooms": lives.json(), "room_counts": lives.counts(), "sessions": self.sessions.lock().json(),
             "counters": self.wire.counters(),
         }));
     }

@@ -199,12 +199,15 @@ impl Shared {
             return Err(Outcome::failed(refusal("IDIM gets no room", status, &answer)));
         }
         let replayed = answer["is_replayed"] == true;
-        let mut sessions = self.sessions.lock();
         let session = Session::read(&answer, &case, key, asked);
-        if replayed && let Some(known) = sessions.by_room(&session.room) {
-            return Ok((known.id, true));
-        }
-        Ok((sessions.add(session), replayed))
+        let id = {
+            let mut sessions = self.sessions.lock();
+            let known = sessions.by_room(&session.room).filter(|_| replayed).map(|known| known.id);
+            known.unwrap_or_else(|| sessions.add(session))
+        };
+        // Before anybody joins: the room's life shows that it was handed out.
+        self.look();
+        Ok((id, replayed))
     }
 
     async fn repeat(&self, id: u64) -> Outcome {

@@ -12,6 +12,9 @@ use time::format_description::well_known::Rfc3339;
 /// Rooms that are over and still shown.
 const GONE_SHOWN: usize = 24;
 
+/// Rooms that are told of, one by one.
+const MOST_SHOWN: usize = 200;
+
 /// All rooms that were seen, by name: names begin with the time of their making.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
@@ -145,8 +148,21 @@ impl Lives {
         }
     }
 
+    /// How many rooms are in each state.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for life in self.by_name.values() {
+            *counts.entry(life.state().as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Those of which there is news, if they are very many.
     pub(super) fn json(&self) -> Value {
-        let rooms = self.by_name.iter().map(|(name, life)| {
+        let mut newest: Vec<_> = self.by_name.iter().collect();
+        newest.sort_by(|(_, one), (_, other)| other.since().total_cmp(&one.since()));
+        newest.truncate(MOST_SHOWN);
+        let rooms = newest.into_iter().map(|(name, life)| {
             let people = life.people.iter().map(|person| {
                 let role = person.role.map(|role| if role == Role::Chair { "host" } else { "guest" });
                 let name = if person.is_dialled { "Call to the agents' queue" } else { &person.display_name };

@@ -22,6 +22,9 @@ const ULID: usize = 26;
 /// Tokens of the client API whose holder is known.
 const KEPT_TOKENS: usize = 1_000;
 
+/// Rooms whose id is known.
+const KEPT_ROOMS: usize = 10_000;
+
 /// Creates whose times are shown.
 const LATENCIES: usize = 80;
 
@@ -218,6 +221,9 @@ impl Wire {
             && let Some((_, id)) = location.trim_end_matches('/').rsplit_once("/conference/")
             && let [name] = names.iter().collect::<Vec<_>>()[..]
         {
+            if learnt.rooms.len() == KEPT_ROOMS {
+                learnt.rooms.clear();
+            }
             learnt.rooms.insert(id.to_owned(), name.clone());
         }
         let mut names: Vec<_> = names.into_iter().collect();

@@ -8,14 +8,15 @@ const PARTIES = [
 const LANES = new Map(PARTIES.map(([id], at) => [id, at]));
 const NAMES = new Map([...PARTIES, ['timer', 'Timer'], ['other', 'Somebody else'], ['node', 'Conferencing Node'], ['pexip', 'Pexip management'], ['agent', 'Genesys agent']]);
 
+/** Title, states, meaning, and how many rooms have a tile of their own. */
 const STAGES = [
-  ['Being made', ['made'], 'On Pexip, on its way to the queue'],
-  ['Ready', ['ready'], 'In the queue'],
-  ['Held', ['held'], 'Leased and checked by an instance'],
-  ['Handed out', ['claimed', 'handed_out', 'not_yet'], 'Tagged with a citizen’s case'],
-  ['In call', ['in_call'], 'Somebody is in'],
-  ['Empty', ['empty'], 'After a call'],
-  ['Gone', ['over', 'deleted'], 'Deleted, or its validity is over'],
+  ['Made', ['made'], 'On Pexip, on its way to the queue', 6],
+  ['Ready', ['ready'], 'In the queue', 9],
+  ['Held', ['held'], 'Leased and checked by an instance', 8],
+  ['Handed out', ['claimed', 'handed_out', 'not_yet'], 'Tagged with a citizen’s case', 12],
+  ['In call', ['in_call'], 'Somebody is in', 8],
+  ['Empty', ['empty'], 'After a call', 6],
+  ['Gone', ['over', 'deleted'], 'Deleted, or its validity is over', 6],
 ];
 const STATES = {
   made: 'made', ready: 'ready', held: 'held by an instance', claimed: 'claimed', handed_out: 'handed out', not_yet: 'handed out, not yet valid',
@@ -25,8 +26,6 @@ const RESULTS = { done: 'done', refused: 'refused, rightly', failed: 'failed' };
 
 /** Lines that stay in the sequence. */
 const MOST_LINES = 400;
-/** Tiles in a stage. */
-const MOST_TILES = 20;
 /** An exchange of the service this long after its last answer belongs to nobody's request. */
 const AFTERMATH = 600;
 
@@ -309,13 +308,16 @@ function drawState() {
 }
 
 function drawRooms() {
-  const ready = state.rooms.filter((room) => ['made', 'ready', 'held'].includes(room.state)).length;
+  const ready = ['made', 'ready', 'held'].reduce((sum, name) => sum + (state.room_counts[name] ?? 0), 0);
   $('target').textContent = `${ready} of ${state.target} in the pool`;
   const held = document.activeElement?.dataset?.room;
-  const stages = STAGES.map(([title, names, about]) => {
+  const stages = STAGES.map(([title, names, about, most]) => {
     const rooms = state.rooms.filter((room) => names.includes(room.state));
     rooms.sort((one, other) => since(one) - since(other));
-    const shown = rooms.length > MOST_TILES ? rooms.slice(-MOST_TILES) : rooms;
+    const count = names.reduce((sum, name) => sum + (state.room_counts[name] ?? 0), 0);
+    const shown = rooms.slice(-most);
+    const chosen = rooms.find(({ name }) => name === chosenRoom);
+    if (chosen && !shown.includes(chosen)) shown[0] = chosen;
     const tiles = shown.map((room) => {
       const about = `${STATES[room.state]}${room.kind === 'instant' ? ', instant room' : ''}`;
       const tile = make('button', {
@@ -325,8 +327,7 @@ function drawRooms() {
       tile.addEventListener('click', () => { chooseRoom(room.name); });
       return tile;
     });
-    const more = rooms.length - shown.length;
-    return { title, about, count: rooms.length, tiles, more };
+    return { title, about, count, tiles, more: count - shown.length };
   });
   const list = $('stages');
   if (!list.children.length) {
@@ -358,7 +359,7 @@ function merge(container, tiles, more) {
     if (old.textContent !== tile.textContent) old.replaceChildren(...tile.childNodes);
     return old;
   });
-  if (more) all.push(make('span', { class: 'more' }, `and ${more} more`));
+  if (more) all.push(make('span', { class: 'more' }, `+${more}`));
   const same = all.length === container.childNodes.length && all.every((tile, at) => container.childNodes[at] === tile);
   if (!same) container.replaceChildren(...all);
 }
@@ -413,10 +414,11 @@ function drawSession() {
   $('people').replaceChildren(...(people.length
     ? people.map(({ name, role }) => make('li', { 'data-role': role }, `${name || 'Somebody'}${role === 'host' ? ' (host)' : ''}`))
     : [make('li', { class: 'nobody' }, `Nobody is in: ${STATES[room?.state] ?? 'deleted'}.`)]));
+  $('widget').href = `/widget/?room=${session.room}`;
   const opened = $('case');
   opened.hidden = !session.opened;
   if (session.opened) {
-    opened.replaceChildren('The agent’s case: ', make('code', {}, session.opened), ' ',
+    opened.replaceChildren('The agent has opened ', make('code', { title: session.opened }, session.opened.split('/').at(-1)), ' ',
       make('b', { class: session.is_own_case ? '' : 'wrong' }, session.is_own_case ? '✓ the citizen’s own' : '✗ another citizen’s'));
   }
 }
@@ -468,7 +470,7 @@ function drawLoad() {
   if (!load) return;
   const results = [...load.results].sort((one, other) => one.ms - other.ms);
   const most = niceTop(Math.max(...results.map(({ ms }) => ms), 10));
-  const [width, height, left, bottom] = [640, 220, 52, 22];
+  const [width, height, left, bottom] = [$('plot').clientWidth || 640, 220, 52, 22];
   const step = (width - left - 8) / load.creates;
   const y = (ms) => 10 + (height - bottom - 10) * (1 - ms / most);
   const plot = $('plot');
@@ -500,6 +502,8 @@ function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((factor) => factor * power).find((top) => top >= value);
 }
+
+window.addEventListener('resize', () => later('load'));
 
 // ---- the buttons
 
