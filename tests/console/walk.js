@@ -1,5 +1,6 @@
 // Walks through the sandbox's console in a real browser, as people do: every button, every fault, the keyboard alone,
 // a phone. Waits for what the page shows, never for a time.
+//   node tests/console/walk.js [part of a walk's name]
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { request as send } from 'node:http';
@@ -356,7 +357,9 @@ const walks = {
 
 let failed = false;
 try {
-  for (const [name, walk] of Object.entries(walks)) {
+  const [wanted = ''] = process.argv.slice(2);
+  const all = Object.entries(walks);
+  for (const [name, walk] of all.filter(([name], at) => at === 0 || name.includes(wanted))) {
     const start = Date.now();
     await walk();
     console.log(`ok ${name} (${((Date.now() - start) / 1000).toFixed(1)} s)`);

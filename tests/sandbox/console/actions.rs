@@ -182,7 +182,13 @@ impl Shared {
     /// Lets rooms come from this source from now on.
     async fn choose(&self, source: Option<RoomSource>) -> Result<(), String> {
         let before = self.instances.mode();
-        self.instances.set_mode(Mode { source: source.unwrap_or(before.source), ..before }).await
+        let source = source.unwrap_or(before.source);
+        self.instances.set_mode(Mode { source, ..before }).await?;
+        if source == RoomSource::Pool && before.source != source {
+            // There may be no pool so far.
+            self.upkeep().await;
+        }
+        Ok(())
     }
 
     /// The citizen's app asks IDIM for a session. Returns the session, and whether an earlier one was answered again.

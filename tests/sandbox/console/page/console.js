@@ -541,8 +541,13 @@ async function act(button, action) {
 }
 
 function say(result, text) {
-  $('outcome').dataset.result = result;
-  $('outcome').textContent = text;
+  const outcome = $('outcome');
+  outcome.dataset.result = result;
+  outcome.textContent = text;
+  // On a phone it lies over the page for a while.
+  outcome.classList.add('is-new');
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => outcome.classList.remove('is-new'), 6_000);
 }
 
 for (const button of document.querySelectorAll('button[data-action]')) {
