@@ -88,7 +88,7 @@ impl Lives {
             } else if claimed.contains(room.name.as_str()) {
                 State::Claimed
             } else {
-                unclaimed(messages.get(&room.name))
+                self.unclaimed(&room.name, messages.get(&room.name))
             };
             seen.insert(room.name.clone());
             self.set(&room.name, state, people, now);
@@ -124,6 +124,17 @@ impl Lives {
     fn without_people(&self, name: &str) -> State {
         let had_call = |life: &Life| life.states.iter().any(|(state, _)| *state == State::InCall);
         if self.by_name.get(name).is_some_and(had_call) { State::Empty } else { State::HandedOut }
+    }
+
+    /// The claim deletes the message and makes a record side by side: either may be seen first.
+    fn unclaimed(&self, name: &str, message: Option<&StoredMessage>) -> State {
+        let was_in_queue = |life: &Life| life.states.iter().any(|(state, _)| *state == State::Ready);
+        match message {
+            Some(message) if message.visible => State::Ready,
+            Some(message) if message.dequeue_count > 0 => State::Held,
+            None if self.by_name.get(name).is_some_and(was_in_queue) => State::Claimed,
+            _ => State::Made,
+        }
     }
 
     fn set(&mut self, name: &str, state: State, people: Vec<Person>, now: f64) {
@@ -185,13 +196,5 @@ impl Life {
 
     fn since(&self) -> f64 {
         self.states.last().map_or(0.0, |(_, at)| *at)
-    }
-}
-
-fn unclaimed(message: Option<&StoredMessage>) -> State {
-    match message {
-        Some(message) if message.visible => State::Ready,
-        Some(message) if message.dequeue_count > 0 => State::Held,
-        _ => State::Made,
     }
 }
