@@ -37,14 +37,15 @@ async function settled(button) {
   await page.waitForFunction((element) => !element.hasAttribute('aria-busy'), await button.elementHandle(), { timeout: LIMIT });
 }
 
-/** Presses a button until it ends well, which it does some time after a fault. */
-async function pressUntilDone(selector) {
+/** Presses a button until it ends well: after a fault that takes some time, and on a busy machine the pool may be empty. */
+async function pressUntilDone(selector, text = /./) {
   const start = Date.now();
   for (;;) {
     await page.locator(selector).click();
     await settled(page.locator(selector));
-    if (await page.locator('#outcome').getAttribute('data-result') === 'done') return;
-    assert.ok(Date.now() - start < LIMIT, `${selector} fails for ever: ${await page.locator('#outcome').textContent()}`);
+    const outcome = page.locator('#outcome');
+    if (await outcome.getAttribute('data-result') === 'done' && text.test(await outcome.textContent())) return;
+    assert.ok(Date.now() - start < LIMIT, `${selector} never ends well: ${await outcome.textContent()}`);
   }
 }
 
@@ -112,7 +113,7 @@ const walks = {
   async 'a citizen starts with a room of the pool'() {
     await clear();
     await page.locator('#with-key').check();
-    await press('[data-action=start]', 'done', /ready in the pool/);
+    await pressUntilDone('[data-action=start]', /ready in the pool/);
     await arrows(
       ['citizen', 'idim'], ['idim', 'entra'], ['idim', 'api', '[data-what="creates a room"]'],
       ['api', 'records', '[data-what="claims the room"]'], ['api', 'queue', '[data-what="deletes the message"]'],
@@ -193,10 +194,7 @@ const walks = {
     await clear();
     await press(fault('pexip_slow'), 'done');
     await press('[data-action=start]', 'done');
-    const tag = arrow('api', 'pexip', '[data-what="tags the room"]').first();
-    await tag.waitFor({ state: 'attached' });
-    const took = await tag.locator('.ms').textContent();
-    assert.match(took, /\d s$/, 'the tag takes seconds');
+    await arrow('api', 'pexip').filter({ has: page.locator('.ms', { hasText: /^\d+\.\d s$/ }) }).first().waitFor({ state: 'attached' });
     await press(fault('pexip_slow'), 'done');
   },
 
@@ -226,7 +224,7 @@ const walks = {
   async 'answers are lost, and the room is handed out all the same'() {
     await clear();
     await press(fault('answers_lost'), 'done');
-    await press('[data-action=start]', 'done');
+    await pressUntilDone('[data-action=start]', /ready in the pool/);
     await arrows(['api', 'pexip', '[data-what="tags the room"][data-status=cut]'], ['api', 'pexip', '[data-what="tags the room"][data-status="202"]']);
     await press(fault('answers_lost'), 'done');
   },
@@ -236,7 +234,7 @@ const walks = {
     await press('[data-action=restore]', 'done');
     await chosenTile('Gone').or(chosenTile('In call')).waitFor();
     await press('[data-action=accept]', 'failed', /404, room_not_found/);
-    await press('[data-action=upkeep]', 'done');
+    await pressUntilDone('[data-action=upkeep]');
     await pressUntilDone('[data-action=start]');
     await press('[data-action=accept]', 'done');
   },
@@ -345,7 +343,7 @@ const walks = {
     const { lines } = await readAll();
     const exchanges = lines.filter(([kind, line]) => kind === 'exchange' && line.ms !== undefined);
     const details = await Promise.all(exchanges.map(async ([, { id }]) => (await fetch(new URL(`exchange/${id}`, address))).text()));
-    for (const what of ['joins', 'gets a token', 'reads the room and its tag']) {
+    for (const what of ['creates a room', 'joins', 'reads the room and its tag']) {
       assert.ok(details.some((text) => text.includes(`"what":"${what}"`)), what);
     }
     for (const text of [JSON.stringify(lines), ...details]) {

@@ -113,7 +113,7 @@ async fn open(State(upstream): State<Arc<Upstream>>, Json(wanted): Json<Wanted>)
         return (status, Json(body)).into_response();
     }
     let session = json!({
-        "name": body["name"], "pin": body["guest_pin"], "tag": body["tag"],
+        "name": body["name"], "pin": body["guest_pin"],
         "source": text(&headers, "room-source"), "is_replayed": text(&headers, "idempotency-replayed").is_some(),
         "valid_from": text(&headers, "room-valid-from"), "valid_until": text(&headers, "room-valid-until"),
         "instance": text(&headers, super::gateway::INSTANCE),

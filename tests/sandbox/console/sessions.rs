@@ -27,8 +27,6 @@ pub(super) struct Session {
     pub(super) case: String,
     pub(super) key: Option<String>,
     pub(super) guest_pin: String,
-    /// As IDIM got it.
-    pub(super) tag: String,
     pub(super) source: String,
     pub(super) valid: [Option<String>; 2],
     /// The validity that was asked for.
@@ -125,7 +123,6 @@ impl Session {
             case: case.to_owned(),
             key,
             guest_pin: text("pin").unwrap_or_default(),
-            tag: text("tag").unwrap_or_default(),
             source: text("source").unwrap_or_default(),
             valid: [text("valid_from"), text("valid_until")],
             asked,
@@ -149,7 +146,7 @@ impl Session {
         json!({
             "id": self.id, "room": self.room, "source": self.source, "has_key": self.key.is_some(),
             "valid_from": self.valid[0], "valid_until": self.valid[1],
-            "opened": self.opened, "is_own_case": self.opened.as_ref().map(|opened| *opened == self.tag),
+            "opened": self.opened, "is_own_case": self.opened.as_ref().map(|tag| tag.ends_with(&format!("/{}", self.case))),
             "inside": inside.map(|call| call.who.as_str()).collect::<Vec<_>>(),
         })
     }
