@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { request as send } from 'node:http';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { LIMIT, findBrowser, openBrowser, openConsole, startSandbox } from './sandbox.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -379,7 +381,10 @@ try {
 } catch (error) {
   failed = true;
   console.error(error);
-  if (page && !page.isClosed()) await page.screenshot({ path: '/tmp/console-failed.png' }).catch(() => {});
+  if (page && !page.isClosed()) {
+    const path = join(tmpdir(), 'console-failed.png');
+    await page.screenshot({ path }).then(() => console.error(`what the page shows: ${path}`), () => {});
+  }
   console.error(sandbox.said.slice(-30).join('\n'));
 } finally {
   await browser.close();
