@@ -7,6 +7,7 @@ mod authentication;
 mod clock;
 mod conferencing_node;
 mod configuration;
+mod direct_media;
 mod event_sink;
 mod fields;
 mod listing;
@@ -315,6 +316,13 @@ impl PexipSimulator {
             state.rooms.store(room);
         }
         state.rooms.set_next_id(next_id);
+    }
+
+    /// Whether web clients that ask for it use direct media: two of a conference send each other audio and video, and the
+    /// nodes pass on what they agree about it. Off by default: then no media flows. Real nodes mix the media of more than
+    /// two, these do not: further ones are without.
+    pub fn use_direct_media(&self, on: bool) {
+        self.system.state().live.direct_media.is_on = on;
     }
 
     /// Starts a Conferencing Node of the platform. `address` is the node's name in events and status; the node listens on

@@ -60,7 +60,7 @@ impl ConferencingNode {
     pub(super) async fn start(platform: Arc<Platform>, address: &str) -> Self {
         let node = Node { platform, address: address.to_owned() };
         let traffic = Traffic::default();
-        let server = Server::start(traffic.watch(client_api::router(node.clone()))).await;
+        let server = Server::start(traffic.watch(client_api::router(node.clone())).layer(client_api::cors())).await;
         let (caller, due) = mpsc::unbounded_channel();
         node.platform.state().set_caller(address, caller);
         let mut placing = JoinSet::new();

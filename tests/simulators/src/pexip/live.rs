@@ -7,6 +7,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::clock::Clock;
+use super::direct_media::DirectMedia;
 use super::event_sink::{Event, Sinks};
 use super::service::{Callee, Service};
 use super::watchers::Watchers;
@@ -45,6 +46,7 @@ pub(super) struct Live {
     participants: Vec<Participant>,
     pub(super) sinks: Sinks,
     pub(super) watchers: Watchers,
+    pub(super) direct_media: DirectMedia,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl Live {
             conferences: BTreeMap::new(),
             participants: Vec::new(),
             watchers: Watchers::default(),
+            direct_media: DirectMedia::default(),
         }
     }
 
@@ -254,6 +257,10 @@ impl Live {
         let affected = |participant: &mut Participant| participant.conference == name && is_affected(participant);
         let disconnected: Vec<_> = self.participants.extract_if(.., affected).collect();
         for participant in &disconnected {
+            // Nobody is to call again who is disconnected as well.
+            self.direct_media.end(&participant.id);
+        }
+        for participant in &disconnected {
             self.publish_departure(participant, reason);
         }
         self.end_empty_shards(name);
@@ -305,8 +312,28 @@ impl Live {
 
     fn publish_departure(&mut self, participant: &Participant, reason: &str) {
         self.sinks.publish(&Event::disconnected(participant, reason, self.clock.now()));
+        self.end_direct_media(&participant.id);
         self.watchers.disconnect(&participant.id, reason);
         self.watchers.send(&participant.conference, "participant_delete", &json!({"uuid": participant.id}));
+    }
+
+    /// Ends a participant's call with direct media, and tells the peer.
+    pub(super) fn end_direct_media(&mut self, participant: &str) {
+        if let Some(peer) = self.direct_media.end(participant) {
+            self.watchers.send_to(&peer, "peer_disconnect", &json!({}));
+        }
+    }
+
+    /// Begins a participant's call with direct media. Two guests end theirs if a host would have no peer otherwise, and
+    /// call again.
+    pub(super) fn begin_direct_media(&mut self, participant: &str, role: Role, conference: &str) -> String {
+        let is_host = role == Role::Chair;
+        let guest = self.direct_media.guest_with_guest(conference).filter(|_| is_host).map(str::to_owned);
+        if let Some(guest) = guest {
+            self.end_direct_media(&guest);
+            self.watchers.send_to(&guest, "peer_disconnect", &json!({}));
+        }
+        self.direct_media.begin(participant, is_host, conference)
     }
 
     /// Each node reports its own end of the conference, also while other nodes still have participants.

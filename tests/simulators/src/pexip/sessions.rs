@@ -31,12 +31,15 @@ pub(super) struct Session {
     pub(super) node: String,
     /// The alias that was dialled.
     pub(super) alias: String,
+    /// Whether the client is to send its media to another one directly.
+    pub(super) has_direct_media: bool,
     expires: OffsetDateTime,
 }
 
 impl Session {
     pub(super) fn new(participant: String, role: Role, node: &str, alias: &str, now: OffsetDateTime) -> Self {
-        Self { participant, role, node: node.to_owned(), alias: alias.to_owned(), expires: now + TOKEN_LIFETIME }
+        let (node, alias) = (node.to_owned(), alias.to_owned());
+        Self { participant, role, node, alias, has_direct_media: false, expires: now + TOKEN_LIFETIME }
     }
 }
 
@@ -50,6 +53,13 @@ impl Sessions {
 
     pub(super) fn get(&self, token: &str) -> Option<&Session> {
         self.by_token.get(token)
+    }
+
+    /// Notes that the client has been told to use direct media.
+    pub(super) fn use_direct_media(&mut self, token: &str) {
+        if let Some(session) = self.by_token.get_mut(token) {
+            session.has_direct_media = true;
+        }
     }
 
     /// Replaces the session's token and returns the new one.

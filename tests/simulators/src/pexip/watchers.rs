@@ -44,6 +44,13 @@ impl Watchers {
         }
     }
 
+    /// Sends an event to the streams of one participant.
+    pub(super) fn send_to(&mut self, participant: &str, name: &'static str, data: &Value) {
+        for watcher in self.watchers.iter().filter(|watcher| watcher.participant == participant) {
+            watcher.send(name, data);
+        }
+    }
+
     /// Sends a participant the reason of its disconnection and ends its streams.
     pub(super) fn disconnect(&mut self, participant: &str, reason: &str) {
         for watcher in self.watchers.extract_if(.., |watcher| watcher.participant == participant) {

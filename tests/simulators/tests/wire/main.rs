@@ -1,6 +1,7 @@
 //! The simulators over the wire, as far as the service's own tests do not cover them.
 
 mod conferencing_node;
+mod direct_media;
 mod entra;
 mod event_sink;
 mod functions_host;
