@@ -1,0 +1,207 @@
+// The page of a website that has the video call inside. Its server makes the call's room and keeps the secrets: here there
+// is only the id of a call, which the shared link has too, and what the server gives for it, node, alias and guest PIN.
+import './call/call.js';
+
+const main = document.querySelector('main');
+const sections = Object.fromEntries([...main.querySelectorAll(':scope > section')].map((it) => [it.classList[0], it]));
+const call = sections.call.querySelector('video-call');
+const again = sections.end.querySelector('.again');
+
+// Of the call that is shown: its id; what the server says of it; the right to end it, which only who started it has.
+let id;
+let room;
+let owner;
+let name;
+
+// A repetition of a failed start has the same key, so that at most one room is made.
+let key;
+
+const problems = {
+    410: 'This call is over.',
+    429: 'Too many calls are started at the moment.',
+    503: 'We cannot start a call at the moment.',
+    504: 'It took too long to start the call.',
+};
+
+function show(section) {
+    main.dataset.state = section;
+    for (const [name, element] of Object.entries(sections)) {
+        element.hidden = name !== section;
+    }
+}
+
+async function ask(method, path, body) {
+    const answer = await fetch(path, {
+        method, body: body && JSON.stringify(body), headers: body ? { 'content-type': 'application/json' } : {},
+    });
+    const result = await answer.json().catch(() => ({}));
+    return { status: answer.status, ok: answer.ok, result };
+}
+
+function problem({ status, result }) {
+    const text = problems[status] ?? 'Something went wrong on our side.';
+    const wait = result.retryAfter;
+    if (status === 410) {
+        return text;
+    }
+    return `${text} Please try again ${wait > 1 ? `in ${wait} seconds` : 'now'}.`;
+}
+
+function time(text) {
+    return new Date(text).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+}
+
+function isAhead(text) {
+    return text !== undefined && new Date(text) > new Date();
+}
+
+function when() {
+    if (isAhead(room?.validFrom)) {
+        return `The call opens at ${time(room.validFrom)}.`;
+    }
+    return room?.validUntil ? `The call can be joined until ${time(room.validUntil)}.` : '';
+}
+
+// Runs the work of a form; meanwhile its button is off.
+function onSubmit(form, work) {
+    form.addEventListener('submit', async (event) => {
+        event.preventDefault();
+        const [button, trouble] = [form.querySelector('button'), form.querySelector('.problem')];
+        trouble.textContent = '';
+        button.disabled = true;
+        try {
+            name = new FormData(form).get('name');
+            trouble.textContent = await work() ?? '';
+        } catch {
+            trouble.textContent = 'Our server cannot be reached. Please try again.';
+        } finally {
+            button.disabled = false;
+        }
+    });
+}
+
+async function start() {
+    key ??= crypto.randomUUID();
+    const answer = await ask('POST', 'calls', { key });
+    if (!answer.ok) {
+        // The call of this key is over: the next one is another.
+        key = answer.status === 410 ? undefined : key;
+        return problem(answer);
+    }
+    key = undefined;
+    ({ id, owner } = answer.result);
+    history.replaceState(null, '', `#${id}`);
+    return join();
+}
+
+async function join() {
+    const answer = await ask('GET', `calls/${id}`);
+    if (answer.status === 404) {
+        return end('This call is over', 'The link is not valid, or not any more.');
+    }
+    if (!answer.ok) {
+        return problem(answer);
+    }
+    room = answer.result;
+    if (isAhead(room.validFrom)) {
+        showInvitation();
+        return undefined;
+    }
+    show('call');
+    sections.call.querySelector('.when').textContent = when();
+    sections.call.querySelector('.link input').value = new URL(`#${id}`, location).href;
+    sections.call.querySelector('h1').focus();
+    const wait = room.joinIn * 1000;
+    if (wait > 0) {
+        call.previousElementSibling.textContent = `Your room is being prepared. You will join in ${room.joinIn} seconds.`;
+        await new Promise((done) => { setTimeout(done, wait); });
+        call.previousElementSibling.textContent = when();
+    }
+    await call.join({ node: room.node, alias: room.alias, pin: room.pin, name });
+    return undefined;
+}
+
+function end(title, why, canJoinAgain = false) {
+    again.hidden = !canJoinAgain;
+    sections.end.querySelector('h1').textContent = title;
+    sections.end.querySelector('.why').textContent = why;
+    show('end');
+    sections.end.querySelector('h1').focus();
+}
+
+function showInvitation() {
+    sections.invited.querySelector('.when').textContent = when();
+    show('invited');
+}
+
+// Who has started the call ends it for everybody: the room is deleted. That comes first, so that the others are told that
+// the call is over, and not that somebody has left.
+call.beforeLeaving = async () => {
+    const right = owner;
+    owner = undefined;
+    return right !== undefined && (await ask('POST', `calls/${id}/end`, { owner: right }).catch(() => ({}))).ok;
+};
+
+call.addEventListener('callstate', ({ detail: { state, reason } }) => {
+    const isLate = room?.validUntil && !isAhead(room.validUntil);
+    if (state === 'left') {
+        if (owner) {
+            end('This call is over', 'Thank you. You have ended the call.');
+        } else {
+            end('You have left the call', 'The others are still in it.', true);
+        }
+    } else if (state === 'over') {
+        end('This call is over', isLate ? 'Its time has run out.' : 'The other side has ended it.');
+    } else if (state === 'refused') {
+        const isGone = /not? ?found|neither/i.test(reason);
+        const why = isLate ? 'Its time has run out.' : 'The room does not exist any more.';
+        end(isGone ? 'This call is over' : 'The call could not be joined', isGone ? why : reason, !isGone);
+    }
+});
+
+again.addEventListener('click', async () => {
+    const trouble = await join();
+    if (trouble) {
+        end('The call could not be joined', trouble, true);
+    }
+});
+
+sections.call.querySelector('.link button').addEventListener('click', async () => {
+    const field = sections.call.querySelector('.link input');
+    field.select();
+    const isCopied = await navigator.clipboard?.writeText(field.value).then(() => true, () => false);
+    sections.call.querySelector('.copied').textContent = isCopied ? 'The link is copied.' : 'Copy the marked link.';
+});
+
+onSubmit(sections.start.querySelector('form'), start);
+onSubmit(sections.invited.querySelector('form'), join);
+
+// From the end of a call to a new one: the address changes only in what follows the #.
+sections.end.querySelector('.new').addEventListener('click', (event) => {
+    event.preventDefault();
+    id = owner = room = undefined;
+    history.replaceState(null, '', location.pathname);
+    show('start');
+    sections.start.querySelector('button').focus();
+});
+
+window.addEventListener('hashchange', open);
+
+async function open() {
+    await call.leave();
+    id = location.hash.slice(1) || undefined;
+    owner = undefined;
+    if (!id) {
+        show('start');
+        return;
+    }
+    const answer = await ask('GET', `calls/${id}`).catch(() => undefined);
+    room = answer?.ok ? answer.result : undefined;
+    if (answer?.status === 404) {
+        end('This call is over', 'The link is not valid, or not any more.');
+    } else {
+        showInvitation();
+    }
+}
+
+await open();
