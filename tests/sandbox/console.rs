@@ -25,6 +25,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::RECORDS;
 use maxconf_simulators::{Server, World};
@@ -35,7 +36,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::{RoomSource, world};
+use crate::{RoomSource, reference, website, widget, world};
 
 use actions::Action;
 use faults::Faults;
@@ -97,6 +98,7 @@ impl Console {
         let instances = Arc::new(Instances::new(source));
         let gateway = Gateway::start(service_port, Arc::clone(&instances)).await;
         world.pexip.set_dial_out_delay(DIAL_OUT);
+        world.pexip.use_direct_media(true);
         let node = world::conferencing_node(&world, &gateway.url()).await;
         let http = Client::builder().no_proxy().timeout(DEADLINE).build().expect("a client without settings of TLS");
         let idim = Idim::start(http.clone(), gateway.url(), world.entra.token_url(), world.entra.scope()).await;
@@ -129,7 +131,8 @@ impl Console {
             ended,
             is_loading: AtomicBool::new(false),
         });
-        let router = router(Arc::clone(&shared));
+        let sites = sites(&shared.world, &shared.gateway.url(), &shared.node.server().url());
+        let router = router(Arc::clone(&shared), sites);
         let server = match Server::start_on(router.clone(), port).await {
             Ok(server) => server,
             Err(_) => Server::start(router).await,
@@ -198,7 +201,25 @@ impl Shared {
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+/// Pages of other parties, each with a server part of its own.
+fn sites(world: &Arc<World>, api: &Url, node: &Url) -> Router {
+    let registration = website::Registration {
+        token_url: world.entra.token_url(),
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned(),
+        scope: world.entra.scope(),
+    };
+    let website = website::Settings { api: api.clone(), node: node.clone(), registration };
+    let widget = widget::Settings { api: api.clone(), node: node.clone() };
+    let (genesys, both) = (Arc::clone(world), Arc::clone(world));
+    let tokens = move || reference::Tokens { entra: both.entra.token().build(), genesys: both.genesys.issue_token() };
+    Router::new()
+        .nest("/website/", website::router(website))
+        .nest("/widget/", widget::router(&widget, move || genesys.genesys.issue_token()))
+        .nest("/api/", reference::router(api, tokens))
+}
+
+fn router(shared: Arc<Shared>, sites: Router) -> Router {
     let own = Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", PAGE)))
         .route("/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
@@ -210,10 +231,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .route_layer(middleware::from_fn(guard::refuse_other_pages))
         .with_state(shared);
-    Router::new()
-        .merge(own)
-        .nest("/api/", crate::reference::router())
-        .layer(middleware::from_fn(guard::refuse_other_hosts))
+    Router::new().merge(own).merge(sites).layer(middleware::from_fn(guard::refuse_other_hosts))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

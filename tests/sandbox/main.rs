@@ -3,7 +3,10 @@
 
 mod console;
 mod guide;
+mod pages;
 mod reference;
+mod website;
+mod widget;
 mod world;
 
 use std::collections::HashMap;
