@@ -122,20 +122,20 @@ impl PexipClient {
         self.shared.account.authentication()
     }
 
-    /// The same client for background work: less than half of the concurrent calls and two thirds of the
+    /// The same client for background work: at most half of the concurrent calls and two thirds of the
     /// budget, or a sixth whatever others have used.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }
     }
 
-    /// The same client for reads by agents: less than half of the concurrent calls and about half of the budget.
+    /// The same client for reads by agents: at most half of the concurrent calls and about half of the budget.
     #[must_use]
     pub fn for_reads(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::AgentRead }
     }
 
-    /// The same client for deletes that look for their rooms: less than half of the concurrent calls.
+    /// The same client for deletes that look for their rooms: at most half of the concurrent calls.
     #[must_use]
     fn for_delete_look_ups(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::DeleteLookUp }

@@ -88,12 +88,13 @@ impl TagPermit {
 
 impl Admission {
     pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
-        // Less than half each, and about half together: of two or more, some are left to creates.
-        let share = (config.max_in_flight.saturating_sub(1) / 2).max(1);
+        // All of them together have half of the places, so of two or more some are left to creates. Each may use that
+        // half while no other needs it: no more of its calls are in line, so the next place goes to another one.
+        let half = config.max_in_flight.div_ceil(2);
         Self {
             max_in_flight: config.max_in_flight,
-            places: Places::new(config.max_in_flight, config.max_in_flight.div_ceil(2)),
-            shares: OTHERS.map(|_| Arc::new(Semaphore::new(share))),
+            places: Places::new(config.max_in_flight, half),
+            shares: OTHERS.map(|_| Arc::new(Semaphore::new(half))),
             budget: Budget::new(config.requests_per_minute as usize),
             misses: Misses::new(config.requests_per_minute as usize),
             node: Breaker::pausing({

@@ -67,7 +67,7 @@ async fn agents_reads_leave_request_budget_for_creates() {
 
 #[tokio::test]
 async fn agents_reads_at_a_stalled_node_leave_concurrent_calls_to_creates() {
-    for (max_in_flight, share) in [(5, 2), (4, 1), (3, 1)] {
+    for (max_in_flight, share) in [(5, 3), (4, 2), (3, 2), (2, 1)] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", max_in_flight).start().await;
         let _time = stop_time();
         let reads = || Matching::method(Method::GET).query_contains("vbv-01jd5p3xk8qqqqqqqqqqqqqq");
