@@ -16,7 +16,7 @@ use maxconf::domain::Clock;
 use maxconf::exit_code;
 use maxconf::http::openapi;
 use maxconf::http::server;
-use maxconf::telemetry;
+use maxconf::telemetry::{self, Export, LogWriter};
 use tokio::runtime::Runtime;
 
 /// Room service for identity checks by video.
@@ -59,7 +59,11 @@ fn main() -> ExitCode {
     let command = Cli::command().after_long_help(help()).get_matches();
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
     match cli.command {
-        Command::Serve => with_config(|config| code(run(serve(config)))),
+        Command::Serve => with_config(|config| {
+            // The log ends last: the runtime's last tasks write to it.
+            let (ended, _log) = run(serve(config));
+            code(ended)
+        }),
         Command::CheckConfig => {
             config::unknown_variables().iter().for_each(print_message);
             with_config(|_| code(write("The settings are complete and valid.\n").map(|()| exit_code::DONE)))
@@ -106,8 +110,12 @@ fn run<T>(command: impl Future<Output = T>) -> T {
     output
 }
 
-async fn serve(config: Config) -> Result<u8, Box<dyn std::error::Error>> {
-    let export = telemetry::start(&config.telemetry, telemetry::Format::Json, app::export_http);
+async fn serve(config: Config) -> (Result<u8, Box<dyn std::error::Error>>, LogWriter) {
+    let (export, log) = telemetry::start(&config.telemetry, telemetry::Format::Json, app::export_http);
+    (serve_until_stopped(config, export).await, log)
+}
+
+async fn serve_until_stopped(config: Config, export: Option<Export>) -> Result<u8, Box<dyn std::error::Error>> {
     // First, since the Functions host polls the port every 25 ms and gives up after some seconds.
     let listener = server::bind(&config.server)?;
     config::log_unknown_variables();

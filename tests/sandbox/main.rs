@@ -96,7 +96,7 @@ async fn show(cli: &Cli, world: Arc<World>) -> Result<ExitCode, Box<dyn std::err
     println!("The console: {}", console.url());
     world::put_behind_console(&mut settings, &console.url());
     let config = read_config(&settings, 0)?;
-    let export = telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http);
+    let (export, _log) = telemetry::start(&config.telemetry, telemetry::Format::Readable, app::export_http);
     world::show_traffic(&world);
     console.start_instances(settings).await?;
     let timer = tokio::spawn(drive_timer(console.service()));

@@ -159,7 +159,8 @@ fn panics_like_the_program() {
         otlp_headers: HeaderMap::new(),
         application_insights: None,
     };
-    assert!(telemetry::start(&config, Format::Json, app::export_http).is_none(), "no telemetry is exported");
+    let (export, _log) = telemetry::start(&config, Format::Json, app::export_http);
+    assert!(export.is_none(), "no telemetry is exported");
     for text in [PASSWORD, PINS[0]] {
         let panicked = std::thread::spawn(move || panic!("{text}")).join();
         assert!(panicked.is_err());
