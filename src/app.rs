@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::auth::{CallerRates, EntraVerifier, GenesysVerifier, NodeAccount};
 use crate::config::{Config, PexipAccount, PexipConfig, QueueConfig, RecordsConfig, StorageAccess};
 use crate::domain::{Clock, RoomNamePrefix, ServiceHours};
+use crate::http::middleware::cors::Cors;
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
@@ -98,9 +99,10 @@ impl App {
             health,
             clock,
             limits: Limits::new(&config.server),
+            cors: Cors::new(&config.server.cors_allowed_origins),
             request_ids,
         });
-        let router = routes::router(state, &config.server.cors_allowed_origins);
+        let router = routes::router(state);
         let max_concurrent_requests = config.server.max_concurrent_requests;
         Ok(Self { router, max_concurrent_requests, background })
     }

@@ -12,8 +12,8 @@ mod traces;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use crate::http::context::RequestContext;
@@ -47,35 +47,21 @@ impl Routes {
     }
 }
 
-/// Puts the middleware around the routes. The list is in order, outermost first; the guard of a route is not in it, for
-/// the handler extracts a [`Permit`](super::permit::Permit).
-pub(crate) fn around(routes: Routes, state: &AppState, cors_allowed_origins: &[String]) -> Router<AppState> {
-    // Outermost, so that every answer, by whatever makes it, has its id, its headers and its line in the log.
-    let every_request = from_fn_with_state(state.clone(), complete);
-    // Outside of the limits, so that their refusals are recorded as well.
-    let audit = from_fn(audit::record_refusal);
-    // Outside of what makes errors: the widget can read an error only if it has the CORS headers.
-    let cors = (map_response(cors::remove_for_foreign_origins), cors::layer(cors_allowed_origins));
-    // Outside of the limits, so that a permit of theirs is released before a panic is answered.
-    let panics = panics::layer();
-    // Innermost: the deadline, then the body, then a concurrency permit, so that a slow body holds no permit.
-    let limits = |audience| from_fn_with_state((state.clone(), audience), limits::bound);
-    // Without the body: the handler reads it, up to a bound of its own.
-    let nodes = (state.clone(), Audience::ConferencingNodes);
-    let limits_but_body = from_fn_with_state(nodes, limits::bound_all_but_body);
-    // Without deadline and concurrency: a busy instance is not dead, and a maintenance run outlasts a request.
-    let body_limit = from_fn_with_state(state.clone(), limits::bound_body);
-
+/// Puts the middleware around the routes: one function for each audience, because every layer of its own costs each
+/// request a copy of what is below it.
+pub(crate) fn around(routes: Routes, state: &AppState) -> Router<AppState> {
+    let layer = |audience| from_fn_with_state((state.clone(), audience), handle);
     Router::new()
-        .merge(routes.idim.layer((audit.clone(), panics, limits(Audience::Idim))))
-        .merge(routes.widget.layer((audit, cors, panics, limits(Audience::Widget))))
-        .merge(routes.nodes.layer((panics, limits_but_body)))
-        .merge(routes.operation.layer((panics, body_limit)))
-        .layer(every_request)
+        .merge(routes.idim.layer(layer(Audience::Idim)))
+        .merge(routes.widget.layer(layer(Audience::Widget)))
+        .merge(routes.nodes.layer(layer(Audience::ConferencingNodes)))
+        .merge(routes.operation.layer(layer(Audience::Operation)))
 }
 
-/// Gives a request its context and completes its answer: log, trace and metrics, problem body, fixed headers.
-async fn complete(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+/// Everything that happens to a request outside of its handler, from the outside in. The guard of a route is not in it,
+/// for the handler extracts a [`Permit`](super::permit::Permit).
+async fn handle(State((state, audience)): State<(AppState, Audience)>, mut request: Request, next: Next) -> Response {
+    // Outermost, so that every answer, by whatever makes it, has its id, its headers and its line in the log.
     let context = RequestContext {
         invocation_id: request_id::invocation_id(request.headers()),
         audit: state.audit.context(state.request_ids.for_request(request.headers())),
@@ -83,9 +69,29 @@ async fn complete(State(state): State<AppState>, mut request: Request, next: Nex
     let mut log = AccessLog::start(&request, context.clone());
     request.extensions_mut().insert(context.clone());
     let (trace, span) = log.spans();
-    let mut response = next.run(request).instrument(trace).instrument(span).await;
+    // Outside of what makes errors: the widget can read an error only if it has the CORS headers.
+    let cors = (audience == Audience::Widget).then(|| state.cors.answer_to(&request));
+    // Outside of the limits, so that their refusals are recorded as well. A request for an unknown path is not about a
+    // room, nor are those of nodes and operators.
+    let is_audited = matches!(audience, Audience::Idim | Audience::Widget) && log.route_is_known();
 
+    let mut response = match &cors {
+        Some(cors) if cors.is_preflight() => Response::default(),
+        // The panic outside of the limits, so that a permit of theirs is released before it is answered.
+        _ => {
+            let bounded = state.limits.run(audience, request, next);
+            let bounded = async { bounded.await.into_response() };
+            panics::answered(bounded).instrument(trace).instrument(span).await
+        }
+    };
+
+    if is_audited {
+        audit::record_refusal(&context.audit, &response);
+    }
     let problem = problems::render(&mut response, context.request_id());
+    if let Some(cors) = cors {
+        cors.set(response.headers_mut());
+    }
     request_id::set(response.headers_mut(), context.request_id());
     security_headers::set(response.headers_mut());
     log.answered(response.status(), problem);

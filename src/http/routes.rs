@@ -44,7 +44,7 @@ pub(crate) fn table() -> Vec<Route> {
 }
 
 /// The service's router.
-pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router {
+pub(crate) fn router(state: AppState) -> Router {
     let mut routes = Routes::default();
     // Unknown paths here need CORS headers, or the widget could not read their 404.
     routes.widget = routes.widget.route("/public/", any(not_found)).route("/public/{*unknown}", any(not_found));
@@ -62,7 +62,7 @@ pub(crate) fn router(state: AppState, cors_allowed_origins: &[String]) -> Router
     }
     routes.idim = routes.idim.fallback(not_found);
     let routes = routes.map(|router| router.method_not_allowed_fallback(method_not_allowed));
-    around(routes, &state, cors_allowed_origins).with_state(state)
+    around(routes, &state).with_state(state)
 }
 
 /// Method and path of each route, and the folder of its Azure function.

@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 
 use crate::auth::{CallerRates, EntraVerifier, GenesysVerifier, NodeAccount};
 use crate::domain::{Clock, ReadablePrefix, RoomNamePrefix};
+use crate::http::middleware::cors::Cors;
 use crate::http::middleware::limits::Limits;
 use crate::http::middleware::request_id::RequestIds;
 use crate::http::readiness::Health;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub health: Health,
     pub clock: Clock,
     pub limits: Limits,
+    pub cors: Cors,
     pub request_ids: RequestIds,
 }
 

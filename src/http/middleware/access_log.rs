@@ -61,6 +61,10 @@ impl AccessLog {
         self.answer = Some(Answer { status, problem });
     }
 
+    pub(super) fn route_is_known(&self) -> bool {
+        self.route.is_some()
+    }
+
     fn template(&self) -> &str {
         self.route.as_ref().map_or("-", MatchedPath::as_str)
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderValue, Method, Response};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
-use tower_http::cors::CorsLayer;
 
 use super::request_id::REQUEST_ID;
 use crate::auth::GENESYS_TOKEN;
@@ -71,29 +71,63 @@ fn joined<T: AsRef<str>>(values: &[T], separator: &str) -> String {
     values.iter().map(T::as_ref).collect::<Vec<_>>().join(separator)
 }
 
-/// Answers preflights, and puts the CORS headers on every other answer.
-pub(crate) fn layer(allowed_origins: &[String]) -> CorsLayer {
-    let origins = allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-    CorsLayer::new()
-        .allow_origin(origins.collect::<Vec<_>>())
-        .allow_methods(ALLOWED_METHODS)
-        .allow_headers(ALLOWED_HEADERS)
-        .expose_headers(EXPOSED_HEADERS)
-        .vary(VARY)
-        .max_age(MAX_AGE)
+/// The pages that may read the widget's answers. Own code, because a layer of tower-http sends most of its headers to
+/// pages that are not on the list, too.
+#[derive(Debug)]
+pub(crate) struct Cors {
+    allowed_origins: Vec<HeaderValue>,
+    allowed_methods: HeaderValue,
+    allowed_headers: HeaderValue,
+    exposed_headers: HeaderValue,
+    max_age: HeaderValue,
+    vary: HeaderValue,
 }
 
-/// For an origin that is not on the list, tower-http leaves out the origin and still sends the other headers.
-pub(crate) async fn remove_for_foreign_origins<B>(mut response: Response<B>) -> Response<B> {
-    if !response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        for header in [
-            ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE,
-        ] {
-            response.headers_mut().remove(header);
+/// The CORS headers of one answer.
+pub(super) struct CorsAnswer<'a> {
+    cors: &'a Cors,
+    is_preflight: bool,
+    /// The page's origin, if it is on the list.
+    origin: Option<HeaderValue>,
+}
+
+impl Cors {
+    pub(crate) fn new(allowed_origins: &[String]) -> Self {
+        let value = |text: String| HeaderValue::from_str(&text).expect("names of headers and methods are ASCII");
+        Self {
+            allowed_origins: allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            allowed_methods: value(joined(&ALLOWED_METHODS, ",")),
+            allowed_headers: value(joined(&ALLOWED_HEADERS, ",")),
+            exposed_headers: value(joined(&EXPOSED_HEADERS, ",")),
+            max_age: MAX_AGE.as_secs().into(),
+            vary: value(joined(&VARY, ", ")),
         }
     }
-    response
+
+    pub(super) fn answer_to(&self, request: &Request) -> CorsAnswer<'_> {
+        let origin = request.headers().get(ORIGIN).filter(|origin| self.allowed_origins.contains(origin)).cloned();
+        CorsAnswer { cors: self, is_preflight: request.method() == Method::OPTIONS, origin }
+    }
+}
+
+impl CorsAnswer<'_> {
+    /// Whether the browser only asks what the page may do. Then no handler runs.
+    pub(super) fn is_preflight(&self) -> bool {
+        self.is_preflight
+    }
+
+    pub(super) fn set(self, headers: &mut HeaderMap) {
+        let Self { cors, is_preflight, origin } = self;
+        // Also without an origin, or a cache could serve one origin's answer to another.
+        headers.insert(header::VARY, cors.vary.clone());
+        let Some(origin) = origin else { return };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if is_preflight {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, cors.allowed_methods.clone());
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, cors.allowed_headers.clone());
+            headers.insert(ACCESS_CONTROL_MAX_AGE, cors.max_age.clone());
+        } else {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, cors.exposed_headers.clone());
+        }
+    }
 }

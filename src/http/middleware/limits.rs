@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -13,7 +13,6 @@ use tokio::time::timeout;
 use crate::config::ServerConfig;
 use crate::http::openapi::Audience;
 use crate::http::problem::{ApiError, Code};
-use crate::http::state::AppState;
 
 /// The largest body, in KiB. The routes read none; the timer's has some hundred bytes.
 pub(crate) const MAX_BODY_KIB: usize = 16;
@@ -21,7 +20,7 @@ pub(crate) const MAX_BODY_KIB: usize = 16;
 /// The problems of all limits, and of a panic.
 pub(crate) const PROBLEMS: [Code; 4] = [Code::BodyTooLarge, Code::Overloaded, Code::DeadlineExceeded, Code::Internal];
 
-/// The problems of [`bound_body`], and of a panic. The Functions host passes on the body of a GET as well.
+/// The same where only the body is bounded. The Functions host passes on the body of a GET as well.
 pub(crate) const PROBLEMS_OF_BODY: [Code; 4] =
     [Code::RequestInvalid, Code::DeadlineExceeded, Code::BodyTooLarge, Code::Internal];
 
@@ -51,7 +50,23 @@ impl Limits {
         timeout(self.deadline, work).await.unwrap_or(Err(ApiError::new(Code::DeadlineExceeded)))
     }
 
-    async fn run(&self, audience: Audience, request: Request, next: Next) -> Result<Response, ApiError> {
+    /// Runs a request within the limits of its audience. Work that must not be cancelled by the deadline runs in a task
+    /// of its own.
+    pub(super) async fn run(&self, audience: Audience, request: Request, next: Next) -> Result<Response, ApiError> {
+        match audience {
+            // The deadline, then the body, then a concurrency permit, so that a slow body holds no permit.
+            Audience::Idim | Audience::Widget => {
+                self.within_deadline(async { self.run_admitted(audience, discard_body(request).await?, next).await })
+                    .await
+            }
+            // Without the body: the handler reads it, up to a bound of its own.
+            Audience::ConferencingNodes => self.within_deadline(self.run_admitted(audience, request, next)).await,
+            // Without deadline and concurrency: a busy instance is not dead, and a maintenance run outlasts a request.
+            Audience::Operation => Ok(next.run(self.within_deadline(discard_body(request)).await?).await),
+        }
+    }
+
+    async fn run_admitted(&self, audience: Audience, request: Request, next: Next) -> Result<Response, ApiError> {
         let _share = if audience == Audience::Widget { Some(permit(&self.of_widget)?) } else { None };
         let _permit = permit(&self.concurrent)?;
         Ok(next.run(request).await)
@@ -62,37 +77,11 @@ fn permit(requests: &Semaphore) -> Result<SemaphorePermit<'_>, ApiError> {
     requests.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))
 }
 
-/// All limits. Work that must not be cancelled by the deadline runs in a task of its own.
-pub(crate) async fn bound(
-    State((state, audience)): State<(AppState, Audience)>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    let limits = &state.limits;
-    limits.within_deadline(async { limits.run(audience, discard_body(request).await?, next).await }).await
-}
-
-/// All limits but the body's.
-pub(crate) async fn bound_all_but_body(
-    State((state, audience)): State<(AppState, Audience)>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    state.limits.within_deadline(state.limits.run(audience, request, next)).await
-}
-
-/// Only the body's size and the time for receiving it.
-pub(crate) async fn bound_body(
-    State(state): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    let request = state.limits.within_deadline(discard_body(request)).await?;
-    Ok(next.run(request).await)
-}
-
 /// Reads the body and drops it: these routes use none.
 async fn discard_body(request: Request) -> Result<Request, ApiError> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
     let (parts, body) = request.into_parts();
     read_body(body, MAX_BODY_KIB * 1024).await?;
     Ok(Request::from_parts(parts, Body::empty()))
