@@ -6,6 +6,7 @@ mod key_set;
 mod key_source;
 mod keys;
 mod refusal;
+mod signatures;
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::claims::Claims;
 use self::keys::{EntraKeys, NoKey};
+use self::signatures::Signatures;
 use crate::config::{AllowedIds, EntraConfig};
 use crate::domain::Clock;
 use crate::telemetry::audit;
@@ -70,6 +72,7 @@ pub struct EntraVerifier(Arc<Inner>);
 struct Inner {
     config: EntraConfig,
     keys: EntraKeys,
+    signatures: Signatures,
     clock: Clock,
 }
 
@@ -77,7 +80,7 @@ impl EntraVerifier {
     /// Starts to read Entra's keys, in the background and until `stop`. `http` follows no redirects.
     pub fn start(config: EntraConfig, http: &reqwest::Client, clock: Clock, stop: &CancellationToken) -> Self {
         let keys = EntraKeys::start(&config, http, &clock, stop);
-        Self(Arc::new(Inner { config, keys, clock }))
+        Self(Arc::new(Inner { config, keys, signatures: Signatures::new(), clock }))
     }
 
     /// The role that creating a room requires, if any.
@@ -113,14 +116,15 @@ impl EntraVerifier {
     /// The client of a valid token that has the role, if one is required. Checks authentication first, then
     /// authorisation.
     pub async fn verify(&self, token: &SecretString, role: Option<&str>) -> Result<EntraClient, EntraRefusal> {
-        let token = UnverifiedJws::read(token.expose_secret())?;
+        let text = token.expose_secret();
+        let token = UnverifiedJws::read(text)?;
         let version = TokenVersion::of(token.unverified_payload())?;
         let key = self.0.keys.key(version, token.kid()).await.map_err(|error| match error {
             NoKey::Unknown => EntraRefusal::Invalid(TokenFault::UnknownKey),
             NoKey::NotYetListed(wait) => EntraRefusal::KeyToCome(wait),
             NoKey::Unavailable => EntraRefusal::NoKeys,
         })?;
-        let claims = Claims::read(&token.verified_payload(&key)?)?;
+        let claims = Claims::read(&self.0.signatures.verified_payload(text, token, &key).await?)?;
         self.check_issue(&claims, version, key.issuer())?;
         self.check_times(&claims)?;
         let fault = self.permission_fault(&claims, version, role);

@@ -2,7 +2,7 @@
 
 use maxconf_simulators::entra::{API_CLIENT_ID, APP_ID_URI, CLIENT_ID, CLIENT_SECRET, TokenBuilder, Version};
 
-use crate::support::{Answer, IDIM_CREATE, IDIM_DELETE, TestApp, v1_key_fetches, v2_key_fetches, within};
+use crate::support::{Ahead, Answer, IDIM_CREATE, IDIM_DELETE, TestApp, v1_key_fetches, v2_key_fetches, within};
 
 /// The valid token of each version.
 fn both_versions(app: &TestApp) -> [TokenBuilder; 2] {
@@ -61,6 +61,29 @@ async fn tokens_that_the_token_endpoint_issues_are_accepted_in_both_versions() {
         let token = issued["access_token"].as_str().expect("a token");
         assert_accepted(&app, &format!("{version:?} for {scope}"), bearer(token)).await;
     }
+}
+
+#[tokio::test]
+async fn an_accepted_token_is_checked_again_with_each_request() {
+    let clock = Ahead::default();
+    let app = clock.builder().start().await;
+    app.entra_keys_are_read().await;
+    let token = app.entra.token().expires_in(600);
+    let accepted = token.clone().build();
+    assert_accepted(&app, "its first request", bearer(&accepted)).await;
+
+    let (signed, _) = accepted.rsplit_once('.').expect("three segments");
+    let of_another = app.entra.token().expires_in(601).build();
+    let (_, signature_of_another) = of_another.rsplit_once('.').expect("three segments");
+    app.create_with(&format!("{signed}.{signature_of_another}")).await.assert_problem(401, "token_invalid");
+    let unsigned = app.create_with(&format!("{signed}.")).await;
+    unsigned.assert_problem(401, "token_invalid");
+    app.create_with(&accepted).await.room();
+
+    clock.set_ours(661);
+    let expired = app.create_with(&accepted).await;
+    expired.assert_problem(401, "token_invalid");
+    assert_eq!(expired.json()["detail"], "the token has expired");
 }
 
 #[tokio::test]

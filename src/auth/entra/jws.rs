@@ -53,6 +53,13 @@ impl<'a> UnverifiedJws<'a> {
     }
 }
 
+impl UnverifiedJws<'_> {
+    /// The payload of a token whose signature was verified in an earlier request.
+    pub(super) fn payload_verified_before(self) -> Vec<u8> {
+        self.payload
+    }
+}
+
 impl std::fmt::Debug for UnverifiedJws<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("UnverifiedJws").finish_non_exhaustive()
