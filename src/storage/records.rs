@@ -317,6 +317,8 @@ impl RecordStore {
         let options = BlobClientUploadOptions {
             blob_content_type: Some("application/json".to_owned()),
             per_request_timeout: Some(whole_seconds(CALL_TIMEOUT)),
+            // Otherwise the SDK asks the system for the number of processors each time.
+            parallel: Some(NonZero::<usize>::MIN),
             ..BlobClientUploadOptions::default()
         };
         let (call, options) = match write {

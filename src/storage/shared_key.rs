@@ -13,6 +13,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
+/// Longer than most strings to sign.
+const USUAL_LENGTH: usize = 512;
+
 /// Signs each request with the account key; the SDK does not support this. A per-try policy, because every attempt
 /// needs its own date.
 pub(super) struct SharedKey {
@@ -33,44 +36,48 @@ impl SharedKey {
     }
 
     fn string_to_sign(&self, request: &Request) -> String {
-        let headers: Vec<(String, &str)> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str().to_ascii_lowercase(), value.as_str()))
-            .collect();
-        let header = |name: &str| headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| *value);
-        // The transport adds the header later, so the length is that of the body. An empty body is signed as no length.
-        let length = match request.body().len() {
-            None | Some(0) => String::new(),
-            Some(length) => length.to_string(),
+        let header = |wanted: &str| {
+            let found = request.headers().iter().find(|(name, _)| name.as_str().eq_ignore_ascii_case(wanted));
+            found.map_or("", |(_, value)| value.as_str())
         };
-        let mut text = format!(
-            "{method}\n{encoding}\n{language}\n{length}\n{md5}\n{kind}\n\n{modified}\n{matches}\n{differs}\n{unmodified}\n{range}\n",
-            method = request.method(),
-            encoding = header("content-encoding"),
-            language = header("content-language"),
-            md5 = header("content-md5"),
-            kind = header("content-type"),
-            modified = header("if-modified-since"),
-            matches = header("if-match"),
-            differs = header("if-none-match"),
-            unmodified = header("if-unmodified-since"),
-            range = header("range"),
-        );
+        let mut text = String::with_capacity(USUAL_LENGTH);
+        let mut line = |parts: &[&str]| {
+            text.extend(parts.iter().copied());
+            text.push('\n');
+        };
+        line(&[request.method().as_str()]);
+        line(&[header("content-encoding")]);
+        line(&[header("content-language")]);
+        // The transport adds the header later, so the length is that of the body. An empty body is signed as no length.
+        match request.body().len() {
+            None | Some(0) => line(&[]),
+            Some(length) => line(&[&length.to_string()]),
+        }
+        line(&[header("content-md5")]);
+        line(&[header("content-type")]);
+        // The date is in `x-ms-date`.
+        line(&[]);
+        for name in ["if-modified-since", "if-match", "if-none-match", "if-unmodified-since", "range"] {
+            line(&[header(name)]);
+        }
 
-        let mut azure_headers: Vec<_> = headers.iter().filter(|(name, _)| name.starts_with("x-ms-")).collect();
-        azure_headers.sort();
+        let azure_headers = request.headers().iter().filter_map(|(name, value)| {
+            let name = name.as_str().to_ascii_lowercase();
+            name.starts_with("x-ms-").then(|| (name, value.as_str().trim()))
+        });
+        let mut azure_headers: Vec<_> = azure_headers.collect();
+        azure_headers.sort_unstable();
         for (name, value) in azure_headers {
-            text += &format!("{name}:{}\n", value.trim());
+            line(&[&name, ":", value]);
         }
 
         let url = request.url();
-        text += &format!("/{}{}", self.account, url.path());
+        text.extend(["/", &self.account, url.path()]);
         let mut parameters: Vec<_> =
             url.query_pairs().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         parameters.sort();
         for (name, value) in parameters {
-            text += &format!("\n{name}:{value}");
+            text.extend(["\n", &name, ":", &value]);
         }
         text
     }
