@@ -62,6 +62,8 @@ struct State {
     /// Rooms taken from here to be claimed, each with the id of its message, until its hand-out must have ended. They
     /// may have no tag on Pexip yet, so a second message with such a name would give the room to a second citizen.
     being_claimed: HashMap<RoomName, (String, Instant)>,
+    /// When these rooms leave, in this order. A room that was taken again leaves with its latest time.
+    claims_end: VecDeque<(Instant, RoomName)>,
     waiters: VecDeque<Waiter>,
     demand: Demand,
     /// False after [`Fill::run`] has ended: then waiting is useless.
@@ -248,20 +250,29 @@ fn usable(found: Option<Conference>, host_pin: &HostPin) -> Result<Conference, D
 impl State {
     /// Drops rooms whose lease has ended. Rooms that are leased but cannot be claimed are to be looked up again.
     fn keep_claimable(&mut self, criteria: ClaimCriteria) {
-        for room in std::mem::take(&mut self.rooms) {
-            if room.meets(criteria) {
-                self.rooms.push_back(room);
-            } else {
-                self.unchecked.push(room.message);
+        // Mostly all are claimable, and every create asks.
+        if !self.rooms.iter().all(|room| room.meets(criteria)) {
+            for room in std::mem::take(&mut self.rooms) {
+                if room.meets(criteria) {
+                    self.rooms.push_back(room);
+                } else {
+                    self.unchecked.push(room.message);
+                }
             }
         }
         self.unchecked.retain(|message| Instant::now() < message.lease_ends);
     }
 
     fn note_being_claimed(&mut self, room: &ReadyRoom) {
-        self.being_claimed.retain(|_, (_, until)| Instant::now() < *until);
+        let now = Instant::now();
+        while let Some((_, name)) = self.claims_end.pop_front_if(|(until, _)| *until <= now) {
+            if self.being_claimed.get(&name).is_some_and(|(_, until)| *until <= now) {
+                self.being_claimed.remove(&name);
+            }
+        }
         // A hand-out takes less than that from here to the tag.
-        let until = Instant::now() + LONGEST_REQUEST;
+        let until = now + LONGEST_REQUEST;
+        self.claims_end.push_back((until, room.conference.name.clone()));
         self.being_claimed.insert(room.conference.name.clone(), (room.message.id().to_owned(), until));
     }
 
