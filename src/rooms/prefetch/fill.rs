@@ -74,11 +74,13 @@ impl Fill {
     pub(in crate::rooms) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let _running = Running::begin(&self.prefetch);
         loop {
-            self.refresh().await;
+            let refreshed = self.refresh().await;
             let wanted = self.prefetch.wanted();
             // Also while nothing is wanted: a create must not be the first to find that no record can be made.
             let pause = match self.backend.records.ensure_answering().await {
                 Err(error) => self.handle_storage_failure(error),
+                // The rooms that could not be read are still due.
+                Ok(()) if wanted == 0 && refreshed.is_err() => PAUSE_AFTER_FAILURE,
                 Ok(()) if wanted == 0 => self.prefetch.until_refresh().unwrap_or(PAUSE_WHILE_IDLE),
                 Ok(()) => self.fetch(wanted).await,
             };
@@ -185,19 +187,23 @@ impl Fill {
     }
 
     /// Reads all rooms of the prefetch again, by one call, if one of them was not read for a while.
-    async fn refresh(&self) {
+    async fn refresh(&self) -> Result<(), PexipError> {
         let names = self.prefetch.due_for_refresh();
         if names.is_empty() {
-            return;
+            return Ok(());
         }
         let observed = Observation::begin(self.backend.pexip.failure_epoch());
         match self.client_for_look_up().find_by_names(&names).await {
             Ok(mut found) => {
                 let rooms_found = if found.is_empty() { RoomsFound::None } else { RoomsFound::InOtherAnswers };
                 self.discarder.discard(self.prefetch.refresh(&names, &mut found, observed), rooms_found);
+                Ok(())
             }
             // Their observations become stale, and they are checked again before they are used.
-            Err(error) => info!(%error, "prefetched rooms could not be read again"),
+            Err(error) => {
+                info!(%error, "prefetched rooms could not be read again");
+                Err(error)
+            }
         }
     }
 
