@@ -19,6 +19,9 @@ const MAX_DURATION: Duration = Duration::from_secs(50);
 /// Pause after a refill that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// Pause after a refill that found the pool full: others have made its rooms, or there are more than the target.
+const PAUSE_WHILE_FULL: Duration = Duration::from_millis(250);
+
 /// Rooms that this instance owes the pool.
 pub(super) struct Refill {
     counter: Arc<PoolCounter>,
@@ -58,13 +61,18 @@ impl Refill {
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
             while self.owed() > 0 {
-                if let Err(error) = self.provision_owed().await {
-                    if !self.counter.is_closed(&error) {
-                        warn!(%error, "the pool could not be refilled, trying again");
+                let pause = match self.provision_owed().await {
+                    Ok(0) => PAUSE_WHILE_FULL,
+                    Ok(_) => continue,
+                    Err(error) => {
+                        if !self.counter.is_closed(&error) {
+                            warn!(%error, "the pool could not be refilled, trying again");
+                        }
+                        PAUSE_AFTER_FAILURE
                     }
-                    if stop.run_until_cancelled(sleep(PAUSE_AFTER_FAILURE)).await.is_none() {
-                        return;
-                    }
+                };
+                if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                    return;
                 }
             }
             if stop.run_until_cancelled(self.wake.notified()).await.is_none() {
@@ -73,14 +81,15 @@ impl Refill {
         }
     }
 
-    async fn provision_owed(&self) -> Result<(), PoolError> {
+    /// Provisions what is missing of the owed rooms. Returns how many were missing.
+    async fn provision_owed(&self) -> Result<usize, PoolError> {
         let _permit = self.acquire_provisioning().await;
         // Reset before counting: rooms taken meanwhile are still counted, so those stay owed.
         let owed = self.owed.swap(0, Ordering::Relaxed);
         match self.counter.missing(owed).await {
             Ok(missing) => {
                 self.provisioner.provision_many(missing, Instant::now() + MAX_DURATION).await;
-                Ok(())
+                Ok(missing)
             }
             Err(error) => {
                 self.owed.fetch_add(owed, Ordering::Relaxed);
