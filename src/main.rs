@@ -16,8 +16,14 @@ use maxconf::domain::Clock;
 use maxconf::exit_code;
 use maxconf::http::openapi;
 use maxconf::http::server;
+use maxconf::outbound;
 use maxconf::telemetry::{self, Export, LogWriter};
 use tokio::runtime::Runtime;
+
+/// A request makes hundreds of small allocations. The package is built with musl, whose allocator has one lock for all
+/// threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command).unwrap_or_else(|error| error.exit());
     match cli.command {
         Command::Serve => with_config(|config| {
+            outbound::load_certificates();
             // The log ends last: the runtime's last tasks write to it.
             let (ended, _log) = run(serve(config));
             code(ended)

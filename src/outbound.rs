@@ -21,7 +21,7 @@ use tower::util::MapRequestLayer;
 pub(crate) use failure::is_close_without_answer;
 pub use failure::{CallFailure, CertificateFault, ConnectStep};
 pub(crate) use oauth2::refusal_code;
-pub use tls::{Intercepting, tls_with};
+pub use tls::{Intercepting, load_certificates, tls_with};
 
 /// The wait before a retry if the system asks for none.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -14,6 +14,12 @@ static PLATFORM: LazyLock<Result<ClientConfig, Error>> = LazyLock::new(|| {
     tls_with(Arc::new(Verifier::new(provider)?))
 });
 
+/// Begins to load the platform's certificates in a thread of its own, so that a starting process does other things
+/// meanwhile.
+pub fn load_certificates() {
+    std::thread::spawn(|| LazyLock::force(&PLATFORM));
+}
+
 /// TLS that trusts the platform's certificates.
 pub(super) fn platform() -> Result<&'static ClientConfig, &'static Error> {
     PLATFORM.as_ref()
