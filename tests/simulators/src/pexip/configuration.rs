@@ -33,7 +33,12 @@ async fn list(
 ) -> Result<Json<Value>, Refusal> {
     let state = platform.state();
     let show = |room: &StoredRoom| shown(&platform, room.json(&state.automatic_participants));
-    Ok(Json(listing::page(CONFERENCE_PATH, &query, state.filter_rules, state.rooms.values(), show)?))
+    let rules = state.filter_rules;
+    let page = match listing::names(&query, rules) {
+        Some(names) => listing::page(CONFERENCE_PATH, &query, rules, state.rooms.all_named(names), show),
+        None => listing::page(CONFERENCE_PATH, &query, rules, state.rooms.values(), show),
+    };
+    Ok(Json(page?))
 }
 
 async fn create(State(platform): State<Arc<Platform>>, headers: HeaderMap, body: String) -> Result<Response, Refusal> {

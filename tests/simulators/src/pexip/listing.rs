@@ -84,6 +84,16 @@ pub(super) fn page<'a, T: Listed + 'a>(
     }))
 }
 
+/// The names of which one is asked for, if objects with other names cannot match: with thousands of rooms, a node looks
+/// into an index as well.
+pub(super) fn names(query: &Query, rules: FilterRules) -> Option<Vec<&str>> {
+    query.iter().find_map(|(parameter, wanted)| match parameter.as_str() {
+        "name" | "name__exact" => Some(vec![wanted.as_str()]),
+        "name__in" if rules.in_lookup == InLookup::Supported => Some(wanted.split(',').collect()),
+        _ => None,
+    })
+}
+
 #[derive(Debug)]
 struct Filter {
     field: String,

@@ -1,6 +1,6 @@
 //! The rooms on the management node, and which writes have reached the Conferencing Nodes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -13,6 +13,8 @@ use super::room::StoredRoom;
 pub(super) struct Rooms {
     clock: Clock,
     by_id: BTreeMap<u64, StoredRoom>,
+    /// Ids by name. Names are unique on a real node; rooms that a test inserts need not be.
+    by_name: HashMap<String, BTreeSet<u64>>,
     next_id: u64,
     next_alias_id: u64,
     replication_delay: Duration,
@@ -33,6 +35,7 @@ impl Rooms {
         Self {
             clock,
             by_id: BTreeMap::new(),
+            by_name: HashMap::new(),
             next_id: 1,
             next_alias_id: 1,
             replication_delay: Duration::ZERO,
@@ -49,7 +52,13 @@ impl Rooms {
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&StoredRoom> {
-        self.values().find(|room| room.name == name)
+        self.all_named([name]).next()
+    }
+
+    /// The rooms with one of these names, in the order of their ids.
+    pub(super) fn all_named<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = &StoredRoom> {
+        let ids: BTreeSet<_> = names.into_iter().filter_map(|name| self.by_name.get(name)).flatten().collect();
+        ids.into_iter().filter_map(|id| self.by_id.get(id))
     }
 
     /// Stores a room; gives it and its aliases ids where they have none.
@@ -67,18 +76,22 @@ impl Rooms {
             self.next_alias_id += 1;
         }
         let id = room.id;
+        self.by_name.entry(room.name.clone()).or_default().insert(id);
         let before = self.by_id.insert(id, room);
+        self.forget_name(before.as_ref());
         self.record_write(id, before);
         id
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<StoredRoom> {
         let removed = self.by_id.remove(&id)?;
+        self.forget_name(Some(&removed));
         self.record_write(id, Some(removed.clone()));
         Some(removed)
     }
 
     pub(super) fn clear(&mut self) {
+        self.by_name.clear();
         for (id, room) in std::mem::take(&mut self.by_id) {
             self.record_write(id, Some(room));
         }
@@ -107,6 +120,20 @@ impl Rooms {
         }
         let before: Vec<_> = earlier.values().copied().flatten().collect();
         before.into_iter().chain(self.values().filter(move |room| !earlier.contains_key(&room.id)))
+    }
+
+    /// Takes the name of a room that is gone, or has another name now, out of the index.
+    fn forget_name(&mut self, before: Option<&StoredRoom>) {
+        let Some(before) = before else { return };
+        if self.by_id.get(&before.id).is_some_and(|room| room.name == before.name) {
+            return;
+        }
+        if let Some(ids) = self.by_name.get_mut(&before.name) {
+            ids.remove(&before.id);
+            if ids.is_empty() {
+                self.by_name.remove(&before.name);
+            }
+        }
     }
 
     fn record_write(&mut self, id: u64, before: Option<StoredRoom>) {
