@@ -20,11 +20,6 @@ use maxconf::outbound;
 use maxconf::telemetry::{self, Export, LogWriter};
 use tokio::runtime::Runtime;
 
-/// A request makes hundreds of small allocations. The package is built with musl, whose allocator has one lock for all
-/// threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Room service for identity checks by video.
 #[derive(Parser)]
 #[command(name = "maxconf", version = telemetry::VERSION)]
