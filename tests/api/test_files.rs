@@ -42,7 +42,7 @@ fn every_file_is_part_of_a_target() {
     let manifest = read(&root.join("Cargo.toml"));
     let mut orphans = Vec::new();
     assert!(read(&root.join("tests/model/Cargo.toml")).contains("path = \"main.rs\""), "tests/model is no target");
-    for target in ["api", "cost", "model", "proof", "sandbox"] {
+    for target in ["api", "bench", "cost", "model", "proof", "sandbox"] {
         let path = format!("path = \"tests/{target}/main.rs\"");
         assert!(target == "model" || manifest.contains(&path), "tests/{target} is no target");
         check(&root.join("tests").join(target), &mut orphans);
