@@ -5,10 +5,11 @@ use std::process::Command;
 /// What only tests and the sandbox may be made with.
 const FOR_TESTS: [&str; 4] = ["maxconf-simulators", "rcgen", "stateright", "tempfile"];
 
-/// The packages that cargo builds for these kinds of dependencies, by the lock file and without the network.
+/// The packages that cargo builds for these kinds of dependencies, by the lock file. Cargo downloads those of the
+/// workspace that building these tests did not need.
 fn packages(of: &[&str], edges: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}"])
+        .args(["tree", "--locked", "--prefix", "none", "--format", "{p}"])
         .args(of)
         .args(["--edges", edges])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
