@@ -8,6 +8,7 @@ mod admission;
 mod budget;
 mod conferences;
 mod contact;
+mod created;
 mod error;
 mod event;
 mod list;
@@ -41,6 +42,7 @@ use account::{Account, Credentials};
 use admission::{Admission, CallPermit, KeptCall};
 use budget::Urgency;
 use contact::Contact;
+use created::CreatedRooms;
 use look_up::SeveralNames;
 
 pub(crate) use admission::TagPermit;
@@ -77,6 +79,7 @@ struct Shared {
     contact: Arc<Contact>,
     admission: Arc<Admission>,
     several_names: SeveralNames,
+    created: Arc<CreatedRooms>,
     /// Number of node failures so far.
     failure_epoch: AtomicU64,
 }
@@ -104,6 +107,7 @@ impl PexipClient {
             admission,
             contact,
             several_names: SeveralNames::default(),
+            created: Arc::default(),
             failure_epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), urgency: Urgency::Foreground }

@@ -43,35 +43,57 @@ pub(crate) async fn observed<T, E: Outcome>(
         call,
         outcome = Empty,
     );
-    // An error means that the call is not part of a create.
-    let _ = TIME_OF_CREATE.try_with(TimeOfCreate::begin_call);
-    let mut observation = Observation { system, span, started: Instant::now(), outcome: "given_up" };
+    let mut observation = Observation { span, part: PartOfCreate::begin(system), outcome: "given_up" };
     // Boxed: the future of a call is large, and each caller's future would contain it several times.
     let result = Box::pin(work).instrument(observation.span.clone()).await;
     observation.outcome = result.as_ref().err().map_or("ok", Outcome::outcome);
     result
 }
 
+/// Waits for a call to `system` that another task makes. For a create it is time of that call.
+pub(crate) async fn shared<T>(system: System, result: impl Future<Output = T>) -> T {
+    let _part = PartOfCreate::begin(system);
+    result.await
+}
+
 /// A call in progress. Recorded on drop, so that a cancelled call is recorded as well.
 struct Observation {
-    system: System,
     span: Span,
-    started: Instant,
+    part: PartOfCreate,
     outcome: &'static str,
 }
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let duration = self.started.elapsed();
         self.span.record("outcome", self.outcome);
         if self.outcome != "ok" {
             self.span.record("otel.status_code", "error");
         }
-        let system = self.system.as_str().into();
-        UPSTREAM_DURATION.record(duration, [system]);
-        UPSTREAM_CALLS.count([self.system.as_str().into(), self.outcome.into()]);
+        let system = self.part.system.as_str();
+        UPSTREAM_DURATION.record(self.part.started.elapsed(), [system.into()]);
+        UPSTREAM_CALLS.count([system.into(), self.outcome.into()]);
+    }
+}
+
+/// A call as a part of a create's time, if it is made for one.
+struct PartOfCreate {
+    system: System,
+    started: Instant,
+}
+
+impl PartOfCreate {
+    fn begin(system: System) -> Self {
         // An error means that the call is not part of a create.
+        let _ = TIME_OF_CREATE.try_with(TimeOfCreate::begin_call);
+        Self { system, started: Instant::now() }
+    }
+}
+
+impl Drop for PartOfCreate {
+    fn drop(&mut self) {
+        // As in `begin`.
         let _ = TIME_OF_CREATE.try_with(|time| {
+            let duration = self.started.elapsed();
             time.end_call();
             match self.system {
                 System::Queue => time.queue.set(time.queue.get() + duration),

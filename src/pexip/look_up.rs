@@ -13,7 +13,7 @@ use reqwest::Method;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::admission::{CallPermit, KeptCall};
+use super::admission::CallPermit;
 use super::conferences::{COLLECTION, Page};
 use super::{Conference, PexipClient, PexipError};
 use crate::domain::RoomName;
@@ -23,7 +23,7 @@ use crate::outbound::CallFailure;
 const RETRY_SEVERAL_AFTER: Duration = Duration::from_secs(600);
 
 /// Concurrent look-ups of one name each. Fewer than the calls that may be in flight, so that other callers get a slot.
-const MAX_CONCURRENT: usize = 4;
+pub(super) const MAX_CONCURRENT: usize = 4;
 
 /// When the node may be asked for several names again. Held by this process only: a process that does not know it makes
 /// one call in vain.
@@ -49,24 +49,20 @@ impl SeveralNames {
         self.not_before.lock().is_none_or(|time| Instant::now() >= time)
     }
 
-    fn mark_unsupported(&self) {
-        *self.not_before.lock() = Some(Instant::now() + RETRY_SEVERAL_AFTER);
+    /// Notes why a look-up of several names failed whose names could be looked up each. Before that the failure says
+    /// nothing about the filter: the node may answer nothing at all.
+    pub(super) fn note_failure(&self, error: &PexipError) {
+        if matches!(error, PexipError::Rejected { .. } | PexipError::Failed(CallFailure::Unreadable)) {
+            info!(%error, "the node cannot look up several names in one call, looking up each");
+            *self.not_before.lock() = Some(Instant::now() + RETRY_SEVERAL_AFTER);
+        }
     }
 }
 
 impl PexipClient {
     /// The VMR of this name, or `None`.
     pub async fn find_by_name(&self, name: &RoomName) -> Result<Option<Conference>, PexipError> {
-        let query = [("name", name.as_str()), ("limit", "2")];
-        let mut found = self.look_up("find", self.reserve().await?, &query, std::slice::from_ref(name)).await?;
-        Ok(found.remove(name))
-    }
-
-    /// The VMR of this name, or `None`, by a call that was kept for it.
-    pub async fn find_by_kept_call(&self, name: &RoomName, kept: KeptCall) -> Result<Option<Conference>, PexipError> {
-        let permit = self.shared.admission.permit(self.urgency, Some(kept)).await?;
-        let query = [("name", name.as_str()), ("limit", "2")];
-        Ok(self.look_up("find", permit, &query, std::slice::from_ref(name)).await?.remove(name))
+        self.find_one(self.reserve().await?, name).await
     }
 
     /// The VMR of this name that `client` wants to delete, or `None`: that counts against this client.
@@ -76,8 +72,7 @@ impl PexipClient {
         admission.check_misses(client)?;
         let permit = self.for_delete_look_ups().reserve().await?;
         admission.check_misses(client)?;
-        let query = [("name", name.as_str()), ("limit", "2")];
-        let found = self.look_up("find", permit, &query, std::slice::from_ref(name)).await?.remove(name);
+        let found = self.find_one(permit, name).await?;
         if found.is_none() {
             admission.note_miss(client);
         }
@@ -91,12 +86,10 @@ impl PexipClient {
         if !several.may_be_asked() {
             return self.find_each(names).await;
         }
-        match self.find_several(names).await {
+        match self.find_several(self.reserve().await?, names).await {
             Err(error @ (PexipError::Rejected { .. } | PexipError::Failed(CallFailure::Unreadable))) => {
                 let found = self.find_each(names).await?;
-                // Only now: a node that answers nothing at all says nothing about this filter.
-                several.mark_unsupported();
-                info!(%error, "the node cannot look up several names in one call, looking up each");
+                several.note_failure(&error);
                 Ok(found)
             }
             settled => settled,
@@ -132,7 +125,7 @@ impl PexipClient {
         let absent = ["00000000000000000000000000", "00000000010000000000000000"];
         let absent = absent.map(|ulid| prefix.parse_name(&format!("{}{ulid}", prefix.as_str())));
         let names: Vec<_> = existing.iter().cloned().chain(absent.into_iter().flatten()).take(2).collect();
-        match self.find_several(&names).await {
+        match self.find_several(self.reserve().await?, &names).await {
             Ok(found) if existing.is_some_and(|name| !found.contains_key(&name)) => Ok(SeveralNamesSupport::Ignored),
             // A node that ignores the filter lists all rooms: with fewer than two it would answer the same.
             Ok(_) if rooms < 2 => Ok(SeveralNamesSupport::Unknown),
@@ -143,11 +136,20 @@ impl PexipClient {
         }
     }
 
-    async fn find_several(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {
+    pub(super) async fn find_one(&self, permit: CallPermit, name: &RoomName) -> Result<Option<Conference>, PexipError> {
+        let query = [("name", name.as_str()), ("limit", "2")];
+        Ok(self.look_up("find", permit, &query, std::slice::from_ref(name)).await?.remove(name))
+    }
+
+    pub(super) async fn find_several(
+        &self,
+        permit: CallPermit,
+        names: &[RoomName],
+    ) -> Result<HashMap<RoomName, Conference>, PexipError> {
         let all: Vec<_> = names.iter().map(RoomName::as_str).collect();
         let (all, limit) = (all.join(","), names.len().to_string());
         let query = [("name__in", all.as_str()), ("limit", limit.as_str())];
-        self.look_up("find_many", self.reserve().await?, &query, names).await
+        self.look_up("find_many", permit, &query, names).await
     }
 
     async fn find_each(&self, names: &[RoomName]) -> Result<HashMap<RoomName, Conference>, PexipError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -34,9 +34,17 @@ pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
-    /// Bounds direct creates in flight. Not more than the concurrent calls: a room that was created must not wait for
-    /// its second call behind the first calls of others.
+    /// Bounds direct creates in flight.
     direct_permits: Semaphore,
+    /// Bounds their first calls, to the calls that may be in flight: a room that was created must not wait for its
+    /// look-up behind the first calls of others.
+    first_calls: Semaphore,
+}
+
+/// The right to create one room for a request.
+struct DirectPermit<'a> {
+    _create: SemaphorePermit<'a>,
+    first_call: SemaphorePermit<'a>,
 }
 
 /// The result of provisioning several rooms.
@@ -52,8 +60,9 @@ pub(super) struct Provisioned {
 
 impl Provisioner {
     pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
-        let direct_permits = Semaphore::new(backend.config.direct_max.min(backend.pexip.max_in_flight()));
-        Self { backend, counter, destroyer, direct_permits }
+        let direct_permits = Semaphore::new(backend.config.direct_max);
+        let first_calls = Semaphore::new(backend.pexip.max_in_flight());
+        Self { backend, counter, destroyer, direct_permits, first_calls }
     }
 
     /// Provisions `count` rooms before `until`. Stops at the first failure, because the node may be failing.
@@ -124,7 +133,7 @@ impl Provisioner {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Conference, NoRoom> {
-        let _permit = self.wait_for_direct_permit(deadline).await?;
+        let DirectPermit { _create, first_call } = self.wait_for_direct_permit(deadline).await?;
         let counted = timeout_at(deadline, self.counter.is_at_hard_cap(MAX_COUNT_AGE)).await;
         if counted.unwrap_or(Err(CallFailure::Timeout.into())).map_err(NoRoom::DirectFailed)? {
             return Err(NoRoom::HardCap);
@@ -135,7 +144,7 @@ impl Provisioner {
         }
         let marks = Marks { ready_until: None, handed_out: Some(self.backend.clock.now_utc()) };
         let new = self.new_conference(Some(tag.clone()), marks);
-        let Ok(created) = timeout_at(deadline, self.create_and_read(&new)).await else {
+        let Ok(created) = timeout_at(deadline, self.create_and_find(&new, first_call)).await else {
             self.destroyer.destroy(None, new.name, DestroyReason::CreateUnconfirmed);
             return Err(NoRoom::DirectUnconfirmed(CallFailure::Timeout.into()));
         };
@@ -145,28 +154,39 @@ impl Provisioner {
         Ok(conference)
     }
 
-    async fn wait_for_direct_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, NoRoom> {
+    async fn wait_for_direct_permit(&self, deadline: Instant) -> Result<DirectPermit<'_>, NoRoom> {
         if self.backend.config.direct_max == 0 {
             return Err(NoRoom::TooManyDirect);
         }
-        let permit = timeout_at(deadline - MIN_TIME_FOR_DIRECT, self.direct_permits.acquire()).await;
-        Ok(permit.map_err(|_| NoRoom::TooManyDirect)?.expect("the semaphore is never closed"))
+        let permits = async {
+            Ok::<_, AcquireError>(DirectPermit {
+                _create: self.direct_permits.acquire().await?,
+                first_call: self.first_calls.acquire().await?,
+            })
+        };
+        let permits = timeout_at(deadline - MIN_TIME_FOR_DIRECT, permits).await;
+        Ok(permits.map_err(|_| NoRoom::TooManyDirect)?.expect("the semaphores are never closed"))
     }
 
-    /// Creates a conference and reads what the answer needs: Pexip answers a create without a body.
+    /// Creates a conference and looks it up for what the answer needs: Pexip answers a create without a body.
     ///
     /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
     /// found may still exist, and is destroyed.
-    async fn create_and_read(&self, new: &NewConference) -> Result<Conference, NoRoom> {
-        // Before the room is made: without its read it would be destroyed.
-        let read = self.backend.pexip.keep_call().map_err(NoRoom::DirectFailed)?;
+    async fn create_and_find(
+        &self,
+        new: &NewConference,
+        first_call: SemaphorePermit<'_>,
+    ) -> Result<Conference, NoRoom> {
+        // Before the room is made: without its look-up it would be destroyed.
+        let look_up = self.backend.pexip.keep_call().map_err(NoRoom::DirectFailed)?;
         let created = self.backend.pexip.create(new).await;
+        drop(first_call);
         if let Err(error) = &created
             && !error.may_have_created()
         {
             return Err(NoRoom::DirectFailed(error.clone()));
         }
-        let error = match self.backend.pexip.find_by_kept_call(&new.name, read).await {
+        let error = match self.backend.pexip.find_created(&new.name, look_up).await {
             Ok(Some(conference)) => {
                 let fitness = check_fitness(&conference, &self.backend.rooms.host_pin());
                 return match fitness.and_then(|()| check_tag(&conference, new.tag.as_ref())) {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use url::Url;
 
 use crate::genesys_load::others_have_their_turn;
-use crate::support::{Answer, TestApp, UUI_DATA, eventually, stop_time, time_passes};
+use crate::support::{Answer, TAG, TestApp, UUI_DATA, eventually, stop_time, time_passes};
 
 fn creates() -> Matching {
     Matching::method(Method::POST)
@@ -44,6 +44,71 @@ async fn a_burst_larger_than_the_pool_gets_a_room_for_each_create() {
 
     let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
     assert_eq!(rooms.len(), 200);
+}
+
+/// A service without a pool whose first look-up of a created room waits, and as many creates as calls may be in flight.
+/// Their answers, after `meanwhile` has run while all of them wait for their look-ups.
+async fn created_together(app: &TestApp, meanwhile: impl FnOnce()) -> Vec<Answer> {
+    // It counts the rooms, so that the first look-up is that of a room.
+    app.create_room().await.room();
+    let _time = stop_time();
+    app.pexip.traffic().clear();
+    app.pexip.traffic().inject(look_ups(), Times::Once, Fault::Stall);
+    let watch = async {
+        eventually("all rooms are made", async || app.pexip.traffic().count(&creates()) == 5).await;
+        others_have_their_turn(app).await;
+        meanwhile();
+        app.pexip.traffic().heal();
+    };
+    join(join_all((0..5).map(|_| app.create_room())), watch).await.0
+}
+
+fn look_ups() -> Matching {
+    Matching::method(Method::GET)
+}
+
+#[tokio::test]
+async fn rooms_that_are_created_meanwhile_are_looked_up_by_one_call() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+
+    let answers = created_together(&app, || ()).await;
+
+    let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
+    assert_eq!(rooms.len(), 5);
+    for answer in answers {
+        let room = app.pexip.room(&answer.room()).expect("a room");
+        assert_eq!((answer.json()["pin"].as_str(), room.tag.as_str()), (Some(room.pin.as_str()), TAG));
+    }
+    let calls = app.pexip.traffic().count(&look_ups());
+    assert!((2..5).contains(&calls), "{calls} look-ups of five rooms");
+}
+
+#[tokio::test]
+async fn a_failed_look_up_of_several_created_rooms_fails_no_create() {
+    for fault in [Fault::Status(500), Fault::Status(400), Fault::HangUpBefore, Fault::Rubbish] {
+        let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+        let several = || look_ups().query_contains("name__in");
+
+        let answers = created_together(&app, || app.pexip.traffic().inject(several(), Times::Always, fault)).await;
+
+        let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
+        assert_eq!(rooms.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_created_room_that_several_look_ups_do_not_show_is_not_handed_out() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    let lost = || {
+        let newest = app.pexip.rooms().into_iter().max_by_key(|room| room.id).expect("a room");
+        app.pexip.remove(&newest.name);
+    };
+
+    let answers = created_together(&app, lost).await;
+
+    let (handed_out, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!((handed_out.len(), refused.len()), (4, 1));
+    refused[0].assert_problem(503, "no_room");
 }
 
 #[tokio::test]

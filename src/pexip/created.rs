@@ -1,0 +1,155 @@
+//! Look-ups of rooms that were just created: Pexip answers a create without a body.
+//!
+//! A burst of direct rooms would spend half of its calls on them, so those asked for meanwhile share the next call.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tracing::{Instrument, info};
+
+use super::admission::{CallPermit, KeptCall};
+use super::look_up::MAX_CONCURRENT;
+use super::{Conference, PexipClient, PexipError};
+use crate::domain::RoomName;
+use crate::outbound::CallFailure;
+use crate::outbound::calls::{System, shared};
+
+/// Names of one call: as many as the largest batch of the prefetch.
+const LARGEST_CALL: usize = 32;
+
+/// The rooms that wait for their look-up. One task at a time serves them.
+#[derive(Debug, Default)]
+pub(super) struct CreatedRooms(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    is_served: bool,
+    waiting: Vec<Created>,
+}
+
+#[derive(Debug)]
+struct Created {
+    name: RoomName,
+    /// `None` once it is spent.
+    kept: Option<KeptCall>,
+    found: oneshot::Sender<Result<Option<Conference>, PexipError>>,
+}
+
+/// The one task that serves the line. If it panics, those in line get no result, and the next one starts another.
+struct Server {
+    rooms: Arc<CreatedRooms>,
+    is_done: bool,
+}
+
+impl CreatedRooms {
+    /// Puts a room in line. `Some` if nobody serves the line yet.
+    fn join(self: &Arc<Self>, created: Created) -> Option<Server> {
+        let mut line = self.0.lock();
+        line.waiting.push(created);
+        let was_served = std::mem::replace(&mut line.is_served, true);
+        (!was_served).then(|| Server { rooms: Arc::clone(self), is_done: false })
+    }
+}
+
+impl Server {
+    /// The call that was kept for the first in line. `None` if the line is empty, which ends its service.
+    fn next_call(&mut self) -> Option<Option<KeptCall>> {
+        let mut line = self.rooms.0.lock();
+        let kept = line.waiting.first_mut().map(|first| first.kept.take());
+        self.is_done = kept.is_none();
+        line.is_served = !self.is_done;
+        kept
+    }
+
+    fn take(&self, most: usize) -> Vec<Created> {
+        let mut line = self.rooms.0.lock();
+        let number = line.waiting.len().min(most);
+        line.waiting.drain(..number).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.is_done {
+            *self.rooms.0.lock() = Line::default();
+        }
+    }
+}
+
+impl Created {
+    fn answer(self, found: Result<Option<Conference>, PexipError>) {
+        // A caller who has given up does not wait for it.
+        let _ = self.found.send(found);
+    }
+}
+
+impl PexipClient {
+    /// The VMR of this name, which was just created, or `None`, by a call that was kept for it. Runs to completion even
+    /// if its caller is gone, because others may share the call.
+    pub async fn find_created(&self, name: &RoomName, kept: KeptCall) -> Result<Option<Conference>, PexipError> {
+        if !self.finds_several_at_once() {
+            return self.find_by_kept_call(name, Some(kept)).await;
+        }
+        let (found, result) = oneshot::channel();
+        if let Some(server) = self.shared.created.join(Created { name: name.clone(), kept: Some(kept), found }) {
+            let client = self.clone();
+            tokio::spawn(async move { client.look_up_line(server).await }.in_current_span());
+        }
+        // Without a result that task has panicked. The panic hook has logged where.
+        shared(System::Pexip, result).await.unwrap_or(Err(CallFailure::Unreadable.into()))
+    }
+
+    /// Looks up the rooms in line until there is none.
+    async fn look_up_line(&self, mut server: Server) {
+        while let Some(kept) = server.next_call() {
+            // Meanwhile others join, which share this call.
+            match self.shared.admission.permit(self.urgency, kept).await {
+                Ok(permit) => self.look_up_created(permit, server.take(LARGEST_CALL)).await,
+                Err(error) => server.take(1).into_iter().for_each(|first| first.answer(Err(error.clone()))),
+            }
+        }
+    }
+
+    /// Looks up these rooms by one call. If it fails, each by its own: a failed call costs at most one room.
+    async fn look_up_created(&self, permit: CallPermit, created: Vec<Created>) {
+        let created = match <[Created; 1]>::try_from(created) {
+            Ok([only]) => {
+                let found = self.find_one(permit, &only.name).await;
+                return only.answer(found);
+            }
+            Err(several) => several,
+        };
+        let names: Vec<_> = created.iter().map(|created| created.name.clone()).collect();
+        match self.find_several(permit, &names).await {
+            Ok(mut found) => {
+                for created in created {
+                    let found = found.remove(&created.name);
+                    created.answer(Ok(found));
+                }
+            }
+            Err(error) => {
+                info!(%error, "created rooms could not be looked up in one call, looking up each");
+                let look_up = async |mut created: Created| {
+                    let found = self.find_by_kept_call(&created.name, created.kept.take()).await;
+                    let is_answered = found.is_ok();
+                    created.answer(found);
+                    is_answered
+                };
+                let look_ups = stream::iter(created).map(look_up).buffer_unordered(MAX_CONCURRENT);
+                if look_ups.fold(true, async |all, is_answered| all && is_answered).await {
+                    self.shared.several_names.note_failure(&error);
+                }
+            }
+        }
+    }
+
+    async fn find_by_kept_call(
+        &self,
+        name: &RoomName,
+        kept: Option<KeptCall>,
+    ) -> Result<Option<Conference>, PexipError> {
+        self.find_one(self.shared.admission.permit(self.urgency, kept).await?, name).await
+    }
+}
