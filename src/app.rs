@@ -130,7 +130,7 @@ fn observe(
 ) {
     let (prefetch, refill, keys) = (pool.clone(), pool, entra.clone());
     let (budget, hours) = (pexip.clone(), pexip.clone());
-    metrics::STASHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
+    metrics::PREFETCHED.observe_with(move || [(prefetch.prefetched() as u64, [])]);
     metrics::OWED.observe_with(move || [(refill.owed() as u64, [])]);
     metrics::BUDGET_LEFT.observe_with(move || [(budget.budget_left() as u64, [])]);
     metrics::SERVICE_OPEN.observe_with(move || [(hours.out_of_hours().is_none().into(), [])]);

@@ -21,7 +21,7 @@
 //! | pop receipt | Proof of the latest receive of a message; needed to delete it |
 //! | ready room | A leased room that was checked on Pexip and has no tag |
 //! | prefetch | The ready rooms that an instance keeps |
-//! | record | Blob that decides what must never happen twice: the claim of a room, the room of a key; or is an instant room |
+//! | record | Blob that decides what must happen once (the claim of a room, the room of a key), or is an instant room |
 //! | claim | Exclusive right to a room: its record made and its message deleted |
 //! | claim conflict | Claim that finds the room's record made before, or its message gone |
 //! | key, replay | A caller's `Idempotency-Key`; the answer that repeats the room of an earlier request with it |
@@ -36,7 +36,7 @@
 //! | sweep | Delete rooms whose marks are past |
 //! | drain | The operator's command that empties the pool |
 //! | destroy | Delete a claimed or failed room that cannot be handed out |
-//! | ended room | A room whose conference has ended and whose grace period has not; of instant rooms, one whose record says ended |
+//! | ended room | A room whose conference has ended, in its grace period; an instant room whose record says ended |
 //! | order | A caller's delete: the room ends, whoever is in it |
 //! | presence snapshot | One reading of who is in which room |
 //! | call permit | Right to make one call to Pexip now: concurrency slot, budget token, closed circuit breaker |

@@ -70,7 +70,7 @@ pub(crate) async fn noting_opened<T>(call: impl Future<Output = T>) -> (T, bool)
 
 /// Sends a request and returns the response's head. The one place that sends: a failure always names its step.
 ///
-/// A peer may close an idle connection at the moment it is used again. A GET that gets no answer because of that is
+/// A peer may close an idle connection just when it is used again. A GET that gets no answer because of that is
 /// sent once more; nothing else is, for it may have been carried out.
 #[expect(clippy::disallowed_methods, reason = "the one place that sends requests")]
 pub async fn send(request: RequestBuilder) -> Result<Response, CallFailure> {

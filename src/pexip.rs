@@ -6,6 +6,7 @@
 mod account;
 mod admission;
 mod budget;
+mod call_slots;
 mod conferences;
 mod contact;
 mod created;
@@ -15,7 +16,6 @@ mod list;
 mod look_up;
 mod misses;
 mod oauth2;
-mod places;
 mod platform;
 mod policy;
 mod presence;
@@ -126,8 +126,8 @@ impl PexipClient {
         self.shared.account.authentication()
     }
 
-    /// The same client for background work: at most half of the concurrent calls and two thirds of the
-    /// budget, or a sixth whatever others have used.
+    /// The same client for background work: at most half of the concurrent calls. Of the budget it gets a sixth in any
+    /// case, and more only while less than two thirds are used.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), urgency: Urgency::Background }

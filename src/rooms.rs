@@ -91,21 +91,21 @@ pub struct RoomPool {
     ended: Arc<EndedRooms>,
     maintenance: Arc<Maintenance>,
     operations: Arc<Operations>,
-    looks: Arc<Looks>,
+    reads: Arc<RoomReads>,
     missing: Arc<MissingRooms>,
 }
 
-type Look<T> = Result<Option<T>, PexipError>;
+type ReadResult<T> = Result<Option<T>, PexipError>;
 
-/// Looks at rooms in progress: those at one room share a call that begins after them, because the room may be ended at
-/// another instance meanwhile. Nothing is kept after the answer.
+/// Reads of rooms in progress: those of one room share a call that begins after them, because another instance may end
+/// the room meanwhile. Nothing is kept after the answer.
 #[derive(Default)]
-struct Looks {
-    rooms: NextFlight<RoomName, Look<Conference>>,
-    objects: NextFlight<RoomName, Look<(Conference, Box<RawValue>)>>,
-    foreign: NextFlight<ForeignRoomName, Look<Conference<ForeignRoomName>>>,
-    /// By repetitions of a key. Not shared with others, whose look may have begun before the room was handed out.
-    replays: SingleFlight<RoomName, Look<Conference>>,
+struct RoomReads {
+    rooms: NextFlight<RoomName, ReadResult<Conference>>,
+    objects: NextFlight<RoomName, ReadResult<(Conference, Box<RawValue>)>>,
+    foreign: NextFlight<ForeignRoomName, ReadResult<Conference<ForeignRoomName>>>,
+    /// By repetitions of a key. Not shared with others, whose read may have begun before the room was handed out.
+    replays: SingleFlight<RoomName, ReadResult<Conference>>,
 }
 
 impl RoomPool {
@@ -120,7 +120,7 @@ impl RoomPool {
         let fill = Arc::new(Fill::new(backend.clone(), prefetch.clone()));
         let source = PoolSource::new(backend.clone(), prefetch.clone(), refill.clone(), destroyer.clone());
         let instant = Arc::new(InstantRooms::new(backend.clone()));
-        let looks = Looks::default();
+        let reads = RoomReads::default();
         let hand_out = HandOut::new(
             backend.clone(),
             counter.clone(),
@@ -128,7 +128,7 @@ impl RoomPool {
             provisioner.clone(),
             instant.clone(),
             destroyer,
-            looks.replays.clone(),
+            reads.replays.clone(),
         );
         let sweeper = Arc::new(Sweeper::new(backend.clone()));
         let ended = Arc::new(EndedRooms::new(backend.clone(), instant.clone()));
@@ -144,7 +144,7 @@ impl RoomPool {
         );
         let (hand_out, maintenance, operations) = (Arc::new(hand_out), Arc::new(maintenance), Arc::new(operations));
         let reopening = Arc::new(Reopening::new(backend.clone(), maintenance.clone()));
-        let (looks, missing) = (Arc::new(looks), Arc::default());
+        let (reads, missing) = (Arc::new(reads), Arc::default());
         Self {
             backend,
             prefetch,
@@ -157,7 +157,7 @@ impl RoomPool {
             ended,
             maintenance,
             operations,
-            looks,
+            reads,
             missing,
         }
     }
@@ -167,7 +167,7 @@ impl RoomPool {
         if self.backend.config.target > 0 {
             let counter = Arc::clone(&self.counter);
             // So that the first create does not wait for it. If it fails, that create counts.
-            tokio::spawn(async move { counter.is_at_hard_cap(Duration::MAX).await });
+            tokio::spawn(async move { counter.check_hard_cap(Duration::MAX).await });
             let fill = Arc::clone(&self.fill);
             supervise(BackgroundTask::Prefetch, stop.clone(), move |stop| Arc::clone(&fill).run(stop));
         }
@@ -190,9 +190,9 @@ impl RoomPool {
         given.validity(self.backend.clock.now_utc(), instant.lifetime, instant.max_lifetime)
     }
 
-    /// Hands out a room that carries the wanted tag; with a `key`, the room of an earlier request if there is one. Continues if
-    /// the caller hangs up: a room that is not received here, or is dropped before it is
-    /// [delivered](Undelivered::deliver), is destroyed, unless a key finds it again.
+    /// Hands out a room that carries the wanted tag; with a `key`, the room of an earlier request if there is one. Also
+    /// completes if the caller disconnects: the room is then destroyed, as it is if it is dropped before it is
+    /// [delivered](Undelivered::deliver). With a `key` it is kept.
     pub async fn take(&self, wanted: WantedRoom, key: Option<CreateKey>) -> Result<Undelivered, TakeRoomError> {
         self.hand_out.take(wanted, key).await
     }
@@ -223,7 +223,7 @@ impl RoomPool {
             return Ok(self.instant.find_open(name).await?.map(Room::Instant));
         }
         let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
-        let found = self.looks.rooms.run(name.clone(), async move { pexip.find_by_name(&asked).await }).await?;
+        let found = self.reads.rooms.run(name.clone(), async move { pexip.find_by_name(&asked).await }).await?;
         Ok(found.filter(|conference| conference.tag.is_some()).map(Room::OnPexip))
     }
 
@@ -233,7 +233,7 @@ impl RoomPool {
         name: &ForeignRoomName,
     ) -> Result<Option<Conference<ForeignRoomName>>, PexipError> {
         let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
-        let found = self.looks.foreign.run(name.clone(), async move { pexip.find_foreign(&asked).await }).await?;
+        let found = self.reads.foreign.run(name.clone(), async move { pexip.find_foreign(&asked).await }).await?;
         Ok(found.filter(|conference| conference.service_type == "conference"))
     }
 
@@ -244,7 +244,7 @@ impl RoomPool {
             return Ok(None);
         }
         let (pexip, asked) = (self.backend.pexip.for_reads(), name.clone());
-        let found = self.looks.objects.run(name.clone(), async move { pexip.find_object(&asked).await }).await?;
+        let found = self.reads.objects.run(name.clone(), async move { pexip.find_object(&asked).await }).await?;
         Ok(found.filter(|(conference, _)| conference.tag.is_some()).map(|(_, object)| object))
     }
 
@@ -272,11 +272,11 @@ impl RoomPool {
         if self.missing.contains(&name, failure_epoch).await {
             return Ok(false);
         }
-        let (backend, looks, missing) = (Arc::clone(&self.backend), Arc::clone(&self.looks), Arc::clone(&self.missing));
+        let (backend, reads, missing) = (Arc::clone(&self.backend), Arc::clone(&self.reads), Arc::clone(&self.missing));
         // A caller who hangs up after the delete must not leave the conference running.
         let deleted = run_to_completion(async move {
             let on_deleted = || {
-                looks.replays.outdate(&name);
+                reads.replays.outdate(&name);
                 on_deleted();
             };
             let was_there = delete::end_on_request(&backend, &name, &client, on_deleted).await?;

@@ -7,9 +7,9 @@ use reqwest::header::{HeaderMap, HeaderName};
 /// The address in this header, into which the gateway writes it. `None`, which all callers without an address share, if
 /// there is not exactly one.
 ///
-/// The peer address is useless: it is always the Functions host's. `X-Forwarded-For` is not better: behind a gateway
-/// all callers have the gateway's address, and what stands before it is a caller's own word. An IPv6 address is reduced
-/// to its /64, because one caller usually has a whole /64.
+/// The peer address does not help: it is always the Functions host's. Nor does `X-Forwarded-For`: behind a gateway its
+/// last entry is the gateway's address, and callers choose the entries before it. An IPv6 address is reduced to its
+/// /64, because one caller usually has a whole /64.
 pub fn client_address(headers: &HeaderMap, header: Option<&HeaderName>) -> Option<IpAddr> {
     let mut values = headers.get_all(header?).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -48,7 +48,7 @@ pub struct OverRate {
 }
 
 impl OverRate {
-    /// There is no place in the line, or the wait was in vain.
+    /// The line is full, or the wait in it was too long.
     pub(super) const AFTER_LINE: Self = Self { retry_in: Duration::from_secs(1) };
 }
 

@@ -1,5 +1,5 @@
-//! The look-up of a room by external policy, as a Conferencing Node makes it: the same of `doctor` and of `smoke`. It is
-//! written down from Pexip's documentation, and uses nothing of the service.
+//! The look-up of a room by external policy, as a Conferencing Node makes it: the same of `doctor` and of `smoke`. It
+//! is written down from Pexip's documentation, and uses nothing of the service.
 
 /// Where nodes ask. They append it to the address of the policy profile.
 pub(super) const LOOK_UP_PATH: &str = "policy/v1/service/configuration";

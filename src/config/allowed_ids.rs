@@ -1,3 +1,5 @@
+//! Ids on a list of the settings: of clients, of divisions.
+
 use super::parser::list;
 
 /// The ids that are accepted: of clients, or of divisions.

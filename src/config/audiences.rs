@@ -1,6 +1,8 @@
+//! Which `aud` claims are accepted.
+
 use super::parser::list;
 
-/// The word for the calling client's own registration.
+/// Accepts a client's id as audience: client and API are one registration.
 const OWN: &str = "own";
 
 /// The `aud` values that are accepted.
@@ -27,7 +29,7 @@ impl Audiences {
         self.own && !client.is_empty() && id.eq_ignore_ascii_case(client)
     }
 
-    /// Parses a list of values and the word `own`.
+    /// Parses a list of values, of which one may be `own`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (own, exact): (Vec<_>, Vec<_>) = list(text)?.into_iter().partition(|entry| entry == OWN);
         Ok(Self { exact, own: !own.is_empty() })

@@ -28,7 +28,7 @@ pub(super) fn hash_key(text: &str) -> Result<SecretString, String> {
     if text.len() < 16 { Err("must have at least 16 characters".to_owned()) } else { Ok(text.into()) }
 }
 
-/// One of these words.
+/// One of these values.
 pub(super) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {
         let chosen = choices.iter().find(|(word, _)| *word == text.trim());

@@ -103,7 +103,7 @@ impl RoomProperties {
         let (good, bad): (Vec<_>, Vec<_>) = FIELDS.iter().filter_map(of_field).partition(Result::is_ok);
         let mut faults: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
         if good.len() + faults.len() < given.len() {
-            // A name that is not known could be a secret at the wrong place.
+            // An unknown name could be a secret that was pasted into the wrong setting.
             let names: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
             faults.push(format!("has a field that may not be set; those that may are {}", names.join(", ")));
         }
@@ -119,8 +119,8 @@ impl RoomProperties {
         self.0.iter().map(|(name, value)| (*name, value))
     }
 
-    /// The fields as external policy has them, or the name of one that it cannot set: themes have names there, not paths,
-    /// and a layout that a release does not know voids the whole answer.
+    /// The fields as external policy has them, or the name of one that it cannot set: themes have names there, not
+    /// paths, and a layout that a release does not know voids the whole answer.
     pub fn for_policy(&self) -> Result<Vec<(&'static str, Value)>, &'static str> {
         let mut fields = Vec::new();
         for (name, value) in self.iter() {

@@ -18,8 +18,8 @@ const MINUTES_PER_DAY: u16 = 24 * 60;
 /// How far ahead the next opening or closing is looked for.
 const LONGEST_SEARCH: Duration = Duration::from_secs(400 * 86_400);
 
-/// Weekly hours in a time zone. They are open at a moment if the zone's clock then shows a time within a span of that
-/// day: an hour that the clock skips has no moments, one that it repeats counts twice.
+/// Weekly hours in a time zone. They are open at a time if the zone's clock then shows a time within a span of that
+/// day: an hour that the clock skips does not occur, one that it repeats counts twice.
 #[derive(Clone, Debug)]
 pub struct ServiceHours {
     zone: TimeZone,
@@ -43,18 +43,18 @@ impl ServiceHours {
         timestamp(at).is_some_and(|at| self.is_open_by_clock(self.zone.to_offset(at).to_datetime(at)))
     }
 
-    /// The first moment from `from` on at which they are open, with the zone's offset. `None` if there is none for over
+    /// The first time from `from` on at which they are open, with the zone's offset. `None` if there is none for over
     /// a year.
     pub fn next_opening(&self, from: OffsetDateTime) -> Option<OffsetDateTime> {
         self.first(from, true)
     }
 
-    /// The first moment from `from` on at which they are closed.
+    /// The first time from `from` on at which they are closed.
     pub fn next_closing(&self, from: OffsetDateTime) -> Option<OffsetDateTime> {
         self.first(from, false)
     }
 
-    /// The first moment from `from` on at which [`is_open`](Self::is_open) is `open`. Between two changes of the zone's
+    /// The first time from `from` on at which [`is_open`](Self::is_open) is `open`. Between two changes of the zone's
     /// offset its clock runs evenly, so each stretch is searched by the clock alone.
     fn first(&self, from: OffsetDateTime, open: bool) -> Option<OffsetDateTime> {
         let mut from = timestamp(from)?;

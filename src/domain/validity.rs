@@ -50,7 +50,8 @@ impl GivenValidity {
         self.from.is_none() && self.until.is_none()
     }
 
-    /// The validity of a room that is made `now`. Without an end it lasts for `lifetime`; at most it may last `longest`.
+    /// The validity of a room that is made `now`. Without an end it lasts for `lifetime`; at most it may last
+    /// `longest`.
     pub fn validity(
         &self,
         now: OffsetDateTime,

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::{NodeAccount, Reason, client_address, entra_bearer, genesys_token};
+use crate::auth::{InvalidCredentials, NodeAccount, Reason, client_address, entra_bearer, genesys_token};
 use crate::http::context::RequestContext;
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
@@ -67,7 +67,7 @@ impl Action for LookUpRoom {
     const GUARD: Guard = Guard::Policy;
 }
 
-/// How a caller authenticates, and what it must hold.
+/// How a caller authenticates, and which role it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// An Entra access token with this app role, if the settings ask for one.
@@ -232,7 +232,7 @@ async fn check_genesys(audit: &AuditContext, parts: &Parts, state: &AppState) ->
 fn check_node(account: Option<&NodeAccount>, realm: &'static str, parts: &Parts) -> Result<Option<Caller>, Refusal> {
     let Some(account) = account else {
         // The route is mounted only with an account.
-        return Err(Refusal { reason: "missing", error: ApiError::new(Code::NotFound) });
+        return Err(Refusal::new(&InvalidCredentials::Missing, ApiError::new(Code::NotFound)));
     };
     account
         .verify(&parts.headers)

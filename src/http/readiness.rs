@@ -81,7 +81,8 @@ pub(crate) struct Readiness {
     pub queue: Check,
     /// The room records answer.
     pub records: Check,
-    /// Pexip's management node answers, and shows the rooms' PINs. Out of `SERVICE_HOURS`, `closed until` and a time if it does not.
+    /// Pexip's management node answers, and shows the rooms' PINs. Out of `SERVICE_HOURS`, `closed until` and a time if
+    /// it does not.
     pub pexip: Check,
 }
 
@@ -148,7 +149,7 @@ impl Health {
         let health = self.clone();
         // Boxed, because the futures of the queue's SDK are large.
         let check = Box::pin(async move {
-            // A check may have ended since the look above.
+            // A check may have ended since `recent` was called above.
             if let Some(recent) = health.recent() {
                 return recent;
             }

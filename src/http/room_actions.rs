@@ -107,7 +107,7 @@ impl RoomActions {
         Ok(self.pool.answer(look_up).await?)
     }
 
-    /// The failure as callers see it: out of hours, a node that cannot be reached is closed.
+    /// The failure as callers see it: `service_closed` if the node cannot be reached and it is out of service hours.
     fn answer_for(&self, error: impl Into<TakeRoomError>) -> ApiError {
         let error = error.into();
         match self.pool.closed(&error) {

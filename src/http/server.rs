@@ -55,7 +55,7 @@ pub enum ServeError {
     Listener(#[from] std::io::Error),
 }
 
-/// Binds the port. From then on a request waits instead of being refused.
+/// Binds the port. From then on connections wait to be accepted instead of being refused.
 pub fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
     let address = SocketAddr::new(config.address, config.port);
     let listen = || {

@@ -154,7 +154,7 @@ pub(crate) async fn timed_create<T, E>(create: impl Future<Output = Result<T, E>
         .await;
     if result.is_ok() {
         let rest = started.elapsed().saturating_sub(waited);
-        for (part, time) in [("own", rest), ("queue", queue), ("records", records), ("pexip", pexip)] {
+        for (part, time) in [("service", rest), ("queue", queue), ("records", records), ("pexip", pexip)] {
             CREATE_DURATION.record(time, [part.into()]);
         }
     }

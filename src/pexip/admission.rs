@@ -8,20 +8,20 @@ use tokio::time::timeout;
 
 use super::PexipError;
 use super::budget::{Budget, Urgency};
+use super::call_slots::{CallSlot, CallSlots};
 use super::contact::Contact;
 use super::misses::Misses;
-use super::places::{Place, Places};
 use crate::config::PexipConfig;
 use crate::outbound::breaker::{Admitted, Breaker};
 
 /// All but [`Urgency::Foreground`].
 const OTHERS: [Urgency; 3] = [Urgency::AgentRead, Urgency::DeleteLookUp, Urgency::Background];
 
-/// Places for concurrent calls, request budget and circuit breakers.
+/// Slots for concurrent calls, request budget and circuit breakers.
 #[derive(Debug)]
 pub(super) struct Admission {
     max_in_flight: usize,
-    places: Arc<Places>,
+    slots: Arc<CallSlots>,
     /// How many calls each of [`OTHERS`] may have in line and in flight.
     shares: [Arc<Semaphore>; OTHERS.len()],
     budget: Budget,
@@ -34,7 +34,7 @@ pub(super) struct Admission {
     contact: Arc<Contact>,
 }
 
-/// Permit to make one call: a place in flight, a call of the budget and the circuit breaker's admission. Returned if
+/// Permit to make one call: a slot in flight, a call of the budget and the circuit breaker's admission. Returned if
 /// dropped unused.
 #[derive(Debug)]
 pub(super) struct CallPermit {
@@ -42,7 +42,7 @@ pub(super) struct CallPermit {
     /// claimed for a call that would be refused.
     call: Option<Admitted>,
     of_budget: KeptCall,
-    _place: Place,
+    _slot: CallSlot,
     _share: Option<OwnedSemaphorePermit>,
 }
 
@@ -88,12 +88,12 @@ impl TagPermit {
 
 impl Admission {
     pub(super) fn new(config: &PexipConfig, contact: Arc<Contact>) -> Self {
-        // All of them together have half of the places, so of two or more some are left to creates. Each may use that
-        // half while no other needs it: no more of its calls are in line, so the next place goes to another one.
+        // Together they may use half of the slots, so that of two or more slots creates always have some. One urgency
+        // alone may use that half. It has no more calls than that in line, so another urgency gets the next slot.
         let half = config.max_in_flight.div_ceil(2);
         Self {
             max_in_flight: config.max_in_flight,
-            places: Places::new(config.max_in_flight, half),
+            slots: CallSlots::new(config.max_in_flight, half),
             shares: OTHERS.map(|_| Arc::new(Semaphore::new(half))),
             budget: Budget::new(config.requests_per_minute as usize),
             misses: Misses::new(config.requests_per_minute as usize),
@@ -113,7 +113,7 @@ impl Admission {
         Ok(KeptCall { admission: Arc::clone(self), urgency, is_sent: false })
     }
 
-    /// Waits for a place, at most for the timeout of a call, then takes a call from the budget if none was `kept`.
+    /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget if none was `kept`.
     pub(super) async fn permit(
         self: &Arc<Self>,
         urgency: Urgency,
@@ -121,7 +121,7 @@ impl Admission {
     ) -> Result<CallPermit, PexipError> {
         self.node.check()?;
         if kept.is_none() {
-            // Before the wait too: whoever is over budget then holds no place in line.
+            // Before the wait too, so that a call over budget does not wait in line.
             self.budget.check(urgency)?;
         }
         let share = OTHERS.iter().position(|other| *other == urgency).map(|other| Arc::clone(&self.shares[other]));
@@ -131,12 +131,12 @@ impl Admission {
                 Some(share) => share.acquire_owned().await.ok(),
                 None => None,
             };
-            (self.places.take(urgency == Urgency::Foreground).await, share)
+            (self.slots.take(urgency == Urgency::Foreground).await, share)
         };
-        let Ok((place, share)) = timeout(self.longest_wait, wait).await else { return Err(PexipError::Saturated) };
+        let Ok((slot, share)) = timeout(self.longest_wait, wait).await else { return Err(PexipError::Saturated) };
         let call = self.node.admit()?;
         let of_budget = kept.map_or_else(|| self.keep_call(urgency), Ok)?;
-        Ok(CallPermit { call: Some(call), of_budget, _place: place, _share: share })
+        Ok(CallPermit { call: Some(call), of_budget, _slot: slot, _share: share })
     }
 
     /// Refuses a delete's look-up by a client whose look-ups have found no room too often.

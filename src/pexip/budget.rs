@@ -70,7 +70,7 @@ impl Budget {
             Urgency::Background if spent.background < self.limit / 6 => (self.limit, self.limit),
             Urgency::Background => ((self.limit - self.limit / 3).max(1), self.limit),
         };
-        // When the call expires that takes the last place of each limit.
+        // For each limit that is used up: when the call expires that frees it.
         let over = spent.calls.len().checked_sub(limit).map(|index| spent.calls[index].0);
         let own_spent = spent.count(urgency).map_or(0, |count| *count);
         let over_own = own_spent

@@ -1,4 +1,4 @@
-//! Places for concurrent calls, and the line for them.
+//! Slots for concurrent calls, and the line for them.
 //!
 //! Own code, because a semaphore serves its line in order of arrival.
 
@@ -8,57 +8,57 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Places for calls. Foreground calls get the next free place; the others may hold only some of the places.
+/// Slots for calls. Foreground calls get the next free slot; the others may hold only some of the slots.
 #[derive(Debug)]
-pub(super) struct Places(Mutex<Line>);
+pub(super) struct CallSlots(Mutex<Line>);
 
 #[derive(Debug)]
 struct Line {
     free: usize,
-    /// Those of the free places that the others may take as well. May be larger than `free`.
+    /// Those of the free slots that the others may take as well. May be larger than `free`.
     free_to_others: usize,
-    first: VecDeque<oneshot::Sender<Place>>,
-    others: VecDeque<oneshot::Sender<Place>>,
+    first: VecDeque<oneshot::Sender<CallSlot>>,
+    others: VecDeque<oneshot::Sender<CallSlot>>,
 }
 
-/// A place for one call. Dropped, it goes to the next in line.
+/// A slot for one call. Dropped, it goes to the next in line.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct CallSlot {
+    slots: Arc<CallSlots>,
     is_foreground: bool,
 }
 
-impl Places {
+impl CallSlots {
     /// All but `number_of_others` are kept for foreground calls.
     pub(super) fn new(number: usize, number_of_others: usize) -> Arc<Self> {
         let (first, others) = (VecDeque::new(), VecDeque::new());
         Arc::new(Self(Mutex::new(Line { free: number, free_to_others: number_of_others, first, others })))
     }
 
-    /// Waits in line for a place.
-    pub(super) async fn take(self: &Arc<Self>, is_foreground: bool) -> Place {
-        let (waiter, place) = oneshot::channel();
+    /// Waits in line for a slot.
+    pub(super) async fn take(self: &Arc<Self>, is_foreground: bool) -> CallSlot {
+        let (waiter, slot) = oneshot::channel();
         self.0.lock().of(is_foreground).push_back(waiter);
         self.hand_out();
-        place.await.expect("a waiter stays in line until it gets a place")
+        slot.await.expect("a waiter stays in line until it gets a slot")
     }
 
     fn hand_out(self: &Arc<Self>) {
         loop {
             let Some((waiter, is_foreground)) = self.0.lock().next() else { return };
-            // If the waiter has just gone, the place is dropped here and goes to the next in line.
-            let _ = waiter.send(Place { places: Arc::clone(self), is_foreground });
+            // If the waiter has just gone, the slot is dropped here and goes to the next in line.
+            let _ = waiter.send(CallSlot { slots: Arc::clone(self), is_foreground });
         }
     }
 }
 
 impl Line {
-    fn of(&mut self, is_foreground: bool) -> &mut VecDeque<oneshot::Sender<Place>> {
+    fn of(&mut self, is_foreground: bool) -> &mut VecDeque<oneshot::Sender<CallSlot>> {
         if is_foreground { &mut self.first } else { &mut self.others }
     }
 
-    /// The waiter who gets a free place now.
-    fn next(&mut self) -> Option<(oneshot::Sender<Place>, bool)> {
+    /// The waiter who gets a free slot now.
+    fn next(&mut self) -> Option<(oneshot::Sender<CallSlot>, bool)> {
         for is_foreground in [true, false] {
             while self.free > 0 && (is_foreground || self.free_to_others > 0) {
                 let Some(waiter) = self.of(is_foreground).pop_front() else { break };
@@ -74,13 +74,13 @@ impl Line {
     }
 }
 
-impl Drop for Place {
+impl Drop for CallSlot {
     fn drop(&mut self) {
-        let mut line = self.places.0.lock();
+        let mut line = self.slots.0.lock();
         line.free += 1;
         line.free_to_others += usize::from(!self.is_foreground);
         drop(line);
-        self.places.hand_out();
+        self.slots.hand_out();
     }
 }
 
@@ -93,11 +93,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_free_place_goes_to_foreground_calls_in_their_order() {
-        let places = Places::new(1, 1);
-        let taken = places.take(false).await;
+    async fn a_free_slot_goes_to_foreground_calls_in_their_order() {
+        let slots = CallSlots::new(1, 1);
+        let taken = slots.take(false).await;
         let (mut other, mut first, mut second) =
-            (Box::pin(places.take(false)), Box::pin(places.take(true)), Box::pin(places.take(true)));
+            (Box::pin(slots.take(false)), Box::pin(slots.take(true)), Box::pin(slots.take(true)));
         assert!(poll!(&mut other).is_pending() && poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
 
         drop(taken);
@@ -109,12 +109,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_leave_places_to_foreground_calls() {
-        let places = Places::new(3, 2);
-        let others = (places.take(false).await, places.take(false).await);
-        let mut third = Box::pin(places.take(false));
+    async fn others_leave_slots_to_foreground_calls() {
+        let slots = CallSlots::new(3, 2);
+        let others = (slots.take(false).await, slots.take(false).await);
+        let mut third = Box::pin(slots.take(false));
         assert!(poll!(&mut third).is_pending());
-        let first = places.take(true).now_or_never().expect("a place is left");
+        let first = slots.take(true).now_or_never().expect("a slot is left");
         drop(first);
         assert!(poll!(&mut third).is_pending());
         drop(others);
@@ -122,16 +122,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_who_is_gone_holds_no_place() {
-        let places = Places::new(1, 1);
-        let taken = places.take(true).await;
-        let mut gone = Box::pin(places.take(true));
-        let mut gone_later = Box::pin(places.take(true));
+    async fn a_waiter_who_is_gone_holds_no_slot() {
+        let slots = CallSlots::new(1, 1);
+        let taken = slots.take(true).await;
+        let mut gone = Box::pin(slots.take(true));
+        let mut gone_later = Box::pin(slots.take(true));
         assert!(poll!(&mut gone).is_pending() && poll!(&mut gone_later).is_pending());
         drop(gone);
         drop(taken);
-        // The place is already on its way to it.
+        // The slot is already on its way to it.
         drop(gone_later);
-        assert!(places.take(false).now_or_never().is_some());
+        assert!(slots.take(false).now_or_never().is_some());
     }
 }

@@ -18,7 +18,7 @@ use super::PexipError;
 use crate::domain::{Clock, ServiceHours};
 use crate::outbound::DEFAULT_RETRY_AFTER;
 
-/// The longest wait that callers are told.
+/// The longest `Retry-After` in an answer.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// Seconds between two probes of a node that is switched off. Instances draw their own, so that they do not meet.

@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 named_enum! {
-    /// Kind of an event: label `kind` of `maxconf.event_sink.events`. Not the sender's own word, which would be
+    /// Kind of an event: label `kind` of `maxconf.event_sink.events`. Never the sender's text, which would be
     /// unbounded.
     pub enum EventKind {
         Sink = "sink",
@@ -42,8 +42,8 @@ impl EventKind {
     }
 }
 
-/// The events in the body of one delivery, about rooms with one of the prefixes, each `None` if it cannot be read, which a repeated delivery could not be
-/// either. An unreadable event of a bulk leaves the others readable.
+/// The events in the body of one delivery, about rooms with one of the prefixes. `None` for an event that cannot be
+/// read: it is accepted, because a repeated delivery could not be read either. The others of a bulk are read.
 pub fn events(body: &[u8], prefixes: [&RoomNamePrefix; 2]) -> Vec<Option<Event>> {
     let text = with_unreadable_escapes(body);
     let events = match serde_json::from_str::<Bulk<'_>>(&text) {

@@ -1,7 +1,7 @@
 //! Lists of the management API, read page by page and within bounds.
 //!
-//! What exceeds a bound is no list: a part of it must not pass for the whole. The bounds are for a node that is broken, or
-//! for something else in its place, whose list has no end. No platform reaches them.
+//! A list that exceeds a bound fails as a whole: part of it must not be taken for all of it. No platform reaches the
+//! bounds; they stop a broken node, or another server at its address, whose list never ends.
 
 use std::time::Duration;
 

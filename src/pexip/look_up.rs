@@ -68,7 +68,7 @@ impl PexipClient {
     /// The VMR of this name that `client` wants to delete, or `None`: that counts against this client.
     pub async fn find_to_delete(&self, name: &RoomName, client: &str) -> Result<Option<Conference>, PexipError> {
         let admission = &self.shared.admission;
-        // Before the wait as well: whoever is refused then holds no place in line.
+        // Before the wait as well, so that a refused call does not wait in line.
         admission.check_misses(client)?;
         let permit = self.for_delete_look_ups().reserve().await?;
         admission.check_misses(client)?;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::PexipError;
 use super::budget::MINUTE;
 
-/// Deletes' look-ups that found no room, by client. A client that deletes missing rooms without limit uses up a sixth of
-/// this instance's budget, and no other client's deletes.
+/// Deletes' look-ups that found no room, by client. A client that deletes missing rooms without limit uses up a sixth
+/// of this instance's budget, and no other client's deletes.
 #[derive(Debug)]
 pub(super) struct Misses {
     /// Of one client in a minute.

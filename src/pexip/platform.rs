@@ -154,7 +154,7 @@ impl PexipClient {
     }
 
     /// Whether there is an `automatic_participant` object with this id.
-    pub async fn has_automatic_participant(&self, id: u64) -> Result<bool, PexipError> {
+    pub async fn finds_automatic_participant(&self, id: u64) -> Result<bool, PexipError> {
         let permit = self.reserve().await?;
         let request = self.request(Method::GET, &format!("{AUTOMATIC_PARTICIPANT}/{id}"));
         match self.fetch::<serde::de::IgnoredAny>("automatic_participant", permit, request).await {

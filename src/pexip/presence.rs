@@ -164,7 +164,7 @@ impl PexipClient {
         self.disconnect_seen(&Presence { running, ..Presence::default() }, name).await
     }
 
-    /// Disconnects what `presence` shows running under this name, without another look in between.
+    /// Disconnects the conferences that `presence` shows running under this name, without reading presence again.
     pub async fn disconnect_seen(&self, presence: &Presence, name: &RoomName) -> Result<(), PexipError> {
         for id in presence.running.get(name.as_str()).into_iter().flatten() {
             let permit = self.reserve().await?;

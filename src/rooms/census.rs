@@ -1,4 +1,4 @@
-//! What the pool consists of at one moment, and which clock decides that a room is old.
+//! What the pool consists of at one time, and which clock decides that a room is old.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::config::PoolConfig;
 use crate::pexip::Listing;
 
-/// Messages and rooms at one moment.
+/// Messages and rooms at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// The queue's approximate count. It includes leased, hidden and dead messages.

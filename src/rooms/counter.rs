@@ -14,8 +14,8 @@ use crate::storage::StorageError;
 use crate::tasks::SingleFlight;
 use crate::telemetry::metrics::{MAX_ROOMS, QUEUE_MESSAGES, ROOMS};
 
-/// Age up to which a count of the rooms allows a refill. Other instances create rooms meanwhile: in this time they are
-/// few beside `POOL_MAX_ROOMS`.
+/// A refill uses a count of the rooms up to this age. It lacks the rooms that other instances create meanwhile, which
+/// are few compared with `POOL_MAX_ROOMS`.
 const MAX_COUNT_AGE_FOR_REFILL: Duration = Duration::from_secs(10);
 
 /// Counts the pool and remembers how many rooms exist.
@@ -48,9 +48,9 @@ impl PoolCounter {
         self.created.fetch_add(created, Ordering::Relaxed);
     }
 
-    /// Whether twice `POOL_MAX_ROOMS` exist. Counts if the latest count is older than `max_age`, because other instances
-    /// create rooms too; and before it says yes, because rooms also end without this instance noticing.
-    pub(super) async fn is_at_hard_cap(self: &Arc<Self>, max_age: Duration) -> Result<bool, PexipError> {
+    /// Whether twice `POOL_MAX_ROOMS` exist. Counts if the latest count is older than `max_age`, because other
+    /// instances create rooms too; and before it says yes, because rooms also end without this instance noticing.
+    pub(super) async fn check_hard_cap(self: &Arc<Self>, max_age: Duration) -> Result<bool, PexipError> {
         let is_at_cap = |rooms| rooms >= self.backend.config.hard_cap();
         let known = self.rooms_known(max_age);
         if known.is_some_and(|rooms| !is_at_cap(rooms)) {
@@ -82,7 +82,7 @@ impl PoolCounter {
     }
 
     /// Messages in the queue, approximately. `None` if the queue does not exist.
-    pub(super) async fn messages(&self) -> Result<Option<usize>, StorageError> {
+    pub(super) async fn count_messages(&self) -> Result<Option<usize>, StorageError> {
         match self.backend.queue.approximate_count().await {
             Err(StorageError::NoSuchQueue) => Ok(None),
             counted => counted.map(Some),
@@ -90,17 +90,17 @@ impl PoolCounter {
     }
 
     /// Messages in the queue, approximately. Creates the queue if it does not exist.
-    pub(super) async fn messages_creating_queue(&self) -> Result<usize, StorageError> {
-        match self.messages().await? {
+    pub(super) async fn count_messages_creating_queue(&self) -> Result<usize, StorageError> {
+        match self.count_messages().await? {
             Some(messages) => Ok(messages),
             None => self.backend.queue.ensure_exists().await.map(|()| 0),
         }
     }
 
-    /// How many of `missing` rooms are still to be made after `made`: others, too, put messages into the queue, which had
-    /// `before`.
+    /// How many of `missing` rooms are still to be made after `made`: others, too, put messages into the queue, which
+    /// had `before`.
     pub(super) async fn still_missing(&self, missing: usize, made: usize, before: usize) -> usize {
-        let added = self.messages().await.ok().flatten().unwrap_or(0).saturating_sub(before);
+        let added = self.count_messages().await.ok().flatten().unwrap_or(0).saturating_sub(before);
         missing.saturating_sub(added.max(made))
     }
 
@@ -110,7 +110,7 @@ impl PoolCounter {
     }
 
     /// Messages that were set aside because they are not room names.
-    pub(super) async fn poison_messages(&self) -> Result<usize, StorageError> {
+    pub(super) async fn count_poison_messages(&self) -> Result<usize, StorageError> {
         self.backend.queue.approximate_poison_count().await
     }
 
@@ -127,10 +127,10 @@ impl PoolCounter {
         Ok(rooms)
     }
 
-    /// How many of the `owed` rooms are missing, by the queue's count and a count on Pexip. That one is made again only
-    /// if the latest is old, or before it forbids a room, because rooms also end without this instance noticing.
-    pub(super) async fn missing(&self, owed: usize) -> Result<usize, PoolError> {
-        let missing = self.backend.config.target.saturating_sub(self.messages_creating_queue().await?).min(owed);
+    /// How many of the `owed` rooms are missing, by the queue's count and the latest count on Pexip. Counts on Pexip
+    /// again only if that count is old or would forbid a room: rooms also end without this instance noticing.
+    pub(super) async fn count_missing(&self, owed: usize) -> Result<usize, PoolError> {
+        let missing = self.backend.config.target.saturating_sub(self.count_messages_creating_queue().await?).min(owed);
         if missing == 0 {
             return Ok(0);
         }
@@ -143,7 +143,7 @@ impl PoolCounter {
 
     /// Counts messages and rooms and publishes the metrics. Also returns the rooms themselves.
     pub(super) async fn take_census(&self) -> Result<(Census, Listing), PoolError> {
-        let messages = self.messages_creating_queue().await?;
+        let messages = self.count_messages_creating_queue().await?;
         QUEUE_MESSAGES.set(messages, []);
         let count = self.begin_count();
         let listing = self.list().await?;

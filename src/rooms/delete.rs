@@ -64,17 +64,17 @@ pub(super) async fn delete_if_there(
     Ok(())
 }
 
-/// Deletes the room if name, tag and marks are still those that the decision was based on, and nobody is in it now. With
-/// `may_run` its conference may run, with legs that are nobody.
+/// Deletes the room if its name, tag and marks have not changed since the decision, and nobody is in it now. With
+/// `may_run` its conference may be running, with legs of its automatic participants only.
 pub(super) async fn delete_if_empty(
     pexip: &PexipClient,
     room: &Conference,
     may_run: bool,
 ) -> Result<Outcome, PexipError> {
-    if !is_unchanged(pexip, room).await? {
+    if !check_unchanged(pexip, room).await? {
         return Ok(Outcome::Changed);
     }
-    // Last: people come back at any moment, and a node takes longer to be restored than this call.
+    // Last: people can come back at any time, and a node takes longer to be restored than this call.
     let presence = pexip.presence_in(&room.name).await?;
     if presence.is_occupied(room) || (presence.is_running(&room.name) && !may_run) {
         return Ok(Outcome::Occupied);
@@ -83,7 +83,7 @@ pub(super) async fn delete_if_empty(
     Ok(Outcome::Deleted)
 }
 
-async fn is_unchanged(pexip: &PexipClient, room: &Conference) -> Result<bool, PexipError> {
+async fn check_unchanged(pexip: &PexipClient, room: &Conference) -> Result<bool, PexipError> {
     Ok(pexip.read(room.id).await?.is_some_and(|now| now.is_same_as(room)))
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn end_if_unchanged(
 ) -> Result<Outcome, PoolError> {
     let pexip = &backend.background;
     EndedMessage::Swept(room.name.clone()).put(backend).await?;
-    if !is_unchanged(pexip, room).await? {
+    if !check_unchanged(pexip, room).await? {
         report(room, reason, Outcome::Changed);
         return Ok(Outcome::Changed);
     }
@@ -187,9 +187,9 @@ pub(super) async fn end_on_request(
     Ok(true)
 }
 
-/// Finishes a delete that a message shows to have been begun: by another process, or by this one, on a node that
-/// failed. `room` is the room of this name, `presence` a look at all rooms, both of now. Returns whether nothing is left
-/// to do.
+/// Finishes a delete whose message is still in the queue: another process began it, or the node failed meanwhile.
+/// `room` is the room of this name and `presence` a snapshot of all rooms, both read after the message. Returns whether
+/// nothing is left to do.
 pub(super) async fn finish(
     pexip: &PexipClient,
     message: &EndedMessage,

@@ -27,8 +27,8 @@ use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 
 pub(super) use message::EndedMessage;
 
-/// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again. Longer
-/// than the replication of a delete to the Conferencing Nodes, which let people in until then.
+/// Longer than two readings, a full batch and its deletions take. On a very slow node the rest is received again.
+/// Longer than the replication of a delete to the Conferencing Nodes, which let people in until then.
 const LEASE: Duration = Duration::from_secs(180);
 
 /// Pause after a batch that was not full.
@@ -210,7 +210,7 @@ impl EndedRooms {
     }
 
     async fn end_instant_room_if_empty(&self, room: &RoomName, dialled: Vec<String>) -> Result<(), PoolError> {
-        // Once more: people come back at any moment.
+        // Once more: people can come back at any time.
         if !self.backend.background.presence_in(room).await?.has_people(room, &dialled) {
             self.instant.end_empty(room, dialled).await?;
         }
@@ -218,7 +218,7 @@ impl EndedRooms {
     }
 
     /// Finishes deletes that have begun. A message is deleted at its second receive or later, once nothing is left to
-    /// do. The second look disconnects whoever joined before the delete was replicated.
+    /// do. The second receive disconnects participants who joined before the delete was replicated.
     async fn finish_deletions(
         &self,
         begun: Vec<(LeasedMessage, EndedMessage)>,

@@ -18,7 +18,7 @@ use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
 use super::instant::InstantRooms;
 use super::provision::Provisioner;
-use super::{Look, NoRoom, Room, TakeRoomError};
+use super::{NoRoom, ReadResult, Room, TakeRoomError};
 use crate::config::RoomSource;
 use crate::domain::{RoomName, Tag, Validity};
 use crate::outbound::calls::timed_create;
@@ -55,7 +55,7 @@ pub(super) struct HandOut {
     provisioner: Arc<Provisioner>,
     instant: Arc<InstantRooms>,
     destroyer: Destroyer,
-    replays: SingleFlight<RoomName, Look<Conference>>,
+    replays: SingleFlight<RoomName, ReadResult<Conference>>,
 }
 
 impl HandOut {
@@ -66,7 +66,7 @@ impl HandOut {
         provisioner: Arc<Provisioner>,
         instant: Arc<InstantRooms>,
         destroyer: Destroyer,
-        replays: SingleFlight<RoomName, Look<Conference>>,
+        replays: SingleFlight<RoomName, ReadResult<Conference>>,
     ) -> Self {
         Self { backend, counter, pool, provisioner, instant, destroyer, replays }
     }
@@ -175,7 +175,7 @@ impl HandOut {
             let (room, joinable_after) = match source {
                 Source::Pool => {
                     // Of any age: a room of the pool exists already. Only an unknown number is counted.
-                    let taken = match self.counter.is_at_hard_cap(Duration::MAX).await {
+                    let taken = match self.counter.check_hard_cap(Duration::MAX).await {
                         Ok(false) => self.pool.take(&wanted.tag, deadline, &caller_is_gone).await,
                         Ok(true) => return Err(NoRoom::HardCap.into()),
                         Err(error) => Err(error.into()),

@@ -1,5 +1,5 @@
 //! Instant rooms. Such a room is a record and nothing else: Conferencing Nodes ask for it by external policy when
-//! somebody dials it, so it can be joined the moment that the record is made, and at no node once the record is ended.
+//! somebody dials it. So it can be joined as soon as its record is made, and at no node once its record says ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::telemetry::metrics::{INSTANT_CONFERENCES_DISCONNECTED, INSTANT_ROOMS_
 /// A node waits 5 s for its answer, and then looks into its own database.
 const LOOK_UP_TIME: Duration = Duration::from_millis(1900);
 
-/// Time for the first read of a look-up: another one may still be answered by a service that is slow now and then.
+/// Time limit of a look-up's first read. A slow answer is often a single one, so a second read may still be in time.
 const FIRST_READ_TIME: Duration = Duration::from_millis(800);
 
 /// Pause before another read.
@@ -46,7 +46,7 @@ const VALIDITY_OVER: &str = "validity_over";
 const DIAL_OUT_MARGIN: Duration = Duration::from_secs(30);
 
 /// A node waits 5 s for an answer: one sent just before the room ended may let somebody in for this long.
-const SECOND_LOOK: Duration = Duration::from_secs(6);
+const SECOND_DISCONNECT: Duration = Duration::from_secs(6);
 
 /// Lifetime of an instant room's record, by the lifecycle rule in `infra/`.
 const LIFETIME_OF_RECORDS: Duration = Duration::from_secs(8 * 86_400);
@@ -290,8 +290,8 @@ impl InstantRooms {
         Ok(has_ended)
     }
 
-    /// Ends a room in which no leg was left but those with an alias of `dialled`. If another has come meanwhile, the next
-    /// maintenance run disconnects the conference.
+    /// Ends a room in which no leg was left but those with an alias of `dialled`. If another has come meanwhile, the
+    /// next maintenance run disconnects the conference.
     pub(super) async fn end_empty(&self, name: &RoomName, dialled: Vec<String>) -> Result<(), StorageError> {
         let reason = InstantEnd::ConferenceEnded;
         if end_record(&self.backend, name, reason).await? {
@@ -308,7 +308,7 @@ impl InstantRooms {
         let backend = Arc::clone(&self.backend);
         tokio::spawn(async move {
             let _permit = permit;
-            for pause in [Duration::ZERO, SECOND_LOOK] {
+            for pause in [Duration::ZERO, SECOND_DISCONNECT] {
                 sleep(pause).await;
                 if let Err(error) = disconnect(&backend, &name, dialled.as_deref()).await {
                     warn!(room = %name, %error, "instant room ended, but its conference could not be disconnected");
@@ -317,8 +317,8 @@ impl InstantRooms {
         });
     }
 
-    /// The aliases of the room's automatic participants, if the end of its conference may end the room: the room is open,
-    /// and its validity is not the caller's own.
+    /// The aliases of the room's automatic participants, if the end of its conference may end the room: the room is
+    /// open, and its validity is not the caller's own.
     pub(super) async fn dialled_if_endable(&self, name: &RoomName) -> Result<Option<Vec<String>>, StorageError> {
         let now = self.backend.clock.now_utc();
         let found = self.read(name).await?.filter(|found| !found.record.has_own_validity);
@@ -332,10 +332,10 @@ impl InstantRooms {
     pub(super) async fn sweep(&self, until: Instant) -> Result<usize, PoolError> {
         let running = self.backend.background.running_names().await?;
         let names = running.iter().filter_map(|name| self.backend.instant.prefix.parse_name(name));
-        let looks: Vec<_> = names.map(|name| async move { (self.left_over(&name).await, name) }).collect();
-        let mut looks = stream::iter(looks).buffer_unordered(CONCURRENT_READS);
+        let reads: Vec<_> = names.map(|name| async move { (self.left_over(&name).await, name) }).collect();
+        let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         let (mut disconnected, mut failed) = (0, 0);
-        while let Some((left_over, name)) = looks.next().await {
+        while let Some((left_over, name)) = reads.next().await {
             if Instant::now() >= until {
                 break;
             }
@@ -391,8 +391,8 @@ async fn disconnect(backend: &Backend, name: &RoomName, dialled: Option<&[String
     }
 }
 
-/// Whether the name has a time at which a room can have been named that lets anybody in now. No other name needs a look at
-/// its record, so that made-up names cost nothing.
+/// Whether a room with this name can be open now, by the time in its name. If not, its record is not read, so that
+/// made-up names cost nothing.
 fn may_let_in(name: &RoomName, now: OffsetDateTime) -> bool {
     let (earliest, latest) = (now - LONGEST_LIFE - CLOCK_MARGIN, now + CLOCK_MARGIN);
     name.minted_at().is_some_and(|minted_at| earliest <= minted_at && minted_at <= latest)

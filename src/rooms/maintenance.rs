@@ -190,7 +190,7 @@ impl Maintenance {
 
     /// For the metric only.
     async fn count_poison_messages(&self) {
-        match self.counter.poison_messages().await {
+        match self.counter.count_poison_messages().await {
             Ok(messages) => POISON.set(messages, []),
             Err(error) => info!(%error, "poison messages could not be counted"),
         }

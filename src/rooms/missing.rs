@@ -35,8 +35,8 @@ impl MissingRooms {
         self.names.get(name).await == Some(failure_epoch)
     }
 
-    /// Remembers a room that was not found, unless it may still be made: by another instance, or by a call that the node
-    /// carries out late.
+    /// Remembers a room that was not found, unless it may still be made: by another instance, or by a call that the
+    /// node carries out late.
     pub(super) async fn note(&self, name: RoomName, failure_epoch: u64, now: OffsetDateTime) {
         if name.minted_at().is_none_or(|minted| minted < now - LONGEST_CREATE) {
             self.names.insert(name, failure_epoch).await;

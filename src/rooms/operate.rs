@@ -24,7 +24,7 @@ pub(crate) use drain::Drained;
 pub(crate) use fill::Filled;
 pub(crate) use retry_budget::{OnProgress, Progress};
 
-/// The pool at one moment.
+/// The pool at one time.
 #[derive(Clone, Debug)]
 pub struct PoolStatus {
     /// The queue's name.
@@ -95,7 +95,7 @@ impl Operations {
             queue: self.backend.queue.name().to_owned(),
             queue_exists: observed.queue_exists,
             prefix: self.backend.rooms.prefix.as_str().to_owned(),
-            poison_messages: self.counter.poison_messages().await?,
+            poison_messages: self.counter.count_poison_messages().await?,
             conflicts: conflicts::find(&self.backend).await,
             target: self.backend.config.target,
             max_rooms: self.backend.config.max_rooms,
@@ -131,7 +131,7 @@ struct Observed {
 
 /// Takes a census without changing anything. Waits if Pexip asks for time.
 async fn observe(counter: &PoolCounter, retries: &mut RetryBudget<'_>) -> Result<Observed, PoolError> {
-    let messages = counter.messages().await?;
+    let messages = counter.count_messages().await?;
     let listing = retries.call(async || counter.list().await).await?;
     let census = counter.census(messages.unwrap_or(0), &listing);
     Ok(Observed { queue_exists: messages.is_some(), census, listing })

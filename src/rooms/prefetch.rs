@@ -137,7 +137,7 @@ impl Prefetch {
     }
 
     /// The number of rooms to fetch for the requests that wait and to keep as many as are in demand.
-    fn wanted(&self) -> usize {
+    fn count_wanted(&self) -> usize {
         let criteria = self.criteria();
         let mut state = self.state.lock();
         state.keep_claimable(criteria);

@@ -134,7 +134,7 @@ impl Provisioner {
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Conference, NoRoom> {
         let DirectPermit { _create, first_call } = self.wait_for_direct_permit(deadline).await?;
-        let counted = timeout_at(deadline, self.counter.is_at_hard_cap(MAX_COUNT_AGE)).await;
+        let counted = timeout_at(deadline, self.counter.check_hard_cap(MAX_COUNT_AGE)).await;
         if counted.unwrap_or(Err(CallFailure::Timeout.into())).map_err(NoRoom::DirectFailed)? {
             return Err(NoRoom::HardCap);
         }

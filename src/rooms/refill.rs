@@ -86,7 +86,7 @@ impl Refill {
         let _permit = self.acquire_provisioning().await;
         // Reset before counting: rooms taken meanwhile are still counted, so those stay owed.
         let owed = self.owed.swap(0, Ordering::Relaxed);
-        match self.counter.missing(owed).await {
+        match self.counter.count_missing(owed).await {
             Ok(missing) => {
                 self.provisioner.provision_many(missing, Instant::now() + MAX_DURATION).await;
                 Ok(missing)

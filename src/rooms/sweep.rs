@@ -33,8 +33,8 @@ pub(super) struct Sweeper {
     backend: Arc<Backend>,
     seen_empty: FirstSeen<(ConferenceId, RoomName)>,
     seen_too_old: FirstSeen<RoomName>,
-    /// Rooms in the last whole list, less those swept since. Held by this process only, and only ever a reason not to
-    /// disconnect a conference: a process that does not know it disconnects none.
+    /// Number of rooms in the last complete list, less those swept since. In memory only: until a process has it, it
+    /// disconnects no conference.
     last_whole_list: Mutex<Option<usize>>,
 }
 
@@ -48,13 +48,13 @@ impl Sweeper {
         }
     }
 
-    /// Ends at most `SWEEP_MAX_DELETIONS` rooms whose time is over, then disconnects conferences that are older than any
-    /// room. Starts no deletion after `until`. Returns how many rooms were ended.
+    /// Ends at most `SWEEP_MAX_DELETIONS` rooms whose time is over, then disconnects conferences that are older than
+    /// any room. Starts no deletion after `until`. Returns how many rooms were ended.
     pub(super) async fn sweep(&self, listing: &Listing, until: Instant) -> Result<usize, PoolError> {
         let presence = self.backend.background.presence().await?;
         UNRECOGNISED_LEGS.set(unrecognised_legs(listing, &presence), []);
         self.report_failed_dial_outs(&presence);
-        let is_whole = self.is_whole(listing);
+        let is_whole = self.note_if_whole(listing);
         let to_end = self.rooms_to_end(listing, &presence);
         let cap = self.backend.config.sweep_max_deletions;
         if to_end.len() > cap {
@@ -125,7 +125,7 @@ impl Sweeper {
 
     /// Whether the list can be believed to hold all rooms: it is not empty, and has at least half the rooms of the last
     /// such list. The first list of a process is not believed.
-    fn is_whole(&self, listing: &Listing) -> bool {
+    fn note_if_whole(&self, listing: &Listing) -> bool {
         let rooms = listing.conferences.len();
         let mut last = self.last_whole_list.lock();
         let before = *last;
@@ -141,9 +141,9 @@ impl Sweeper {
         *last = last.map(|rooms| rooms.saturating_sub(1));
     }
 
-    /// Disconnects conferences that are older than any room of ours lives and have no room, in the second run that finds
-    /// them so. Others without a room are left alone: a list may lack rooms, and a node that came back from a backup has
-    /// lost those of calls that are still running.
+    /// Disconnects conferences that are older than any room of ours lives and have no room, in the second run that
+    /// finds them so. Others without a room are left alone: a list may lack rooms, and a node that came back from a
+    /// backup has lost those of calls that are still running.
     async fn disconnect_too_old(
         &self,
         listing: &Listing,
@@ -203,7 +203,8 @@ pub(super) fn unrecognised_legs(listing: &Listing, presence: &Presence) -> usize
     listing.conferences.iter().map(|room| presence.unrecognised_legs(room)).sum()
 }
 
-/// When each room was first seen in a state that must last. In memory only: if it is lost, a room lives for one more run.
+/// When each room was first seen in a state that must last. In memory only: if it is lost, a room lives for one more
+/// run.
 #[derive(Debug)]
 struct FirstSeen<K>(Mutex<HashMap<K, Instant>>);
 

@@ -121,7 +121,7 @@ impl RecordName {
 }
 
 /// Condition of a write: no record yet, or this version.
-enum Write<'a> {
+enum WriteCondition<'a> {
     New,
     Over(&'a Version),
 }
@@ -154,8 +154,8 @@ impl RecordStore {
     }
 
     /// The same container for look-ups, with a circuit breaker of its own that opens after several failures in a row:
-    /// of a flood of look-ups one fails at any time, and that must stop neither the creates nor the other look-ups. A read
-    /// that its caller cuts off is no failure: a look-up has less time than a call.
+    /// of a flood of look-ups one fails at any time, and that must stop neither the creates nor the other look-ups. A
+    /// read that its caller cuts off is no failure: a look-up has less time than a call.
     pub(crate) fn for_look_ups(&self) -> Self {
         Self { breaker: Breaker::pausing(|| OPEN_AFTER_FAILURE), opens_at_once: false, ..self.clone() }
     }
@@ -217,7 +217,7 @@ impl RecordStore {
     /// Makes the record unless there is one. `record` must hold an id that no other record has: after a lost answer the
     /// content tells whose record is there.
     pub async fn make<T: Serialize>(&self, name: &RecordName, record: &T) -> Result<Made, StorageError> {
-        Ok(match self.write(name, &Write::New, record).await? {
+        Ok(match self.write(name, &WriteCondition::New, record).await? {
             Some(version) => Made::Ours(version),
             None => Made::TakenBefore,
         })
@@ -230,7 +230,7 @@ impl RecordStore {
         version: &Version,
         record: &T,
     ) -> Result<Changed, StorageError> {
-        Ok(match self.write(name, &Write::Over(version), record).await? {
+        Ok(match self.write(name, &WriteCondition::Over(version), record).await? {
             Some(version) => Changed::Ours(version),
             None => Changed::Lost,
         })
@@ -260,7 +260,7 @@ impl RecordStore {
     async fn write<T: Serialize>(
         &self,
         name: &RecordName,
-        write: &Write<'_>,
+        write: &WriteCondition<'_>,
         record: &T,
     ) -> Result<Option<Version>, StorageError> {
         let body = serde_json::to_vec(record).map_err(|_| StorageError::Unreadable)?;
@@ -273,12 +273,12 @@ impl RecordStore {
     async fn write_certainly(
         &self,
         name: &RecordName,
-        write: &Write<'_>,
+        write: &WriteCondition<'_>,
         body: &[u8],
     ) -> Result<Option<Version>, StorageError> {
         // A record that is gone has another state than the one to be changed.
         let is_lost = |error: &StorageError| {
-            error.is_condition_not_met() || matches!(write, Write::Over(_)) && error.is_no_blob()
+            error.is_condition_not_met() || matches!(write, WriteCondition::Over(_)) && error.is_no_blob()
         };
         let mut unknown = None;
         for _ in 0..MAX_WRITES {
@@ -292,9 +292,9 @@ impl RecordStore {
             match (self.get(name).await?, write) {
                 (Some(there), _) if there.body == body => return Ok(Some(there.version)),
                 // Unchanged: the lost write has not taken effect, and can do so only once.
-                (Some(there), Write::Over(version)) if there.version == **version => {}
-                (None, Write::New) => {}
-                (Some(_), _) | (None, Write::Over(_)) => return Ok(None),
+                (Some(there), WriteCondition::Over(version)) if there.version == **version => {}
+                (None, WriteCondition::New) => {}
+                (Some(_), _) | (None, WriteCondition::Over(_)) => return Ok(None),
             }
         }
         Err(unknown.unwrap_or(StorageError::Unreadable))
@@ -313,7 +313,7 @@ impl RecordStore {
         result
     }
 
-    async fn put(&self, name: &RecordName, write: &Write<'_>, body: &[u8]) -> Result<Version, StorageError> {
+    async fn put(&self, name: &RecordName, write: &WriteCondition<'_>, body: &[u8]) -> Result<Version, StorageError> {
         let options = BlobClientUploadOptions {
             blob_content_type: Some("application/json".to_owned()),
             per_request_timeout: Some(whole_seconds(CALL_TIMEOUT)),
@@ -322,8 +322,8 @@ impl RecordStore {
             ..BlobClientUploadOptions::default()
         };
         let (call, options) = match write {
-            Write::New => ("make_record", options.if_not_exists()),
-            Write::Over(version) => {
+            WriteCondition::New => ("make_record", options.if_not_exists()),
+            WriteCondition::Over(version) => {
                 ("change_record", BlobClientUploadOptions { if_match: Some(version.0.clone()), ..options })
             }
         };

@@ -24,7 +24,7 @@ struct Bounded {
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let answer = match noting_opened(self.http.execute_request(request)).await {
-            // The peer closed an idle connection at the moment it was used again.
+            // The peer closed an idle connection just when it was used again.
             (Err(error), false) if is_read(request) && is_close_without_answer(&error) => {
                 self.http.execute_request(request).await?
             }

@@ -97,8 +97,8 @@ where
 {
     /// The result of a run for `key` that began after this call. See [`SingleFlight::run`].
     pub(crate) async fn run(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> V {
-        // Mostly no run is in progress, and nothing has to be waited for. Callers who wait for the end of a run that has
-        // just ended join this one: it began after their calls. If this caller disconnects, they start their own.
+        // Mostly no run is in progress, and nothing has to be waited for. Callers who wait for the end of a run that
+        // has just ended join this one: it began after their calls. If this caller disconnects, they start their own.
         if let Joined::Leader(run) = self.running.join(&key) {
             return run.finish(work).await;
         }

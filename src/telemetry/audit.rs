@@ -206,7 +206,8 @@ impl AuditContext {
         self.0.known.lock().uui_data_hash = Some(hex::encode(hash));
     }
 
-    /// Records that the room is handed out, where it comes from, and from when until when an instant room can be joined.
+    /// Records that the room is handed out, where it comes from, and from when until when an instant room can be
+    /// joined.
     pub fn room_handed_out(&self, room: &RoomName, source: &'static str, validity: Option<[OffsetDateTime; 2]>) {
         self.set_room(room);
         self.record(Decision::HandedOut, Details { source: Some(source), validity, reason: None });

@@ -1,8 +1,8 @@
 //! A line of the log: one JSON object per event. At its end are environment, slot and version, for queries over all
 //! slots and builds.
 //!
-//! Own code, because tracing-subscriber's JSON copies a line in pieces of a few bytes and parses the span's fields again
-//! for each: a tenth of the work of a request that makes one call.
+//! Own code, because tracing-subscriber's JSON copies a line in pieces of a few bytes and parses the span's fields
+//! again for each: a tenth of the work of a request that makes one call.
 
 use std::fmt;
 

@@ -149,7 +149,7 @@ metrics! {
         "Rooms of ours in which somebody has been for over 60 s without any leg that Pexip dialled: the agent is not called. Set by each maintenance run, if ROOM_AUTOMATIC_PARTICIPANTS or, for instant rooms, INSTANT_ROOM_DIAL_OUT is set.";
     UNRECOGNISED_LEGS: Gauge = "maxconf.pool.unrecognised_legs", "{leg}", &[],
         "Legs in our rooms that were dialled out and have no alias of the room's automatic participants. They count as people. Set by each maintenance run.";
-    STASHED: Observed = "maxconf.pool.stashed", "{room}", &[],
+    PREFETCHED: Observed = "maxconf.pool.prefetched", "{room}", &[],
         "Ready rooms in this instance's prefetch.";
     OWED: Observed = "maxconf.pool.owed", "{room}", &[],
         "Rooms that this instance took and its refill has not replaced yet.";
@@ -172,8 +172,8 @@ metrics! {
     SWEEP_CAPPED: Counter = "maxconf.pool.sweep_capped", "{run}", &[],
         "Sweeps that found more rooms than SWEEP_MAX_DELETIONS.";
     CREATE_DURATION: Histogram = "maxconf.create.duration", "s",
-        &[Label { name: "part", values: &["own", "queue", "records", "pexip"] }],
-        "Duration of a successful create by part: calls to the queue, to the room records, to Pexip, and own, the rest, with the wait for a room. A claim calls queue and records at the same time.";
+        &[Label { name: "part", values: &["service", "queue", "records", "pexip"] }],
+        "Duration of a successful create by part: calls to the queue, to the room records, to Pexip, and service, the rest, with the wait for a room. A claim calls queue and records at the same time.";
     HTTP_REQUESTS: Counter = "maxconf.http.requests", "{request}", &[ROUTE, STATUS],
         "Requests, except the Functions host's probe of /. Status 499: the caller hung up before the answer.";
     HTTP_DURATION: Histogram = "maxconf.http.duration", "s", &[ROUTE, STATUS],

@@ -75,7 +75,7 @@ impl<'a> Call<'a> {
     }
 
     /// Citizen and agent join, meet and leave. At the end the room is gone.
-    async fn is_held_in(&self, room: &Room) {
+    async fn hold_in(&self, room: &Room) {
         let citizen = self.citizens_node.join(&room.alias, &room.guest_pin).await.expect("the citizen is let in");
         assert_eq!(citizen.role, Role::Guest);
         self.app.pexip.advance(DIAL_OUT_DELAY);
@@ -184,7 +184,7 @@ async fn a_call_from_the_first_token_to_a_full_pool_with_the_emulator_as_the_que
 async fn a_whole_call(app: &TestApp) {
     let call = Call::prepare(app).await;
     let room = call.room().await;
-    call.is_held_in(&room).await;
+    call.hold_in(&room).await;
     call.pool_is_full_again().await;
 }
 

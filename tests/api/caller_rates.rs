@@ -17,8 +17,8 @@ async fn limited_to_three() -> TestApp {
     TestApp::with().set("POOL_TARGET_SIZE", 0).set("RATE_LIMIT_PER_MINUTE", 3).start().await
 }
 
-/// A widget's look at a room, with a new token of this agent.
-async fn look(app: &TestApp, room: &str, agent: &GenesysToken) -> Answer {
+/// A widget's read of a room, with a new token of this agent.
+async fn read(app: &TestApp, room: &str, agent: &GenesysToken) -> Answer {
     let request = app.request(Method::GET, &format!("public/room/{room}"));
     let request = request.header("x-auth-token", app.genesys.issue(agent.clone()));
     app.send(request.header("origin", "https://agent.example.org")).await
@@ -52,14 +52,14 @@ async fn an_agent_has_a_rate_of_its_own() {
     let room = app.create_room().await.room();
     let agent = GenesysToken::default();
     for _ in 0..3 {
-        assert_eq!(look(&app, &room, &agent).await.status, 200);
+        assert_eq!(read(&app, &room, &agent).await.status, 200);
     }
     app.pexip.traffic().clear();
-    let answer = look(&app, &room, &agent).await;
+    let answer = read(&app, &room, &agent).await;
     assert_limited(&answer);
     assert_eq!(answer.header("access-control-allow-origin"), "https://agent.example.org", "the widget can read it");
     assert_eq!(app.pexip.traffic().count(&Matching::any()), 0);
-    assert_eq!(look(&app, &room, &GenesysToken::default()).await.status, 200);
+    assert_eq!(read(&app, &room, &GenesysToken::default()).await.status, 200);
     app.create_room().await.assert_problem(429, "rate_limited");
 }
 
@@ -73,9 +73,9 @@ async fn an_agent_may_look_120_times_a_minute_and_a_rate_of_zero_is_none() {
         let agent = GenesysToken::default();
         let _time = stop_time();
         for number in 0..most {
-            assert_eq!(look(&app, &room, &agent).await.status, 200, "{setting:?}: {number}");
+            assert_eq!(read(&app, &room, &agent).await.status, 200, "{setting:?}: {number}");
         }
-        assert_eq!(look(&app, &room, &agent).await.status == 429, setting.is_empty(), "{setting:?}");
+        assert_eq!(read(&app, &room, &agent).await.status == 429, setting.is_empty(), "{setting:?}");
     }
 }
 

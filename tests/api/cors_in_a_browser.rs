@@ -105,7 +105,7 @@ async fn a_browser_lets_the_widget_read_every_answer_and_no_other_page_any() {
     let (widget, elsewhere) = (page_server().await, page_server().await);
     let origin = widget.url().origin().ascii_serialization();
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("CORS_ALLOWED_ORIGINS", &origin).start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     let look_up = Matching::any().query_contains(UNAVAILABLE);
     app.pexip.traffic().inject(look_up, Times::Always, Fault::Status(503));
     let widgets_asks = asks(&app);

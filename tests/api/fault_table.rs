@@ -74,7 +74,7 @@ impl Request {
     }
 }
 
-/// The caller's answer: a status, and a problem code, the room's source or what a node is told.
+/// The caller's answer: a status, and a problem code, the room's source or the answer to a node.
 type Expected = (u16, &'static str);
 
 const POOL: Expected = (200, "pool");
@@ -423,7 +423,7 @@ async fn start(request: Request, call: Call, seconds_ahead: &Arc<AtomicU64>) -> 
     app
 }
 
-/// The problem's code, what a node is told, the room's source, or nothing.
+/// The problem's code, the answer to a node, the room's source, or nothing.
 fn detail_of(answer: &Answer) -> String {
     match answer.header("content-type") {
         "application/problem+json" => answer.json()["code"].as_str().unwrap_or_default().to_owned(),

@@ -38,7 +38,7 @@ const ADDRESS: &str = "x-client-address-of-the-gateway";
 
 async fn start_behind_a_gateway() -> TestApp {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("CLIENT_ADDRESS_HEADER", ADDRESS).start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     app
 }
 

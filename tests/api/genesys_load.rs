@@ -24,7 +24,7 @@ pub(super) async fn start() -> TestApp {
 
 async fn start_with_cache(seconds: u64) -> TestApp {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_CACHE_SECONDS", seconds).start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     app
 }
 

@@ -18,14 +18,14 @@ const STRANGER: &str = "99999999-d9cb-469f-a165-70867728950e";
 /// Stands in what Genesys says, and must not stand in the log.
 const PLANTED: &str = "planted-in-an-answer-of-genesys";
 
-/// What the agent is told.
-type Told = (u16, &'static str);
+/// The answer to the agent.
+type Expected = (u16, &'static str);
 
-const SEEN: Told = (200, "ok");
-const INVALID: Told = (401, "token_invalid");
-const NOT_PERMITTED: Told = (403, "not_permitted");
-const UNREADABLE: Told = (502, "genesys_invalid");
-const UNAVAILABLE: Told = (503, "genesys_unavailable");
+const SEEN: Expected = (200, "ok");
+const INVALID: Expected = (401, "token_invalid");
+const NOT_PERMITTED: Expected = (403, "not_permitted");
+const UNREADABLE: Expected = (502, "genesys_invalid");
+const UNAVAILABLE: Expected = (503, "genesys_unavailable");
 
 /// What becomes of the next look with the same token, when nothing is wrong with Genesys any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ struct Row {
     name: String,
     token: GenesysToken,
     fault: Option<(&'static str, Fault)>,
-    told: Told,
+    expected: Expected,
     retry_after: &'static str,
     /// Calls of `tokens/me` and of `users/me`.
     calls: (usize, usize),
@@ -54,26 +54,26 @@ struct Row {
 /// A service with one room that was handed out.
 async fn start() -> TestApp {
     let app = TestApp::without_pool().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     app
 }
 
 /// A row about what Genesys knows of the token.
-fn token(name: &str, token: GenesysToken, told: Told, calls: (usize, usize), cause: &'static str) -> Row {
-    let next = if told == UNREADABLE { Next::Asked } else { Next::Remembered };
-    Row { name: name.to_owned(), token, fault: None, told, retry_after: "", calls, next, cause }
+fn token(name: &str, token: GenesysToken, expected: Expected, calls: (usize, usize), cause: &'static str) -> Row {
+    let next = if expected == UNREADABLE { Next::Asked } else { Next::Remembered };
+    Row { name: name.to_owned(), token, fault: None, expected, retry_after: "", calls, next, cause }
 }
 
 /// A row about how Genesys answers one of its two calls.
-fn answer(path: &'static str, fault: Fault, told: Told, retry_after: &'static str, cause: &'static str) -> Row {
-    let next = match told {
+fn answer(path: &'static str, fault: Fault, expected: Expected, retry_after: &'static str, cause: &'static str) -> Row {
+    let next = match expected {
         SEEN | INVALID | NOT_PERMITTED => Next::Remembered,
         _ if cause == "429" => Next::Paused,
         _ => Next::Asked,
     };
     let name = format!("{path} {fault:?}").chars().take(200).collect();
-    let calls = if path == TOKENS_ME && told != SEEN { (1, 0) } else { (1, 1) };
-    Row { name, token: GenesysToken::default(), fault: Some((path, fault)), told, retry_after, calls, next, cause }
+    let calls = if path == TOKENS_ME && expected != SEEN { (1, 0) } else { (1, 1) };
+    Row { name, token: GenesysToken::default(), fault: Some((path, fault)), expected, retry_after, calls, next, cause }
 }
 
 fn rows_of_tokens() -> Vec<Row> {
@@ -154,7 +154,8 @@ fn rows_of_answers(elsewhere: &GenesysSimulator) -> Vec<Row> {
     let mut rows = Vec::new();
     for (path, good) in good_bodies().map(|(path, good)| (path, good.to_string())) {
         let error = json!({ "message": PLANTED, "code": PLANTED, "contextId": PLANTED }).to_string();
-        let mut add = |fault, told, retry_after, cause| rows.push(answer(path, fault, told, retry_after, cause));
+        let mut add =
+            |fault, expected, retry_after, cause| rows.push(answer(path, fault, expected, retry_after, cause));
         // As good as the true one, and as long as one may be; then too long.
         add(json_answer(200, &(good.clone() + &" ".repeat(200 * 1024))), SEEN, "", "");
         add(json_answer(200, &(good.clone() + &" ".repeat(256 * 1024))), UNREADABLE, "", "cannot be read");
@@ -205,7 +206,7 @@ async fn each_row_of_the_contract_has_its_answer_its_calls_and_a_clean_log() {
     let proxies = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"];
     let service = proxies.iter().fold(service, |service, name| service.set(name, elsewhere.api_url()));
     let (app, program) = service.start_program().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     let mut rows = rows_of_tokens();
     rows.extend(rows_of_answers(&elsewhere));
 
@@ -220,7 +221,7 @@ async fn each_row_of_the_contract_has_its_answer_its_calls_and_a_clean_log() {
     assert!(ended.stderr.is_empty(), "{ended:?}");
     assert_clean(&ended.stdout, &tokens);
     let events: Vec<Value> = ended.stdout.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    for (number, Row { name, told: (status, code), cause, .. }) in rows.iter().enumerate() {
+    for (number, Row { name, expected: (status, code), cause, .. }) in rows.iter().enumerate() {
         let is_its_line =
             |event: &&Value| event["message"] == "request" && event["request_id"] == format!("row-{number}");
         let line = events.iter().find(is_its_line).expect("a line for each request");
@@ -268,11 +269,11 @@ async fn check_row(app: &TestApp, row: &Row, request_id: &str) -> String {
 fn assert_told(app: &TestApp, answer: &Answer, row: &Row) {
     let room_was_read = !app.pexip.traffic().log().is_empty();
     app.pexip.traffic().clear();
-    assert_eq!(room_was_read, row.told == SEEN, "{}", row.name);
-    if row.told == SEEN {
+    assert_eq!(room_was_read, row.expected == SEEN, "{}", row.name);
+    if row.expected == SEEN {
         assert_eq!(answer.room(), HANDED_OUT, "{}", row.name);
     } else {
-        assert_agent_refused(answer, row.told, &row.name);
+        assert_agent_refused(answer, row.expected, &row.name);
         assert_eq!(answer.header("retry-after"), row.retry_after, "{}", row.name);
     }
 }
@@ -436,7 +437,7 @@ async fn with_any_client_allowed_the_organisation_is_still_checked() {
 async fn users_of_each_listed_division_are_accepted() {
     let divisions = format!(" {STRANGER} , {}", DIVISION_ID.to_uppercase());
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_DIVISION_IDS", divisions).start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     for division in [STRANGER, DIVISION_ID] {
         let token = app.genesys.issue(GenesysToken::default().division_id(division));
         assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT, "{division}");
@@ -448,7 +449,7 @@ async fn users_of_each_listed_division_are_accepted() {
 #[tokio::test]
 async fn without_a_list_of_divisions_the_division_is_not_looked_at() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("GENESYS_DIVISION_IDS", "*").start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     for token in [GenesysToken::default().division_id(STRANGER), GenesysToken::default().omit("division")] {
         let token = app.genesys.issue(token);
         assert_eq!(app.read_as_agent(&token).await.room(), HANDED_OUT);

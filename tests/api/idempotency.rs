@@ -536,15 +536,15 @@ async fn repetitions_of_one_key_leave_calls_to_other_clients() {
 async fn repetitions_in_flight_share_one_call_and_a_deleted_room_is_gone() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
     let room = create(&app, KEY).await.room();
-    let looks = Matching::method(Method::GET).query_contains(room.as_str());
+    let reads = Matching::method(Method::GET).query_contains(room.as_str());
     app.pexip.traffic().clear();
     let _time = stop_time();
-    app.pexip.traffic().inject(looks.clone(), Times::Once, Fault::Stall);
+    app.pexip.traffic().inject(reads.clone(), Times::Once, Fault::Stall);
 
     let watch = async {
-        eventually("a look is in flight", async || app.pexip.traffic().count(&looks) > 0).await;
+        eventually("a read is in flight", async || app.pexip.traffic().count(&reads) > 0).await;
         others_have_their_turn(&app).await;
-        let shared = app.pexip.traffic().count(&looks);
+        let shared = app.pexip.traffic().count(&reads);
         assert_eq!(app.delete_room(&room).await.status, 204);
         create(&app, KEY).await.assert_problem(410, "room_ended");
         app.pexip.traffic().heal();

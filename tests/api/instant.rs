@@ -50,7 +50,7 @@ async fn look_up(app: &TestApp, parameters: &[(&str, &str)]) -> Answer {
     app.send(look_up_request(app, parameters)).await
 }
 
-/// What a node is told when somebody dials this alias.
+/// The answer to a node when somebody dials this alias.
 pub(crate) async fn dial(app: &TestApp, alias: &str) -> Value {
     let answer = look_up(app, &[("call_direction", "dial_in"), ("local_alias", alias)]).await;
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -171,7 +171,7 @@ fn events_are_found_wherever_they_stand() {
         /// warn!("a doc comment");
         fn f() {
             let text = "warn!(\"a text\")";
-            tokio::select! { () = stop => tracing::warn!(%error, rooms = doomed.len(), "in a macro, with a comma"), }
+            tokio::select! { () = stop => tracing::warn!(%error, rooms = expired.len(), "in a macro, with a comma"), }
             match x { Err(error) => info!(room = %a.b(1, 2), ?state, code = match y { (a, _) => 1, _ => 2 }, "request") }
         }"#;
     let found = events(source.parse().expect("tokens"), "maxconf::x");

@@ -44,8 +44,8 @@ async fn made_up_names_leave_creates_and_look_ups_of_rooms_served() {
         let before = refused.load(Ordering::Relaxed);
         for _ in 0..CREATES {
             let created = app.create_room().await.room();
-            for told in join_all((0..LOOK_UPS).map(|_| dial(&app, &created))).await {
-                assert!(is_success(&told), "{told}");
+            for answer in join_all((0..LOOK_UPS).map(|_| dial(&app, &created))).await {
+                assert!(is_success(&answer), "{answer}");
             }
         }
         assert!(refused.load(Ordering::Relaxed) > before, "the flood has lasted");
@@ -72,8 +72,8 @@ async fn a_look_up_that_fails_stops_neither_creates_nor_look_ups_of_rooms() {
                 assert!(is_success(&dial(&app, &created.room()).await), "{fault:?}");
             }
         };
-        let (told, ()) = tokio::join!(dial(&app, &unlucky), others);
-        assert_eq!(told, rejected(), "{fault:?}");
+        let (answer, ()) = tokio::join!(dial(&app, &unlucky), others);
+        assert_eq!(answer, rejected(), "{fault:?}");
     }
 }
 

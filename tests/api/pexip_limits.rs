@@ -11,7 +11,7 @@ use crate::support::{Answer, Call, HANDED_OUT, POOL_QUEUE, TAG, TestApp, eventua
 
 const OURS: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
-/// Rooms that do not exist: looks at one room at the same time share a call.
+/// Rooms that do not exist: reads at one room at the same time share a call.
 fn names() -> impl Iterator<Item = String> {
     (0..12).map(|number| format!("vbv-01jd5p3xk8qqqqqqqqqqqqqq{number:02}"))
 }
@@ -42,7 +42,7 @@ async fn a_third_of_the_budget_is_kept_for_callers() {
 
     let run = app.run_maintenance().await;
     let made = app.pexip.traffic().count(&Matching::method(Method::POST));
-    // Of twenty calls, one is the count at the start and one the list; looks at rooms that are already in the queue are others.
+    // Of twenty calls, one is the count at the start and one the list; reads at rooms that are already in the queue are others.
     assert!((10..=18).contains(&made), "as many as two thirds allow: {made}");
     assert!(run.text.contains(&format!("made {made},")), "{run:?}");
     let by_refill = app.pexip.traffic().count(&any_call());
@@ -124,11 +124,11 @@ async fn claims_at_a_queue_that_does_not_answer_leave_concurrent_calls_to_others
 async fn no_more_calls_are_in_flight_than_allowed() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 4).start().await;
     let _time = stop_time();
-    let (looks, creates) = (Matching::method(Method::GET).query_contains(OURS), Matching::method(Method::POST));
-    for stalled in [&looks, &creates] {
+    let (reads, creates) = (Matching::method(Method::GET).query_contains(OURS), Matching::method(Method::POST));
+    for stalled in [&reads, &creates] {
         app.pexip.traffic().inject(stalled.clone(), Times::Always, Fault::Stall);
     }
-    let in_flight = || [&looks, &creates].map(|calls| app.pexip.traffic().count(calls));
+    let in_flight = || [&reads, &creates].map(|calls| app.pexip.traffic().count(calls));
 
     let watch = async {
         eventually("a read and a delete are in flight", async || in_flight()[0] == 2).await;
@@ -155,13 +155,13 @@ async fn creates_come_first_in_line() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("PEXIP_MAX_IN_FLIGHT", 1).start().await;
     app.create_room().await.room();
     let (read, deleted) = (OURS, "vbv-01jd5p3xk8zzzzzzzzzzzzzzzz");
-    let looks = |name: &str| Matching::method(Method::GET).query_contains(name);
+    let reads = |name: &str| Matching::method(Method::GET).query_contains(name);
     let _time = stop_time();
     app.pexip.traffic().clear();
-    app.pexip.traffic().inject(looks(read), Times::Once, Fault::Stall);
+    app.pexip.traffic().inject(reads(read), Times::Once, Fault::Stall);
 
     let watch = async {
-        eventually("a read is in flight", async || app.pexip.traffic().count(&looks(read)) == 1).await;
+        eventually("a read is in flight", async || app.pexip.traffic().count(&reads(read)) == 1).await;
         let create = async {
             others_have_their_turn(&app).await;
             app.create_room().await.room()
@@ -255,26 +255,26 @@ async fn reads_deletes_and_creates_leave_request_budget_to_refill() {
 #[tokio::test]
 async fn looks_at_one_room_share_a_call_that_begins_after_them() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
-    app.has_handed_out_a_room();
-    let looks = || Matching::method(Method::GET).query_contains(HANDED_OUT);
+    app.insert_handed_out_room();
+    let reads = || Matching::method(Method::GET).query_contains(HANDED_OUT);
     let _time = stop_time();
-    app.pexip.traffic().inject(looks(), Times::Once, Fault::Stall);
+    app.pexip.traffic().inject(reads(), Times::Once, Fault::Stall);
 
     let watch = async {
-        eventually("a look is in flight", async || app.pexip.traffic().count(&looks()) == 1).await;
+        eventually("a read is in flight", async || app.pexip.traffic().count(&reads()) == 1).await;
         others_have_their_turn(&app).await;
         // By another instance.
         app.pexip.remove(HANDED_OUT);
         let heal = async {
             others_have_their_turn(&app).await;
-            assert_eq!(app.pexip.traffic().count(&looks()), 1, "all later ones wait");
+            assert_eq!(app.pexip.traffic().count(&reads()), 1, "all later ones wait");
             app.pexip.traffic().heal();
         };
         tokio::join!(join_all((0..3).map(|_| app.public_room(HANDED_OUT))), heal).0
     };
     let (_, later) = tokio::join!(join_all((0..6).map(|_| app.public_room(HANDED_OUT))), watch);
 
-    assert_eq!(app.pexip.traffic().count(&looks()), 2);
+    assert_eq!(app.pexip.traffic().count(&reads()), 2);
     assert!(later.iter().all(|read| read.status == 404), "{later:?}");
 }
 

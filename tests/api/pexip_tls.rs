@@ -10,15 +10,15 @@ fn service_at(node: &PexipSimulator) -> TestAppBuilder {
 
 #[tokio::test]
 async fn a_self_signed_node_is_trusted_by_its_certificate_in_the_ca_file() {
-    is_trusted_by_the_ca_file(SelfSigned::new()).await;
+    check_trust_by_ca_file(SelfSigned::new()).await;
 }
 
 #[tokio::test]
 async fn a_self_signed_certificate_that_is_marked_as_an_authority_is_the_nodes_own_all_the_same() {
-    is_trusted_by_the_ca_file(SelfSigned::authority()).await;
+    check_trust_by_ca_file(SelfSigned::authority()).await;
 }
 
-async fn is_trusted_by_the_ca_file(certificate: SelfSigned) {
+async fn check_trust_by_ca_file(certificate: SelfSigned) {
     let node = PexipSimulator::start_tls(&certificate).await;
     let file = PemFile::of(certificate.pem());
     let app = service_at(&node).set("PEXIP_CA_FILE", file.path()).start().await;

@@ -47,12 +47,12 @@ async fn a_delete_is_in_the_queue_before_the_room_is_removed() {
     let name = app.create_room().await.room();
     let put = Matching::method(Method::POST).path_contains("-ended/messages");
     app.queue.traffic().inject(put.clone(), Times::Once, Fault::Stall);
-    let looks = async {
+    let reads = async {
         eventually("the message is being put", async || app.queue.traffic().count(&put) > 0).await;
         assert_eq!(app.pexip.traffic().count(&Matching::method(Method::DELETE)), 0);
         app.queue.traffic().heal();
     };
-    let (answer, ()) = tokio::join!(app.delete_room(&name), looks);
+    let (answer, ()) = tokio::join!(app.delete_room(&name), reads);
 
     assert_eq!(answer.status, 204);
     let texts: Vec<_> = app.queue.messages("room-creation-queue-ended").into_iter().map(|it| it.text).collect();
@@ -198,14 +198,14 @@ async fn each_failure_of_pexip_has_its_answer() {
 
 #[tokio::test]
 async fn a_node_that_is_down_is_unavailable_and_one_that_asks_for_time_gets_it() {
-    for (asked, told) in [("17", "17"), ("Fri, 31 Dec 9999 23:59:59 GMT", "60"), ("soon", "5")] {
+    for (asked, asked_for) in [("17", "17"), ("Fri, 31 Dec 9999 23:59:59 GMT", "60"), ("soon", "5")] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
         let headers = vec![("Retry-After".into(), asked.into())];
         let busy = Fault::StatusWith { status: 429, headers, body: String::new() };
         app.pexip.traffic().inject(Matching::any(), Times::Always, busy);
         let answer = app.delete_room(OURS).await;
         answer.assert_problem(503, "pexip_unavailable");
-        assert_eq!(answer.header("retry-after"), told, "{asked}");
+        assert_eq!(answer.header("retry-after"), asked_for, "{asked}");
     }
 
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
@@ -215,7 +215,7 @@ async fn a_node_that_is_down_is_unavailable_and_one_that_asks_for_time_gets_it()
 
 #[tokio::test]
 async fn only_a_get_is_repeated_when_its_reused_connection_was_closed() {
-    // After a lost answer the service looks at the room and deletes it again, with an eye on its name.
+    // After a lost answer the service reads the room and deletes it again, with an eye on its name.
     for (method, faults, calls, status) in [(Method::GET, 1, 2, 204), (Method::DELETE, 2, 2, 503)] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
         let name = app.create_room().await.room();
@@ -230,13 +230,13 @@ async fn only_a_get_is_repeated_when_its_reused_connection_was_closed() {
 #[tokio::test]
 async fn a_missing_room_is_remembered_for_deletes_and_for_seconds_only() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
-    let looks = || app.pexip.traffic().count(&Matching::method(Method::GET).query_contains(HANDED_OUT));
+    let reads = || app.pexip.traffic().count(&Matching::method(Method::GET).query_contains(HANDED_OUT));
 
     app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
     app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
-    assert_eq!(looks(), 1);
+    assert_eq!(reads(), 1);
 
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     assert_eq!(app.public_room(HANDED_OUT).await.status, 200);
     eventually("it is looked up again", async || app.delete_room(HANDED_OUT).await.status == 204).await;
 }
@@ -253,6 +253,6 @@ async fn a_room_that_may_still_be_made_or_come_back_is_not_remembered_as_missing
     app.delete_room(HANDED_OUT).await.assert_problem(404, "room_not_found");
     app.pexip.traffic().inject(Matching::any(), Times::Once, Fault::Status(500));
     assert_eq!(app.public_room(HANDED_OUT).await.status, 503);
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     assert_eq!(app.delete_room(HANDED_OUT).await.status, 204, "the node may have come back from a backup");
 }

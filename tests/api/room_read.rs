@@ -25,7 +25,7 @@ impl TestApp {
 /// A service with one room that was handed out.
 async fn with_a_room() -> TestApp {
     let app = TestApp::without_pool().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     app
 }
 
@@ -176,7 +176,7 @@ async fn reading_requires_its_own_role() {
     assert_eq!(read(&app, &["Room.Read"], "").await.status, 200);
 
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).set("ENTRA_READ_ROLE", "Room.Create").start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     assert_eq!(read(&app, &["Room.Create"], OBJECT).await.status, 200);
     read(&app, &["Room.Read"], "").await.assert_problem(403, "not_permitted");
 }

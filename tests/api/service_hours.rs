@@ -98,7 +98,7 @@ async fn a_node_that_cannot_be_reached_out_of_hours_is_closed_for_every_caller()
     for fault in ways_to_be_off() {
         let (hours, opening) = opening_in(90);
         let app = TestApp::with().set("SERVICE_HOURS", hours).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).start().await;
-        app.has_handed_out_a_room();
+        app.insert_handed_out_room();
         pexip_shows(&app, fault.clone());
         // The second time with an open circuit breaker.
         for _ in 0..2 {
@@ -120,7 +120,7 @@ async fn the_same_node_is_unavailable_in_hours() {
     for hours in [ALWAYS_OPEN, ""] {
         for fault in ways_to_be_off() {
             let app = TestApp::with().set("SERVICE_HOURS", hours).set("PEXIP_REQUEST_TIMEOUT_SECONDS", 1).start().await;
-            app.has_handed_out_a_room();
+            app.insert_handed_out_room();
             let expected = if fault == Fault::Stall { (504, "pexip_timeout") } else { (503, "pexip_unavailable") };
             pexip_shows(&app, fault);
             app.read_as_agent(&app.genesys.issue_token()).await.assert_problem(expected.0, expected.1);
@@ -149,7 +149,7 @@ async fn a_node_that_refuses_out_of_hours_is_not_closed() {
         (Fault::Rubbish, 502, "pexip_invalid"),
     ] {
         let app = closed(TestApp::with()).set("POOL_PREFETCH", 0).start().await;
-        app.has_handed_out_a_room();
+        app.insert_handed_out_room();
         pexip_shows(&app, fault.clone());
         for _ in 0..5 {
             app.read_as_agent(&app.genesys.issue_token()).await.assert_problem(status, code);

@@ -166,7 +166,7 @@ async fn the_steps_of_a_create_are_counted() {
         ("maxconf.pool.direct_creates", &[], None),
         ("maxconf.pool.refusals", &[], None),
         ("maxconf.pool.destroyed", &[], None),
-        ("maxconf.create.duration", &[("part", "own")], Some(1.0)),
+        ("maxconf.create.duration", &[("part", "service")], Some(1.0)),
         ("maxconf.create.duration", &[("part", "queue")], Some(1.0)),
         ("maxconf.create.duration", &[("part", "pexip")], Some(1.0)),
         ("maxconf.http.requests", &[("route", "/room/create"), ("status", "200")], Some(1.0)),
@@ -191,7 +191,11 @@ async fn the_steps_of_a_create_are_counted() {
         let age = received.number("maxconf.entra.keys_age", &[("token_version", version)]);
         assert!(age.is_some_and(|age| (0.0..600.0).contains(&age)), "{age:?}");
     }
-    assert!(received.number("maxconf.pool.stashed", &[]).is_some_and(|rooms| rooms >= 1.0), "{:#?}", received.points);
+    assert!(
+        received.number("maxconf.pool.prefetched", &[]).is_some_and(|rooms| rooms >= 1.0),
+        "{:#?}",
+        received.points
+    );
     assert!(received.number("maxconf.pool.queue_messages", &[]).is_some_and(|messages| messages >= 3.0));
     assert!(received.number("maxconf.pexip.budget_left", &[]).is_some_and(|calls| calls > 1.0));
     assert_all_as_described(&received.points);

@@ -42,9 +42,9 @@ async fn no_allocation_is_added_to_rooms_of_the_pool() {
     let pool = Pool::fill(&world);
     let service = Service::start(&pool.settings()).await;
     let callers = Callers::new(&world, service.url.clone());
-    service.during(pool.is_ready()).await;
+    service.during(pool.wait_until_ready()).await;
 
-    let live = median(&service, async || callers.is_alive().await).await;
+    let live = median(&service, async || callers.read_liveness().await).await;
     let create = median(&service, async || pool.create(&callers).await).await;
     let (name, _) = service.during(callers.create()).await;
     let read = median(&service, async || callers.read(&name).await).await;

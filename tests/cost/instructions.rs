@@ -68,16 +68,16 @@ async fn instructions(kinds: &[Request], many: Option<Request>) -> u64 {
     let program = Counted::start(&if has_pool { pool.settings() } else { instant(&world) }).await;
     let callers = Callers::new(&world, program.url.clone());
     if has_pool {
-        pool.is_ready().await;
+        pool.wait_until_ready().await;
     }
     let name = callers.create().await;
     if has_pool {
-        pool.is_ready().await;
+        pool.wait_until_ready().await;
     }
     let requests = kinds.iter().copied().flat_map(|kind| repeat_n(kind, WARM_UP));
     for request in requests.chain(many.into_iter().flat_map(|kind| repeat_n(kind, kind.how_many()))) {
         match request {
-            Request::PassMiddleware => callers.is_alive().await,
+            Request::PassMiddleware => callers.read_liveness().await,
             Request::Create => pool.create(&callers).await,
             Request::Read => callers.read(&name).await,
             Request::CreateInstant => drop(callers.create().await),

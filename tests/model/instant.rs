@@ -12,8 +12,8 @@
 //!
 //! Assumptions, each with its reason:
 //!
-//! * A node uses an answer before the second look at a room that has ended: it waits 5 s for it, and the second look
-//!   comes after 6 s (`SECOND_LOOK`).
+//! * A node uses an answer before the second disconnect at a room that has ended: it waits 5 s for it, and the second disconnect
+//!   comes after 6 s (`SECOND_DISCONNECT`).
 //! * The clocks of all instances agree about the end of a validity, and about a beginning that the caller gave.
 //! * Nobody gets into a room between the look that finds it empty and the end of its record that follows at once. No
 //!   change of networks begins after the first reading of presence and lasts through a later one.

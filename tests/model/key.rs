@@ -155,7 +155,7 @@ fn read_note(
         }
         None if call == Call::Answered => destroy(protocol, tagged.room, tagged.id),
         // Done may be written, or may be so later: a repetition may be answered with the room.
-        _ if protocol.does(Wrong::BurnedWhenDoneUnknown) => destroy(protocol, tagged.room, tagged.id),
+        _ if protocol.does(Wrong::DestroyedWhenDoneUnknown) => destroy(protocol, tagged.room, tagged.id),
         _ => Phase::Failed,
     }
 }

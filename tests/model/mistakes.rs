@@ -78,7 +78,7 @@ fn an_answer_before_the_record_says_done_gets_the_key_two_rooms() {
 
 #[test]
 fn a_room_burned_while_done_is_unknown_is_taken_from_the_repetition_that_got_it() {
-    breaks(NO_RETURN, Wrong::BurnedWhenDoneUnknown, Scope::KEYS);
+    breaks(NO_RETURN, Wrong::DestroyedWhenDoneUnknown, Scope::KEYS);
 }
 
 #[test]

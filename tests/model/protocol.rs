@@ -174,7 +174,7 @@ pub(crate) enum Wrong {
     /// The answer goes out before the key's record says done.
     AnswerBeforeDone,
     /// The room is destroyed if the change to done stays unanswered.
-    BurnedWhenDoneUnknown,
+    DestroyedWhenDoneUnknown,
     /// The room in the key's record is answered to another `uuiData`.
     ReplayOfAnothersRoom,
     /// A replay does not look whether the room still has the tag.

@@ -1,6 +1,6 @@
 //! Creates in bulk while every call may fail, leases expire too early, messages are copied and instances are killed: no
 //! room is handed out twice, none carries another citizen's tag, and a repeated key gets one room. All Conferencing Nodes
-//! are told the same of an instant room, while it can be joined.
+//! are answer the same of an instant room, while it can be joined.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +13,8 @@ use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Case, Cases, Clocks, Dice, FaultPlan, Instance, Ledger, Mortal, Outcome, POOL_QUEUE, Rooms, Settings, Storm, Told,
-    World, alone, becomes_quiet, is_full, let_everything_age, report,
+    Case, Cases, Clocks, Dice, FaultPlan, Instance, Ledger, Mortal, NodeAnswer, Outcome, POOL_QUEUE, Rooms, Settings,
+    Storm, World, alone, becomes_quiet, is_full, let_everything_age, report,
 };
 
 const INSTANCES: usize = 8;
@@ -295,10 +295,10 @@ impl Proof {
     async fn look_up(&self, instance: usize, name: &str) {
         let asked = name.to_owned();
         let instance = self.instances[instance].read().await;
-        let told = instance.run(|instance| async move { instance.look_up(&asked).await });
+        let answer = instance.run(|instance| async move { instance.look_up(&asked).await });
         drop(instance);
-        let told = async { told.await.unwrap_or(Told::Nothing) };
-        self.ledger.look_up(name, || self.clocks.now(), told).await;
+        let answer = async { answer.await.unwrap_or(NodeAnswer::Nothing) };
+        self.ledger.look_up(name, || self.clocks.now(), answer).await;
     }
 
     async fn delete(&self, instance: usize, name: &str) {

@@ -20,7 +20,7 @@ pub(crate) use maxconf_simulators::world::{POOL_QUEUE, RECORDS, World};
 
 pub(crate) use aftermath::let_everything_age;
 pub(crate) use builds::{OtherBuild, THIS_BUILD};
-pub(crate) use caller::{Caller, Case, Cases, HangUp, Invitation, Outcome, Told};
+pub(crate) use caller::{Caller, Case, Cases, HangUp, Invitation, NodeAnswer, Outcome};
 pub(crate) use clocks::Clocks;
 pub(crate) use conflicts::Conflicts;
 pub(crate) use dice::{Dice, is_full, report};

@@ -17,8 +17,9 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Caller, Cases, Clocks, Conflicts, Dice, Instance, Ledger, OldBuild, OtherBuild, Outcome, RECORDS, Rooms, Settings,
-    THIS_BUILD, Told, World, alone, becomes_quiet, eventually, is_full, let_everything_age, report, unpacked,
+    Caller, Cases, Clocks, Conflicts, Dice, Instance, Ledger, NodeAnswer, OldBuild, OtherBuild, Outcome, RECORDS,
+    Rooms, Settings, THIS_BUILD, World, alone, becomes_quiet, eventually, is_full, let_everything_age, report,
+    unpacked,
 };
 
 const CALLERS: usize = 16;
@@ -301,8 +302,8 @@ impl Rehearsal {
     async fn look_up(&self, name: &str) {
         let slot = self.production();
         let url = self.slots[slot].host.url();
-        let told = self.ledger.look_up(name, OffsetDateTime::now_utc, self.caller.look_up(&url, name)).await;
-        if slot == 0 && matches!(told, Told::LetIn(_)) {
+        let answer = self.ledger.look_up(name, OffsetDateTime::now_utc, self.caller.look_up(&url, name)).await;
+        if slot == 0 && matches!(answer, NodeAnswer::LetIn(_)) {
             self.let_in_by_pool_build.fetch_add(1, Ordering::Relaxed);
         }
     }

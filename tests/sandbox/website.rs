@@ -92,7 +92,7 @@ struct Call {
     valid_until: Option<String>,
 }
 
-/// What the browser is told when a call cannot be started.
+/// The answer to the browser when a call cannot be started.
 struct Failure {
     status: StatusCode,
     /// Seconds.
@@ -137,7 +137,7 @@ async fn end(
 
 impl Website {
     async fn create(&self, key: &str) -> Result<Call, Failure> {
-        // The case of a citizen whom the website has identified; here each key is a case of its own.
+        // The website has identified the citizen, so it knows the case; here each key is another case.
         let uui_data = format!("{};encoding=hex", hex::encode(format!("id&{key}")));
         let mut address = self.settings.api.join("room/create").expect("a path");
         address.query_pairs_mut().append_pair("uuiData", &uui_data);

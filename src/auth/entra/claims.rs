@@ -82,10 +82,9 @@ impl Claims {
         self.client_authentication(version) == Some("0")
     }
 
-    /// Whether the token proves that it was issued to an application and not for a user. `idtyp` says so; a
-    /// registration that does not ask for this claim gets tokens without it. Then the client must have authenticated
-    /// itself, and be the subject: an ID token has no client authentication, and a user's token has the user as its
-    /// object.
+    /// Whether the token proves that it was issued to an application and not for a user. The claim `idtyp` says so if
+    /// the registration asks for it. Without `idtyp` the client must have authenticated itself, which excludes ID
+    /// tokens, and `oid` must equal `sub`, which excludes users' tokens.
     pub(super) fn is_proven_to_be_an_applications(&self, version: TokenVersion) -> bool {
         match self.idtyp.as_deref() {
             Some(kind) => kind == "app",

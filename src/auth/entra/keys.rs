@@ -30,8 +30,8 @@ const SCHEDULED_REFRESH: Duration = Duration::from_secs(3600);
 const MIN_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// Bound on those who wait for a refresh. While there are usable keys these are different `kid`s, far more than a flood has;
-/// others wait for the channel.
+/// Bound on the requests that wait for a refresh. With usable keys, requests for one `kid` count once, and those beyond
+/// the bound are refused; without usable keys they wait.
 const MAX_WAITING: usize = 64;
 
 /// Why there is no key for a token.
@@ -175,8 +175,8 @@ impl Refresher {
     async fn run(&mut self, stop: CancellationToken) {
         loop {
             let now = Instant::now();
-            // Here and not in the select, for a timer is late by up to a millisecond: a request that comes before the read
-            // at start must wait for that read.
+            // Here and not in the select, for a timer is late by up to a millisecond: a request that comes before the
+            // read at start must wait for that read.
             if now >= self.scheduled {
                 self.refresh(Cause::Schedule).await;
                 continue;
@@ -197,8 +197,8 @@ impl Refresher {
         }
     }
 
-    /// The key of this `kid`. Reads the keys for it, at most once per `min_refresh` however many made-up `kid`s are sent,
-    /// and a second time for a `kid` that comes again.
+    /// The key of this `kid`. Reads the keys for it, at most once per `min_refresh` however many made-up `kid`s are
+    /// sent, and a second time for a `kid` that comes again.
     async fn look_up(&mut self, kid: String) -> Result<Arc<SigningKey>, NoKey> {
         if let Some(key) = self.known(&kid) {
             return Ok(key);

@@ -16,8 +16,8 @@ const MAX_TOKENS: u64 = 1024;
 /// How long a token that nobody sends is remembered.
 const IDLE_TIME: Duration = Duration::from_secs(3600);
 
-/// Verifies each token's signature once: verifying RS256 is a quarter of the work of a create. Whatever time or settings
-/// decide is checked for each request.
+/// Verifies each token's signature once, because verifying RS256 is a quarter of the work of a create. What depends
+/// on the time or on settings is checked for each request.
 pub(super) struct Signatures {
     /// The cache holds hashes, so that a memory dump shows no token.
     hash_key: HashKey,

@@ -1,5 +1,5 @@
-//! The line in front of Genesys: how many tokens are looked up at a time and in a minute, so that a flood of made-up
-//! ones takes no more than a share.
+//! Limits of look-ups at Genesys: how many tokens are looked up at a time and in a minute, so that a flood of made-up
+//! ones uses only a share of them.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -23,7 +23,7 @@ const MAX_UNKNOWN_OF_ADDRESS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_IN_LINE: Duration = Duration::from_secs(5);
 
-/// How many wait for what belongs to their address.
+/// Tokens of one address that may wait for its limits.
 const MAX_IN_LINE_OF_ADDRESS: usize = 50;
 
 /// Look-ups of tokens that Genesys has never accepted, at once and then for each second. All agents of an office share
@@ -38,28 +38,30 @@ pub(super) struct LookUpLine {
     slots: Arc<Semaphore>,
     unknown_slots: Arc<Semaphore>,
     unknown_rate: Bucket,
-    /// Those who wait for what belongs to all: of one address no more than are looked up at a time.
+    /// Tokens that wait for the limits of all addresses: of one address at most [`MAX_UNKNOWN_OF_ADDRESS`].
     in_line: Semaphore,
-    /// Those who wait for what belongs to their address, over all addresses. They take no place from the former.
+    /// Tokens of all addresses that wait for the limits of their address. A line of their own, so that they cannot fill
+    /// the one above.
     in_lines_of_addresses: Semaphore,
     addresses: Cache<Option<IpAddr>, Arc<Share>>,
 }
 
-/// What one address has for tokens that Genesys has never accepted. `None`, the address of all who name none, is one
-/// too.
+/// The limits of one address for tokens that Genesys has never accepted. Requests without an address share those of
+/// `None`.
 struct Share {
     slots: Arc<Semaphore>,
     rate: Bucket,
     in_line: Semaphore,
 }
 
-/// The right to look one token up now.
+/// Permit to look one token up now.
 pub(super) struct LookUpSlot {
     _slots: Vec<OwnedSemaphorePermit>,
 }
 
 impl LookUpLine {
-    /// Those who wait hold places of `widgets_share`, and others, who need not wait, find some left.
+    /// Requests that wait in line use at most three quarters of `widgets_share`; the rest is left to those that need
+    /// not wait.
     pub(super) fn new(widgets_share: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(MAX_LOOK_UPS)),
@@ -81,7 +83,7 @@ impl LookUpLine {
     pub(super) async fn admit_unknown(&self, address: Option<IpAddr>) -> Result<LookUpSlot, GenesysRefusal> {
         let deadline = Instant::now() + LONGEST_WAIT_IN_LINE;
         let share = self.addresses.get_with(address, async { Arc::new(Share::full()) }).await;
-        // What is the address's own first: so few of one address wait for what belongs to all.
+        // The address's limits first: so a flood from one address does not fill the line for the limits of all.
         let of_address = {
             let mut turn = Turn::new([&share.in_line, &self.in_lines_of_addresses], deadline);
             turn.take(&share.rate).await?;
@@ -105,16 +107,16 @@ impl Share {
     }
 }
 
-/// A token on its way to a slot, with a place in each of these lines once it has had to wait.
+/// A token that needs a permit. If it has to wait, it holds a permit of each of these lines meanwhile.
 struct Turn<'a, const N: usize> {
     lines: [&'a Semaphore; N],
-    places: Vec<SemaphorePermit<'a>>,
+    line_permits: Vec<SemaphorePermit<'a>>,
     deadline: Instant,
 }
 
 impl<'a, const N: usize> Turn<'a, N> {
     fn new(lines: [&'a Semaphore; N], deadline: Instant) -> Self {
-        Self { lines, places: Vec::new(), deadline }
+        Self { lines, line_permits: Vec::new(), deadline }
     }
 
     async fn take(&mut self, rate: &Bucket) -> Result<(), OverRate> {
@@ -134,9 +136,9 @@ impl<'a, const N: usize> Turn<'a, N> {
     }
 
     fn wait_in_line(&mut self) -> Result<(), OverRate> {
-        if self.places.is_empty() {
-            let places: Result<_, _> = self.lines.iter().map(|line| line.try_acquire()).collect();
-            self.places = places.map_err(|_| OverRate::AFTER_LINE)?;
+        if self.line_permits.is_empty() {
+            let line_permits: Result<_, _> = self.lines.iter().map(|line| line.try_acquire()).collect();
+            self.line_permits = line_permits.map_err(|_| OverRate::AFTER_LINE)?;
         }
         Ok(())
     }

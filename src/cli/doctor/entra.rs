@@ -31,7 +31,7 @@ fn check_audience(config: &EntraConfig) -> Finding {
     }
     Finding::warning(
         "audience",
-        "ENTRA_AUDIENCE holds own: roles are the caller's own word, and a token that a listed client got by the same \
+        "ENTRA_AUDIENCE holds own: a caller can give itself any role, and a token that a listed client got by the same \
          registration for something else is accepted",
         "give the API a registration of its own, and list its client id and App ID URI",
     )

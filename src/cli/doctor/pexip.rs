@@ -268,7 +268,7 @@ async fn automatic_participants(pexip: &PexipClient, rooms: &RoomConfig) -> Resu
     let look_up = async {
         let mut missing = Vec::new();
         for id in ids {
-            if !pexip.has_automatic_participant(*id).await? {
+            if !pexip.finds_automatic_participant(*id).await? {
                 missing.push(id.to_string());
             }
         }

@@ -71,8 +71,8 @@ fn joined<T: AsRef<str>>(values: &[T], separator: &str) -> String {
     values.iter().map(T::as_ref).collect::<Vec<_>>().join(separator)
 }
 
-/// The pages that may read the widget's answers. Own code, because a layer of tower-http sends most of its headers to
-/// pages that are not on the list, too.
+/// The pages that may read the widget's answers. Own code, because tower-http's CORS layer sends most of its headers to
+/// all other pages as well.
 #[derive(Debug)]
 pub(crate) struct Cors {
     allowed_origins: Vec<HeaderValue>,

@@ -41,7 +41,7 @@ impl Limits {
         Self { concurrent: Semaphore::new(most), of_widget, of_look_ups, deadline: config.request_deadline }
     }
 
-    /// One of the requests that look-ups of Conferencing Nodes may be at a time.
+    /// Permit for one look-up of a Conferencing Node, of those that may run at a time.
     pub(crate) fn share_of_look_ups(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         permit(&self.of_look_ups)
     }

@@ -87,7 +87,7 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// An operation without any answer yet but hyper's.
+    /// An operation with no answer yet, except hyper's 431.
     pub(crate) fn new(
         id: &'static str,
         audience: Audience,

@@ -18,10 +18,10 @@ pub(super) fn route() -> Route {
     Route::undocumented(Audience::Operation, Method::POST, path, Some(FUNCTION), handler)
 }
 
-/// The timer's body holds nothing of interest and is not read.
+/// The timer's body is not read: nothing in it is needed.
 ///
-/// Always 200 with an object: on any other status the host repeats the run, and on an empty body it waits until it
-/// kills the process. Any caller may start a run: its only effect is a pool at its target.
+/// Always answers 200 with an object: after any other status the host repeats the run, and after an empty body it waits
+/// until its own limit and then kills the process. Any caller may start a run: it only brings the pool to its target.
 async fn handler(State(state): State<AppState>) -> Json<Value> {
     let line = match state.rooms.maintain().await {
         MaintenanceReport::Busy => "another run is under way".to_owned(),

@@ -27,7 +27,7 @@ pub(super) fn route() -> Route {
         )
         .parameter(ReadableRoom::parameter())
         .parameter(OnlyConstrained::parameter())
-        .answer(ConstrainedConference::answer("The room as it is at this moment."))
+        .answer(ConstrainedConference::answer("The room as it is now."))
         .problems(&[Code::RoomNotFound, Code::RecordsUnavailable])
         .problems(&PEXIP);
     let operation = cors::documented().into_iter().fold(operation, Operation::header_of_every_answer);

@@ -177,9 +177,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Invali
     IdempotencyKey::parse(value.to_str().map_err(|_| InvalidIdempotencyKey)?).map(Some)
 }
 
-/// Read by hand: a repeated parameter is an error. If the Functions host has joined two with a comma, the value is not
-/// hexadecimal. Only `&` separates parameters: `;encoding=hex` is part of the value. An intermediary that splits there
-/// too takes nothing away but the suffix.
+/// Read by hand. A repeated parameter is an error. If the Functions host has joined two with a comma, the value is not
+/// hexadecimal, so that is an error too. Only `&` separates parameters, so `;encoding=hex` is part of the value. An
+/// intermediary that also splits at `;` removes only that suffix.
 fn uui_data(query: &str) -> Result<UuiData, InvalidUuiData> {
     let mut values = values(query, "uuiData");
     let value = values.next().ok_or(InvalidUuiData::Missing)?;

@@ -19,7 +19,7 @@ use crate::http::state::AppState;
 const FUNCTION: &str = "function_room_delete";
 
 pub(super) fn route() -> Route {
-    let answer = ConstrainedConference::answer_or_object("The room as it is at this moment.");
+    let answer = ConstrainedConference::answer_or_object("The room as it is now.");
     let operation = Operation::new("room_read", Audience::Idim, Method::GET, "/room/{name}", "Read a room")
         .description(
             "The room with both PINs and its tag. A room that was not handed out, a foreign name and an unknown one are \

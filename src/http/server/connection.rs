@@ -82,7 +82,7 @@ pub(super) async fn serve(
         // A request is read before the connection is closed.
         biased;
         () = run_within_timeouts(exchange.as_mut(), &connection) => return,
-        () = told_to_close(&connection.slot) => {
+        () = wait_until_evicted(&connection.slot) => {
             if !connection.slot.is_busy() {
                 return;
             }
@@ -93,10 +93,10 @@ pub(super) async fn serve(
     run_within_timeouts(exchange, &connection).await;
 }
 
-/// Returns when the connection is to be closed for a newcomer and what has arrived on it was reported. On a busy
-/// machine a whole request may lie unread: tokio reports it with the turn of its driver that ends the sleep.
-async fn told_to_close(slot: &ConnectionSlot) {
-    slot.closed_for_newcomer().await;
+/// Waits until the connection is to be closed for a new one, and 1 ms more: on a busy machine a whole request may have
+/// arrived that tokio has not reported yet; it does so before the sleep returns.
+async fn wait_until_evicted(slot: &ConnectionSlot) {
+    slot.wait_until_closed_for_newcomer().await;
     sleep(Duration::from_millis(1)).await;
 }
 

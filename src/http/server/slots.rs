@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 /// File descriptors kept free for outbound calls once the system has run out of them.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// A connection that has been idle for less than this is not closed for a new one, so that every connection has time to
-/// send its request even when many arrive at once.
+/// A connection is closed for a new one only after it was idle for this long: so each has time to send its request even
+/// when many arrive at once.
 const PROTECTED_IDLE: Duration = Duration::from_millis(250);
 
 /// How often a new connection that waits for a slot checks for an idle connection to close.
@@ -33,7 +33,7 @@ pub(super) struct ConnectionSlots {
 struct State {
     max: usize,
     open: usize,
-    /// Numbers of the open connections that have been told to close and have no request in progress.
+    /// Numbers of the open connections that are being closed for a new one and have no request in progress.
     closing: BTreeSet<u64>,
     last_number: u64,
     /// The connections that can be closed, longest idle first, each with the token that closes it.
@@ -97,14 +97,14 @@ impl State {
         self.open - self.closing.len()
     }
 
-    /// Closes one connection, unless one that was told to close is about to release its slot.
+    /// Closes one connection, unless one that is being closed is about to release its slot.
     fn close_for_newcomer(&mut self) {
         if self.remaining() >= self.max {
             self.close_longest_idle(PROTECTED_IDLE);
         }
     }
 
-    /// Whether a connection was idle for at least this long and has been told to close.
+    /// Whether a connection was idle for at least this long and is being closed.
     fn close_longest_idle(&mut self, at_least: Duration) -> bool {
         match self.idle.first_entry() {
             Some(longest) if longest.key().0.elapsed() >= at_least => {
@@ -135,8 +135,8 @@ impl ConnectionSlot {
         }
     }
 
-    /// Marks the connection as having a whole request: it may not be closed for another one. If it has been told to
-    /// close, a newcomer closes another one meanwhile.
+    /// Marks the connection as having a whole request: it may not be closed for another one. If it is being closed
+    /// already, a new connection closes another one meanwhile.
     pub(super) fn mark_busy(&self) {
         let previous = self.idle_since.lock().take();
         let mut state = self.slots.state.lock();
@@ -152,7 +152,7 @@ impl ConnectionSlot {
     }
 
     /// Returns when the connection is to be closed for another one.
-    pub(super) async fn closed_for_newcomer(&self) {
+    pub(super) async fn wait_until_closed_for_newcomer(&self) {
         self.close.cancelled().await;
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         let (first, second) = (slots.acquire().await, slots.acquire().await);
         let started = Instant::now();
         let closes = async {
-            first.closed_for_newcomer().await;
+            first.wait_until_closed_for_newcomer().await;
             assert!(started.elapsed() >= PROTECTED_IDLE, "{:?}", started.elapsed());
             drop(first);
         };
@@ -194,7 +194,7 @@ mod tests {
         idle_again.mark_busy();
         idle_again.mark_idle();
         let closes = async {
-            idle.closed_for_newcomer().await;
+            idle.wait_until_closed_for_newcomer().await;
             drop(idle);
         };
         let (_newcomer, ()) = tokio::join!(slots.acquire(), closes);
@@ -206,9 +206,9 @@ mod tests {
         let slots = ConnectionSlots::new(2);
         let (first, second) = (slots.acquire().await, slots.acquire().await);
         let closes = async {
-            first.closed_for_newcomer().await;
+            first.wait_until_closed_for_newcomer().await;
             first.mark_busy();
-            second.closed_for_newcomer().await;
+            second.wait_until_closed_for_newcomer().await;
             drop(second);
         };
         let (_newcomer, ()) = tokio::join!(slots.acquire(), closes);
@@ -220,7 +220,7 @@ mod tests {
         let slots = ConnectionSlots::new(3);
         let (first, second, third) = (slots.acquire().await, slots.acquire().await, slots.acquire().await);
         let closes_slowly = async {
-            first.closed_for_newcomer().await;
+            first.wait_until_closed_for_newcomer().await;
             // Marked idle again by a request that ends meanwhile, it must not count as a second one to close.
             first.mark_idle();
             sleep(RECHECK * 100).await;
@@ -229,7 +229,7 @@ mod tests {
         let (_newcomer, ()) = tokio::join!(slots.acquire(), closes_slowly);
         assert!(!second.close.is_cancelled() && !third.close.is_cancelled(), "one slot was needed");
         let (_next, ()) = tokio::join!(slots.acquire(), async {
-            second.closed_for_newcomer().await;
+            second.wait_until_closed_for_newcomer().await;
             drop(second);
         });
         assert!(!third.close.is_cancelled(), "one slot was needed");

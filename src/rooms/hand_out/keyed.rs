@@ -1,8 +1,8 @@
 //! Creates with an `Idempotency-Key`: the same key of one caller gets at most one room.
 //!
-//! The key's record is made first, running until a time at which the create has certainly ended, and says done with the
-//! room's name before the answer goes out. A create that died leaves a record that runs out and is taken over. Each run
-//! has an id and changes the record by its version only, so a run that was taken over notices.
+//! The key's record is made first, in the state running, with a time at which the create has certainly ended. Before
+//! the answer goes out it becomes done, with the room's name. A create that was killed leaves a running record; after
+//! its time another request takes it over. A run writes the record by its version only, so it notices a take-over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::pexip::Conference;
 use crate::rooms::backend::Backend;
 use crate::rooms::claim::random_id;
 use crate::rooms::instant::InstantRooms;
-use crate::rooms::{Look, Room, TakeRoomError};
+use crate::rooms::{ReadResult, Room, TakeRoomError};
 use crate::storage::StorageError;
 use crate::storage::records::{Changed, Found, Made, RecordName, RecordStore, Version};
 use crate::tasks::SingleFlight;
@@ -209,20 +209,20 @@ impl Run {
     }
 }
 
-/// Reads the room of an earlier request anew, with the share of agents' reads: whoever repeats one key without limit blocks
-/// no creates. Never a room that carries another tag.
+/// Reads the room of an earlier request again. Uses the share of agents' reads, so that a caller who repeats a key
+/// without limit blocks no creates. Never returns a room that carries another tag.
 pub(super) async fn replay(
     backend: &Backend,
     instant: &InstantRooms,
-    looks: &SingleFlight<RoomName, Look<Conference>>,
+    reads: &SingleFlight<RoomName, ReadResult<Conference>>,
     tag: &Tag,
     earlier: Earlier,
 ) -> Result<HandedOut, TakeRoomError> {
     let found = match earlier.source {
         Source::Pool | Source::Direct => {
             let (pexip, asked) = (backend.pexip.for_reads(), earlier.room.clone());
-            let look = async move { pexip.find_by_name(&asked).await };
-            looks.run(earlier.room.clone(), look).await?.map(Room::OnPexip)
+            let read = async move { pexip.find_by_name(&asked).await };
+            reads.run(earlier.room.clone(), read).await?.map(Room::OnPexip)
         }
         Source::Instant => instant.find_not_over(&earlier.room).await?.map(Room::Instant),
     };

@@ -100,7 +100,7 @@ impl Drain<'_> {
                 self.drain_batch(batch).await?;
                 continue;
             }
-            let messages = self.counter.messages().await?.unwrap_or(0);
+            let messages = self.counter.count_messages().await?.unwrap_or(0);
             self.drained.out_of_sight = messages.saturating_sub(self.left.len());
             if self.drained.out_of_sight == 0 || last_received.elapsed() > longest_hidden {
                 return Ok(());

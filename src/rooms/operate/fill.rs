@@ -106,7 +106,7 @@ impl Fill<'_> {
         retries.report(Progress::Planned(filled.to_make));
         // First creates the queue if it is missing: a room whose message cannot be put is left to the sweep.
         if filled.to_make > 0 {
-            self.counter.messages_creating_queue().await?;
+            self.counter.count_messages_creating_queue().await?;
         }
         // Instances of the service may fill the pool at the same time.
         loop {

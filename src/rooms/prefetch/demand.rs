@@ -31,8 +31,9 @@ impl Demand {
         self.0.push_back(Instant::now());
     }
 
-    /// `least` rooms, at most a batch, while nobody asks for any, more of them under load. Several rooms cost the queue one call, and the
-    /// node another, as one does: so they are fetched together, when half of them are gone. 0 turns prefetch off.
+    /// How many rooms to keep: `least` while there are no requests, more under load, at most a batch. Several rooms
+    /// cost one call to the queue and one to the node, like a single room, so they are fetched together once half are
+    /// gone. With `least` 0 prefetch is off.
     pub(super) fn watermarks(&mut self, least: usize) -> Watermarks {
         while self.0.pop_front_if(|at| at.elapsed() >= WINDOW).is_some() {}
         if least == 0 {

@@ -54,7 +54,7 @@ impl DeadReason {
     }
 }
 
-/// Which rooms of ours a look-up found: whether it is evidence that those it did not find do not exist.
+/// Which rooms of ours a look-up found. Decides whether the rooms that it did not find can be taken as deleted.
 #[derive(Clone, Copy)]
 pub(super) enum RoomsFound {
     /// No evidence: a wrong answer may be empty as well, on every instance.

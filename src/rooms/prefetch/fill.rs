@@ -52,8 +52,8 @@ struct Progress {
     unusable_batches: u32,
     /// When messages are received again after such a batch.
     resume_at: Option<Instant>,
-    /// A room of ours that was on Pexip. Looked up with the batches after one without a ready room: an answer that names
-    /// it is evidence that the rooms it lacks do not exist.
+    /// A room of ours that exists on Pexip. After a batch without a ready room it is looked up together with the next
+    /// batches: if the answer has it, the rooms missing from that answer do not exist.
     witness: Option<RoomName>,
 }
 
@@ -75,7 +75,7 @@ impl Fill {
         let _running = Running::begin(&self.prefetch);
         loop {
             let refreshed = self.refresh().await;
-            let wanted = self.prefetch.wanted();
+            let wanted = self.prefetch.count_wanted();
             // Also while nothing is wanted: a create must not be the first to find that no record can be made.
             let pause = match self.backend.records.ensure_answering().await {
                 Err(error) => self.handle_storage_failure(error),
@@ -155,7 +155,7 @@ impl Fill {
         wanted.max(MIN_BATCH_AFTER_UNUSABLE << doublings).min(LARGEST_BATCH)
     }
 
-    /// The rest of the pause after batches without a ready room. They are behind the creates that they delay.
+    /// The rest of the pause after batches without a ready room.
     fn pause_left(&self) -> Option<Duration> {
         let resume_at = self.progress.lock().resume_at?;
         Some(resume_at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
@@ -273,8 +273,8 @@ impl Fill {
         Ok((found, rooms_found))
     }
 
-    /// Without a waiting request the look-up has background priority, and after a batch of dead messages: those must not
-    /// take calls from creates.
+    /// Without a waiting request the look-up has background priority, and after a batch of dead messages: those must
+    /// not take calls from creates.
     fn client_for_look_up(&self) -> &PexipClient {
         let is_worthwhile = self.prefetch.has_waiters() && self.progress.lock().unusable_batches == 0;
         if is_worthwhile { &self.backend.pexip } else { &self.backend.background }

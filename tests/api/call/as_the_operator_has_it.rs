@@ -63,7 +63,7 @@ async fn a_call_with_its_refusals(app: &TestApp) {
     assert_foreign_room_is_read_and_no_more(app).await;
     assert_second_registration_creates_and_deletes(app).await;
 
-    call.is_held_in(&room).await;
+    call.hold_in(&room).await;
     call.pool_is_full_again().await;
     assert_eq!(app.pexip.room(KIOSK), kiosk, "the foreign room is as it was");
 }

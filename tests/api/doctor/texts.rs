@@ -19,7 +19,7 @@ const ROWS: [Row; 31] = [
             settings.extend([("ENTRA_AUDIENCE", "own".to_owned()), ("ENTRA_ALLOWED_CLIENT_IDS", CLIENT_ID.to_owned())]);
         },
         "entra/audience",
-        "roles are the caller's own word, and a token that a listed client got by the same registration for something \
+        "a caller can give itself any role, and a token that a listed client got by the same registration for something \
          else is accepted",
         "registration of its own",
     ),

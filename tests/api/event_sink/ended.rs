@@ -301,7 +301,7 @@ async fn who_comes_back_before_the_direct_look_is_answered_keeps_the_room() {
         (|app: &TestApp| drop(app.pexip.join(&name(1), Role::Guest))) as fn(&TestApp),
         |app| drop(app.pexip.join(&name(1), Role::Chair)),
         |app| drop(app.pexip.wait_for_pin(&name(1))),
-        // Whom the agent dials.
+        // A participant that the agent has dialled.
         |app| drop(app.pexip.dial_out_leg(&name(1))),
     ] {
         let app = receiver().start().await;

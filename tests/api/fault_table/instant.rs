@@ -14,11 +14,11 @@ use crate::support::{Answer, TestApp, eventually};
 pub(super) async fn check_rooms(app: &TestApp, answer: &Answer, is_deleted: bool) -> Result<(), String> {
     let rooms = rooms(app);
     if answer.header("room-source") == "instant" {
-        let told = look_up(app, &answer.room()).await;
-        let (room, result) = (answer.json(), &told["result"]);
+        let of_node = look_up(app, &answer.room()).await;
+        let (room, result) = (answer.json(), &of_node["result"]);
         let same = [("pin", "pin"), ("guest_pin", "guest_pin"), ("tag", "service_tag"), ("name", "name")];
-        if !is_success(&told) || same.iter().any(|(of_room, of_policy)| room[of_room] != result[of_policy]) {
-            return Err(format!("{room} was answered, a node is told {told}"));
+        if !is_success(&of_node) || same.iter().any(|(of_room, of_policy)| room[of_room] != result[of_policy]) {
+            return Err(format!("{room} was answered, the node got {of_node}"));
         }
         if rooms != [answer.room()] {
             return Err(format!("one room was answered, these are there: {rooms:?}"));
@@ -64,17 +64,17 @@ async fn is_emptied(app: &TestApp, room: &str) -> bool {
     false
 }
 
-/// What a node is told as soon as the records are used again.
+/// The answer to a node as soon as the records are used again.
 async fn look_up(app: &TestApp, room: &str) -> Value {
-    let told = RefCell::default();
+    let of_node = RefCell::default();
     eventually("the records are used again", async || {
         let answer = app.send(look_up_request(app, &[("local_alias", room)])).await;
         let is_told = answer.status == 200;
-        told.replace(answer.text);
+        of_node.replace(answer.text);
         is_told
     })
     .await;
-    serde_json::from_str(&told.into_inner()).expect("JSON")
+    serde_json::from_str(&of_node.into_inner()).expect("JSON")
 }
 
 fn rooms(app: &TestApp) -> Vec<String> {

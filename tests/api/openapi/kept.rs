@@ -278,7 +278,7 @@ async fn start(row: &Row) -> (TestApp, Arc<AtomicBool>) {
         service = service.set(name, value);
     }
     let app = service.start().await;
-    app.has_handed_out_a_room();
+    app.insert_handed_out_room();
     app.fill_pool().await;
     (app, clock_is_broken)
 }

@@ -24,7 +24,7 @@ pub(super) fn with_account(app: &TestApp) -> Smoke {
     Smoke::of(app).set("SMOKE_POLICY_USERNAME", POLICY_ACCOUNT.0).set("SMOKE_POLICY_PASSWORD", POLICY_ACCOUNT.1)
 }
 
-/// What a node is told of each instant room that the service has made.
+/// The answer to a node's look-up of each instant room that the service has made.
 async fn decisions(app: &TestApp) -> Vec<Value> {
     let mut decisions = Vec::new();
     for record in app.blobs.blobs("room-records") {

@@ -3,7 +3,7 @@ use reqwest::{Method, RequestBuilder};
 
 use super::{Answer, TAG, TestApp};
 
-/// The room that was handed out in [`TestApp::has_handed_out_a_room`].
+/// The room that was handed out in [`TestApp::insert_handed_out_room`].
 pub(crate) const HANDED_OUT: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
 pub(crate) const TOKENS_ME: &str = "/api/v2/tokens/me";
@@ -14,7 +14,7 @@ const INVALID_GENESYS_TOKEN: &str =
 
 impl TestApp {
     /// Puts a handed-out room onto Pexip.
-    pub(crate) fn has_handed_out_a_room(&self) {
+    pub(crate) fn insert_handed_out_room(&self) {
         let room = StoredRoom::named(HANDED_OUT).tagged(TAG).with_pins("193604", "852117");
         self.pexip.insert(room.with_alias(HANDED_OUT));
     }

@@ -70,7 +70,7 @@ impl Call {
         }
     }
 
-    /// Whom it asks listens no longer.
+    /// The system that it asks refuses connections.
     pub(crate) async fn refuse_connections(self, app: &TestApp) {
         match self.asked() {
             Asked::Queue => app.queue.stop().await,
@@ -81,7 +81,7 @@ impl Call {
         }
     }
 
-    /// Whom it asks listens again.
+    /// The system that it asks accepts connections again.
     pub(crate) async fn accept_connections(self, app: &TestApp) {
         match self.asked() {
             Asked::Queue => app.queue.restart().await,

@@ -62,7 +62,7 @@ async fn rooms_are_counted_by_state_and_messages_by_queue() {
         ("maxconf.pool.queue_messages", &[], Some(2.0)),
         ("maxconf.pool.poison", &[], Some(1.0)),
         ("maxconf.pool.max_rooms", &[], Some(77.0)),
-        ("maxconf.pool.stashed", &[], Some(0.0)),
+        ("maxconf.pool.prefetched", &[], Some(0.0)),
     ]);
     assert_all_as_described(&received.points);
 }
@@ -302,10 +302,10 @@ async fn durations_are_in_seconds() {
     for seconds in [request, at_pexip, seconds("maxconf.upstream.duration", "system", "pexip")] {
         assert!((3.0..3000.0).contains(&seconds), "{seconds} s");
     }
-    let own = seconds("maxconf.create.duration", "part", "own");
+    let service = seconds("maxconf.create.duration", "part", "service");
     assert!(
-        own > 0.0 && own < request - at_pexip + 0.001,
-        "Pexip took {at_pexip} s of {request} s, and the service itself {own} s"
+        service > 0.0 && service < request - at_pexip + 0.001,
+        "Pexip took {at_pexip} s of {request} s, and the service itself {service} s"
     );
 }
 

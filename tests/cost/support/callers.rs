@@ -46,7 +46,7 @@ impl Callers {
     }
 
     /// What the Functions host asks: it passes the middleware and calls nothing.
-    pub(crate) async fn is_alive(&self) {
+    pub(crate) async fn read_liveness(&self) {
         sent(self.request(Method::GET, "health/live")).await;
     }
 

@@ -35,7 +35,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Waits until the instance has leased and looked up its rooms.
-    pub(crate) async fn is_ready(&self) {
+    pub(crate) async fn wait_until_ready(&self) {
         let look_ups = Matching::any().query_contains("name__in");
         eventually("the rooms are leased and looked up", || {
             self.leased() == PREFETCH && self.0.pexip.traffic().count(&look_ups) > 0 && self.is_answered()
@@ -48,7 +48,7 @@ impl<'a> Pool<'a> {
         self.traffic().into_iter().for_each(Traffic::clear);
         callers.create().await;
         eventually("another room is made", || self.0.queue.messages(POOL_QUEUE).len() == TARGET).await;
-        self.is_ready().await;
+        self.wait_until_ready().await;
     }
 
     fn leased(&self) -> usize {

@@ -17,7 +17,7 @@ pub(super) enum Deletion {
     Disconnecting,
     /// Until each node has used the answers from before the end.
     Waiting,
-    /// The second look was answered.
+    /// The second disconnect was answered.
     Done,
     /// It was not, or the instance was killed before it: the conference is left to maintenance.
     LeftToSweep,
@@ -57,14 +57,14 @@ impl Hint {
 }
 
 pub(super) fn offer(world: &World, steps: &mut Vec<Step>) {
-    const LOOK: [Call; 2] = [Call::Answered, Call::Lost];
+    const DISCONNECT: [Call; 2] = [Call::Answered, Call::Lost];
     for (room, life) in world.rooms().filter(|(_, life)| life.is_known() && !life.is_on_pexip()) {
         let mut add = |offered: &[DeleteStep]| steps.extend(offered.iter().map(|step| Step::Delete(room, *step)));
         match life.deletion {
             Deletion::NotAsked => add(&[DeleteStep::Reads]),
             Deletion::Ending => add(&[Call::Answered, Call::Late].map(DeleteStep::Ends)),
-            Deletion::Disconnecting => add(&LOOK.map(DeleteStep::Disconnects)),
-            Deletion::Waiting => add(&LOOK.map(DeleteStep::LooksAgain)),
+            Deletion::Disconnecting => add(&DISCONNECT.map(DeleteStep::Disconnects)),
+            Deletion::Waiting => add(&DISCONNECT.map(DeleteStep::DisconnectsAgain)),
             Deletion::Done | Deletion::LeftToSweep => {}
         }
         let mut add = |offered: &[HintStep]| steps.extend(offered.iter().map(|step| Step::Hint(room, *step)));
@@ -72,7 +72,7 @@ pub(super) fn offer(world: &World, steps: &mut Vec<Step>) {
             Hint::NotSent => add(&[HintStep::IsPut]),
             Hint::Put => add(&[HintStep::FindsEmpty]),
             Hint::SeenEmpty => add(&[HintStep::FindsEmptyAgain]),
-            Hint::SeenEmptyTwice => add(&[HintStep::Looks]),
+            Hint::SeenEmptyTwice => add(&[HintStep::ReadsPresence]),
             Hint::Looked => add(&[HintStep::Reads]),
             Hint::Ending => add(&[Call::Answered, Call::Late].map(HintStep::Ends)),
             Hint::Discarded => {}
@@ -107,9 +107,9 @@ pub(super) fn take_delete(protocol: &Protocol, world: &mut World, room: Room, st
             if call == Call::Answered {
                 world.disconnect(room);
             }
-            if protocol.does(Wrong::EndWithoutSecondLook) { Deletion::Done } else { Deletion::Waiting }
+            if protocol.does(Wrong::EndWithoutSecondDisconnect) { Deletion::Done } else { Deletion::Waiting }
         }
-        (Deletion::Waiting, DeleteStep::LooksAgain(call)) => {
+        (Deletion::Waiting, DeleteStep::DisconnectsAgain(call)) => {
             // By an assumption of the model.
             if world.callers().any(|caller| caller == Whereabouts::Entering(room)) {
                 return false;
@@ -149,7 +149,7 @@ pub(super) fn take_hint(protocol: &Protocol, world: &mut World, room: Room, step
             }
             if is_empty { Hint::SeenEmptyTwice } else { Hint::Discarded }
         }
-        (Hint::SeenEmptyTwice, HintStep::Looks) => {
+        (Hint::SeenEmptyTwice, HintStep::ReadsPresence) => {
             if is_empty || protocol.does(Wrong::EndWithoutLook) {
                 Hint::Looked
             } else {

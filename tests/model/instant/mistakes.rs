@@ -1,7 +1,7 @@
 //! Mistakes that the search must detect, and the limits of the protocol.
 
 use super::promises::{
-    DISCONNECTED, ENDED_ONCE, EQUAL, JOINABLE, KEPT, LIVE, LOOKED_TWICE, NOT_OVER, PASSED_ON, REFUSED,
+    DISCONNECTED, DISCONNECTED_TWICE, ENDED_ONCE, EQUAL, JOINABLE, KEPT, LIVE, NOT_OVER, PASSED_ON, REFUSED,
 };
 use super::protocol::{Clocks, Names, Protocol, Scope, Source, Validity, Wrong};
 use crate::promises::EXCLUSIVE;
@@ -69,7 +69,7 @@ fn an_instant_room_destroyed_while_done_is_unknown_is_taken_from_the_repetition_
 
 #[test]
 fn an_end_without_second_look_leaves_somebody_in_the_room() {
-    breaks(LOOKED_TWICE, Wrong::EndWithoutSecondLook, Scope::ONE_ROOM);
+    breaks(DISCONNECTED_TWICE, Wrong::EndWithoutSecondDisconnect, Scope::ONE_ROOM);
 }
 
 #[test]

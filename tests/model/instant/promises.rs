@@ -17,7 +17,8 @@ pub(super) const JOINABLE: &str =
 pub(super) const REFUSED: &str =
     "I13: no look-up of a room is answered with success before it begins or once it is over";
 pub(super) const DISCONNECTED: &str = "I13: a maintenance run leaves nobody in a room that is over";
-pub(super) const LOOKED_TWICE: &str = "the second look leaves nobody in whom an answer from before the end let in";
+pub(super) const DISCONNECTED_TWICE: &str =
+    "after the second disconnect nobody is left in by an answer from before the end";
 pub(super) const LIVE: &str = "I8: no conference is disconnected while its room can be joined";
 pub(super) const KEPT: &str =
     "I8: a room that somebody has ends by IDIM or its validity, or, with no validity of its own, empty";
@@ -27,7 +28,7 @@ pub(super) const PASSED_ON: &str = "no look-up of a pool room is rejected";
 
 /// States that the search must reach; otherwise it would prove nothing.
 const IN_AFTER_END: &str = "a node lets somebody in by an answer from before the end";
-const WAITED: &str = "somebody who waited at the PIN prompt gets in after the second look";
+const WAITED: &str = "somebody who waited at the PIN prompt gets in after the second disconnect";
 const ENDED_EMPTY: &str = "the end of its conference ends a room";
 const EXPIRED: &str = "somebody is in a room when its validity ends";
 
@@ -59,7 +60,7 @@ pub(super) fn properties(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::always(NOT_OVER, |_, world: &World| world.keeps(Promise::NotOver)),
         Property::always(PASSED_ON, |_, world: &World| world.keeps(Promise::PassedOn)),
         Property::always(DISCONNECTED, nobody_is_left),
-        Property::always(LOOKED_TWICE, |_, world: &World| {
+        Property::always(DISCONNECTED_TWICE, |_, world: &World| {
             !is_anyone_inside(world, |life, waited| life.deletion == Deletion::Done && waited == Waited::No)
         }),
     ];

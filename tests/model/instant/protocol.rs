@@ -122,7 +122,7 @@ pub(super) enum Wrong {
     /// The room is destroyed if the key's change to done stays unanswered.
     DestroyedWhenDoneUnknown,
     /// The conference is looked for once only after the end.
-    EndWithoutSecondLook,
+    EndWithoutSecondDisconnect,
     /// The conference is disconnected before the record is ended.
     DisconnectedBeforeEnd,
     /// One reading of presence without participants is enough.

@@ -32,7 +32,10 @@ impl Step {
                 | RequestStep::Destroys(call)
                 | RequestStep::Replays(call),
             )
-            | Self::Delete(_, DeleteStep::Ends(call) | DeleteStep::Disconnects(call) | DeleteStep::LooksAgain(call))
+            | Self::Delete(
+                _,
+                DeleteStep::Ends(call) | DeleteStep::Disconnects(call) | DeleteStep::DisconnectsAgain(call),
+            )
             | Self::Hint(_, HintStep::Ends(call))
             | Self::Sweep(SweepStep::Reads(call) | SweepStep::Disconnects(call)) => call != Call::Answered,
             Self::Request(..)
@@ -99,8 +102,8 @@ pub(super) enum DeleteStep {
     Ends(Call),
     /// `disconnect_in_background`, the first time.
     Disconnects(Call),
-    /// `disconnect_in_background`, after `SECOND_LOOK`.
-    LooksAgain(Call),
+    /// `disconnect_in_background`, after `SECOND_DISCONNECT`.
+    DisconnectsAgain(Call),
 }
 
 /// `EndedRooms::end_instant_rooms`. After the end of the record it disconnects dialled legs only.
@@ -113,7 +116,7 @@ pub(super) enum HintStep {
     /// The second reading, `MIN_TIME_EMPTY` later.
     FindsEmptyAgain,
     /// `end_instant_room_if_empty`.
-    Looks,
+    ReadsPresence,
     /// `end_record`, its read.
     Reads,
     /// `end_record`, its change.

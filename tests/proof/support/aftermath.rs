@@ -9,7 +9,7 @@ use maxconf_simulators::pexip::Role;
 use time::OffsetDateTime;
 use tokio::runtime;
 
-use super::{Cases, Clocks, Instance, Ledger, POOL_QUEUE, Settings, Stock, Told, World, eventually, report};
+use super::{Cases, Clocks, Instance, Ledger, NodeAnswer, POOL_QUEUE, Settings, Stock, World, eventually, report};
 
 /// Longer than the interval between a sweep's two presence snapshots.
 const BETWEEN_SNAPSHOTS: Duration = Duration::from_secs(31);
@@ -152,9 +152,9 @@ impl Ages<'_> {
 async fn is_let_in(instance: &Instance, name: &str) -> bool {
     let is_in = Cell::new(false);
     eventually("a look-up is answered", async || {
-        let told = instance.look_up(name).await;
-        is_in.set(matches!(told, Told::LetIn(_)));
-        told != Told::Nothing
+        let answer = instance.look_up(name).await;
+        is_in.set(matches!(answer, NodeAnswer::LetIn(_)));
+        answer != NodeAnswer::Nothing
     })
     .await;
     is_in.get()

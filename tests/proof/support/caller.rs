@@ -113,9 +113,9 @@ impl Invitation {
     }
 }
 
-/// What a Conferencing Node is told when somebody dials an instant room.
+/// The answer to a Conferencing Node when somebody dials an instant room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum NodeAnswer {
     /// Let in whoever has a PIN, to a conference of this configuration.
     LetIn(Value),
     Refuse,
@@ -123,7 +123,7 @@ pub(crate) enum Told {
     Nothing,
 }
 
-impl Told {
+impl NodeAnswer {
     /// Fails if the answer is none of policy.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
@@ -242,17 +242,17 @@ impl Caller {
         Some(answer.ok()?.status().as_u16())
     }
 
-    /// What a Conferencing Node is told that looks up this room.
-    pub(crate) async fn look_up(&self, service: &Url, name: &str) -> Told {
+    /// The answer to a Conferencing Node that looks up this room.
+    pub(crate) async fn look_up(&self, service: &Url, name: &str) -> NodeAnswer {
         let (username, password) = NODES;
         let request = self.http.get(service.join(&look_up_path(name)).expect("a path"));
         let request = request.basic_auth(username, Some(password)).timeout(REQUEST_LIMIT);
-        let Ok(response) = request.send().await else { return Told::Nothing };
+        let Ok(response) = request.send().await else { return NodeAnswer::Nothing };
         let status = response.status().as_u16();
         match response.bytes().await {
-            Ok(body) if self.through_a_host && status == 500 && body.is_empty() => Told::Nothing,
-            Ok(body) => Told::read(status, &body),
-            Err(_) => Told::Nothing,
+            Ok(body) if self.through_a_host && status == 500 && body.is_empty() => NodeAnswer::Nothing,
+            Ok(body) => NodeAnswer::read(status, &body),
+            Err(_) => NodeAnswer::Nothing,
         }
     }
 

@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use url::Url;
 
 use super::caller::{IDEMPOTENCY_KEY, look_up_path};
-use super::{Case, Outcome, Told, World};
+use super::{Case, NodeAnswer, Outcome, World};
 
 /// The account of the Conferencing Nodes.
 pub(super) const NODES: (&str, &str) = ("conferencing-nodes", "of the nodes");
@@ -134,11 +134,11 @@ impl Instance {
         self.ask(Method::DELETE, &format!("/room/{name}"), &self.bearer(), None).await.0
     }
 
-    /// What a Conferencing Node is told that looks up this room.
-    pub(crate) async fn look_up(&self, name: &str) -> Told {
+    /// The answer to a Conferencing Node that looks up this room.
+    pub(crate) async fn look_up(&self, name: &str) -> NodeAnswer {
         let account = STANDARD.encode(format!("{}:{}", NODES.0, NODES.1));
         let (status, _, body) = self.ask(Method::GET, &look_up_path(name), &format!("Basic {account}"), None).await;
-        Told::read(status, &body)
+        NodeAnswer::read(status, &body)
     }
 
     /// The Functions host's timer. Returns the run's report.

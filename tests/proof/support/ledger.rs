@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::{Case, Invitation, Outcome, Told, World};
+use super::{Case, Invitation, NodeAnswer, Outcome, World};
 
 /// Every answer to a create, and the faults found in the answers.
 #[derive(Debug, Default)]
@@ -18,11 +18,11 @@ struct Kept {
     of_keys: HashMap<Case, Box<str>>,
     /// Of instant rooms.
     invitations: HashMap<Box<str>, Invitation>,
-    /// What nodes were told first of each instant room.
+    /// What nodes were answered first of each instant room.
     configurations: HashMap<Box<str>, Box<str>>,
     let_in: usize,
     turned_away: usize,
-    not_told: usize,
+    unanswered: usize,
     replays: usize,
     /// Rooms for which the proof has put further messages.
     copied: HashSet<Box<str>>,
@@ -65,7 +65,7 @@ pub(crate) struct Figures {
     /// Look-ups of instant rooms.
     pub(crate) let_in: usize,
     pub(crate) turned_away: usize,
-    not_told: usize,
+    unanswered: usize,
     duplicates: usize,
     wrong_tags: usize,
     wrong_rooms_of_keys: usize,
@@ -123,22 +123,22 @@ impl Ledger {
         }
     }
 
-    /// Enters what a node is told that looks up an instant room by `ask`: always the same, what its create answered,
+    /// Enters the answer to a node that looks up an instant room by `ask`: always the same, what its create answered,
     /// while the room can be joined, and nothing at any other time. `now` is the service's clock.
     pub(crate) async fn look_up(
         &self,
         name: &str,
         now: impl Fn() -> OffsetDateTime,
-        ask: impl Future<Output = Told>,
-    ) -> Told {
+        ask: impl Future<Output = NodeAnswer>,
+    ) -> NodeAnswer {
         let (was_ended, began) = (self.says_ended(name), now());
-        let told = ask.await;
+        let answer = ask.await;
         let answered = now();
         let mut kept = self.kept();
         let Entry { case, end, .. } = kept.rooms[name];
         let Invitation { pin, guest_pin, from, until } = kept.invitations[name].clone();
-        let wrong = match &told {
-            Told::LetIn(configuration) => {
+        let wrong = match &answer {
+            NodeAnswer::LetIn(configuration) => {
                 kept.let_in += 1;
                 let text = configuration.to_string();
                 let first = kept.configurations.entry(name.into()).or_insert_with(|| text.as_str().into());
@@ -150,21 +150,21 @@ impl Ledger {
                     && has("guest_pin", &guest_pin);
                 was_ended || began >= until || answered < from || !is_same || !is_of_room
             }
-            Told::Refuse => {
+            NodeAnswer::Refuse => {
                 kept.turned_away += 1;
                 end == End::NotAsked && began >= from && answered < until
             }
-            Told::Nothing => {
-                kept.not_told += 1;
+            NodeAnswer::Nothing => {
+                kept.unanswered += 1;
                 false
             }
         };
         if wrong {
             let times = format!("asked at {began}, answered at {answered}, valid from {from} until {until}");
             kept.wrong_look_ups
-                .push(format!("{name} of {case:?}, {end:?} (ended before: {was_ended}), {times}: {told:?}"));
+                .push(format!("{name} of {case:?}, {end:?} (ended before: {was_ended}), {times}: {answer:?}"));
         }
-        told
+        answer
     }
 
     /// The service has answered that the room has ended.
@@ -226,7 +226,7 @@ impl Ledger {
             replays: kept.replays,
             let_in: kept.let_in,
             turned_away: kept.turned_away,
-            not_told: kept.not_told,
+            unanswered: kept.unanswered,
             duplicates: kept.duplicates.len(),
             wrong_tags: kept.wrong_tags.len(),
             wrong_rooms_of_keys: kept.wrong_rooms_of_keys.len(),
@@ -235,7 +235,7 @@ impl Ledger {
     }
 
     /// Asserts that no room was in two answers but those to one key, that no key got two rooms, that no room ever carried
-    /// another tag than its citizen's, and that nodes were told of each instant room what its create answered, while it
+    /// another tag than its citizen's, and that nodes were answered of each instant room what its create answered, while it
     /// could be joined.
     pub(crate) fn assert_every_room_is_one_citizens(&self, world: &World) {
         let kept = self.kept();
@@ -279,12 +279,12 @@ impl fmt::Display for Figures {
             refused,
             ..
         } = self;
-        let Self { let_in, turned_away, not_told, wrong_look_ups, .. } = self;
+        let Self { let_in, turned_away, unanswered, wrong_look_ups, .. } = self;
         write!(
             formatter,
             "{rooms} rooms answered ({from_pool} from the pool), {duplicates} duplicates, {wrong_tags} wrong tags, \
              {keys} with a key, {replays} replays, {wrong_rooms_of_keys} keys with two rooms, {no_answer} without an \
-             answer, refused {refused:?}; looked up: {let_in} let in, {turned_away} refused, {not_told} without an answer, \
+             answer, refused {refused:?}; looked up: {let_in} let in, {turned_away} refused, {unanswered} without an answer, \
              {wrong_look_ups} wrong"
         )
     }

@@ -27,7 +27,7 @@ impl OldBuild {
         Self { queue, http, lease: settings.seconds("POOL_LEASE_SECONDS") }
     }
 
-    /// A room from the pool, kept for `pause` between lease and claim; `None` if there is none to be had.
+    /// A room from the pool, kept for `pause` between lease and claim; `None` if the pool is empty.
     pub(crate) async fn create(&self, world: &World, case: Case, pause: Duration) -> Option<Outcome> {
         let message = self.queue.receive(1, self.lease).await.ok()?.pop()?;
         let room = world.pexip.room(message.room.as_ref()?.as_str()).filter(|room| room.tag.is_empty())?;

@@ -1,4 +1,4 @@
-//! What the page is told: a stream of events, and what it missed before it came.
+//! The events of the page: a stream, after those from before the page was opened.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

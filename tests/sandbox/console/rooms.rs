@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 /// Rooms that are over and still shown.
 const GONE_SHOWN: usize = 24;
 
-/// Rooms that are told of, one by one.
+/// Rooms that are shown one by one.
 const MOST_SHOWN: usize = 200;
 
 /// All rooms that were seen, by name: names begin with the time of their making.

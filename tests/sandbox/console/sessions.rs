@@ -53,7 +53,7 @@ pub(super) struct Call {
     refreshing: JoinHandle<()>,
 }
 
-/// What a node says to whom it does not let in.
+/// What a node answers when it refuses a participant.
 #[derive(Debug)]
 pub(super) struct NotIn {
     pub(super) status: u16,

@@ -143,7 +143,7 @@ async fn pass(State(traffic): State<Traffic>, request: Request, next: Next) -> R
     let Ok(body) = to_bytes(body, MAX_REQUEST_BODY).await else {
         return hang_up(&connection).await;
     };
-    logged.has_body(&body);
+    logged.set_body(&body);
     let (fault, mut healed) = traffic.fault_for(logged.exchange());
     let at_once = match fault {
         Some(Fault::Echo(status)) => Some(fault::echo(status, &parts, &body)),

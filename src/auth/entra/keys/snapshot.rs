@@ -11,8 +11,8 @@ use crate::auth::entra::key_set::SigningKey;
 /// A key that no read has listed for this long is not used.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// Scheduled refreshes in a row that must lack a key before it is dropped: while Entra rolls its keys over, not every read
-/// lists all of them.
+/// Scheduled refreshes in a row that must lack a key before it is dropped: while Entra rolls its keys over, not every
+/// read lists all of them.
 const SCHEDULED_MISSES: u32 = 2;
 
 /// Why the keys are read.

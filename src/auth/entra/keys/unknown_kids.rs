@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::snapshot::Snapshot;
 
-/// When a `kid` that a read has lacked may cause another one: Entra may list a new key a moment after the first token that
-/// it signed.
+/// Time from the first request with a `kid` that no read has listed to another read for it: Entra may list a new key
+/// only seconds after the first token that the key signed.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
 
 /// So many unknown `kid`s within a minute are a flood of made-up ones: they cause no repeated read and are invalid.
@@ -84,7 +84,8 @@ impl UnknownKids {
         }
     }
 
-    /// A read for an unknown `kid` has succeeded. A repeated one puts off repeated ones only.
+    /// A read for an unknown `kid` has succeeded. Delays the next repeated read by [`REREAD_AFTER`] and, unless this
+    /// one was repeated, the next first read by `min_refresh`.
     pub(super) fn put_off(&mut self, was_repeated: bool) {
         let now = Instant::now();
         self.next_reread = now + REREAD_AFTER;

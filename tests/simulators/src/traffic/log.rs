@@ -150,7 +150,7 @@ impl Logged<'_> {
     }
 
     /// The whole request has been read.
-    pub(super) fn has_body(&mut self, body: &Bytes) {
+    pub(super) fn set_body(&mut self, body: &Bytes) {
         self.body = body.clone();
         self.tell(None);
     }
