@@ -2,7 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod middleware;
-pub mod openapi;
+pub(crate) mod openapi;
 pub mod permit;
 pub mod problem;
 pub(crate) mod readiness;

@@ -14,7 +14,7 @@ use maxconf::cli::smoke::{self, Credentials, SmokeCommand};
 use maxconf::config::{self, Config, ConfigParts};
 use maxconf::domain::Clock;
 use maxconf::exit_code;
-use maxconf::http::openapi;
+use maxconf::http::routes;
 use maxconf::http::server;
 use maxconf::outbound;
 use maxconf::telemetry::{self, Export, LogWriter};
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
             with_config(|_| code(write("The settings are complete and valid.\n").map(|()| exit_code::DONE)))
         }
         Command::Openapi { operations } => {
-            let text = if operations { openapi::gateway_operations() } else { format!("{:#}\n", openapi::document()) };
+            let text = if operations { routes::gateway_operations() } else { format!("{:#}\n", routes::document()) };
             code(write(&text).map(|()| exit_code::DONE))
         }
         Command::Reference(command) => code(reference::run(&command)),

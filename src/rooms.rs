@@ -33,7 +33,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{InstantConfig, PoolConfig, RoomConfig, RoomSource};
+use crate::config::RoomSource;
 use crate::domain::{
     Clock, ForeignRoomName, GivenValidity, IdempotencyKey, InvalidValidity, RoomName, UuiData, Validity,
 };
@@ -55,27 +55,16 @@ use prefetch::{Fill, Prefetch};
 use provision::Provisioner;
 use refill::Refill;
 use reopening::Reopening;
+use room::ReadResult;
 use sweep::Sweeper;
 
+pub use backend::Settings;
 pub(crate) use census::Census;
 pub(crate) use error::{NoRoom, PoolError, TakeRoomError};
-pub use hand_out::{CreateKey, HandedOut, Undelivered, WantedRoom};
-pub use instant::InstantRoom;
+pub use hand_out::{CreateKey, HandedOut, Undelivered};
 pub(crate) use maintenance::MaintenanceReport;
 pub(crate) use operate::{ClaimConflicts, Drained, Filled, OnProgress, PoolStatus, Progress};
-pub use room::Room;
-
-/// The settings of rooms.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub pool: PoolConfig,
-    pub rooms: RoomConfig,
-    pub instant: InstantConfig,
-    /// Whether Conferencing Nodes can look up rooms.
-    pub has_policy: bool,
-    /// Time limit of a request.
-    pub request_deadline: Duration,
-}
+pub use room::{InstantRoom, Room, WantedRoom};
 
 /// Composes the components and starts their tasks. Cheap to clone.
 #[derive(Clone)]
@@ -94,8 +83,6 @@ pub struct RoomPool {
     reads: Arc<RoomReads>,
     missing: Arc<MissingRooms>,
 }
-
-type ReadResult<T> = Result<Option<T>, PexipError>;
 
 /// Reads of rooms in progress: those of one room share a call that begins after them, because another instance may end
 /// the room meanwhile. Nothing is kept after the answer.

@@ -13,7 +13,6 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::middleware::limits::MAX_BODY_KIB;
-use crate::http::routes;
 
 pub(crate) use answer::Answer;
 pub(crate) use header::Header;
@@ -22,6 +21,9 @@ pub(crate) use operation::{Audience, Operation, Parameter};
 /// The package's version: a build's commit is not in the document, because its copy in the repository cannot name it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// A room's name, for examples.
+pub(crate) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
+
 /// What operations refer to; each operation adds what it uses.
 struct Components {
     headers: Map<String, Value>,
@@ -29,8 +31,8 @@ struct Components {
     security_schemes: Map<String, Value>,
 }
 
-/// The API as an OpenAPI 3.1 document. The same for every deployment of a build.
-pub fn document() -> Value {
+/// These operations as an OpenAPI 3.1 document. The same for every deployment of a build.
+pub(crate) fn document(operations: impl Iterator<Item = Operation>) -> Value {
     let schemas = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -38,7 +40,7 @@ pub fn document() -> Value {
     let schemas = schemas.for_serialize().into_generator();
     let mut components = Components { headers: Map::new(), schemas, security_schemes: Map::new() };
     let mut paths = json!({});
-    for operation in operations() {
+    for operation in operations {
         let (path, method) = (operation.path, operation.method.as_str().to_ascii_lowercase());
         paths[path][method] = operation.object(&mut components);
     }
@@ -63,16 +65,12 @@ pub fn document() -> Value {
     })
 }
 
-/// The operations that the gateway publishes and the policy of each: `infra/gateway/operations.json`, one per line.
-pub fn gateway_operations() -> String {
-    let lines = operations().map(|Operation { id, method, path, gateway_policy: policy, .. }| {
+/// These operations for the gateway, with the policy of each, one per line.
+pub(crate) fn gateway_operations(operations: impl Iterator<Item = Operation>) -> String {
+    let lines = operations.map(|Operation { id, method, path, gateway_policy: policy, .. }| {
         format!("  {{ \"id\": \"{id}\", \"method\": \"{method}\", \"path\": \"{path}\", \"policy\": \"{policy}\" }}")
     });
     format!("[\n{}\n]\n", lines.collect::<Vec<_>>().join(",\n"))
-}
-
-fn operations() -> impl Iterator<Item = Operation> {
-    routes::table().into_iter().flat_map(|route| route.operations)
 }
 
 fn description() -> String {
@@ -105,37 +103,4 @@ body that are described here:
 Requests that are not described and still reach the service get `not_found` (404) or, with `Allow`, \
 `method_not_allowed` (405). What is not a valid HTTP request is refused with 400, 414 or 431 and may have no body."
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::http::problem::Code;
-
-    /// An operation has its method.
-    const OF_NO_OPERATION: [Code; 1] = [Code::MethodNotAllowed];
-
-    fn texts(values: &Value) -> BTreeSet<&str> {
-        values.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-    }
-
-    #[test]
-    fn every_code_is_the_answer_of_an_operation() {
-        let document = document();
-        let known = texts(&document["components"]["schemas"]["ProblemCode"]["enum"]);
-        let operations = document["paths"].as_object().expect("paths").values().filter_map(Value::as_object).flatten();
-        let answers = operations.filter_map(|(_, operation)| operation["responses"].as_object()).flatten();
-        let answered: BTreeSet<_> = answers
-            .flat_map(|(_, answer)| {
-                texts(
-                    &answer["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"],
-                )
-            })
-            .chain(OF_NO_OPERATION.map(Code::as_str))
-            .collect();
-        assert!(known.len() > 20, "the codes were found: {known:?}");
-        assert_eq!(answered, known);
-    }
 }

@@ -17,16 +17,16 @@ mod room_read;
 use axum::Router;
 use axum::http::Method;
 use axum::routing::any;
+use serde_json::Value;
 
 use crate::http::middleware::{Routes, around};
+use crate::http::openapi::{self, Operation};
 use crate::http::permit::Guard;
 use crate::http::problem::{ApiError, Code};
 use crate::http::route::Route;
 use crate::http::state::AppState;
 
-pub(crate) use room_answer::EXAMPLE_NAME;
-
-pub(crate) fn table() -> Vec<Route> {
+fn table() -> Vec<Route> {
     vec![
         room_create::route(),
         room_delete::route(),
@@ -70,10 +70,56 @@ pub fn functions() -> Vec<(Method, &'static str, Option<&'static str>)> {
     table().into_iter().map(|route| (route.method, route.path, route.function)).collect()
 }
 
+/// The API as an OpenAPI 3.1 document: `infra/openapi.json`.
+pub fn document() -> Value {
+    openapi::document(operations())
+}
+
+/// What the gateway publishes: `infra/gateway/operations.json`.
+pub fn gateway_operations() -> String {
+    openapi::gateway_operations(operations())
+}
+
+fn operations() -> impl Iterator<Item = Operation> {
+    table().into_iter().flat_map(|route| route.operations)
+}
+
 async fn not_found() -> ApiError {
     ApiError::new(Code::NotFound)
 }
 
 async fn method_not_allowed() -> ApiError {
     ApiError::new(Code::MethodNotAllowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// An operation has its method.
+    const OF_NO_OPERATION: [Code; 1] = [Code::MethodNotAllowed];
+
+    fn texts(values: &Value) -> BTreeSet<&str> {
+        values.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn every_code_is_the_answer_of_an_operation() {
+        let document = document();
+        let known = texts(&document["components"]["schemas"]["ProblemCode"]["enum"]);
+        let operations = document["paths"].as_object().expect("paths").values().filter_map(Value::as_object).flatten();
+        let answers = operations.filter_map(|(_, operation)| operation["responses"].as_object()).flatten();
+        let answered: BTreeSet<_> = answers
+            .flat_map(|(_, answer)| {
+                texts(
+                    &answer["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"],
+                )
+            })
+            .chain(OF_NO_OPERATION.map(Code::as_str))
+            .collect();
+        assert!(known.len() > 20, "the codes were found: {known:?}");
+        assert_eq!(answered, known);
+    }
 }

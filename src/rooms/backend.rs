@@ -2,12 +2,24 @@
 
 use std::time::Duration;
 
-use super::{PoolError, Settings};
+use super::PoolError;
 use crate::config::{InstantConfig, PoolConfig, RoomConfig};
 use crate::domain::Clock;
 use crate::pexip::PexipClient;
 use crate::storage::queue::RoomQueue;
 use crate::storage::records::RecordStore;
+
+/// The settings of rooms.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub pool: PoolConfig,
+    pub rooms: RoomConfig,
+    pub instant: InstantConfig,
+    /// Whether Conferencing Nodes can look up rooms.
+    pub has_policy: bool,
+    /// Time limit of a request.
+    pub request_deadline: Duration,
+}
 
 /// Everything outside of this module that rooms depend on. Never changes.
 pub(super) struct Backend {

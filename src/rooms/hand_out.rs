@@ -18,9 +18,10 @@ use super::counter::PoolCounter;
 use super::destroy::{DestroyReason, Destroyer};
 use super::instant::InstantRooms;
 use super::provision::Provisioner;
-use super::{NoRoom, ReadResult, Room, TakeRoomError};
+use super::room::{ReadResult, Room, WantedRoom};
+use super::{NoRoom, TakeRoomError};
 use crate::config::RoomSource;
-use crate::domain::{RoomName, Tag, Validity};
+use crate::domain::RoomName;
 use crate::outbound::calls::timed_create;
 use crate::pexip::Conference;
 use crate::storage::StorageError;
@@ -36,16 +37,6 @@ pub use undelivered::{HandedOut, Undelivered};
 
 /// Time reserved for the answer after the last outbound call.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
-
-/// What a create asks for.
-#[derive(Clone, Debug)]
-pub struct WantedRoom {
-    pub tag: Tag,
-    /// Of an instant room.
-    pub validity: Validity,
-    /// Id of the Entra client that asks.
-    pub client: String,
-}
 
 /// Hands out rooms: checks that there is capacity, then tries one source after another.
 pub(super) struct HandOut {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -19,7 +18,7 @@ use tracing::{info, warn};
 use super::backend::Backend;
 use super::claim::random_id;
 use super::delete::disconnect_if_empty;
-use super::hand_out::WantedRoom;
+use super::room::{InstantRoom, WantedRoom};
 use super::sweep::MAX_FAILURES;
 use super::{PoolError, TakeRoomError};
 use crate::config::LONGEST_VALIDITY;
@@ -80,20 +79,6 @@ named_enum! {
         /// No caller has the room.
         Destroyed = "destroyed",
     }
-}
-
-/// An instant room that can be joined, now or later.
-#[derive(Clone, Debug)]
-pub struct InstantRoom {
-    pub name: RoomName,
-    pub host_pin: SecretString,
-    pub guest_pin: SecretString,
-    pub tag: Option<Tag>,
-    /// When it was made, as Pexip writes times.
-    pub made_at: String,
-    pub valid_from: OffsetDateTime,
-    /// Exclusive.
-    pub valid_until: OffsetDateTime,
 }
 
 /// Content of an instant room's record.

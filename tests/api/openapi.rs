@@ -6,7 +6,7 @@ mod kept;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use maxconf::http::openapi;
+use maxconf::http::routes;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ async fn the_document_is_served_without_a_token_and_causes_no_upstream_call() {
     {
         let answer = app.send(request).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
-        assert_eq!(answer.json(), openapi::document());
+        assert_eq!(answer.json(), routes::document());
     }
     app.assert_no_outside_calls("the document");
 }
@@ -47,7 +47,7 @@ async fn the_gateways_list_of_operations_is_the_documents() {
 
 #[test]
 fn every_operation_names_itself_and_says_who_may_call_it() {
-    let document = openapi::document();
+    let document = routes::document();
     let mut ids = BTreeSet::new();
     for (_, operation) in operations(&document) {
         assert!(ids.insert(operation["operationId"].as_str().expect("an id").to_owned()), "{ids:?}");

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use maxconf::http::openapi;
+use maxconf::http::routes;
 use maxconf_simulators::operator::{EVENT_ACCOUNT, POLICY_ACCOUNT};
 use reqwest::Client;
 use serde_json::json;
@@ -43,7 +43,7 @@ struct Service {
 
 /// The page. `tokens` makes new ones for each visit; requests to try go to `service`.
 pub(crate) fn router(service: &Url, tokens: impl Fn() -> Tokens + Clone + Send + Sync + 'static) -> Router {
-    let mut document = openapi::document();
+    let mut document = routes::document();
     document["servers"] = json!([{ "url": service.as_str().trim_end_matches('/'), "description": "The sandbox" }]);
     let credentials = async move || {
         let Tokens { entra, genesys } = tokens();

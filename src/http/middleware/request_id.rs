@@ -8,8 +8,7 @@ use serde_json::json;
 use ulid::Ulid;
 
 use crate::domain::Clock;
-use crate::http::openapi::Header;
-use crate::http::routes::EXAMPLE_NAME;
+use crate::http::openapi::{EXAMPLE_NAME, Header};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");

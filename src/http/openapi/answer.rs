@@ -6,10 +6,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::header::Header;
-use super::{Components, operation};
+use super::{Components, EXAMPLE_NAME, operation};
 use crate::domain::InvalidUuiData;
 use crate::http::problem::{self, Code, Problem};
-use crate::http::routes::EXAMPLE_NAME;
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::Components;
 use super::answer::{self, Answer};
 use super::header::Header;
+use super::{Components, EXAMPLE_NAME};
 use crate::http::middleware::{limits, request_id, security_headers};
 use crate::http::permit::Guard;
 use crate::http::problem::Code;
-use crate::http::routes::EXAMPLE_NAME;
 
 /// Who calls a route. Decides its middleware, its tag in the document and, unless an operation has another,
 /// its policy at the gateway.

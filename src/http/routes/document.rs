@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 
-use crate::http::openapi::{self, Answer, Audience, Operation};
+use crate::http::openapi::{Answer, Audience, Operation};
 use crate::http::route::Route;
 
 pub(super) fn route() -> Route {
@@ -18,6 +18,6 @@ pub(super) fn route() -> Route {
 }
 
 async fn handler() -> impl IntoResponse {
-    static BODY: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
+    static BODY: LazyLock<Bytes> = LazyLock::new(|| super::document().to_string().into());
     ([(CONTENT_TYPE, "application/json")], BODY.clone())
 }

@@ -7,9 +7,8 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::room_answer::EXAMPLE_NAME;
 use crate::http::middleware::limits::read_body;
-use crate::http::openapi::{Answer, Audience, Operation};
+use crate::http::openapi::{Answer, Audience, EXAMPLE_NAME, Operation};
 use crate::http::permit::{Permit, SendEvents};
 use crate::http::problem::{ApiError, Code};
 use crate::http::route::Route;

@@ -4,10 +4,10 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde_json::json;
 
-use super::room_answer::{ANY_NAME, EXAMPLE_NAME, ROOM_NAME};
+use super::room_answer::{ANY_NAME, ROOM_NAME};
 use crate::domain::{ForeignRoomName, RoomName};
 use crate::http::context::RequestContext;
-use crate::http::openapi::Parameter;
+use crate::http::openapi::{EXAMPLE_NAME, Parameter};
 use crate::http::problem::{ApiError, Code};
 use crate::http::state::AppState;
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::constrained_attributes::OnlyConstrained;
 use super::named_room::ReadableRoom;
-use super::room_answer::{ConstrainedConference, EXAMPLE_NAME};
+use super::room_answer::ConstrainedConference;
 use crate::http::middleware::cors;
-use crate::http::openapi::{Answer, Audience, Operation, Parameter};
+use crate::http::openapi::{Answer, Audience, EXAMPLE_NAME, Operation, Parameter};
 use crate::http::permit::{Permit, ReadRoom};
 use crate::http::problem::{ApiError, Code, PEXIP};
 use crate::http::route::Route;

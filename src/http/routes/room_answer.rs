@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::domain::{LONGEST_TAG, Tag};
-use crate::http::openapi::Answer;
+use crate::http::openapi::{Answer, EXAMPLE_NAME};
 use crate::pexip::{self, Conference};
 use crate::rooms::{InstantRoom, Room};
 
@@ -19,10 +19,7 @@ pub(super) const ANY_NAME: &str = "^[A-Za-z0-9._~-]{4,250}$";
 /// A PIN; a foreign room may have none, or one that ends in `#`.
 const PIN: &str = "^[0-9]*#?$";
 
-/// A room's name, for examples.
-pub(crate) const EXAMPLE_NAME: &str = "vbv-01jd5p3xk8qqqqqqqqqqqqqqqq";
-
-/// The same of an instant room.
+/// An instant room's name, for examples.
 pub(super) const EXAMPLE_INSTANT_NAME: &str = "vbi-01jd5p3xk8qqqqqqqqqqqqqqqq";
 
 /// What callers see of a room, exactly these fields. Holds both PINs and the citizen's tag.

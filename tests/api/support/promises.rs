@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use maxconf::http::openapi;
+use maxconf::http::routes;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(crate) struct Promises(Value);
 
 impl Default for Promises {
     fn default() -> Self {
-        Self(openapi::document())
+        Self(routes::document())
     }
 }
 
