@@ -214,6 +214,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_caller_who_disconnects_ends_no_run_but_their_own() {
+        let (flights, runs) = (NextFlight::default(), Arc::default());
+        let first = tokio::time::timeout(LOOK_UP / 2, flights.run("a", look_up(&runs)));
+        let meanwhile = async {
+            sleep(LOOK_UP / 4).await;
+            tokio::join!(flights.run("a", look_up(&runs)), flights.run("a", look_up(&runs)))
+        };
+        let (first, meanwhile) = tokio::join!(first, meanwhile);
+        assert!(first.is_err());
+        assert_eq!((meanwhile, runs.load(Ordering::SeqCst)), ((1, 1), 1));
+        assert!(flights.in_line.runs.lock().is_empty() && flights.running.runs.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_who_disconnects_leaves_the_run_to_the_others() {
         let (flights, runs) = (Flights::default(), Arc::default());
         let leader = tokio::time::timeout(LOOK_UP / 2, flights.run("a", look_up(&runs)));
