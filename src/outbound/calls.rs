@@ -137,7 +137,7 @@ impl TimeOfCreate {
 
 tokio::task_local! {
     /// Task-local, because a create reaches its calls through the clients of queue, records and Pexip, which know
-    /// nothing of creates. Calls in tasks that a create spawns are not counted: nobody waits for those.
+    /// nothing of creates. Calls in tasks that a create spawns are not counted, unless it waits for them by [`shared`].
     static TIME_OF_CREATE: TimeOfCreate;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::PexipError;
 use super::budget::{Budget, Urgency};
@@ -51,6 +51,7 @@ pub(super) struct CallPermit {
 pub struct KeptCall {
     admission: Arc<Admission>,
     urgency: Urgency,
+    taken_at: Instant,
     is_sent: bool,
 }
 
@@ -109,8 +110,8 @@ impl Admission {
 
     /// Takes a call from the budget.
     pub(super) fn keep_call(self: &Arc<Self>, urgency: Urgency) -> Result<KeptCall, PexipError> {
-        self.budget.spend(urgency)?;
-        Ok(KeptCall { admission: Arc::clone(self), urgency, is_sent: false })
+        let taken_at = self.budget.spend(urgency)?;
+        Ok(KeptCall { admission: Arc::clone(self), urgency, taken_at, is_sent: false })
     }
 
     /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget if none was `kept`.
@@ -156,7 +157,7 @@ impl Admission {
 
     /// Counts a call that is made on the permit of another: the fetch of a token, or a repetition.
     pub(super) fn count_call(&self) -> Result<(), PexipError> {
-        self.budget.spend(Urgency::Foreground)
+        self.budget.spend(Urgency::Foreground).map(drop)
     }
 
     /// Notes the result of a call that no permit belongs to. Says whether Pexip is closed by it.
@@ -209,7 +210,7 @@ impl CallPermit {
 impl Drop for KeptCall {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.admission.budget.refund(self.urgency);
+            self.admission.budget.refund(self.urgency, self.taken_at);
         }
     }
 }

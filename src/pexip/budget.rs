@@ -46,13 +46,15 @@ impl Budget {
         Self { limit, spent: Mutex::default() }
     }
 
-    pub(super) fn spend(&self, urgency: Urgency) -> Result<(), PexipError> {
+    /// Takes a call. Returns when it was taken, for its [refund](Self::refund).
+    pub(super) fn spend(&self, urgency: Urgency) -> Result<Instant, PexipError> {
         let mut spent = self.spent_if_left(urgency)?;
-        spent.calls.push_back((Instant::now(), urgency));
+        let now = Instant::now();
+        spent.calls.push_back((now, urgency));
         if let Some(count) = spent.count(urgency) {
             *count += 1;
         }
-        Ok(())
+        Ok(now)
     }
 
     /// Whether there is a call left for this urgency.
@@ -82,10 +84,11 @@ impl Budget {
         }
     }
 
-    pub(super) fn refund(&self, urgency: Urgency) {
+    /// Returns the call that was taken then, unless it has left the minute: others of this urgency may have been sent.
+    pub(super) fn refund(&self, urgency: Urgency, taken_at: Instant) {
         let mut spent = self.spent();
-        if let Some(latest) = spent.calls.iter().rposition(|(_, of)| *of == urgency) {
-            spent.calls.remove(latest);
+        if let Some(index) = spent.calls.iter().rposition(|call| *call == (taken_at, urgency)) {
+            spent.calls.remove(index);
             spent.forget(urgency);
         }
     }
@@ -169,8 +172,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_was_not_sent_is_not_counted() {
         let budget = Budget::new(1);
-        budget.spend(Urgency::Foreground).unwrap();
-        budget.refund(Urgency::Foreground);
+        let taken_at = budget.spend(Urgency::Foreground).unwrap();
+        budget.refund(Urgency::Foreground, taken_at);
         assert!(budget.spend(Urgency::Foreground).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_refund_of_a_call_that_has_left_the_minute_takes_no_other_out_of_it() {
+        let budget = Budget::new(2);
+        let kept = budget.spend(Urgency::Foreground).unwrap();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        budget.spend(Urgency::Foreground).unwrap();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        budget.refund(Urgency::Foreground, kept);
+        assert_eq!(budget.left(), 1);
     }
 }

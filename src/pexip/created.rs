@@ -3,11 +3,13 @@
 //! A burst of direct rooms would spend half of its calls on them, so those asked for meanwhile share the next call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tracing::{Instrument, info};
+use tokio::time::timeout;
+use tracing::{Instrument, Span, info};
 
 use super::admission::{CallPermit, KeptCall};
 use super::look_up::MAX_CONCURRENT;
@@ -18,6 +20,9 @@ use crate::outbound::calls::{System, shared};
 
 /// Names of one call: as many as the largest batch of the prefetch.
 const LARGEST_CALL: usize = 32;
+
+/// How long a call holds up those who come after it. Many times what a node takes that works.
+const LONGEST_HOLD_UP: Duration = Duration::from_secs(1);
 
 /// The rooms that wait for their look-up. One task at a time serves them.
 #[derive(Debug, Default)]
@@ -35,6 +40,8 @@ struct Created {
     /// `None` once it is spent.
     kept: Option<KeptCall>,
     found: oneshot::Sender<Result<Option<Conference>, PexipError>>,
+    /// Of the create.
+    span: Span,
 }
 
 /// The one task that serves the line. If it panics, those in line get no result, and the next one starts another.
@@ -57,6 +64,8 @@ impl Server {
     /// The call that was kept for the first in line. `None` if the line is empty, which ends its service.
     fn next_call(&mut self) -> Option<Option<KeptCall>> {
         let mut line = self.rooms.0.lock();
+        // Their creates have given up.
+        line.waiting.retain(|created| !created.found.is_closed());
         let kept = line.waiting.first_mut().map(|first| first.kept.take());
         self.is_done = kept.is_none();
         line.is_served = !self.is_done;
@@ -93,11 +102,12 @@ impl PexipClient {
             return self.find_by_kept_call(name, Some(kept)).await;
         }
         let (found, result) = oneshot::channel();
-        if let Some(server) = self.shared.created.join(Created { name: name.clone(), kept: Some(kept), found }) {
+        let created = Created { name: name.clone(), kept: Some(kept), found, span: Span::current() };
+        if let Some(server) = self.shared.created.join(created) {
             let client = self.clone();
-            tokio::spawn(async move { client.look_up_line(server).await }.in_current_span());
+            tokio::spawn(async move { client.look_up_line(server).await });
         }
-        // Without a result that task has panicked. The panic hook has logged where.
+        // Without a result its look-up has panicked. The panic hook has logged where.
         shared(System::Pexip, result).await.unwrap_or(Err(CallFailure::Unreadable.into()))
     }
 
@@ -106,13 +116,20 @@ impl PexipClient {
         while let Some(kept) = server.next_call() {
             // Meanwhile others join, which share this call.
             match self.shared.admission.permit(self.urgency, kept).await {
-                Ok(permit) => self.look_up_created(permit, server.take(LARGEST_CALL)).await,
+                Ok(permit) => {
+                    let (client, created) = (self.clone(), server.take(LARGEST_CALL));
+                    // In the trace of the first of them.
+                    let span = created.first().map_or_else(Span::none, |first| first.span.clone());
+                    let call = async move { client.look_up_created(permit, created).await };
+                    let _ = timeout(LONGEST_HOLD_UP, tokio::spawn(call.instrument(span))).await;
+                }
                 Err(error) => server.take(1).into_iter().for_each(|first| first.answer(Err(error.clone()))),
             }
         }
     }
 
-    /// Looks up these rooms by one call. If it fails, each by its own: a failed call costs at most one room.
+    /// Looks up these rooms by one call. If it fails, each by its own: a node that fails once, or does not know the
+    /// filter, costs no room.
     async fn look_up_created(&self, permit: CallPermit, created: Vec<Created>) {
         let created = match <[Created; 1]>::try_from(created) {
             Ok([only]) => {
@@ -132,6 +149,9 @@ impl PexipClient {
             Err(error) => {
                 info!(%error, "created rooms could not be looked up in one call, looking up each");
                 let look_up = async |mut created: Created| {
+                    if created.found.is_closed() {
+                        return false;
+                    }
                     let found = self.find_by_kept_call(&created.name, created.kept.take()).await;
                     let is_answered = found.is_ok();
                     created.answer(found);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -34,17 +34,10 @@ pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
-    /// Bounds direct creates in flight.
+    /// Bounds direct creates in flight, to twice the concurrent calls: while one half of the rooms is created, the other
+    /// half is looked up. With more, a room that was created would wait for its look-up behind the first calls of
+    /// others, and a failing node would cost more rooms.
     direct_permits: Semaphore,
-    /// Bounds their first calls, to the calls that may be in flight: a room that was created must not wait for its
-    /// look-up behind the first calls of others.
-    first_calls: Semaphore,
-}
-
-/// The right to create one room for a request.
-struct DirectPermit<'a> {
-    _create: SemaphorePermit<'a>,
-    first_call: SemaphorePermit<'a>,
 }
 
 /// The result of provisioning several rooms.
@@ -60,9 +53,8 @@ pub(super) struct Provisioned {
 
 impl Provisioner {
     pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
-        let direct_permits = Semaphore::new(backend.config.direct_max);
-        let first_calls = Semaphore::new(backend.pexip.max_in_flight());
-        Self { backend, counter, destroyer, direct_permits, first_calls }
+        let direct_permits = Semaphore::new(backend.config.direct_max.min(2 * backend.pexip.max_in_flight()));
+        Self { backend, counter, destroyer, direct_permits }
     }
 
     /// Provisions `count` rooms before `until`. Stops at the first failure, because the node may be failing.
@@ -133,7 +125,7 @@ impl Provisioner {
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Conference, NoRoom> {
-        let DirectPermit { _create, first_call } = self.wait_for_direct_permit(deadline).await?;
+        let _permit = self.wait_for_direct_permit(deadline).await?;
         let counted = timeout_at(deadline, self.counter.check_hard_cap(MAX_COUNT_AGE)).await;
         if counted.unwrap_or(Err(CallFailure::Timeout.into())).map_err(NoRoom::DirectFailed)? {
             return Err(NoRoom::HardCap);
@@ -144,7 +136,7 @@ impl Provisioner {
         }
         let marks = Marks { ready_until: None, handed_out: Some(self.backend.clock.now_utc()) };
         let new = self.new_conference(Some(tag.clone()), marks);
-        let Ok(created) = timeout_at(deadline, self.create_and_find(&new, first_call)).await else {
+        let Ok(created) = timeout_at(deadline, self.create_and_find(&new)).await else {
             self.destroyer.destroy(None, new.name, DestroyReason::CreateUnconfirmed);
             return Err(NoRoom::DirectUnconfirmed(CallFailure::Timeout.into()));
         };
@@ -154,33 +146,22 @@ impl Provisioner {
         Ok(conference)
     }
 
-    async fn wait_for_direct_permit(&self, deadline: Instant) -> Result<DirectPermit<'_>, NoRoom> {
+    async fn wait_for_direct_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, NoRoom> {
         if self.backend.config.direct_max == 0 {
             return Err(NoRoom::TooManyDirect);
         }
-        let permits = async {
-            Ok::<_, AcquireError>(DirectPermit {
-                _create: self.direct_permits.acquire().await?,
-                first_call: self.first_calls.acquire().await?,
-            })
-        };
-        let permits = timeout_at(deadline - MIN_TIME_FOR_DIRECT, permits).await;
-        Ok(permits.map_err(|_| NoRoom::TooManyDirect)?.expect("the semaphores are never closed"))
+        let permit = timeout_at(deadline - MIN_TIME_FOR_DIRECT, self.direct_permits.acquire()).await;
+        Ok(permit.map_err(|_| NoRoom::TooManyDirect)?.expect("the semaphore is never closed"))
     }
 
     /// Creates a conference and looks it up for what the answer needs: Pexip answers a create without a body.
     ///
     /// Looks the name up after an ambiguous failure as well, because the room may have been created. A room that is not
     /// found may still exist, and is destroyed.
-    async fn create_and_find(
-        &self,
-        new: &NewConference,
-        first_call: SemaphorePermit<'_>,
-    ) -> Result<Conference, NoRoom> {
+    async fn create_and_find(&self, new: &NewConference) -> Result<Conference, NoRoom> {
         // Before the room is made: without its look-up it would be destroyed.
         let look_up = self.backend.pexip.keep_call().map_err(NoRoom::DirectFailed)?;
         let created = self.backend.pexip.create(new).await;
-        drop(first_call);
         if let Err(error) = &created
             && !error.may_have_created()
         {

@@ -173,7 +173,7 @@ metrics! {
         "Sweeps that found more rooms than SWEEP_MAX_DELETIONS.";
     CREATE_DURATION: Histogram = "maxconf.create.duration", "s",
         &[Label { name: "part", values: &["service", "queue", "records", "pexip"] }],
-        "Duration of a successful create by part: calls to the queue, to the room records, to Pexip, and service, the rest, with the wait for a room. A claim calls queue and records at the same time.";
+        "Duration of a successful create by part: calls to the queue, to the room records, to Pexip (for a direct room with the wait for a look-up that several share), and service, the rest, with the wait for a room. A claim calls queue and records at the same time.";
     HTTP_REQUESTS: Counter = "maxconf.http.requests", "{request}", &[ROUTE, STATUS],
         "Requests, except the Functions host's probe of /. Status 499: the caller hung up before the answer.";
     HTTP_DURATION: Histogram = "maxconf.http.duration", "s", &[ROUTE, STATUS],

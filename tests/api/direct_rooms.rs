@@ -57,8 +57,9 @@ async fn created_together(app: &TestApp, meanwhile: impl FnOnce()) -> Vec<Answer
     let watch = async {
         eventually("all rooms are made", async || app.pexip.traffic().count(&creates()) == 5).await;
         others_have_their_turn(app).await;
-        meanwhile();
         app.pexip.traffic().heal();
+        // Before the look-up that waited goes on.
+        meanwhile();
     };
     join(join_all((0..5).map(|_| app.create_room())), watch).await.0
 }
@@ -80,17 +81,18 @@ async fn rooms_that_are_created_meanwhile_are_looked_up_by_one_call() {
         assert_eq!((answer.json()["pin"].as_str(), room.tag.as_str()), (Some(room.pin.as_str()), TAG));
     }
     let calls = app.pexip.traffic().count(&look_ups());
-    assert!((2..5).contains(&calls), "{calls} look-ups of five rooms");
+    assert!(calls < 5, "{calls} look-ups of five rooms");
 }
 
 #[tokio::test]
 async fn a_failed_look_up_of_several_created_rooms_fails_no_create() {
+    let several = || look_ups().query_contains("name__in");
     for fault in [Fault::Status(500), Fault::Status(400), Fault::HangUpBefore, Fault::Rubbish] {
         let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
-        let several = || look_ups().query_contains("name__in");
 
         let answers = created_together(&app, || app.pexip.traffic().inject(several(), Times::Always, fault)).await;
 
+        assert!(app.pexip.traffic().count(&several()) > 0);
         let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
         assert_eq!(rooms.len(), 5);
     }
