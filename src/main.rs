@@ -18,7 +18,7 @@ use maxconf::http::routes;
 use maxconf::http::server;
 use maxconf::outbound;
 use maxconf::telemetry::{self, Export, LogWriter};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -105,8 +105,11 @@ fn code_or(result: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCo
 }
 
 /// Runs a command to its end. Does not wait for blocking calls that cannot be cancelled, such as a DNS look-up.
+///
+/// On one thread, with some more for blocking calls and the log: the service waits for other systems most of the time,
+/// and where a request's tasks wake each other across threads, the wakes cost more than a second thread gains.
 fn run<T>(command: impl Future<Output = T>) -> T {
-    let runtime = Runtime::new().expect("threads can be started");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("the runtime can be started");
     let output = runtime.block_on(command);
     runtime.shutdown_background();
     output

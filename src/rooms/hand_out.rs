@@ -75,7 +75,8 @@ impl HandOut {
         let deadline = Instant::now() + self.backend.request_deadline;
         let (answer, taken) = oneshot::channel();
         let hand_out = Arc::clone(self);
-        let work = async move {
+        // Boxed, because its future is large, and it is moved several times before it runs.
+        let work = Box::pin(async move {
             let deadline = deadline - ANSWER_MARGIN;
             let result = match key {
                 None => timed_create(hand_out.take_once(&wanted, deadline, || answer.is_closed()))
@@ -87,7 +88,7 @@ impl HandOut {
             };
             // If the caller is gone, the room is dropped here.
             let _ = answer.send(result);
-        };
+        });
         tokio::spawn(work.in_current_span());
         // The task ends without an answer only if it panics. The panic hook has logged where.
         taken.await.unwrap_or(Err(TakeRoomError::Interrupted))
