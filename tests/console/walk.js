@@ -145,10 +145,27 @@ const walks = {
   },
 
   async 'a second citizen joins by the link, and a wrong PIN is refused'() {
-    await page.locator('#share').click();
-    await page.locator('#link').waitFor();
+    await press('[data-action=share]', 'done', /joins as a guest/);
+    const opened = page.context().waitForEvent('page');
+    await page.locator('#link-address').click();
+    const website = await opened;
+    await website.getByRole('textbox', { name: 'Your first name' }).fill('Helper');
+    await website.getByRole('button', { name: 'Join the call' }).click();
+    await people('Helper').waitFor();
+    await website.close();
+    await people('Helper').waitFor({ state: 'detached' });
+
+    const link = await page.locator('#link-address').getAttribute('href');
+    assert.match(link, /^http:\/\/127\.0\.0\.1:\d+\/website\/#[\w-]{22}$/, 'neither a PIN nor a case');
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.locator('#copy').click();
+    await page.locator('#outcome', { hasText: 'copied' }).waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), link);
+
     await press('[data-action=join]', 'done');
     await people('Second citizen').waitFor();
+    await press('[data-action=share]', 'done');
+    assert.equal(await page.locator('#link-address').getAttribute('href'), link, 'the same link');
     await press('[data-action=wrong_pin]', 'refused', /403, Invalid PIN/);
   },
 

@@ -15,8 +15,8 @@ mod sessions;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -46,6 +46,7 @@ use idim::Idim;
 use instances::{Instances, NAMES};
 use rooms::Lives;
 use sessions::Sessions;
+use website::Website;
 use wire::{Callee, Wire};
 
 /// Interval of looks at the rooms while nothing happens: validities end, leases too.
@@ -80,6 +81,9 @@ struct Shared {
     instances: Arc<Instances>,
     gateway: Gateway,
     idim: Idim,
+    website: Arc<Website>,
+    /// The console's own address, set once its server listens.
+    address: OnceLock<Url>,
     http: Client,
     feed: Feed,
     wire: Wire,
@@ -116,12 +120,15 @@ impl Console {
         ] {
             wire.follow(callee, traffic);
         }
+        let website = Arc::new(website(&world, &gateway.url(), &node.server().url()));
         let shared = Arc::new(Shared {
             world,
             node,
             instances,
             gateway,
             idim,
+            website,
+            address: OnceLock::new(),
             http,
             feed,
             wire,
@@ -131,12 +138,13 @@ impl Console {
             ended,
             is_loading: AtomicBool::new(false),
         });
-        let sites = sites(&shared.world, &shared.gateway.url(), &shared.node.server().url());
+        let sites = sites(&shared);
         let router = router(Arc::clone(&shared), sites);
         let server = match Server::start_on(router.clone(), port).await {
             Ok(server) => server,
             Err(_) => Server::start(router).await,
         };
+        shared.address.set(server.url()).expect("it is set here only");
         tokio::spawn(Arc::clone(&shared).keep_looking());
         Self { server, shared }
     }
@@ -185,7 +193,6 @@ impl Shared {
         let mode = self.instances.mode();
         let running = |index| json!({ "name": NAMES[index], "is_running": self.instances.is_running(index) });
         self.feed.tell_state(json!({
-            "service": self.gateway.url(), "node": self.node.server().url(),
             "mode": { "source": mode.source.as_str(), "when_empty": mode.when_empty.as_str() },
             "instances": (0..NAMES.len()).map(running).collect::<Vec<_>>(),
             "faults": self.faults.json(), "has_backup": self.faults.has_backup(),
@@ -201,22 +208,27 @@ impl Shared {
     }
 }
 
-/// Pages of other parties, each with a server part of its own.
-fn sites(world: &Arc<World>, api: &Url, node: &Url) -> Router {
+fn website(world: &World, api: &Url, node: &Url) -> Website {
     let registration = website::Registration {
         token_url: world.entra.token_url(),
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned(),
         scope: world.entra.scope(),
     };
-    let website = website::Settings { api: api.clone(), node: node.clone(), registration };
-    let widget = widget::Settings { api: api.clone(), node: node.clone() };
-    let (genesys, both) = (Arc::clone(world), Arc::clone(world));
+    Website::new(website::Settings { api: api.clone(), node: node.clone(), registration })
+}
+
+/// Pages of other parties, each with a server part of its own.
+fn sites(shared: &Shared) -> Router {
+    let (api, node) = (shared.gateway.url(), shared.node.server().url());
+    let (genesys, both) = (Arc::clone(&shared.world), Arc::clone(&shared.world));
     let tokens = move || reference::Tokens { entra: both.entra.token().build(), genesys: both.genesys.issue_token() };
+    let reference = reference::router(&api, tokens);
+    let widget = widget::router(&widget::Settings { api, node }, move || genesys.genesys.issue_token());
     Router::new()
-        .nest("/website/", website::router(website))
-        .nest("/widget/", widget::router(&widget, move || genesys.genesys.issue_token()))
-        .nest("/api/", reference::router(api, tokens))
+        .nest("/website/", website::router(Arc::clone(&shared.website)))
+        .nest("/widget/", widget)
+        .nest("/api/", reference)
 }
 
 fn router(shared: Arc<Shared>, sites: Router) -> Router {

@@ -53,10 +53,8 @@ pub(crate) struct Registration {
 }
 
 /// The page and its server part.
-pub(crate) fn router(settings: Settings) -> Router {
-    let node = settings.node.clone();
-    let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without special settings");
-    let website = Arc::new(Website { settings, http, token: Mutex::default(), calls: Mutex::default() });
+pub(crate) fn router(website: Arc<Website>) -> Router {
+    let node = website.settings.node.clone();
     let server = Router::new()
         .route("/calls", post(start))
         .route("/calls/{id}", get(find))
@@ -65,10 +63,12 @@ pub(crate) fn router(settings: Settings) -> Router {
     pages::with_headers(pages::files(FILES.iter().chain(&CALL)).merge(server), &[&node])
 }
 
-struct Website {
+pub(crate) struct Website {
     settings: Settings,
     http: Client,
     token: Mutex<Option<Token>>,
+    /// Citizens' cases by the key of their request.
+    cases: Mutex<HashMap<String, String>>,
     /// By the id in the shared link.
     calls: Mutex<HashMap<String, Call>>,
 }
@@ -83,13 +83,19 @@ struct Token {
 struct Call {
     /// Only who started the call knows this.
     owner: String,
-    room: String,
-    alias: String,
-    guest_pin: String,
+    room: Room,
     /// Before that, nodes do not know a room that was made for this call.
     joinable_at: Instant,
-    valid_from: Option<String>,
-    valid_until: Option<String>,
+}
+
+/// A room as guests join it.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) guest_pin: String,
+    pub(crate) valid_from: Option<String>,
+    pub(crate) valid_until: Option<String>,
 }
 
 /// The answer to the browser when a call cannot be started.
@@ -104,9 +110,8 @@ async fn start(State(website): State<Arc<Website>>, Json(request): Json<Value>) 
     let is_key = |key: &&str| key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let key = request["key"].as_str().filter(is_key).ok_or(StatusCode::BAD_REQUEST)?;
     let call = website.create(key).await?;
-    let (id, owner) = (random_id(), call.owner.clone());
-    website.calls.lock().insert(id.clone(), call);
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "owner": owner }))).into_response())
+    let owner = call.owner.clone();
+    Ok((StatusCode::CREATED, Json(json!({ "linkId": website.add(call), "owner": owner }))).into_response())
 }
 
 /// What a browser joins with.
@@ -114,8 +119,8 @@ async fn find(State(website): State<Arc<Website>>, Path(id): Path<String>) -> Re
     let call = website.calls.lock().get(&id).cloned().ok_or(StatusCode::NOT_FOUND)?;
     let wait = call.joinable_at.saturating_duration_since(Instant::now());
     Ok(Json(json!({
-        "node": website.settings.node, "alias": call.alias, "pin": call.guest_pin,
-        "joinIn": wait.as_secs_f64().ceil(), "validFrom": call.valid_from, "validUntil": call.valid_until,
+        "node": website.settings.node, "alias": call.room.alias, "pin": call.room.guest_pin,
+        "joinIn": wait.as_secs_f64().ceil(), "validFrom": call.room.valid_from, "validUntil": call.room.valid_until,
     }))
     .into_response())
 }
@@ -130,15 +135,33 @@ async fn end(
     if request["owner"] != call.owner {
         return Err(StatusCode::FORBIDDEN.into());
     }
-    website.delete(&call.room).await?;
+    website.delete(&call.room.name).await?;
     website.calls.lock().remove(&id);
     Ok(Json(json!({})).into_response())
 }
 
 impl Website {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without special settings");
+        Self { settings, http, token: Mutex::default(), cases: Mutex::default(), calls: Mutex::default() }
+    }
+
+    /// Makes a link to a room that can be joined already. Nobody who has it can end the call. Returns the link's id.
+    pub(crate) fn link_to(&self, room: Room) -> String {
+        self.add(Call { owner: random_id(), room, joinable_at: Instant::now() })
+    }
+
+    /// Returns the id of the call in its link.
+    fn add(&self, call: Call) -> String {
+        let id = random_id();
+        self.calls.lock().insert(id.clone(), call);
+        id
+    }
+
     async fn create(&self, key: &str) -> Result<Call, Failure> {
-        // The website has identified the citizen, so it knows the case; here each key is another case.
-        let uui_data = format!("{};encoding=hex", hex::encode(format!("id&{key}")));
+        // The case of a citizen whom the website has identified; here each key has one of its own.
+        let case = self.cases.lock().entry(key.to_owned()).or_insert_with(random_id).clone();
+        let uui_data = format!("{};encoding=hex", hex::encode(format!("id&{case}")));
         let mut address = self.settings.api.join("room/create").expect("a path");
         address.query_pairs_mut().append_pair("uuiData", &uui_data);
         let request = self.http.post(address).bearer_auth(self.token().await?).header("idempotency-key", key);
@@ -152,12 +175,14 @@ impl Website {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Call {
             owner: random_id(),
-            room: field(&room["name"])?,
-            alias: field(&room["aliases"][0]["alias"])?,
-            guest_pin: field(&room["guest_pin"])?,
+            room: Room {
+                name: field(&room["name"])?,
+                alias: field(&room["aliases"][0]["alias"])?,
+                guest_pin: field(&room["guest_pin"])?,
+                valid_from: header("room-valid-from"),
+                valid_until: header("room-valid-until"),
+            },
             joinable_at: Instant::now() + Duration::from_secs(retry_after(&headers).unwrap_or_default()),
-            valid_from: header("room-valid-from"),
-            valid_until: header("room-valid-until"),
         })
     }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use url::Url;
 
 use super::Shared;
 use super::instances::{Mode, NAMES, WhenEmpty};
@@ -28,6 +29,7 @@ const AHEAD: Duration = Duration::from_secs(3_600);
 pub(super) enum Action {
     Start { source: Option<RoomSource>, with_key: bool },
     Repeat { session: u64 },
+    Share { session: u64 },
     Join { session: u64, who: String },
     Accept { session: u64 },
     HangUp { session: u64, who: Option<String> },
@@ -52,11 +54,13 @@ pub(super) struct Outcome {
     text: String,
     session: Option<u64>,
     rooms: Vec<String>,
+    /// Only for who pressed the button: whoever has it can join.
+    link: Option<Url>,
 }
 
 impl Outcome {
     pub(super) fn done(text: impl Into<String>) -> Self {
-        Self { result: "done", text: text.into(), session: None, rooms: Vec::new() }
+        Self { result: "done", text: text.into(), session: None, rooms: Vec::new(), link: None }
     }
 
     fn refused(text: impl Into<String>) -> Self {
@@ -74,7 +78,7 @@ impl Outcome {
     }
 
     pub(super) fn json(&self) -> Value {
-        json!({ "result": self.result, "text": self.text, "session": self.session })
+        json!({ "result": self.result, "text": self.text, "session": self.session, "link": self.link })
     }
 }
 
@@ -91,6 +95,7 @@ impl Action {
         match self {
             Self::Start { .. } => ("citizen", "A citizen starts a video session".to_owned()),
             Self::Repeat { .. } => ("idim", "IDIM repeats its request".to_owned()),
+            Self::Share { .. } => ("citizen", "The citizen shares the link".to_owned()),
             Self::Join { who, .. } if who == "second" => ("citizen", "A second citizen opens the link".to_owned()),
             Self::Join { .. } => ("citizen", "The citizen joins".to_owned()),
             Self::Accept { .. } => ("agent", "The agent accepts".to_owned()),
@@ -136,8 +141,10 @@ impl Shared {
         match action {
             Action::Start { source, with_key } => self.start(source, with_key).await,
             Action::Repeat { session } => self.repeat(session).await,
+            Action::Share { session } => self.share(session),
             Action::Join { session, who } => match Who::named(&who) {
-                Some(who @ (Who::Citizen | Who::Second)) => self.join(session, who).await,
+                Some(Who::Citizen) => self.join(session).await,
+                Some(Who::Second) => self.join_by_link(session).await,
                 _ => Outcome::failed("nobody of this name joins"),
             },
             Action::Accept { session } => self.accept(session).await,
@@ -174,7 +181,7 @@ impl Shared {
         }
         let key = with_key.then(|| format!("session-{}", random_digits(12)));
         match self.open(new_case(), key, [None, None]).await {
-            Ok((id, _)) => self.join(id, Who::Citizen).await,
+            Ok((id, _)) => self.join(id).await,
             Err(outcome) => outcome,
         }
     }
@@ -235,23 +242,57 @@ impl Shared {
         }
     }
 
-    async fn join(&self, id: u64, who: Who) -> Outcome {
+    async fn join(&self, id: u64) -> Outcome {
         let Some((room, pin, source)) =
             self.of(id, |session| (session.room.clone(), session.guest_pin.clone(), session.source.clone()))
         else {
             return unknown();
         };
-        match self.enter(id, &room, who, &pin).await {
+        match self.enter(id, &room, Who::Citizen, &pin).await {
             Ok(()) => {
                 let from = match source.as_str() {
                     "pool" => "a room that was ready in the pool",
                     "direct" => "a room that was made just now",
                     _ => "an instant room, which no database holds",
                 };
-                Outcome::done(format!("{} is in {from}", who.display_name())).about(id, &room)
+                Outcome::done(format!("Citizen is in {from}")).about(id, &room)
             }
             Err(not_in) => Outcome::failed(not_in.text()).about(id, &room),
         }
+    }
+
+    /// Gives the link by which a browser joins the room.
+    fn share(&self, id: u64) -> Outcome {
+        let Some((link_id, room)) = self.of(id, |session| (session.link_id(&self.website), session.room.clone()))
+        else {
+            return unknown();
+        };
+        let mut link = self.at_website("");
+        link.set_fragment(Some(&link_id));
+        let outcome = Outcome::done("whoever opens it joins as a guest").about(id, &room);
+        Outcome { link: Some(link), ..outcome }
+    }
+
+    /// What the website's page does for whoever opens the link: asks what to join with, and joins.
+    async fn join_by_link(&self, id: u64) -> Outcome {
+        let Some((link_id, room)) = self.of(id, |session| (session.link_id(&self.website), session.room.clone()))
+        else {
+            return unknown();
+        };
+        let (status, call) = self.send(self.http.get(self.at_website(&format!("calls/{link_id}")))).await;
+        let (Some(alias), Some(pin)) = (call["alias"].as_str(), call["pin"].as_str()) else {
+            return Outcome::failed(refusal("the link leads nowhere", status, &call)).about(id, &room);
+        };
+        match self.enter(id, alias, Who::Second, pin).await {
+            Ok(()) => Outcome::done("Second citizen is in the same room").about(id, &room),
+            Err(not_in) => Outcome::failed(not_in.text()).about(id, &room),
+        }
+    }
+
+    /// An address of the website.
+    fn at_website(&self, path: &str) -> Url {
+        let console = self.address.get().expect("buttons are pressed on a page that the console's server has sent");
+        console.join("website/").and_then(|website| website.join(path)).expect("a path")
     }
 
     async fn enter(&self, id: u64, room: &str, who: Who, pin: &str) -> Result<(), NotIn> {

@@ -8,6 +8,8 @@ use reqwest::{Client, Url};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::website::{Room, Website};
+
 /// Sessions that are remembered.
 const KEPT: usize = 40;
 
@@ -33,6 +35,8 @@ pub(super) struct Session {
     pub(super) asked: [Option<String>; 2],
     /// The tag that the agent opened.
     pub(super) opened: Option<String>,
+    /// Id of the website's link to the room, once it was shared.
+    link_id: Option<String>,
     calls: Vec<Call>,
 }
 
@@ -127,8 +131,21 @@ impl Session {
             valid: [text("valid_from"), text("valid_until")],
             asked,
             opened: None,
+            link_id: None,
             calls: Vec::new(),
         }
+    }
+
+    /// Id of the website's link to the room: the same each time.
+    pub(super) fn link_id(&mut self, website: &Website) -> String {
+        let room = || Room {
+            name: self.room.clone(),
+            alias: self.room.clone(),
+            guest_pin: self.guest_pin.clone(),
+            valid_from: self.valid[0].clone(),
+            valid_until: self.valid[1].clone(),
+        };
+        self.link_id.get_or_insert_with(|| website.link_to(room())).clone()
     }
 
     pub(super) fn enter(&mut self, call: Call) {

@@ -89,7 +89,7 @@ async function start() {
         return problem(answer);
     }
     key = undefined;
-    ({ id, owner } = answer.result);
+    ({ linkId: id, owner } = answer.result);
     history.replaceState(null, '', `#${id}`);
     return join();
 }

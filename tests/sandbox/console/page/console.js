@@ -72,6 +72,8 @@ let load = null;
 const lines = new Map();
 let chosenRoom = null;
 let chosenSession = null;
+/** The link that was shared last, and its session. */
+let link = null;
 /** What was hidden with “Clear”. */
 let clearedAt = 0;
 
@@ -400,6 +402,7 @@ function drawSession() {
   $('chosen').hidden = !session;
   $('no-session').hidden = Boolean(session);
   for (const button of document.querySelectorAll('[data-session]')) enable(button, Boolean(session));
+  $('link').hidden = !session || link?.session !== session.id;
   if (!session) return;
 
   const pick = $('pick');
@@ -534,6 +537,11 @@ async function act(button, action) {
     const room = () => state?.sessions?.find(({ id }) => id === outcome.session)?.room;
     chosenRoom = room() ?? null;
   }
+  if (outcome.link) {
+    link = { session: outcome.session, address: outcome.link };
+    $('link-address').href = link.address;
+    $('link-address').textContent = link.address;
+  }
   const label = button.getAttribute('aria-labelledby') ? $(button.getAttribute('aria-labelledby')).firstChild.textContent : button.textContent;
   say(outcome.result, `${label.trim()}: ${outcome.text || RESULTS[outcome.result]}.`);
   later('state');
@@ -582,15 +590,10 @@ $('when-empty').addEventListener('change', () => act($('when-empty'), { action: 
 $('pick').addEventListener('change', () => {
   chosenSession = Number($('pick').value);
   chosenRoom = state.sessions.find(({ id }) => id === chosenSession)?.room ?? null;
-  $('link').hidden = true;
   later('state');
 });
-$('share').addEventListener('click', async () => {
-  const session = state.sessions.find(({ id }) => id === chosenSession);
-  if (!session) return;
-  const link = `${state.node}api/client/v2/conferences/${session.room}`;
-  $('link').replaceChildren('Whoever has this address and the guests’ PIN can join: ', make('code', {}, link));
-  $('link').hidden = false;
-  const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
-  say('done', copied ? 'Share the link: copied.' : 'Share the link: shown above.');
+$('copy').addEventListener('click', async () => {
+  const copied = await navigator.clipboard?.writeText(link.address).then(() => true, () => false);
+  if (!copied) getSelection().selectAllChildren($('link-address'));
+  say(copied ? 'done' : 'failed', copied ? 'Copy the link: copied.' : 'Copy the link: the browser does not allow it; the link is marked.');
 });
