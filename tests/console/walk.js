@@ -2,6 +2,7 @@
 // a phone. Waits for what the page shows, never for a time.
 //   node tests/console/walk.js [part of a walk's name]
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request as send } from 'node:http';
 import { createRequire } from 'node:module';
@@ -207,6 +208,31 @@ const walks = {
     await press('[data-action=late]', 'refused', /404.*over/);
     await chosenTile('Gone').waitFor();
     await source('pool');
+  },
+
+  async 'a call that starts on the website is in the sequence, without its secrets'() {
+    await clear();
+    const calls = new URL('website/calls', address);
+    const post = (url, body) => fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    const { linkId, owner } = await (await post(calls, { key: randomUUID() })).json();
+    const { pin } = await (await fetch(`${calls}/${linkId}`)).json();
+    assert.match(pin, /^\d+$/);
+    assert.equal((await post(`${calls}/${linkId}/end`, { owner })).status, 200);
+    const steps = [['asks for a video session', 201], ['asks what to join with', 200], ['ends the session', 200]];
+    await arrows(
+      ...steps.map(([what, status]) => ['citizen', 'idim', `[data-what="${what}"][data-status="${status}"]`]),
+      ['idim', 'api', '[data-what="creates a room"]'], ['idim', 'api', '[data-what="deletes the room"]'],
+    );
+    for (const [what] of steps) {
+      const line = arrow('citizen', 'idim', `[data-what="${what}"]`);
+      assert.match(await line.locator('.ms').textContent(), /^[\d.]+ m?s$/);
+      await line.click();
+      await page.locator('#detail-body .hidden-secret', { hasText: 'link hidden' }).first().waitFor();
+      const text = await page.locator('#detail-body').textContent();
+      for (const secret of [linkId, owner, `"${pin}"`]) assert.ok(!text.includes(secret), `${what} shows ${secret}`);
+      await page.keyboard.press('Escape');
+      await page.locator('#detail').waitFor({ state: 'hidden' });
+    }
   },
 
   async 'Pexip is slow'() {

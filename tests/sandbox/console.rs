@@ -28,7 +28,7 @@ use axum::{Json, Router};
 use maxconf_simulators::entra::{CLIENT_ID, CLIENT_SECRET};
 use maxconf_simulators::pexip::ConferencingNode;
 use maxconf_simulators::world::RECORDS;
-use maxconf_simulators::{Server, World};
+use maxconf_simulators::{Server, Traffic, World};
 use parking_lot::Mutex;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -138,7 +138,9 @@ impl Console {
             ended,
             is_loading: AtomicBool::new(false),
         });
-        let sites = sites(&shared);
+        let website = Traffic::default();
+        shared.wire.follow(Callee::Website, &website);
+        let sites = sites(&shared, &website);
         let router = router(Arc::clone(&shared), sites);
         let server = match Server::start_on(router.clone(), port).await {
             Ok(server) => server,
@@ -219,14 +221,14 @@ fn website(world: &World, api: &Url, node: &Url) -> Website {
 }
 
 /// Pages of other parties, each with a server part of its own.
-fn sites(shared: &Shared) -> Router {
+fn sites(shared: &Shared, website: &Traffic) -> Router {
     let (api, node) = (shared.gateway.url(), shared.node.server().url());
     let (genesys, both) = (Arc::clone(&shared.world), Arc::clone(&shared.world));
     let tokens = move || reference::Tokens { entra: both.entra.token().build(), genesys: both.genesys.issue_token() };
     let reference = reference::router(&api, tokens);
     let widget = widget::router(&widget::Settings { api, node }, move || genesys.genesys.issue_token());
-    Router::new()
-        .nest("/website/", website::router(Arc::clone(&shared.website)))
+    website
+        .watch(Router::new().nest("/website/", website::router(Arc::clone(&shared.website))))
         .nest("/widget/", widget)
         .nest("/api/", reference)
 }

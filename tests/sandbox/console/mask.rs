@@ -16,6 +16,10 @@ fn secret(name: &str) -> Option<&'static str> {
         "uuidata" | "tag" | "service_tag" | "case" => "case",
         "client_secret" | "password" => "secret",
         "popreceipt" => "receipt",
+        // Whoever has it can join a call of the website.
+        "linkid" => "link",
+        // Who started the call can end it with this.
+        "owner" => "owner",
         "sig" => "signature",
         _ => return None,
     })
@@ -32,6 +36,14 @@ fn is_harmless(value: &Value) -> bool {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => true,
         Value::Number(_) => false,
     }
+}
+
+/// The path, without the id of a call in the website's links.
+pub(super) fn path(path: &str) -> String {
+    const CALLS: &str = "/website/calls/";
+    let Some(id_and_rest) = path.strip_prefix(CALLS) else { return path.to_owned() };
+    let rest = id_and_rest.find('/').map_or("", |at| &id_and_rest[at..]);
+    format!("{CALLS}{}{rest}", hidden("link"))
 }
 
 /// The query as people read it.

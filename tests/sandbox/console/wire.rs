@@ -32,6 +32,8 @@ const LATENCIES: usize = 80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Callee {
     Idim,
+    /// The website, whose server part is IDIM as well.
+    Website,
     Gateway,
     Entra,
     Queue,
@@ -132,7 +134,7 @@ impl Wire {
         let exchange = &followed.exchange;
         let mut line = json!({
             "t": self.feed.at(exchange.at), "from": from, "to": to, "method": exchange.method.as_str(),
-            "path": path(&exchange.path), "query": mask::query(&exchange.query),
+            "path": mask::path(&path(&exchange.path)), "query": mask::query(&exchange.query),
             "what": what(callee, followed), "status": exchange.status, "rooms": self.rooms(followed),
         });
         if let Some(end) = &followed.end {
@@ -154,7 +156,7 @@ impl Wire {
     fn parties(&self, callee: Callee, followed: &Followed) -> (&'static str, &'static str) {
         let path = &followed.exchange.path;
         match callee {
-            Callee::Idim => ("citizen", "idim"),
+            Callee::Idim | Callee::Website => ("citizen", "idim"),
             Callee::Gateway => {
                 let from = if path.starts_with("/room/") {
                     "idim"
@@ -250,11 +252,13 @@ fn detail(followed: &Followed, line: &Value) -> Value {
     })
 }
 
-/// Look-outs of each instance that happen every few seconds and say nothing, and the browser's own questions.
+/// Look-outs of each instance that happen every few seconds and say nothing, the browser's own questions, and the
+/// website's files.
 fn is_noise(callee: Callee, followed: &Followed) -> bool {
     let exchange = &followed.exchange;
     let is_poll = callee == Callee::Queue && exchange.method == "GET" && exchange.path.ends_with("-ended/messages");
-    is_poll || exchange.method == "OPTIONS" || (callee == Callee::Node && exchange.path.ends_with("/status"))
+    let is_file = callee == Callee::Website && !exchange.path.starts_with("/website/calls");
+    is_poll || is_file || exchange.method == "OPTIONS" || (callee == Callee::Node && exchange.path.ends_with("/status"))
 }
 
 /// What calls with the service's name is the service; a developer calls as well.
@@ -274,8 +278,10 @@ fn what(callee: Callee, followed: &Followed) -> &'static str {
     let (method, path) = (followed.exchange.method.as_str(), &*path(&followed.exchange.path));
     let in_body = |text: &str| followed.body.windows(text.len()).any(|part| part == text.as_bytes());
     match (callee, method) {
-        (Callee::Idim, "POST") => "asks for a video session",
-        (Callee::Idim, _) => "ends the session",
+        (Callee::Website, "POST") if path.ends_with("/end") => "ends the session",
+        (Callee::Website, "GET") => "asks what to join with",
+        (Callee::Idim | Callee::Website, "POST") => "asks for a video session",
+        (Callee::Idim | Callee::Website, _) => "ends the session",
         (Callee::Gateway, "POST") if path == "/room/create" => "creates a room",
         (Callee::Gateway | Callee::Pexip, "DELETE") => "deletes the room",
         (Callee::Gateway, _) if path.starts_with("/room/") => "reads the room",

@@ -279,7 +279,7 @@ async function showDetail(id) {
   const { line, request, answer: answered } = await answer.json();
   const query = line.query ? `?${line.query}` : '';
   body.replaceChildren(
-    make('p', { class: 'first' }, make('code', {}, `${line.method} `, line.path, ...withSecrets(query))),
+    make('p', { class: 'first' }, make('code', {}, `${line.method} `, ...withSecrets(line.path + query))),
     make('p', { class: 'hint' }, `${line.what[0].toUpperCase()}${line.what.slice(1)}. ${line.status === null ? 'No answer' : `Status ${line.status}`} after ${span(line.ms)}`
       + `${line.instance && line.instance !== '-' ? `, from instance ${line.instance}` : ''}. Secrets are hidden like this: `, ...withSecrets('⟦PIN⟧')),
     make('h3', {}, 'Request'), ...part(request),
