@@ -288,8 +288,9 @@ const walks = {
     await press(instance('A'), 'done');
     await clear();
     await pressUntilDone('[data-action=start]');
-    const answered = await arrow('idim', 'api').locator('.by').allTextContents();
-    assert.deepEqual([...new Set(answered)], ['instance B']);
+    const named = async (lines) => [...new Set(await lines.locator('.by').allTextContents())];
+    assert.deepEqual(await named(arrow('idim', 'api')), ['answered by instance B']);
+    for (const callee of ['records', 'queue', 'pexip']) assert.deepEqual(await named(arrow('api', callee)), ['sent by instance B'], callee);
     await press(instance('B'), 'done');
     await press('[data-action=start]', 'failed', /502/);
     await page.locator('#mend').click();

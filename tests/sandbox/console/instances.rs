@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::http::{HeaderMap, header};
 use maxconf::app::App;
 use maxconf::domain::Clock;
 use maxconf::http::server;
@@ -18,6 +19,13 @@ use crate::{RoomSource, read_config};
 
 /// Their names.
 pub(super) const NAMES: [&str; 2] = ["A", "B"];
+
+/// By which name of this machine each of them calls the simulated systems, so that a call tells whose it is.
+const HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// Settings that hold addresses of simulated systems. Without Entra's: the issuer of tokens has the same host as its
+/// address has, so both instances call it by one name.
+const ADDRESSES: [&str; 3] = ["PoolStorage", "PEXIP_MANAGEMENT_URL", "GENESYS_API_URL"];
 
 /// Limit for a stop in order: longer than the service's own.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -66,6 +74,13 @@ impl WhenEmpty {
             Self::Refuse => "refuse",
         }
     }
+}
+
+/// The instance that sent a request with these headers to a simulated system whose address is among its settings.
+pub(super) fn caller(headers: &HeaderMap) -> Option<&'static str> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let index = HOSTS.iter().position(|name| host.split_once(':').is_some_and(|(host, _)| host == *name))?;
+    Some(NAMES[index])
 }
 
 impl Instances {
@@ -144,7 +159,7 @@ impl Instances {
     }
 
     async fn start(&self, index: usize) -> Result<(), String> {
-        let new = Running::start(NAMES[index], &self.own_settings()).await?;
+        let new = Running::start(NAMES[index], &self.own_settings(index)).await?;
         let old = self.running.lock()[index].replace(new);
         if let Some(old) = old {
             tokio::spawn(old.end());
@@ -152,8 +167,11 @@ impl Instances {
         Ok(())
     }
 
-    fn own_settings(&self) -> HashMap<&'static str, String> {
+    fn own_settings(&self, index: usize) -> HashMap<&'static str, String> {
         let mut settings = self.settings.lock().clone();
+        for address in ADDRESSES {
+            settings.entry(address).and_modify(|address| *address = address.replace(HOSTS[0], HOSTS[index]));
+        }
         let mode = self.mode();
         settings.insert("ROOM_SOURCE", mode.source.as_str().to_owned());
         settings.insert("POOL_EMPTY", mode.when_empty.as_str().to_owned());

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::feed::Feed;
 use super::gateway::INSTANCE;
+use super::instances;
 use super::mask;
 
 /// Characters of a room's name after its prefix.
@@ -137,6 +138,9 @@ impl Wire {
             "path": mask::path(&path(&exchange.path)), "query": mask::query(&exchange.query),
             "what": what(callee, followed), "status": exchange.status, "rooms": self.rooms(followed),
         });
+        if from == "api" && callee != Callee::Entra {
+            line["caller"] = json!(instances::caller(&exchange.headers));
+        }
         if let Some(end) = &followed.end {
             ids.remove(&followed.number);
             let micros = u32::try_from(end.took.as_micros()).unwrap_or(u32::MAX);

@@ -191,8 +191,10 @@ function lineElement(line) {
   const tone = cut || line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok';
   const status = pending ? '…' : cut ? 'cut' : String(line.status);
   const who = `${NAMES.get(line.from)} → ${NAMES.get(line.to)}`;
+  const instance = instanceOf(line);
   const wire = make('i', {
-    class: `${to < from ? 'back' : ''}${line.from === 'timer' || line.from === 'other' ? ' from-edge' : ''}`,
+    class: [to < from && 'back', (line.from === 'timer' || line.from === 'other') && 'from-edge', instance && line.to === 'api' && 'to-instance']
+      .filter(Boolean).join(' '),
     '--a': Math.min(from, to), '--n': Math.abs(to - from),
   });
   const button = make('button', {
@@ -200,15 +202,21 @@ function lineElement(line) {
     'data-tone': tone, 'data-pending': pending, 'data-from': line.from, 'data-to': line.to, 'data-what': line.what, 'data-status': status,
   },
   make('span', { class: 'when' }, seconds(line.t)),
-  make('span', { class: 'wire' }, wire),
+  make('span', { class: 'wire', 'aria-hidden': 'true' }, wire, instance ? make('b', { '--at': LANES.get('api') }, instance.name) : null),
   make('span', { class: 'said' },
     make('span', { class: 'who' }, who),
     make('span', { class: 'status' }, status),
     make('span', { class: 'what' }, line.what, line.code ? make('em', {}, ` ${line.code}`) : null),
-    line.instance && line.instance !== '-' ? make('span', { class: 'by', title: `Instance ${line.instance} answered` }, make('span', { class: 'unseen' }, 'instance '), line.instance) : null,
+    instance ? make('span', { class: 'by' }, `${instance.did} by instance ${instance.name}`) : null,
     make('span', { class: 'ms' }, pending ? '' : span(line.ms))));
   button.addEventListener('click', () => showDetail(line.id));
   return make('li', { 'data-t': line.t, 'data-id': line.id }, button);
+}
+
+/** Which of the API's instances answered or sent this, as far as it is known. */
+function instanceOf({ instance, caller }) {
+  if (caller) return { name: caller, did: 'sent' };
+  return instance && instance !== '-' ? { name: instance, did: 'answered' } : null;
 }
 
 function isShown(line) {
@@ -278,10 +286,11 @@ async function showDetail(id) {
   }
   const { line, request, answer: answered } = await answer.json();
   const query = line.query ? `?${line.query}` : '';
+  const instance = instanceOf(line);
   body.replaceChildren(
     make('p', { class: 'first' }, make('code', {}, `${line.method} `, ...withSecrets(line.path + query))),
     make('p', { class: 'hint' }, `${line.what[0].toUpperCase()}${line.what.slice(1)}. ${line.status === null ? 'No answer' : `Status ${line.status}`} after ${span(line.ms)}`
-      + `${line.instance && line.instance !== '-' ? `, from instance ${line.instance}` : ''}. Secrets are hidden like this: `, ...withSecrets('⟦PIN⟧')),
+      + `${instance ? `, ${instance.did} by instance ${instance.name}` : ''}. Secrets are hidden like this: `, ...withSecrets('⟦PIN⟧')),
     make('h3', {}, 'Request'), ...part(request),
     make('h3', {}, 'Answer'), ...(line.status === null ? [make('p', { class: 'empty' }, 'The connection ended without one.')] : part(answered)));
 }

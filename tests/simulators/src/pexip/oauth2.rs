@@ -109,7 +109,7 @@ impl OAuth2 {
         self.tokens.get(token).is_some_and(|expires| now < *expires)
     }
 
-    fn grant(&mut self, form: &str, audience: &str, now: OffsetDateTime) -> Result<Value, &'static str> {
+    fn grant(&mut self, form: &str, audiences: &[String], now: OffsetDateTime) -> Result<Value, &'static str> {
         let field = |wanted: &str| {
             form_urlencoded::parse(form.as_bytes())
                 .find(|(name, _)| name == wanted)
@@ -122,14 +122,14 @@ impl OAuth2 {
             return Err("invalid_request");
         }
         let assertion = field("client_assertion").ok_or("invalid_request")?;
-        self.check(&assertion, audience, now).ok_or("invalid_client")?;
+        self.check(&assertion, audiences, now).ok_or("invalid_client")?;
         let token = self.issue(now + self.token_lifetime);
         self.issued.push(token.clone());
         Ok(json!({"access_token": token, "expires_in": self.token_lifetime.as_secs(), "token_type": "Bearer"}))
     }
 
     /// Verifies an assertion: ES256 by a registered client, for this endpoint, in its time, used once.
-    fn check(&mut self, assertion: &str, audience: &str, now: OffsetDateTime) -> Option<()> {
+    fn check(&mut self, assertion: &str, audiences: &[String], now: OffsetDateTime) -> Option<()> {
         let (signed, signature) = assertion.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let (header, claims) = (decoded(header)?, decoded(claims)?);
@@ -142,7 +142,8 @@ impl OAuth2 {
         let lifetime = i64::try_from(MAX_ASSERTION_LIFETIME.as_secs()).ok()?;
         let in_time = issued <= now && now < expires && expires - issued <= lifetime;
         let unused = self.used.insert(claims["jti"].as_str()?.to_owned());
-        (header["alg"] == "ES256" && claims["aud"] == audience && in_time && unused).then_some(())
+        (header["alg"] == "ES256" && audiences.iter().any(|audience| claims["aud"] == **audience) && in_time && unused)
+            .then_some(())
     }
 }
 
@@ -153,7 +154,7 @@ pub(super) fn router() -> Router<Arc<Platform>> {
 async fn token(State(platform): State<Arc<Platform>>, form: String) -> Response {
     let mut state = platform.state();
     let now = state.clock.now();
-    match state.oauth2.grant(&form, &platform.token_endpoint(), now) {
+    match state.oauth2.grant(&form, &platform.token_endpoints(), now) {
         Ok(token) => Json(token).into_response(),
         Err("invalid_client") => (StatusCode::UNAUTHORIZED, Json(json!({"error": "invalid_client"}))).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response(),

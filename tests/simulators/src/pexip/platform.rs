@@ -137,10 +137,14 @@ impl Platform {
         let _set_once = self.address.set(address.clone());
     }
 
-    /// Address of the token endpoint: the audience that an assertion must have.
-    pub(super) fn token_endpoint(&self) -> String {
-        let address = self.address.get().map(Url::as_str).unwrap_or_default();
-        format!("{}{TOKEN_PATH}", address.trim_end_matches('/'))
+    /// Addresses of the token endpoint, by each name of this machine: the audiences that an assertion may have.
+    pub(super) fn token_endpoints(&self) -> [String; 2] {
+        ["127.0.0.1", "localhost"].map(|host| {
+            let mut address = self.address.get().expect("the server has started").clone();
+            address.set_host(Some(host)).expect("an address of HTTP has a host");
+            address.set_path(TOKEN_PATH);
+            address.into()
+        })
     }
 
     /// The state as of now: what has become due by the clock is carried out first.

@@ -112,6 +112,16 @@ async fn an_assertion_gets_a_token_that_the_api_accepts() {
 }
 
 #[tokio::test]
+async fn the_node_is_known_by_both_names_of_this_machine() {
+    let node = Node::start().await;
+    for name in ["127.0.0.1", "localhost"] {
+        let mut claims = node.claims();
+        claims["aud"] = json!(node.token_endpoint().replace("127.0.0.1", name));
+        assert_eq!(node.ask_with(&node.assertion(&claims)).await.status(), 200, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn each_claim_of_an_assertion_is_checked() {
     let node = Node::start().await;
     let wrong = [
