@@ -3,7 +3,7 @@
 //   node tests/console/pages.js [part of a test's name]
 import assert from 'node:assert/strict';
 import { assertAccessible } from './axe.js';
-import { LIMIT, findBrowser, openBrowser, startSandbox } from './sandbox.js';
+import { LIMIT, findBrowser, openBrowser, openConsole, startSandbox } from './sandbox.js';
 
 const DESKTOP = { viewport: { width: 1100, height: 900 } };
 const PHONE = { viewport: { width: 390, height: 800 }, hasTouch: true, isMobile: true };
@@ -14,7 +14,10 @@ if (!program) {
     process.exit(process.env.CI === 'true' ? 1 : 0);
 }
 
-const sandbox = await startSandbox();
+// Validity of an instant room in seconds. Only tests that choose instant rooms get one.
+const LIFETIME = 15;
+
+const sandbox = await startSandbox(['--room-lifetime', String(LIFETIME)]);
 const browser = await openBrowser(program);
 // What must never happen. Tests in which a request is refused on purpose say so.
 const faults = [];
@@ -98,6 +101,43 @@ async function joinBy(link, name) {
     return page;
 }
 
+/** The console's buttons. */
+async function openButtons() {
+    const console = await openConsole(browser, sandbox.console, faults);
+    opened.push(console.context());
+    const press = async (action, result = 'done') => {
+        const button = console.locator(`[data-action=${action}]`);
+        await button.click();
+        await button.and(console.locator(':not([aria-busy])')).waitFor();
+        const outcome = console.locator('#outcome');
+        assert.equal(await outcome.getAttribute('data-result'), result, await outcome.textContent());
+    };
+    const share = async () => {
+        await press('share');
+        const address = new URL(await console.locator('#link-address').getAttribute('href'));
+        return address.pathname.slice(1) + address.hash;
+    };
+    return { console, press, share };
+}
+
+/** Somebody who has joined by a link before its room's time was over: on a busy machine that may take another room. */
+async function startUntilJoined(start) {
+    const end = Date.now() + LIMIT;
+    for (;;) {
+        const link = await start();
+        const guest = await open(link, DESKTOP, /\/api\/client\/v2\//);
+        await guest.locator('main[data-state=invited], main[data-state=end]').waitFor();
+        if (await guest.locator('main[data-state=invited]').count()) {
+            await press(guest, 'Join the call');
+            await guest.locator('video-call[data-state=waiting], main[data-state=end]').waitFor();
+            if (await guest.locator('video-call[data-state=waiting]').count()) {
+                return [link, guest];
+            }
+        }
+        assert.ok(Date.now() < end, 'nobody has joined in time');
+    }
+}
+
 const tests = {
     async 'citizen and agent see each other, and the call ends for both'() {
         const { citizen, room } = await startCall();
@@ -148,20 +188,37 @@ const tests = {
         await state(late, 'start');
     },
 
-    async 'a room that ends by itself is explained'() {
-        const page = await open('website/#ended', DESKTOP, /\/api\/client\/v2\/|\/website\/calls\/ended/);
-        const { node } = await (await fetch(new URL('widget/settings.json', sandbox.console))).json();
-        let times = { validFrom: new Date(Date.now() + 3_600_000).toISOString() };
-        await page.route('**/website/calls/ended', (route) => route.fulfill({
-            json: { node, alias: 'vbi-01jd5p3xk8qqqqqqqqqqqqqqqq', pin: '1234', joinIn: 0, ...times },
-        }));
-        await page.reload();
+    async 'whoever is invited before the time is told when the call opens'() {
+        const { press, share } = await openButtons();
+        await press('early', 'refused');
+        const page = await open(await share());
         await page.getByText('The call opens at').waitFor();
-        await press(page, 'Join the call');
-        await state(page, 'invited');
-        times = { validUntil: new Date(Date.now() - 1_000).toISOString() };
-        await press(page, 'Join the call');
-        await page.getByText('Its time has run out').waitFor();
+        await page.getByRole('button', { name: 'Join the call' }).click();
+        await page.getByRole('alert').getByText('You are too early').waitFor();
+        await assertAccessible(page, 'website, too early');
+    },
+
+    async 'the call is over for everybody when the time of its room has run out'() {
+        const { console, press, share } = await openButtons();
+        await console.locator('[name=source][value=instant]').check({ force: true });
+        const [link, guest] = await startUntilJoined(async () => {
+            await press('start');
+            return share();
+        });
+        const room = await console.locator('.tile[aria-pressed=true]').getAttribute('data-room');
+        // The room's own time, and then the run of the timer that looks for rooms whose time is over.
+        await console.locator(`.tile[data-room="${room}"][data-state=over]`).waitFor();
+        await press('upkeep');
+        await state(guest, 'end');
+        await guest.getByRole('heading', { name: 'This call is over' }).waitFor();
+        await guest.getByText('Its time has run out').waitFor();
+        assert.equal(await guest.evaluate(() => document.querySelector('.local').srcObject), null, 'the camera is off');
+
+        const late = await open(link);
+        await late.getByRole('heading', { name: 'This call is over' }).waitFor();
+        await late.getByText('Its time has run out').waitFor();
+        await console.locator('[name=source][value=pool]').check({ force: true });
+        await press('start');
     },
 
     async 'a start that fails is repeated with the same key'() {

@@ -52,6 +52,9 @@ struct Cli {
     /// Where the rooms come from that the service hands out.
     #[arg(long, value_enum, default_value_t)]
     room_source: RoomSource,
+    /// Validity of an instant room in seconds (`INSTANT_ROOM_LIFETIME_SECONDS`): a short one lets its end be seen.
+    #[arg(long, value_name = "SECONDS")]
+    room_lifetime: Option<u32>,
     /// Command to run against the service instead of waiting for Ctrl-C. Its environment has the service's address,
     /// credentials to call it, and the service's settings.
     #[arg(trailing_var_arg = true, conflicts_with = "simulators_only")]
@@ -90,7 +93,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 /// Runs the console and two instances of the service until Ctrl-C.
 async fn show(cli: &Cli, world: Arc<World>) -> Result<ExitCode, Box<dyn std::error::Error>> {
     // First: they make the simulated systems be the operator's.
-    let mut settings = world::settings(&world, cli.room_source);
+    let mut settings = cli.settings(&world);
     let port = if cli.port == 0 { 0 } else { CONSOLE_PORT };
     let console = Console::start(Arc::clone(&world), cli.room_source, port, cli.port).await;
     println!("The console: {}", console.url());
@@ -121,7 +124,7 @@ async fn run_command(
     program: &OsString,
     arguments: &[OsString],
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let settings = world::settings(world, cli.room_source);
+    let settings = cli.settings(world);
     let config = read_config(&settings, cli.port)?;
     let listener = match server::bind(&config.server) {
         Ok(listener) => listener,
@@ -135,6 +138,14 @@ async fn run_command(
     let _node = world::conferencing_node(world, &url).await;
     let ended = Command::new(program).args(arguments).envs(world::environment(world, settings, &url)).status().await?;
     Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+impl Cli {
+    fn settings(&self, world: &World) -> HashMap<&'static str, String> {
+        let mut settings = world::settings(world, self.room_source);
+        settings.extend(self.room_lifetime.map(|seconds| ("INSTANT_ROOM_LIFETIME_SECONDS", seconds.to_string())));
+        settings
+    }
 }
 
 impl RoomSource {

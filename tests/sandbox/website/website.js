@@ -23,6 +23,8 @@ const problems = {
     504: 'It took too long to start the call.',
 };
 
+const TIME_IS_OVER = 'Its time has run out.';
+
 function show(section) {
     main.dataset.state = section;
     for (const [name, element] of Object.entries(sections)) {
@@ -53,6 +55,10 @@ function time(text) {
 
 function isAhead(text) {
     return text !== undefined && new Date(text) > new Date();
+}
+
+function isLate() {
+    return Boolean(room?.validUntil) && !isAhead(room.validUntil);
 }
 
 function when() {
@@ -105,7 +111,7 @@ async function join() {
     room = answer.result;
     if (isAhead(room.validFrom)) {
         showInvitation();
-        return undefined;
+        return 'You are too early. Please come back then.';
     }
     show('call');
     sections.call.querySelector('.when').textContent = when();
@@ -143,7 +149,6 @@ call.beforeLeaving = async () => {
 };
 
 call.addEventListener('callstate', ({ detail: { state, reason } }) => {
-    const isLate = room?.validUntil && !isAhead(room.validUntil);
     if (state === 'left') {
         if (owner) {
             end('This call is over', 'Thank you. You have ended the call.');
@@ -151,10 +156,10 @@ call.addEventListener('callstate', ({ detail: { state, reason } }) => {
             end('You have left the call', 'The others are still in it.', true);
         }
     } else if (state === 'over') {
-        end('This call is over', isLate ? 'Its time has run out.' : 'The other side has ended it.');
+        end('This call is over', isLate() ? TIME_IS_OVER : 'The other side has ended it.');
     } else if (state === 'refused') {
         const isGone = /not? ?found|neither/i.test(reason);
-        const why = isLate ? 'Its time has run out.' : 'The room does not exist any more.';
+        const why = isLate() ? TIME_IS_OVER : 'The room does not exist any more.';
         end(isGone ? 'This call is over' : 'The call could not be joined', isGone ? why : reason, !isGone);
     }
 });
@@ -199,6 +204,8 @@ async function open() {
     room = answer?.ok ? answer.result : undefined;
     if (answer?.status === 404) {
         end('This call is over', 'The link is not valid, or not any more.');
+    } else if (isLate()) {
+        end('This call is over', TIME_IS_OVER);
     } else {
         showInvitation();
     }
