@@ -9,7 +9,9 @@ export async function assertAccessible(page, what) {
     await page.evaluate(AXE);
     const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
     const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-    const named = serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))]);
+    const named = serious.map(({ id, nodes }) => [
+        id, nodes.slice(0, 3).map(({ html, failureSummary }) => `${html.slice(0, 200)}: ${failureSummary}`),
+    ]);
     assert.deepEqual(named, [], what);
     const rest = violations.map(({ id, impact }) => `${id} (${impact})`).join(', ') || 'nothing else';
     console.log(`   axe, ${what}: nothing serious; ${rest}`);

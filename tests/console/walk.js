@@ -3,14 +3,12 @@
 //   node tests/console/walk.js [part of a walk's name]
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { request as send } from 'node:http';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { assertAccessible } from './axe.js';
 import { LIMIT, findBrowser, openBrowser, openConsole, startSandbox } from './sandbox.js';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const ROOMS_IN_POOL = 8;
 
 const program = findBrowser();
@@ -68,15 +66,6 @@ const source = (name) => page.locator(`[name=source][value=${name}]`).check({ fo
 const stage = (title) => page.locator(`#stages > li[data-stage="${title}"]`);
 const chosenTile = (title) => stage(title).locator('[aria-pressed=true]');
 
-/** What axe finds to be serious. */
-async function assertAccessible(what) {
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => `${html}: ${failureSummary}`)]), [], what);
-  console.log(`   axe, ${what}: nothing serious${violations.length ? `; ${violations.map(({ id, impact }) => `${id} (${impact})`).join(', ')}` : ', nothing else'}`);
-}
-
 /** Status of a request as a program sends it, which may say of itself what no browser lets a page say. */
 function ask(path, { method = 'GET', headers = {}, body = '' } = {}) {
   return new Promise((resolve, reject) => {
@@ -110,7 +99,7 @@ const walks = {
     page = await openConsole(browser, address, faults);
     await page.getByText(`${ROOMS_IN_POOL} of ${ROOMS_IN_POOL} in the pool`).waitFor();
     for (const button of await page.locator('[data-session]').all()) assert.ok(await button.isDisabled());
-    await assertAccessible('before anything');
+    await assertAccessible(page, 'before anything');
   },
 
   async 'a citizen starts with a room of the pool'() {
@@ -139,7 +128,7 @@ const walks = {
     await arrow('citizen', 'node', '[data-what=joins]').first().click();
     await page.locator('#detail-body .hidden-secret', { hasText: 'PIN hidden' }).first().waitFor();
     await page.locator('#detail-body .hidden-secret', { hasText: 'token hidden' }).first().waitFor();
-    await assertAccessible('details of an exchange');
+    await assertAccessible(page, 'details of an exchange');
     await page.keyboard.press('Escape');
     await page.locator('#detail').waitFor({ state: 'hidden' });
     assert.equal(await page.evaluate(() => document.activeElement.dataset.what), 'joins');
@@ -312,7 +301,7 @@ const walks = {
     await pressUntilDone('[data-action=delete_all]');
     // A room that a restored backup brought back without its tag stays until the sweep.
     await stage('Handed out').locator('.tile:not([data-state=claimed])').first().waitFor({ state: 'detached' });
-    await assertAccessible('after everything');
+    await assertAccessible(page, 'after everything');
   },
 
   async 'the keyboard alone'() {
@@ -352,7 +341,7 @@ const walks = {
 
   async 'a dark screen'() {
     await page.emulateMedia({ colorScheme: 'dark' });
-    await assertAccessible('dark');
+    await assertAccessible(page, 'dark');
     await page.context().close();
   },
 
@@ -364,7 +353,7 @@ const walks = {
     await arrow('citizen', 'node').first().locator('.who').waitFor();
     const [wide, most] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
     assert.ok(wide <= most, `${wide} pixels wide, the screen has ${most}`);
-    await assertAccessible('phone');
+    await assertAccessible(page, 'phone');
     await page.context().close();
   },
 
