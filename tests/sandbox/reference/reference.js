@@ -47,6 +47,13 @@ function opsFilter(tags, phrase) {
 const root = document.querySelector('#reference');
 const names = { INPUT: 'Value', SELECT: 'Choice', TEXTAREA: 'Body' };
 
+// The viewer's own landmark, its `main`, begins at the operations: these parts come before it.
+const landmarks = [
+    ['.information-container', 'region', 'About this API'],
+    ['.schemes-server-container', 'region', 'Server and credentials'],
+    ['.filter-container', 'search', 'Operations'],
+];
+
 // The viewer gives no news of what it has drawn, and its fields no names.
 new MutationObserver(() => {
     const search = root.querySelector('.operation-filter-input');
@@ -54,6 +61,13 @@ new MutationObserver(() => {
         search.ariaLabel = 'Search operations';
         search.placeholder = 'Search operations';
         root.ariaBusy = null;
+    }
+    for (const [selector, role, name] of landmarks) {
+        const part = root.querySelector(`${selector}:not([role])`);
+        if (part) {
+            part.role = role;
+            part.ariaLabel = name;
+        }
     }
     for (const field of root.querySelectorAll(':is(input, select, textarea):not([aria-label])')) {
         field.ariaLabel = field.closest('[data-param-name]')?.dataset.paramName ?? names[field.tagName];
