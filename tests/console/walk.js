@@ -114,7 +114,7 @@ const walks = {
     await people('Citizen').waitFor();
     await chosenTile('In call').waitFor();
     // The refill.
-    await arrows(['api', 'pexip', '[data-what="makes a room"]'], ['api', 'queue', '[data-what="puts a room\'s name"]']);
+    await arrows(['api', 'pexip', '[data-what="makes a room"]'], ['api', 'queue', '[data-what="puts a room’s name"]']);
   },
 
   async 'the agent accepts, and sees this citizen’s case'() {
@@ -277,9 +277,11 @@ const walks = {
     await press(instance('A'), 'done');
     await clear();
     await pressUntilDone('[data-action=start]');
-    const named = async (lines) => [...new Set(await lines.locator('.by').allTextContents())];
-    assert.deepEqual(await named(arrow('idim', 'api')), ['answered by instance B']);
-    for (const callee of ['records', 'queue', 'pexip']) assert.deepEqual(await named(arrow('api', callee)), ['sent by instance B'], callee);
+    const named = async (lines) => [...new Set(await lines.locator('.who').allTextContents())];
+    assert.deepEqual(await named(arrow('idim', 'api')), ['IDIM → API instance B']);
+    for (const [callee, name] of [['records', 'Records'], ['queue', 'Queue'], ['pexip', 'Pexip management']]) {
+      assert.deepEqual(await named(arrow('api', callee)), [`API instance B → ${name}`]);
+    }
     await press(instance('B'), 'done');
     await press('[data-action=start]', 'failed', /502/);
     await page.locator('#mend').click();
@@ -355,6 +357,22 @@ const walks = {
     assert.ok(wide <= most, `${wide} pixels wide, the screen has ${most}`);
     await assertAccessible(page, 'phone');
     await page.context().close();
+  },
+
+  async 'a page that the sandbox does not answer says so'() {
+    const context = await browser.newContext({ reducedMotion: 'reduce' });
+    context.setDefaultTimeout(LIMIT);
+    page = await context.newPage();
+    await page.route('**/events', (route) => route.abort());
+    await page.goto(address);
+    await page.getByRole('alert').getByText('The sandbox does not answer').waitFor();
+    for (const button of await page.locator('[data-session]').all()) assert.ok(await button.isDisabled());
+    await assertAccessible(page, 'no answer');
+    await page.unroute('**/events');
+    await page.reload();
+    await page.locator('#live[data-state=live]').waitFor();
+    await page.locator('#lost').waitFor({ state: 'hidden' });
+    await context.close();
   },
 
   async 'no other page can press a button or read'() {

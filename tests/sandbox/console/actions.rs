@@ -316,7 +316,7 @@ impl Shared {
         let tag = answer["tag"].as_str().unwrap_or_default().to_owned();
         self.of(id, |session| session.opened = Some(tag));
         match self.enter(id, &room, Who::Agent, HOST_PIN).await {
-            Ok(()) => Outcome::done("the agent has opened the citizen's case and is the host").about(id, &room),
+            Ok(()) => Outcome::done("the agent has opened the citizen’s case and is the host").about(id, &room),
             Err(not_in) => Outcome::failed(not_in.text()).about(id, &room),
         }
     }
@@ -384,7 +384,7 @@ impl Shared {
 
     async fn late(&self) -> Outcome {
         let valid = [None, Some(after(SHORT))];
-        self.out_of_time(valid, SHORT, "the room's validity is over").await
+        self.out_of_time(valid, SHORT, "the room’s validity is over").await
     }
 
     /// Only instant rooms have a validity. It fails if the node lets the citizen in.
@@ -406,7 +406,7 @@ impl Shared {
             return unknown();
         };
         match self.enter(id, &room, Who::Citizen, &pin).await {
-            Ok(()) => Outcome::failed("the citizen is in, out of the room's time").about(id, &room),
+            Ok(()) => Outcome::failed("the citizen is in, out of the room’s time").about(id, &room),
             Err(not_in) => Outcome::refused(format!("{}: {why}", not_in.text())).about(id, &room),
         }
     }

@@ -176,7 +176,7 @@ impl Lives {
         let rooms = newest.into_iter().map(|(name, life)| {
             let people = life.people.iter().map(|person| {
                 let role = person.role.map(|role| if role == Role::Chair { "host" } else { "guest" });
-                let name = if person.is_dialled { "Call to the agents' queue" } else { &person.display_name };
+                let name = if person.is_dialled { "Call to the agents’ queue" } else { &person.display_name };
                 json!({ "name": name, "role": role, "dialled": person.is_dialled })
             });
             json!({

@@ -136,7 +136,8 @@ impl Wire {
         let mut line = json!({
             "t": self.feed.at(exchange.at), "from": from, "to": to, "method": exchange.method.as_str(),
             "path": mask::path(&path(&exchange.path)), "query": mask::query(&exchange.query),
-            "what": what(callee, followed), "status": exchange.status, "rooms": self.rooms(followed),
+            "what": what(callee, followed), "status": exchange.status, "is_expected": is_expected(followed),
+            "rooms": self.rooms(followed),
         });
         if from == "api" && callee != Callee::Entra {
             line["caller"] = json!(instances::caller(&exchange.headers));
@@ -265,6 +266,13 @@ fn is_noise(callee: Callee, followed: &Followed) -> bool {
     is_poll || is_file || exchange.method == "OPTIONS" || (callee == Callee::Node && exchange.path.ends_with("/status"))
 }
 
+/// A 404 that is the good answer: no message was moved to the poison queue, and the record by which the service tells
+/// whether records can be read is never made.
+fn is_expected(followed: &Followed) -> bool {
+    let exchange = &followed.exchange;
+    exchange.status == Some(404) && (exchange.path.ends_with("/probe") || exchange.path.ends_with("-poison"))
+}
+
 /// What calls with the service's name is the service; a developer calls as well.
 fn service_or_other(headers: &HeaderMap) -> &'static str {
     let agent = headers.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default();
@@ -297,14 +305,16 @@ fn what(callee: Callee, followed: &Followed) -> &'static str {
         (Callee::Entra, _) if path.ends_with("/token") => "gets a token",
         (Callee::Entra, _) => "reads the signing keys",
         (Callee::Queue, "GET") if path.ends_with("/messages") => "receives a ready room",
-        (Callee::Queue, "POST") if path.ends_with("/messages") => "puts a room's name",
+        (Callee::Queue, "POST") if path.ends_with("/messages") => "puts a room’s name",
         (Callee::Queue, "DELETE") => "deletes the message",
+        (Callee::Queue, _) if path.ends_with("-poison") => "looks for poison messages",
         (Callee::Queue, _) => "looks at the queue",
         (Callee::Records, "PUT") if path.contains("/claims/") => "claims the room",
         (Callee::Records, "PUT") if path.contains("/requests/") => "remembers the key",
         (Callee::Records, "PUT") if path.contains("/instant/") && in_body("\"ended\"") => "ends the instant room",
         (Callee::Records, "PUT") if path.contains("/instant/") => "makes an instant room",
         (Callee::Records, _) if path.contains("/instant/") => "looks the instant room up",
+        (Callee::Records, _) if path.ends_with("/probe") => "checks that records answer",
         (Callee::Records, _) => "looks at the records",
         (Callee::Pexip, "PATCH") => "tags the room",
         (Callee::Pexip, "POST") if path.ends_with("/conference/") => "makes a room",
@@ -312,7 +322,7 @@ fn what(callee: Callee, followed: &Followed) -> &'static str {
         (Callee::Pexip, "POST") if path.contains("disconnect") => "disconnects the call",
         (Callee::Pexip, _) if path.contains("/status/") => "looks who is in",
         (Callee::Pexip, _) => "reads rooms",
-        (Callee::Genesys, _) => "checks the agent's token",
+        (Callee::Genesys, _) => "checks the agent’s token",
         (Callee::Node, _) if path.ends_with("/request_token") => "joins",
         (Callee::Node, _) if path.ends_with("/calls") => "connects audio and video",
         (Callee::Node, _) if path.ends_with("/release_token") => "hangs up",

@@ -26,6 +26,8 @@ const RESULTS = { done: 'done', refused: 'refused, rightly', failed: 'failed' };
 
 /** Lines that stay in the sequence. */
 const MOST_LINES = 400;
+/** Width of the bars of few creates: as if there were this many. */
+const FEWEST_BARS = 16;
 /** An exchange of the service this long after its last answer belongs to nobody's request. */
 const AFTERMATH = 600;
 
@@ -115,6 +117,7 @@ stream.addEventListener('load', (event) => { load = JSON.parse(event.data); late
 
 function connected(how, text) {
   $('live').dataset.state = how;
+  $('lost').hidden = how !== 'lost';
   $('live').lastElementChild.textContent = text;
 }
 
@@ -145,8 +148,6 @@ function isBackground(line) {
 
 function drawLines() {
   const list = $('lines');
-  const scroll = $('scroll');
-  const follows = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
   for (const line of [...waiting.values()].sort((one, other) => one.id - other.id)) {
     const known = lines.get(line.id);
     line.background = known ? known.line.background : isBackground(line);
@@ -172,8 +173,22 @@ function drawLines() {
     lines.delete(id);
   }
   filter();
-  if (follows) scroll.scrollTop = scroll.scrollHeight;
+  showNewest();
 }
+
+/** Whether the newest line is shown when there is one: until somebody scrolls up. */
+let follows = true;
+$('scroll').addEventListener('scroll', () => {
+  const { scrollHeight, scrollTop, clientHeight } = $('scroll');
+  follows = scrollHeight - scrollTop - clientHeight < 60;
+});
+
+function showNewest() {
+  if (follows) $('scroll').scrollTop = $('scroll').scrollHeight;
+}
+
+// Its height changes with the panels beside it.
+new ResizeObserver(showNewest).observe($('scroll'));
 
 function noteElement(note) {
   const result = note.result ?? 'running';
@@ -188,9 +203,8 @@ function lineElement(line) {
   const [from, to] = [LANES.get(line.from) ?? -0.5, LANES.get(line.to)];
   const pending = line.ms === undefined;
   const cut = !pending && line.status === null;
-  const tone = cut || line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok';
+  const tone = line.is_expected ? 'ok' : cut || line.status >= 500 ? 'bad' : line.status >= 400 ? 'warn' : 'ok';
   const status = pending ? '…' : cut ? 'cut' : String(line.status);
-  const who = `${NAMES.get(line.from)} → ${NAMES.get(line.to)}`;
   const instance = instanceOf(line);
   const wire = make('i', {
     class: [to < from && 'back', (line.from === 'timer' || line.from === 'other') && 'from-edge', instance && line.to === 'api' && 'to-instance']
@@ -202,21 +216,26 @@ function lineElement(line) {
     'data-tone': tone, 'data-pending': pending, 'data-from': line.from, 'data-to': line.to, 'data-what': line.what, 'data-status': status,
   },
   make('span', { class: 'when' }, seconds(line.t)),
-  make('span', { class: 'wire', 'aria-hidden': 'true' }, wire, instance ? make('b', { '--at': LANES.get('api') }, instance.name) : null),
+  make('span', { class: 'wire', 'aria-hidden': 'true' }, wire, instance ? make('b', { '--at': LANES.get('api') }, instance) : null),
   make('span', { class: 'said' },
-    make('span', { class: 'who' }, who),
+    make('span', { class: 'who' }, parties(line)),
     make('span', { class: 'status' }, status),
     make('span', { class: 'what' }, line.what, line.code ? make('em', {}, ` ${line.code}`) : null),
-    instance ? make('span', { class: 'by' }, `${instance.did} by instance ${instance.name}`) : null,
     make('span', { class: 'ms' }, pending ? '' : span(line.ms))));
   button.addEventListener('click', () => showDetail(line.id));
   return make('li', { 'data-t': line.t, 'data-id': line.id }, button);
 }
 
-/** Which of the API's instances answered or sent this, as far as it is known. */
-function instanceOf({ instance, caller }) {
-  if (caller) return { name: caller, did: 'sent' };
-  return instance && instance !== '-' ? { name: instance, did: 'answered' } : null;
+/** Which of the API's instances sent or answered this, as far as it is known. */
+function instanceOf({ caller, instance }) {
+  return caller ?? (instance === '-' ? null : instance);
+}
+
+/** The names of both sides. */
+function parties(line) {
+  const instance = instanceOf(line);
+  const name = (party) => NAMES.get(party) + (party === 'api' && instance ? ` instance ${instance}` : '');
+  return `${name(line.from)} → ${name(line.to)}`;
 }
 
 function isShown(line) {
@@ -273,7 +292,7 @@ let opener = null;
 async function showDetail(id) {
   opener = document.activeElement?.closest?.('[data-id]')?.dataset.id ?? null;
   const known = lines.get(id)?.line;
-  const title = known ? `${NAMES.get(known.from)} → ${NAMES.get(known.to)}` : 'Exchange';
+  const title = known ? parties(known) : 'Exchange';
   $('detail-title').textContent = title;
   const body = $('detail-body');
   body.replaceChildren(make('p', { class: 'empty' }, 'Loading…'));
@@ -286,11 +305,10 @@ async function showDetail(id) {
   }
   const { line, request, answer: answered } = await answer.json();
   const query = line.query ? `?${line.query}` : '';
-  const instance = instanceOf(line);
   body.replaceChildren(
     make('p', { class: 'first' }, make('code', {}, `${line.method} `, ...withSecrets(line.path + query))),
-    make('p', { class: 'hint' }, `${line.what[0].toUpperCase()}${line.what.slice(1)}. ${line.status === null ? 'No answer' : `Status ${line.status}`} after ${span(line.ms)}`
-      + `${instance ? `, ${instance.did} by instance ${instance.name}` : ''}. Secrets are hidden like this: `, ...withSecrets('⟦PIN⟧')),
+    make('p', { class: 'hint' }, `${line.what[0].toUpperCase()}${line.what.slice(1)}. ${line.status === null ? 'No answer' : `Status ${line.status}`} after ${span(line.ms)}. `
+      + 'Secrets are hidden like this: ', ...withSecrets('⟦PIN⟧')),
     make('h3', {}, 'Request'), ...part(request),
     make('h3', {}, 'Answer'), ...(line.status === null ? [make('p', { class: 'empty' }, 'The connection ended without one.')] : part(answered)));
 }
@@ -426,7 +444,7 @@ function drawSession() {
   $('people').replaceChildren(...(people.length
     ? people.map(({ name, role }) => make('li', { 'data-role': role }, `${name || 'Somebody'}${role === 'host' ? ' (host)' : ''}`))
     : [make('li', { class: 'nobody' }, `Nobody is in: ${STATES[room?.state] ?? 'deleted'}.`)]));
-  $('widget').href = `/widget/?room=${session.room}`;
+  for (const anchor of document.querySelectorAll('[data-widget]')) anchor.href = `/widget/?room=${session.room}`;
   const opened = $('case');
   opened.hidden = !session.opened;
   if (session.opened) {
@@ -456,7 +474,7 @@ function drawNumbers() {
   const { creates, refused, deleted, exchanges, latencies } = state.counters;
   const of = (source) => creates[source] ?? 0;
   $('n-created').textContent = Object.values(creates).reduce((sum, count) => sum + count, 0);
-  $('n-sources').textContent = `pool ${of('pool')} · direct ${of('direct')} · instant ${of('instant')}`;
+  $('n-sources').textContent = ['pool', 'direct', 'instant'].map((source) => `${source}\u00a0${of(source)}`).join(' · ');
   $('n-refused').textContent = refused;
   $('n-deleted').textContent = deleted;
   $('n-exchanges').textContent = exchanges.toLocaleString('en');
@@ -468,9 +486,10 @@ function drawNumbers() {
   const spark = $('spark');
   spark.setAttribute('viewBox', '0 0 80 32');
   spark.setAttribute('aria-label', last ? `Times of the last ${plural(sorted.length, 'create')}, up to ${span(most)}` : 'Times of creates: none yet');
+  const step = 80 / Math.max(latencies.length, FEWEST_BARS);
   spark.replaceChildren(...latencies.map(([ms, source], at) => {
     const height = Math.max(1.5, (ms / most) * 30);
-    return svg('rect', { x: 80 - latencies.length + at + 0.15, y: 32 - height, width: 0.7, height, class: `bar-${source ?? 'none'}` });
+    return svg('rect', { x: 80 - (latencies.length - at - 0.15) * step, y: 32 - height, width: 0.7 * step, height, class: `bar-${source ?? 'none'}` });
   }));
 }
 
@@ -524,7 +543,7 @@ function enable(button, can) {
 }
 
 /** Sends an action; the button waits for its end. */
-async function act(button, action) {
+async function act(button, action, title = button.textContent.trim()) {
   if (busy.has(button)) return null;
   const hadFocus = document.activeElement === button;
   busy.add(button);
@@ -551,8 +570,7 @@ async function act(button, action) {
     $('link-address').href = link.address;
     $('link-address').textContent = link.address;
   }
-  const label = button.getAttribute('aria-labelledby') ? $(button.getAttribute('aria-labelledby')).firstChild.textContent : button.textContent;
-  say(outcome.result, `${label.trim()}: ${outcome.text || RESULTS[outcome.result]}.`);
+  say(outcome.result, `${title}: ${outcome.text || RESULTS[outcome.result]}.`);
   later('state');
   return outcome;
 }
@@ -588,14 +606,15 @@ for (const button of document.querySelectorAll('[data-fault], [data-instance]'))
   button.addEventListener('click', () => {
     const on = button.getAttribute('aria-checked') !== 'true';
     const { fault, instance } = button.dataset;
-    act(button, fault ? { action: 'fault', name: fault, on } : { action: 'instance', name: instance, on });
+    if (fault) act(button, { action: 'fault', name: fault, on }, `${$(button.getAttribute('aria-labelledby')).firstChild.textContent}, ${on ? 'on' : 'off'}`);
+    else act(button, { action: 'instance', name: instance, on }, `Instance ${instance}, ${on ? 'started' : 'killed'}`);
   });
 }
 $('mend').addEventListener('click', async () => {
   for (const [name, on] of Object.entries(state.faults)) if (on) await act($('mend'), { action: 'fault', name, on: false });
   for (const { name, is_running } of state.instances) if (!is_running) await act($('mend'), { action: 'instance', name, on: true });
 });
-$('when-empty').addEventListener('change', () => act($('when-empty'), { action: 'setting', source: null, when_empty: $('when-empty').value }));
+$('when-empty').addEventListener('change', () => act($('when-empty'), { action: 'setting', source: null, when_empty: $('when-empty').value }, 'POOL_EMPTY'));
 $('pick').addEventListener('change', () => {
   chosenSession = Number($('pick').value);
   chosenRoom = state.sessions.find(({ id }) => id === chosenSession)?.room ?? null;
