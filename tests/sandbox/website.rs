@@ -89,7 +89,7 @@ struct Call {
 }
 
 /// A room as guests join it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) alias: String,
