@@ -203,7 +203,8 @@ const walks = {
     await clear();
     const calls = new URL('website/calls', address);
     const post = (url, body) => fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
-    const { linkId, owner } = await (await post(calls, { key: randomUUID() })).json();
+    const key = randomUUID();
+    const { linkId, owner } = await (await post(calls, { key })).json();
     const { pin } = await (await fetch(`${calls}/${linkId}`)).json();
     assert.match(pin, /^\d+$/);
     assert.equal((await post(`${calls}/${linkId}/end`, { owner })).status, 200);
@@ -212,13 +213,15 @@ const walks = {
       ...steps.map(([what, status]) => ['citizen', 'idim', `[data-what="${what}"][data-status="${status}"]`]),
       ['idim', 'api', '[data-what="creates a room"]'], ['idim', 'api', '[data-what="deletes the room"]'],
     );
-    for (const [what] of steps) {
-      const line = arrow('citizen', 'idim', `[data-what="${what}"]`);
+    for (const [from, to, what, hidden] of [
+      ...steps.map(([what]) => ['citizen', 'idim', what, 'link']), ['idim', 'api', 'creates a room', 'key'],
+    ]) {
+      const line = arrow(from, to, `[data-what="${what}"]`);
       assert.match(await line.locator('.ms').textContent(), /^[\d.]+ m?s$/);
       await line.click();
-      await page.locator('#detail-body .hidden-secret', { hasText: 'link hidden' }).first().waitFor();
+      await page.locator('#detail-body .hidden-secret', { hasText: `${hidden} hidden` }).first().waitFor();
       const text = await page.locator('#detail-body').textContent();
-      for (const secret of [linkId, owner, `"${pin}"`]) assert.ok(!text.includes(secret), `${what} shows ${secret}`);
+      for (const secret of [key, linkId, owner, `"${pin}"`]) assert.ok(!text.includes(secret), `${what} shows ${secret}`);
       await page.keyboard.press('Escape');
       await page.locator('#detail').waitFor({ state: 'hidden' });
     }

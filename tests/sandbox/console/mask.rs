@@ -20,6 +20,8 @@ fn secret(name: &str) -> Option<&'static str> {
         "linkid" => "link",
         // Who started the call can end it with this.
         "owner" => "owner",
+        // A repetition of the request with this key gets a link to the same room, and the right to end its call.
+        "key" | "idempotency-key" => "key",
         "sig" => "signature",
         _ => return None,
     })
