@@ -313,8 +313,8 @@ impl Shared {
         if status != 200 {
             return Outcome::failed(refusal("the agent gets no room", status, &answer)).about(id, &room);
         }
-        let tag = answer["tag"].as_str().unwrap_or_default().to_owned();
-        self.of(id, |session| session.opened = Some(tag));
+        let tag = answer["tag"].as_str().unwrap_or_default();
+        self.of(id, |session| session.is_own_case = Some(tag.ends_with(&format!("/{}", session.case))));
         match self.enter(id, &room, Who::Agent, HOST_PIN).await {
             Ok(()) => Outcome::done("the agent has opened the citizen’s case and is the host").about(id, &room),
             Err(not_in) => Outcome::failed(not_in.text()).about(id, &room),

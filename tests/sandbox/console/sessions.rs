@@ -33,8 +33,8 @@ pub(super) struct Session {
     pub(super) valid: [Option<String>; 2],
     /// The validity that was asked for.
     pub(super) asked: [Option<String>; 2],
-    /// The tag that the agent opened.
-    pub(super) opened: Option<String>,
+    /// Whether the case that the agent has opened is the citizen's own.
+    pub(super) is_own_case: Option<bool>,
     /// Id of the website's link to the room, once it was shared.
     link_id: Option<String>,
     calls: Vec<Call>,
@@ -130,7 +130,7 @@ impl Session {
             source: text("source").unwrap_or_default(),
             valid: [text("valid_from"), text("valid_until")],
             asked,
-            opened: None,
+            is_own_case: None,
             link_id: None,
             calls: Vec::new(),
         }
@@ -163,7 +163,7 @@ impl Session {
         json!({
             "id": self.id, "room": self.room, "source": self.source, "has_key": self.key.is_some(),
             "valid_from": self.valid[0], "valid_until": self.valid[1],
-            "opened": self.opened, "is_own_case": self.opened.as_ref().map(|tag| tag.ends_with(&format!("/{}", self.case))),
+            "is_own_case": self.is_own_case,
             "inside": inside.map(|call| call.who.as_str()).collect::<Vec<_>>(),
         })
     }

@@ -446,11 +446,9 @@ function drawSession() {
     : [make('li', { class: 'nobody' }, `Nobody is in: ${STATES[room?.state] ?? 'deleted'}.`)]));
   for (const anchor of document.querySelectorAll('[data-widget]')) anchor.href = `/widget/?room=${session.room}`;
   const opened = $('case');
-  opened.hidden = !session.opened;
-  if (session.opened) {
-    opened.replaceChildren('The agent has opened ', make('code', { title: session.opened }, session.opened.split('/').at(-1)), ' ',
-      make('b', { class: session.is_own_case ? '' : 'wrong' }, session.is_own_case ? '✓ the citizen’s own' : '✗ another citizen’s'));
-  }
+  opened.hidden = session.is_own_case === null;
+  opened.replaceChildren('The agent has opened ',
+    make('b', { class: session.is_own_case ? '' : 'wrong' }, session.is_own_case ? '✓ the citizen’s own case' : '✗ another citizen’s case'));
 }
 
 function drawFaults() {
