@@ -389,7 +389,22 @@ const walks = {
     assert.equal(await upkeep({ 'sec-fetch-site': 'cross-site' }), 403, 'another site');
     assert.equal(await upkeep({ host: elsewhere, origin: `http://${elsewhere}` }), 421, 'another name');
     assert.equal(await act({ action: 'x'.repeat(5_000) }), 413, 'too long');
-    assert.equal(await ask('events', { headers: { 'sec-fetch-site': 'cross-site' } }), 403);
+    const [loaded, opened] = ['cors', 'navigate'].map((mode) => ({ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': mode }));
+    for (const path of ['', 'events', 'website/', 'widget/settings.json', 'api/credentials.json']) {
+      assert.equal(await ask(path, { headers: loaded }), 403, `another site loads ${path}`);
+    }
+    assert.equal(await ask('events', { headers: opened }), 403, 'a link to the stream');
+    for (const path of ['', 'website/', 'widget/', 'api/']) {
+      assert.equal(await ask(path, { headers: opened }), 200, `a link to ${path}`);
+    }
+    for (const path of ['website/calls', 'widget/genesys-token', 'api/try/room/create']) {
+      assert.equal(await ask(path, { method: 'POST', headers: { ...own, ...opened } }), 403, `another site posts to ${path}`);
+      assert.equal(await ask(path, { method: 'POST', headers: { ...own, origin: 'null' } }), 403, `another origin posts to ${path}`);
+    }
+    assert.equal(await ask('widget/genesys-token', { method: 'POST', headers: { origin: own.origin } }), 200);
+    const service = /^The room service is ready: (\S+)/.exec(sandbox.said.find((line) => line.startsWith('The room service is ready:')))[1];
+    assert.equal(await ask(`${service}health/ready`, { headers: { host: elsewhere } }), 421, 'another name of the service');
+    assert.equal(await ask(`${service}health/ready`), 200);
   },
 
   async 'no secret leaves the sandbox'() {

@@ -231,6 +231,7 @@ fn sites(shared: &Shared, website: &Traffic) -> Router {
         .watch(Router::new().nest("/website/", website::router(Arc::clone(&shared.website))))
         .nest("/widget/", widget)
         .nest("/api/", reference)
+        .layer(middleware::from_fn(guard::refuse_other_origins))
 }
 
 fn router(shared: Arc<Shared>, sites: Router) -> Router {

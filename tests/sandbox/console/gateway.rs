@@ -8,11 +8,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use maxconf_simulators::{Server, Traffic};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
+use super::guard;
 use super::instances::Instances;
 
 /// Header of the answer that names the instance.
@@ -47,7 +49,7 @@ impl Gateway {
         let http = http.build().expect("a client without settings of TLS");
         let router = Router::new().fallback(forward).with_state(Forward { instances, http });
         let traffic = Traffic::default();
-        let router = traffic.watch(router);
+        let router = traffic.watch(router).layer(middleware::from_fn(guard::refuse_other_hosts));
         let server = match Server::start_on(router.clone(), port).await {
             Ok(server) => server,
             Err(_) => Server::start(router).await,

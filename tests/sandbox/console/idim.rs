@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use axum::{Json, Router};
@@ -14,6 +15,8 @@ use maxconf_simulators::{Server, Traffic};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::guard;
 
 /// How long a token is used: less than it is valid.
 const TOKEN_USE: Duration = Duration::from_secs(600);
@@ -50,7 +53,8 @@ impl Idim {
             .route("/video/v2/sessions/{name}", delete(close))
             .with_state(Arc::new(upstream));
         let traffic = Traffic::default();
-        let server = Server::start(traffic.watch(router)).await;
+        let router = traffic.watch(router).layer(middleware::from_fn(guard::refuse_other_hosts));
+        let server = Server::start(router).await;
         Self { server, traffic }
     }
 
