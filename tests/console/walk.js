@@ -100,6 +100,12 @@ const walks = {
     await page.getByText(`${ROOMS_IN_POOL} of ${ROOMS_IN_POOL} in the pool`).waitFor();
     for (const button of await page.locator('[data-session]').all()) assert.ok(await button.isDisabled());
     await assertAccessible(page, 'before anything');
+    for (const path of ['', 'website/', 'widget/', 'api/']) {
+      const { headers } = await fetch(new URL(path, address));
+      assert.match(headers.get('content-security-policy'), /^default-src 'none'; .*frame-ancestors 'none'$/, path);
+      assert.equal(headers.get('cross-origin-resource-policy'), 'same-origin', path);
+      assert.equal(headers.get('cache-control'), 'no-store', path);
+    }
   },
 
   async 'a citizen starts with a room of the pool'() {

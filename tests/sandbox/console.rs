@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+use crate::pages::{self, CSS, File, HTML, JAVASCRIPT, SVG};
 use crate::{RoomSource, reference, website, widget, world};
 
 use actions::Action;
@@ -64,10 +65,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Largest request of the page.
 const LARGEST_REQUEST: usize = 4_096;
 
-const PAGE: &str = include_str!("console/page/index.html");
-const STYLE: &str = include_str!("console/page/console.css");
-const SCRIPT: &str = include_str!("console/page/console.js");
-const ICON: &str = include_str!("console/page/icon.svg");
+const FILES: [File; 4] = [
+    ("/", HTML, include_str!("console/page/index.html")),
+    ("/console.css", CSS, include_str!("console/page/console.css")),
+    ("/console.js", JAVASCRIPT, include_str!("console/page/console.js")),
+    ("/icon.svg", SVG, include_str!("console/page/icon.svg")),
+];
 
 /// The console, its gateway and the instances behind it.
 pub(crate) struct Console {
@@ -235,22 +238,15 @@ fn sites(shared: &Shared, website: &Traffic) -> Router {
 }
 
 fn router(shared: Arc<Shared>, sites: Router) -> Router {
-    let own = Router::new()
-        .route("/", get(async || asset("text/html; charset=utf-8", PAGE)))
-        .route("/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
-        .route("/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/icon.svg", get(async || asset("image/svg+xml", ICON)))
+    let server = Router::new()
         .route("/events", get(async |State(shared): State<Arc<Shared>>| shared.feed.stream()))
         .route("/exchange/{id}", get(exchange))
         .route("/act", post(act))
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
-        .route_layer(middleware::from_fn(guard::refuse_other_pages))
         .with_state(shared);
+    let own = pages::files(&FILES).merge(server).route_layer(middleware::from_fn(guard::refuse_other_pages));
+    let own = pages::with_headers(own, &[]);
     Router::new().merge(own).merge(sites).layer(middleware::from_fn(guard::refuse_other_hosts))
-}
-
-fn asset(kind: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// The details of an exchange, without its secrets.
