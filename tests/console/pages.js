@@ -191,6 +191,25 @@ const tests = {
         await state(late, 'start');
     },
 
+    async 'who cannot end the call for everybody is told so, and can try again'() {
+        const citizen = await open('website/', DESKTOP, /\/end$|\/website\/calls\//);
+        await press(citizen, 'Start a video call');
+        await call(citizen, 'waiting');
+        await citizen.route('**/website/calls/*/end', (route) => route.fulfill({ status: 503, json: {} }));
+        await press(citizen, 'Leave');
+        await citizen.getByText('It could not be ended').waitFor();
+
+        await citizen.route('**/website/calls/*', (route) => route.abort());
+        await press(citizen, 'Join again');
+        await citizen.getByText('Our server cannot be reached').waitFor();
+        await citizen.unrouteAll();
+        await citizen.getByRole('button', { name: 'Join again' }).dblclick();
+        await call(citizen, 'waiting');
+        assert.deepEqual(await people(citizen, 1), ['Citizen you']);
+        await press(citizen, 'Leave');
+        await citizen.getByText('You have ended the call').waitFor();
+    },
+
     async 'whoever is invited before the time is told when the call opens'() {
         const { press, share } = await openButtons();
         await press('early', 'refused');

@@ -24,12 +24,18 @@ const problems = {
 };
 
 const TIME_IS_OVER = 'Its time has run out.';
+const NO_ANSWER = 'Our server cannot be reached. Please try again.';
 
 function show(section) {
     main.dataset.state = section;
     for (const [name, element] of Object.entries(sections)) {
         element.hidden = name !== section;
     }
+}
+
+// Where the server tells and takes what concerns the call.
+function address() {
+    return `calls/${encodeURIComponent(id)}`;
 }
 
 async function ask(method, path, body) {
@@ -40,7 +46,7 @@ async function ask(method, path, body) {
     return { status: answer.status, ok: answer.ok, result };
 }
 
-function problem({ status, result }) {
+function explain({ status, result }) {
     const text = problems[status] ?? 'Something went wrong on our side.';
     const wait = result.retryAfter;
     if (status === 410) {
@@ -72,14 +78,14 @@ function when() {
 function onSubmit(form, work) {
     form.addEventListener('submit', async (event) => {
         event.preventDefault();
-        const [button, trouble] = [form.querySelector('button'), form.querySelector('.problem')];
-        trouble.textContent = '';
+        const [button, problem] = [form.querySelector('button'), form.querySelector('.problem')];
+        problem.textContent = '';
         button.disabled = true;
         try {
             name = new FormData(form).get('name');
-            trouble.textContent = await work() ?? '';
+            problem.textContent = await work() ?? '';
         } catch {
-            trouble.textContent = 'Our server cannot be reached. Please try again.';
+            problem.textContent = NO_ANSWER;
         } finally {
             button.disabled = false;
         }
@@ -92,7 +98,7 @@ async function start() {
     if (!answer.ok) {
         // The call of this key is over: the next one is another.
         key = answer.status === 410 ? undefined : key;
-        return problem(answer);
+        return explain(answer);
     }
     key = undefined;
     ({ linkId: id, owner } = answer.result);
@@ -101,12 +107,12 @@ async function start() {
 }
 
 async function join() {
-    const answer = await ask('GET', `calls/${id}`);
+    const answer = await ask('GET', address());
     if (answer.status === 404) {
         return end('This call is over', 'The link is not valid, or not any more.');
     }
     if (!answer.ok) {
-        return problem(answer);
+        return explain(answer);
     }
     room = answer.result;
     if (isAhead(room.validFrom)) {
@@ -143,15 +149,25 @@ function showInvitation() {
 // Who has started the call ends it for everybody: the room is deleted. That comes first, so that the others are told that
 // the call is over, and not that somebody has left.
 call.beforeLeaving = async () => {
-    const right = owner;
-    owner = undefined;
-    return right !== undefined && (await ask('POST', `calls/${id}/end`, { owner: right }).catch(() => ({}))).ok;
+    if (!owner) {
+        return false;
+    }
+    const left = id;
+    const isEnded = await ask('POST', `${address()}/end`, { owner }).then(({ ok }) => ok, () => false);
+    // Meanwhile a new call may have been started.
+    if (id === left && isEnded) {
+        owner = undefined;
+        end('This call is over', 'Thank you. You have ended the call.');
+    } else if (id === left) {
+        end('You have left the call', 'It could not be ended: the others may still be in it.', true);
+    }
+    return isEnded;
 };
 
 call.addEventListener('callstate', ({ detail: { state, reason } }) => {
     if (state === 'left') {
         if (owner) {
-            end('This call is over', 'Thank you. You have ended the call.');
+            end('You have left the call', 'It is being ended for everybody…');
         } else {
             end('You have left the call', 'The others are still in it.', true);
         }
@@ -165,9 +181,12 @@ call.addEventListener('callstate', ({ detail: { state, reason } }) => {
 });
 
 again.addEventListener('click', async () => {
-    const trouble = await join();
-    if (trouble) {
-        end('The call could not be joined', trouble, true);
+    // A second call beside the first would keep the camera on.
+    again.disabled = true;
+    const problem = await join().catch(() => NO_ANSWER);
+    again.disabled = false;
+    if (problem) {
+        end('The call could not be joined', problem, true);
     }
 });
 
@@ -200,7 +219,7 @@ async function open() {
         show('start');
         return;
     }
-    const answer = await ask('GET', `calls/${id}`).catch(() => undefined);
+    const answer = await ask('GET', address()).catch(() => undefined);
     room = answer?.ok ? answer.result : undefined;
     if (answer?.status === 404) {
         end('This call is over', 'The link is not valid, or not any more.');
