@@ -284,7 +284,12 @@ const tests = {
         await assertAccessible(page, 'website, waiting, phone, dark');
         await page.keyboard.press('Tab');
         await page.keyboard.press('Space');
-        assert.equal(await page.locator('.microphone').getAttribute('aria-pressed'), 'true', 'muted');
+        assert.equal(await page.locator('.microphone').textContent(), 'Unmute', 'muted');
+        const isHeard = () => page.evaluate(() => document.querySelector('.local').srcObject.getAudioTracks()[0].enabled);
+        assert.equal(await isHeard(), false);
+        await page.keyboard.press('Space');
+        assert.equal(await page.locator('.microphone').textContent(), 'Mute');
+        assert.equal(await isHeard(), true);
         await page.keyboard.press('Tab');
         await page.keyboard.press('Tab');
         await page.keyboard.press('Enter');

@@ -20,12 +20,12 @@ template.innerHTML = `
     </div>
     <p class="devices" role="note" hidden></p>
     <div class="controls" role="group" aria-label="Your call">
-        <button type="button" class="microphone" aria-pressed="false">Mute</button>
-        <button type="button" class="camera" aria-pressed="false">Stop camera</button>
+        <button type="button" class="microphone">Mute</button>
+        <button type="button" class="camera">Stop camera</button>
         <button type="button" class="leave danger">Leave</button>
     </div>
-    <section class="people" aria-label="In the room">
-        <h2>In the room</h2>
+    <section class="people" aria-labelledby="video-call-people">
+        <h2 id="video-call-people">In the room</h2>
         <ul></ul>
     </section>`;
 
@@ -84,6 +84,7 @@ export class VideoCall extends HTMLElement {
     }
 
     async join({ node, alias, pin, name }) {
+        const address = new URL(node);
         this.#me = undefined;
         this.#showPeople([]);
         this.#show('preparing');
@@ -95,7 +96,6 @@ export class VideoCall extends HTMLElement {
         this.#show('joining');
         this.#connect();
         window.addEventListener('pagehide', this.#closed);
-        const address = new URL(node);
         try {
             await this.#client.call({
                 node: address.host, host: address.origin, conferenceAlias: alias, pin, displayName: name,
@@ -185,16 +185,14 @@ export class VideoCall extends HTMLElement {
         this.#media?.getTracks().forEach((track) => track.stop());
         this.#media = undefined;
         this.#parts.local.srcObject = null;
-        for (const [button, text] of [[this.#parts.microphone, 'Mute'], [this.#parts.camera, 'Stop camera']]) {
-            button.setAttribute('aria-pressed', 'false');
-            button.textContent = text;
-        }
+        this.#parts.microphone.textContent = 'Mute';
+        this.#parts.camera.textContent = 'Stop camera';
     }
 
     #toggle(button, kind, on, off) {
-        const stops = button.getAttribute('aria-pressed') === 'false';
-        this.#media?.getTracks().filter((track) => track.kind === kind).forEach((track) => { track.enabled = !stops; });
-        button.setAttribute('aria-pressed', stops);
+        const tracks = this.#media?.getTracks().filter((track) => track.kind === kind) ?? [];
+        const stops = tracks.some((track) => track.enabled);
+        tracks.forEach((track) => { track.enabled = !stops; });
         button.textContent = stops ? off : on;
     }
 
