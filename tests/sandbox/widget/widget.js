@@ -5,7 +5,7 @@ import { genesysToken } from './genesys.js';
 
 const main = document.querySelector('main');
 const form = main.querySelector('form');
-const trouble = main.querySelector('.problem');
+const problem = main.querySelector('.problem');
 const caseLine = main.querySelector('.case');
 const call = main.querySelector('video-call');
 const voice = main.querySelector('.voice');
@@ -24,7 +24,7 @@ const problems = {
 };
 
 async function accept() {
-    trouble.textContent = '';
+    problem.textContent = '';
     end.hidden = true;
     const name = new FormData(form).get('room').trim();
     const token = await genesysToken();
@@ -34,7 +34,7 @@ async function accept() {
     if (!answer.ok) {
         const wait = answer.headers.get('retry-after');
         const later = `The room service is not available. Please try again ${wait ? `in ${wait} seconds` : 'later'}.`;
-        trouble.textContent = problems[answer.status] ?? later;
+        problem.textContent = problems[answer.status] ?? later;
         main.dataset.state = 'problem';
         return;
     }
@@ -49,7 +49,7 @@ function showCase(tag) {
     if (tag) {
         const link = caseLine.querySelector('a');
         link.textContent = tag;
-        link.href = caseViewer ? `${caseViewer}#${encodeURIComponent(tag)}` : tag;
+        link.href = `${caseViewer}#${encodeURIComponent(tag)}`;
         window.open(link.href, 'case', 'noreferrer');
     }
 }
@@ -83,7 +83,7 @@ async function attempt(work) {
     try {
         await work();
     } catch {
-        trouble.textContent = 'The room service cannot be reached.';
+        problem.textContent = 'The room service cannot be reached.';
         main.dataset.state = 'problem';
     } finally {
         buttons.forEach((button) => { button.disabled = false; });
