@@ -299,8 +299,20 @@ const walks = {
   },
 
   async 'fifty creates at once'() {
+    let release;
+    const released = new Promise((resolve) => { release = resolve; });
+    await page.route('**/act', async (route) => {
+      await released;
+      await route.continue();
+    }, { times: 1 });
+    await page.locator('#when-empty').focus();
+    await page.locator('#when-empty').selectOption('refuse');
+    assert.ok(await page.locator('#when-empty').evaluate((select) => select.disabled), 'nothing can be chosen that would be lost');
+    release();
     await page.locator('#when-empty').selectOption('instant');
     await settled(page.locator('#when-empty'));
+    assert.equal((await readAll()).state.mode.when_empty, 'instant');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'when-empty', 'the focus stays');
     await press('[data-action=load]', 'done', /50 of 50/);
     await page.locator('#plot-figure[data-running=false]').waitFor();
     const counts = await page.locator('#plot-rows td:nth-child(2)').allTextContents();
@@ -381,6 +393,32 @@ const walks = {
     await page.reload();
     await page.locator('#live[data-state=live]').waitFor();
     await page.locator('#lost').waitFor({ state: 'hidden' });
+
+    await page.route('**/events', (route) => route.fulfill({ status: 503 }));
+    await page.reload();
+    await page.getByRole('alert').getByText('Close one of the others').waitFor();
+    await assertAccessible(page, 'too many pages');
+    await context.close();
+  },
+
+  async 'a page starts anew with another sandbox'() {
+    const context = await browser.newContext({ reducedMotion: 'reduce' });
+    context.setDefaultTimeout(LIMIT);
+    page = await context.newPage();
+    // Each stream ends at once, and the page connects again.
+    const { state } = await readAll();
+    let loads = 0;
+    page.on('load', () => { loads += 1; });
+    const answerFrom = (run) => (route) => route.fulfill({
+      contentType: 'text/event-stream', body: `retry: 100\nevent: all\ndata: ${JSON.stringify({ run, state, lines: [], load: null })}\n\n`,
+    });
+    await page.route('**/events', answerFrom(1));
+    await page.goto(address);
+    for (let streams = 0; streams < 2; streams += 1) await page.waitForResponse('**/events');
+    assert.equal(loads, 1);
+    const reloaded = page.waitForEvent('load');
+    await page.route('**/events', answerFrom(2));
+    await reloaded;
     await context.close();
   },
 

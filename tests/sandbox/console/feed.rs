@@ -34,6 +34,8 @@ pub(super) struct Feed {
 
 #[derive(Debug)]
 struct Shared {
+    /// Tells a page whether it still looks at the same console: after a restart ids begin anew.
+    run: u32,
     start: Instant,
     kept: Mutex<Kept>,
     news: broadcast::Sender<News>,
@@ -59,6 +61,7 @@ struct News {
 impl Feed {
     pub(super) fn new() -> Self {
         let shared = Shared {
+            run: rand::random(),
             start: Instant::now(),
             kept: Mutex::default(),
             news: broadcast::Sender::new(BEHIND),
@@ -136,7 +139,7 @@ impl Feed {
     fn join(&self) -> (News, broadcast::Receiver<News>) {
         let kept = self.shared.kept.lock();
         let lines: Vec<_> = kept.lines.iter().map(|(_, name, line)| json!([name, line])).collect();
-        let all = json!({ "lines": lines, "state": kept.state, "load": kept.load });
+        let all = json!({ "run": self.shared.run, "lines": lines, "state": kept.state, "load": kept.load });
         (News { name: "all", data: all.to_string().into() }, self.shared.news.subscribe())
     }
 

@@ -68,6 +68,8 @@ function withSecrets(text) {
 
 // ---- what is known
 
+/** Names the sandbox's process. */
+let run = null;
 let state = null;
 let load = null;
 /** By id: the line, its element. */
@@ -78,6 +80,8 @@ let chosenSession = null;
 let link = null;
 /** What was hidden with “Clear”. */
 let clearedAt = 0;
+/** The room source that is set at the service, as it was drawn last: until it changes, one's own choice stays. */
+let drawnSource = null;
 
 // ---- the stream
 
@@ -99,9 +103,18 @@ function draw() {
 
 const stream = new EventSource('/events');
 stream.addEventListener('open', () => connected('live', 'Live'));
-stream.addEventListener('error', () => connected('lost', stream.readyState === EventSource.CLOSED ? 'Not connected' : 'Connecting again…'));
+stream.addEventListener('error', () => {
+  if (stream.readyState === EventSource.CLOSED) connected('refused', 'Not connected');
+  else connected('lost', 'Connecting again…');
+});
 stream.addEventListener('all', (event) => {
   const all = JSON.parse(event.data);
+  // Another sandbox, whose ids begin anew: what was chosen and cleared here says nothing about it.
+  if (run !== null && run !== all.run) {
+    location.reload();
+    return;
+  }
+  run = all.run;
   lines.clear();
   $('lines').replaceChildren();
   for (const [kind, line] of all.lines) take(kind, line);
@@ -117,7 +130,7 @@ stream.addEventListener('load', (event) => { load = JSON.parse(event.data); late
 
 function connected(how, text) {
   $('live').dataset.state = how;
-  $('lost').hidden = how !== 'lost';
+  for (const id of ['lost', 'refused']) $(id).hidden = how !== id;
   $('live').lastElementChild.textContent = text;
 }
 
@@ -127,6 +140,8 @@ const waiting = new Map();
 
 function take(kind, line) {
   waiting.set(line.id, { kind, ...line });
+  // A hidden page draws nothing, so they would become more and more.
+  if (waiting.size > MOST_LINES) waiting.delete(waiting.keys().next().value);
   later('lines');
 }
 
@@ -459,9 +474,9 @@ function drawFaults() {
   enable($('restore'), state.has_backup);
   if (!busy.has($('when-empty'))) $('when-empty').value = state.mode.when_empty;
   for (const input of document.querySelectorAll('[name=source]')) {
-    if (state.mode.source !== drawFaults.source) input.checked = input.value === state.mode.source;
+    if (state.mode.source !== drawnSource) input.checked = input.value === state.mode.source;
   }
-  drawFaults.source = state.mode.source;
+  drawnSource = state.mode.source;
 }
 
 function check(button, on) {
@@ -545,6 +560,8 @@ async function act(button, action, title = button.textContent.trim()) {
   if (busy.has(button)) return null;
   const hadFocus = document.activeElement === button;
   busy.add(button);
+  // A choice can be made twice in the time that the first one takes, and the second would be lost.
+  if (button.matches('select')) button.disabled = true;
   button.setAttribute('aria-busy', 'true');
   button.setAttribute('aria-disabled', 'true');
   let outcome;
@@ -555,6 +572,7 @@ async function act(button, action, title = button.textContent.trim()) {
     outcome = { result: 'failed', text: 'the sandbox gives no answer' };
   }
   busy.delete(button);
+  if (button.matches('select')) button.disabled = false;
   button.removeAttribute('aria-busy');
   button.removeAttribute('aria-disabled');
   if (hadFocus && document.activeElement === document.body) button.focus({ preventScroll: true });
@@ -573,14 +591,16 @@ async function act(button, action, title = button.textContent.trim()) {
   return outcome;
 }
 
+let outcomeTimer;
+
 function say(result, text) {
   const outcome = $('outcome');
   outcome.dataset.result = result;
   outcome.textContent = text;
   // On a phone it lies over the page for a while.
   outcome.classList.add('is-new');
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => outcome.classList.remove('is-new'), 6_000);
+  clearTimeout(outcomeTimer);
+  outcomeTimer = setTimeout(() => outcome.classList.remove('is-new'), 6_000);
 }
 
 for (const button of document.querySelectorAll('button[data-action]')) {
