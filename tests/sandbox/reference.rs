@@ -1,6 +1,7 @@
 //! The API's reference: the OpenAPI document in Swagger UI, from which each request can be tried against the service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -10,6 +11,7 @@ use axum::{Json, Router};
 use maxconf::http::routes;
 use maxconf_simulators::operator::{EVENT_ACCOUNT, POLICY_ACCOUNT};
 use reqwest::Client;
+use reqwest::redirect::Policy;
 use serde_json::json;
 use swagger_ui_dist::{ApiDefinition, OpenApiSource};
 use url::Url;
@@ -25,6 +27,9 @@ const FILES: [File; 3] = [
 
 /// Largest body that is passed on: more than the service accepts, so that its refusal can be seen.
 const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// Limit of a request that is tried: above the gateway's.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Prefix of headers that browsers do not let pages send.
 const PREFIX: &str = "x-try-";
@@ -57,7 +62,8 @@ pub(crate) fn router(service: &Url, tokens: impl Fn() -> Tokens + Clone + Send +
         api_definition: OpenApiSource::Uri("openapi.json"),
         title: None,
     });
-    let http = Client::builder().no_proxy().build().expect("a client without special settings");
+    let http = Client::builder().no_proxy().redirect(Policy::none()).timeout(LIMIT);
+    let http = http.build().expect("a client without settings of TLS");
     let attempts =
         Router::new().route("/try/{*path}", any(pass_on)).with_state(Arc::new(Service { url: service.clone(), http }));
     let page = pages::files(&FILES)
