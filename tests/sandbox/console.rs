@@ -50,10 +50,10 @@ use sessions::Sessions;
 use website::Website;
 use wire::{Callee, Wire};
 
-/// Interval of looks at the rooms while nothing happens: validities end, leases too.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval of reads of the rooms while nothing happens: validities end, leases too.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Least time between two looks.
+/// Least time between two reads.
 const PAUSE: Duration = Duration::from_millis(80);
 
 /// Time from the first participant to the call to the agents' queue: the vendor's ten seconds are long to watch.
@@ -150,7 +150,7 @@ impl Console {
             Err(_) => Server::start(router).await,
         };
         shared.address.set(server.url()).expect("it is set here only");
-        tokio::spawn(Arc::clone(&shared).keep_looking());
+        tokio::spawn(Arc::clone(&shared).keep_reading());
         Self { server, shared }
     }
 
@@ -174,7 +174,7 @@ impl Console {
     /// Keeps Pexip's rooms as they are now, to be restored.
     pub(crate) fn back_up(&self) {
         self.shared.faults.back_up(&self.shared.world);
-        self.shared.look();
+        self.shared.read_rooms();
     }
 
     pub(crate) async fn stop_instances(&self) {
@@ -183,18 +183,18 @@ impl Console {
 }
 
 impl Shared {
-    async fn keep_looking(self: Arc<Self>) {
+    async fn keep_reading(self: Arc<Self>) {
         loop {
-            // Either is a reason to look.
-            let _ = timeout(LOOK, self.ended.notified()).await;
-            self.look();
+            // Either is a reason to read.
+            let _ = timeout(READ_INTERVAL, self.ended.notified()).await;
+            self.read_rooms();
             sleep(PAUSE).await;
         }
     }
 
-    fn look(&self) {
+    fn read_rooms(&self) {
         let mut lives = self.lives.lock();
-        lives.look(&self.world, self.feed.now());
+        lives.read(&self.world, self.feed.now());
         let mode = self.instances.mode();
         let running = |index| json!({ "name": NAMES[index], "is_running": self.instances.is_running(index) });
         self.feed.tell_state(json!({

@@ -133,7 +133,7 @@ impl Shared {
         note["rooms"] = json!(outcome.rooms);
         note["ended"] = json!(self.feed.now());
         self.feed.tell("note", id, note);
-        self.look();
+        self.read_rooms();
         outcome
     }
 
@@ -219,7 +219,7 @@ impl Shared {
             known.unwrap_or_else(|| sessions.add(session))
         };
         // Before anybody joins: the room's life shows that it was handed out.
-        self.look();
+        self.read_rooms();
         Ok((id, replayed))
     }
 

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 use super::guard;
 
+// The website's server does nearly the same with code of its own: it is an example to be copied as a whole.
+
 /// How long a token is used: less than it is valid.
 const TOKEN_USE: Duration = Duration::from_secs(600);
 

@@ -72,8 +72,8 @@ impl State {
 }
 
 impl Lives {
-    /// Looks at what the simulators hold.
-    pub(super) fn look(&mut self, world: &World, now: f64) {
+    /// Reads what the simulators hold.
+    pub(super) fn read(&mut self, world: &World, now: f64) {
         let messages: HashMap<_, _> =
             world.queue.messages(POOL_QUEUE).into_iter().map(|message| (message.text.clone(), message)).collect();
         let records = world.blobs.blobs(RECORDS);

@@ -48,7 +48,7 @@ pub(super) enum Callee {
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     feed: Feed,
-    /// Wakes whoever looks at the rooms.
+    /// Wakes what reads the rooms.
     ended: Arc<Notify>,
     learnt: Arc<Mutex<Learnt>>,
 }
