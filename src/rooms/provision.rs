@@ -34,8 +34,8 @@ pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
-    /// Bounds direct creates in flight, to twice the concurrent calls: while one half of the rooms is created, the other
-    /// half is looked up. With more, a room that was created would wait for its look-up behind the first calls of
+    /// Bounds direct creates in flight, to three times the concurrent calls: some are being created, others looked up, and
+    /// others wait for the next look-up. With more, a room that was created would wait for it behind the first calls of
     /// others, and a failing node would cost more rooms.
     direct_permits: Semaphore,
 }
@@ -53,7 +53,7 @@ pub(super) struct Provisioned {
 
 impl Provisioner {
     pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
-        let direct_permits = Semaphore::new(backend.config.direct_max.min(2 * backend.pexip.max_in_flight()));
+        let direct_permits = Semaphore::new(backend.config.direct_max.min(3 * backend.pexip.max_in_flight()));
         Self { backend, counter, destroyer, direct_permits }
     }
 

@@ -24,9 +24,9 @@ const MAX_TRIES: usize = 4;
 /// With less time than this left a room is not claimed: it would probably not be tagged, and be lost.
 const MIN_TIME_TO_TAG: Duration = Duration::from_secs(1);
 
-/// Bounds rooms between claim and tag. A node that stops accepting tags costs these rooms, and those that are tried
-/// until the circuit breaker opens.
-const MAX_BETWEEN_CLAIM_AND_TAG: usize = 4;
+/// Rooms between claim and tag, at least; with more concurrent calls, all but one of them. A node that stops accepting
+/// tags costs these rooms, and those that are tried until the circuit breaker opens.
+const MIN_BETWEEN_CLAIM_AND_TAG: usize = 4;
 
 /// Concurrency slots at the node that claims leave to other calls, however slow queue and records are.
 const SLOTS_FOR_OTHERS: usize = 2;
@@ -84,7 +84,8 @@ impl PoolSource {
         destroyer: Destroyer,
     ) -> Self {
         let claiming = Semaphore::new(backend.pexip.max_in_flight().saturating_sub(SLOTS_FOR_OTHERS).max(1));
-        let between_claim_and_tag = Semaphore::new(MAX_BETWEEN_CLAIM_AND_TAG);
+        let between_claim_and_tag = (backend.pexip.max_in_flight() - 1).max(MIN_BETWEEN_CLAIM_AND_TAG);
+        let between_claim_and_tag = Semaphore::new(between_claim_and_tag);
         Self { backend, prefetch, refill, destroyer, claiming, between_claim_and_tag }
     }
 
