@@ -62,14 +62,13 @@ impl CreatedRooms {
 
 impl Server {
     /// The call that was kept for the first in line. `None` if the line is empty, which ends its service.
-    fn next_call(&mut self) -> Option<Option<KeptCall>> {
+    fn next_call(&mut self) -> Option<KeptCall> {
         let mut line = self.rooms.0.lock();
         // Their creates have given up.
         line.waiting.retain(|created| !created.found.is_closed());
-        let kept = line.waiting.first_mut().map(|first| first.kept.take());
-        self.is_done = kept.is_none();
+        self.is_done = line.waiting.is_empty();
         line.is_served = !self.is_done;
-        kept
+        line.waiting.first_mut().and_then(|first| first.kept.take())
     }
 
     fn take(&self, most: usize) -> Vec<Created> {
@@ -115,7 +114,7 @@ impl PexipClient {
     async fn look_up_line(&self, mut server: Server) {
         while let Some(kept) = server.next_call() {
             // Meanwhile others join, which share this call.
-            match self.shared.admission.permit(self.urgency, kept).await {
+            match self.shared.admission.permit(self.urgency, Some(kept)).await {
                 Ok(permit) => {
                     let (client, created) = (self.clone(), server.take(LARGEST_CALL));
                     // In the trace of the first of them.
