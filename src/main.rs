@@ -18,7 +18,7 @@ use maxconf::http::routes;
 use maxconf::http::server;
 use maxconf::outbound;
 use maxconf::telemetry::{self, Export, LogWriter};
-use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 
 /// Room service for identity checks by video.
 #[derive(Parser)]
@@ -106,10 +106,10 @@ fn code_or(result: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCo
 
 /// Runs a command to its end. Does not wait for blocking calls that cannot be cancelled, such as a DNS look-up.
 ///
-/// On one thread, with some more for blocking calls and the log: the service waits for other systems most of the time,
-/// and where a request's tasks wake each other across threads, the wakes cost more than a second thread gains.
+/// On as many threads as there are processors, or `TOKIO_WORKER_THREADS`. One thread takes less processor time for each
+/// request, but then whoever sends thousands of requests on one connection delays all other callers.
 fn run<T>(command: impl Future<Output = T>) -> T {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("the runtime can be started");
+    let runtime = Runtime::new().expect("threads can be started");
     let output = runtime.block_on(command);
     runtime.shutdown_background();
     output

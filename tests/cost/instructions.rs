@@ -106,6 +106,8 @@ impl Counted {
             .envs(settings)
             // The certificates of a whole system are most of a start.
             .env("SSL_CERT_FILE", authority)
+            // Two threads would wake each other up, now more often and now less.
+            .env("TOKIO_WORKER_THREADS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
