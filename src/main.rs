@@ -107,7 +107,7 @@ fn code_or(result: Result<u8, impl std::fmt::Display>, of_failure: u8) -> ExitCo
 /// Runs a command to its end. Does not wait for blocking calls that cannot be cancelled, such as a DNS look-up.
 ///
 /// On as many threads as there are processors, or `TOKIO_WORKER_THREADS`. One thread takes less processor time for each
-/// request, but then whoever sends thousands of requests on one connection delays all other callers.
+/// request, but callers who send thousands of requests on one connection hold up the others longer.
 fn run<T>(command: impl Future<Output = T>) -> T {
     let runtime = Runtime::new().expect("threads can be started");
     let output = runtime.block_on(command);

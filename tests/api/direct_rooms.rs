@@ -99,6 +99,33 @@ async fn a_failed_look_up_of_several_created_rooms_fails_no_create() {
 }
 
 #[tokio::test]
+async fn a_look_up_that_hangs_holds_up_later_ones_for_a_second_only() {
+    let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
+    app.create_room().await.room();
+    let _time = stop_time();
+    app.pexip.traffic().clear();
+    app.pexip.traffic().inject(look_ups(), Times::Once, Fault::Stall);
+    let later = async {
+        eventually("the first room is looked up", async || app.pexip.traffic().count(&look_ups()) == 1).await;
+        let watch = async {
+            eventually("all rooms are made", async || app.pexip.traffic().count(&creates()) == 3).await;
+            others_have_their_turn(&app).await;
+            assert_eq!(app.pexip.traffic().count(&look_ups()), 1, "the others share the next one");
+            time_passes(Duration::from_millis(1_100)).await;
+            eventually("the others are looked up", async || app.pexip.traffic().count(&look_ups()) > 1).await;
+            app.pexip.traffic().heal();
+        };
+        join(join_all((0..2).map(|_| app.create_room())), watch).await.0
+    };
+
+    let (first, mut answers) = join(app.create_room(), later).await;
+    answers.push(first);
+
+    let rooms: BTreeSet<_> = answers.iter().map(Answer::room).collect();
+    assert_eq!(rooms.len(), 3);
+}
+
+#[tokio::test]
 async fn a_created_room_that_several_look_ups_do_not_show_is_not_handed_out() {
     let app = TestApp::with().set("POOL_TARGET_SIZE", 0).start().await;
     let lost = || {
