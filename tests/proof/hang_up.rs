@@ -28,8 +28,8 @@ const FIRST_LONGEST_WAIT_MICROSECONDS: usize = 50_000;
 const TARGET: usize = 40;
 const CALLS_IN_FLIGHT: usize = 16;
 
-/// Tag permits of one instance.
-const TAG_PERMITS: usize = 4;
+/// Rooms that one instance tags at a time: one call is left to others.
+const TAG_PERMITS: usize = CALLS_IN_FLIGHT - 1;
 
 /// Time limit after which the load counts as stuck. An idle machine takes seconds.
 const LONGEST_LOAD: Duration = Duration::from_secs(20 * 60);
