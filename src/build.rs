@@ -4,11 +4,13 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=MAXCONF_COMMIT");
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs/heads");
+    // In a linked worktree they are not in `.git`. A path that does not exist would build the crate each time.
+    for path in ["HEAD", "refs/heads"].into_iter().filter_map(|path| git(&["rev-parse", "--git-path", path])) {
+        println!("cargo::rerun-if-changed={path}");
+    }
     // A build outside a checkout gets its commit from the variable.
     #[expect(clippy::disallowed_methods, reason = "runs at build time")]
-    let commit = std::env::var("MAXCONF_COMMIT").ok().or_else(commit_of_checkout);
+    let commit = std::env::var("MAXCONF_COMMIT").ok().or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=MAXCONF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=MAXCONF_VERSION={}", version(commit.as_deref()));
 }
@@ -20,8 +22,9 @@ fn version(commit: Option<&str>) -> String {
     start.map_or_else(|| cargo.to_owned(), |start| format!("{cargo}+{start}"))
 }
 
-fn commit_of_checkout() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !commit.trim().is_empty()).then(|| commit.trim().to_owned())
+/// What git prints about this checkout. `None` outside a checkout.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let printed = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !printed.trim().is_empty()).then(|| printed.trim().to_owned())
 }
