@@ -172,3 +172,51 @@ impl PexipClient {
         self.find_one(self.shared.admission.permit(self.urgency, kept).await?, name).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RoomNamePrefix;
+
+    type Found = oneshot::Receiver<Result<Option<Conference>, PexipError>>;
+
+    fn created() -> (Created, Found) {
+        let (found, result) = oneshot::channel();
+        let prefix = RoomNamePrefix::parse("vbv-").expect("a prefix");
+        let name = prefix.parse_name("vbv-01jd5p3xk8qqqqqqqqqqqqqqqq").expect("a name");
+        (Created { name, kept: None, found, span: Span::none() }, result)
+    }
+
+    #[test]
+    fn a_look_up_that_panics_leaves_nobody_in_line() {
+        let rooms = Arc::<CreatedRooms>::default();
+        let ((first, first_result), (second, second_result)) = (created(), created());
+        let server = rooms.join(first).expect("nobody serves the line yet");
+        assert!(rooms.join(second).is_none());
+
+        drop(server);
+
+        for mut result in [first_result, second_result] {
+            assert!(matches!(result.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        }
+        assert!(rooms.join(created().0).is_some(), "the next one is served");
+    }
+
+    #[test]
+    fn rooms_whose_creates_have_given_up_are_not_looked_up() {
+        let rooms = Arc::<CreatedRooms>::default();
+        let ((given_up, result), (waits, waiting)) = (created(), created());
+        let mut server = rooms.join(given_up).expect("nobody serves the line yet");
+        assert!(rooms.join(waits).is_none());
+        drop(result);
+
+        server.next_call();
+
+        let taken = server.take(LARGEST_CALL);
+        assert_eq!(taken.len(), 1);
+        assert!(!taken[0].found.is_closed());
+        drop(waiting);
+        assert!(server.next_call().is_none());
+        assert!(rooms.join(created().0).is_some(), "an empty line is served no longer");
+    }
+}
