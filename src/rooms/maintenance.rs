@@ -12,7 +12,7 @@ use super::backend::Backend;
 use super::counter::PoolCounter;
 use super::ended::EndedRooms;
 use super::instant::InstantRooms;
-use super::provision::{MAX_CONCURRENT, Provisioned, Provisioner};
+use super::provision::{BATCH, Provisioned, Provisioner};
 use super::refill::Refill;
 use super::sweep::Sweeper;
 use crate::config::{RoomSource, WhenEmpty};
@@ -163,7 +163,7 @@ impl Maintenance {
         let missing = census.missing(&self.backend.config);
         let mut made = 0;
         while Instant::now() < until {
-            let batch = MAX_CONCURRENT.min(self.counter.still_missing(missing, made, census.messages).await);
+            let batch = BATCH.min(self.counter.still_missing(missing, made, census.messages).await);
             if batch == 0 {
                 return Provisioned { made, failed: 0, cause: None };
             }

@@ -20,8 +20,12 @@ use crate::outbound::CallFailure;
 use crate::pexip::{Conference, NewConference, PexipError};
 use crate::telemetry::metrics::DIRECT_CREATES;
 
-/// Rooms provisioned concurrently. Fewer than the calls that may be in flight, so that direct creates get a slot.
-pub(super) const MAX_CONCURRENT: usize = 2;
+/// Rooms provisioned between two counts of the messages, where several instances and the operator fill the pool at the
+/// same time: each may exceed its target by this.
+pub(super) const BATCH: usize = 2;
+
+/// Rooms provisioned concurrently where few calls may be in flight.
+const MIN_CONCURRENT: usize = 2;
 
 /// With less time than this left no direct room is made: its answer would probably be lost.
 const MIN_TIME_FOR_DIRECT: Duration = Duration::from_secs(1);
@@ -34,6 +38,9 @@ pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
+    /// Rooms provisioned concurrently: a third of the calls that may be in flight, because agents' reads and deletes may
+    /// use no more than half of them together with this.
+    max_concurrent: usize,
     /// Bounds direct creates in flight, to three times the concurrent calls: some are being created, others looked up, and
     /// others wait for the next look-up. With more, a room that was created would wait for it behind the first calls of
     /// others, and a failing node would cost more rooms.
@@ -53,8 +60,10 @@ pub(super) struct Provisioned {
 
 impl Provisioner {
     pub(super) fn new(backend: Arc<Backend>, counter: Arc<PoolCounter>, destroyer: Destroyer) -> Self {
-        let direct_permits = Semaphore::new(backend.config.direct_max.min(3 * backend.pexip.max_in_flight()));
-        Self { backend, counter, destroyer, direct_permits }
+        let calls = backend.pexip.max_in_flight();
+        let max_concurrent = (calls / 3).max(MIN_CONCURRENT);
+        let direct_permits = Semaphore::new(backend.config.direct_max.min(3 * calls));
+        Self { backend, counter, destroyer, max_concurrent, direct_permits }
     }
 
     /// Provisions `count` rooms before `until`. Stops at the first failure, because the node may be failing.
@@ -62,7 +71,7 @@ impl Provisioner {
         let (mut left, mut made, mut failed, mut cause) = (count, 0, 0, None);
         let mut tasks = JoinSet::new();
         while (left > 0 && failed == 0 && Instant::now() < until) || !tasks.is_empty() {
-            while left > 0 && failed == 0 && tasks.len() < MAX_CONCURRENT && Instant::now() < until {
+            while left > 0 && failed == 0 && tasks.len() < self.max_concurrent && Instant::now() < until {
                 left -= 1;
                 let provisioner = Arc::clone(self);
                 tasks.spawn(async move { provisioner.provision().await });

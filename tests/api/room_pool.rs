@@ -9,7 +9,8 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{Call, POOL_QUEUE, TAG, TestApp, a_name, eventually, ready_room, time_passes};
+use crate::genesys_load::others_have_their_turn;
+use crate::support::{Call, POOL_QUEUE, TAG, TestApp, a_name, eventually, ready_room, stop_time, time_passes};
 
 fn claim() -> Matching {
     Matching::method(Method::DELETE).path_contains("/messages/")
@@ -261,6 +262,34 @@ async fn each_room_taken_is_replaced_by_one() {
 
     eventually("the pool is full again", async || app.queue.messages(POOL_QUEUE).len() == 4).await;
     assert_eq!(app.pexip.rooms().len(), 7, "three handed out, four ready");
+}
+
+#[tokio::test]
+async fn a_third_of_the_concurrent_calls_refill_the_pool() {
+    let app =
+        TestApp::with().set("POOL_TARGET_SIZE", 8).set("POOL_PREFETCH", 8).set("PEXIP_MAX_IN_FLIGHT", 12).start().await;
+    app.fill_pool().await;
+    let prefetched = async || app.queue.messages(POOL_QUEUE).iter().all(|message| !message.visible);
+    eventually("all rooms are prefetched", prefetched).await;
+    let provisions = Matching::method(Method::POST);
+    let provisioned = || app.pexip.traffic().count(&provisions);
+    let _time = stop_time();
+    app.pexip.traffic().clear();
+    // While the first refill runs, which provisions one room, the others become due.
+    app.pexip.traffic().inject(provisions.clone(), Times::Once, Fault::Slow(Duration::from_millis(100)));
+    app.pexip.traffic().inject(provisions.clone(), Times::Always, Fault::Stall);
+    let taken = async || assert_eq!(app.create_room().await.header("room-source"), "pool");
+    taken().await;
+    eventually("the first refill runs", async || provisioned() == 1).await;
+    for _ in 1..8 {
+        taken().await;
+    }
+
+    time_passes(Duration::from_millis(200)).await;
+
+    eventually("a third of the calls provision rooms", async || provisioned() == 1 + 4).await;
+    others_have_their_turn(&app).await;
+    assert_eq!(provisioned(), 1 + 4);
 }
 
 #[tokio::test]

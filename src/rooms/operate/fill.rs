@@ -11,11 +11,8 @@ use crate::config::PoolConfig;
 use crate::outbound::DEFAULT_RETRY_AFTER;
 use crate::pexip::{PexipError, TokenError};
 use crate::rooms::counter::PoolCounter;
-use crate::rooms::provision::{Provisioned, Provisioner};
+use crate::rooms::provision::{BATCH, Provisioned, Provisioner};
 use crate::rooms::{Census, PoolError};
-
-/// Rooms provisioned between two reports of progress.
-const BATCH: usize = 4;
 
 /// What a fill did.
 #[derive(Clone, Debug)]
