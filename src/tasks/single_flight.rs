@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -18,7 +19,19 @@ pub(crate) struct SingleFlight<K: Eq + Hash, V> {
     runs: Arc<Runs<K, V>>,
 }
 
-type Runs<K, V> = Mutex<HashMap<K, watch::Receiver<Option<V>>>>;
+type Runs<K, V> = Mutex<HashMap<K, Running<V>>>;
+
+/// A run in progress, as its waiters see it.
+#[derive(Clone, Debug)]
+struct Running<V> {
+    /// Of this run only.
+    number: u64,
+    /// Closed without a result: the run has panicked, or its caller has disconnected.
+    result: watch::Receiver<Option<V>>,
+}
+
+/// Numbers of runs.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl<K, V> SingleFlight<K, V>
 where
@@ -34,8 +47,7 @@ where
             match self.join(&key) {
                 Joined::Leader(run) => return run_to_completion(run.finish(work)).await,
                 Joined::Waiter(mut running) => {
-                    // Closed without a result: that run has panicked.
-                    if let Ok(result) = running.wait_for(Option::is_some).await
+                    if let Ok(result) = running.result.wait_for(Option::is_some).await
                         && let Some(result) = result.as_ref()
                     {
                         return result.clone();
@@ -50,22 +62,14 @@ where
         self.runs.lock().remove(key);
     }
 
-    /// Waits until the run in progress for `key` ends, if there is one.
-    async fn settled(&self, key: &K) {
-        let running = self.runs.lock().get(key).cloned();
-        if let Some(mut running) = running {
-            // An error is the end as well: that run has panicked.
-            let _ = running.wait_for(Option::is_some).await;
-        }
-    }
-
     fn join(&self, key: &K) -> Joined<K, V> {
         match self.runs.lock().entry(key.clone()) {
             Entry::Occupied(running) => Joined::Waiter(running.get().clone()),
             Entry::Vacant(free) => {
-                let (result, running) = watch::channel(None);
-                free.insert(running);
-                Joined::Leader(Run { runs: Arc::clone(&self.runs), key: key.clone(), result })
+                let (result, receiver) = watch::channel(None);
+                let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+                free.insert(Running { number, result: receiver });
+                Joined::Leader(Run { runs: Arc::clone(&self.runs), key: key.clone(), number, result })
             }
         }
     }
@@ -86,7 +90,8 @@ impl<K: Eq + Hash, V> Clone for SingleFlight<K, V> {
 /// Shares one run among the concurrent calls for a key, but never one that began before the call: while a run is in
 /// progress, all who come share the next one.
 pub(crate) struct NextFlight<K: Eq + Hash, V> {
-    in_line: SingleFlight<K, V>,
+    /// The runs that follow a run in progress, by its number.
+    in_line: SingleFlight<(K, u64), V>,
     running: SingleFlight<K, V>,
 }
 
@@ -99,17 +104,21 @@ where
     pub(crate) async fn run(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> V {
         // Mostly no run is in progress, and nothing has to be waited for. Callers who wait for the end of a run that
         // has just ended join this one: it began after their calls. If this caller disconnects, they start their own.
-        if let Joined::Leader(run) = self.running.join(&key) {
-            return run.finish(work).await;
-        }
-        let (in_line, running, next) = (self.in_line.clone(), self.running.clone(), key.clone());
+        let mut before = match self.running.join(&key) {
+            Joined::Leader(run) => return run.finish(work).await,
+            Joined::Waiter(running) => running,
+        };
+        // By the number of the run in progress: those who come during a later one must not share the run that follows
+        // this one, which may have begun before they came.
+        let line = (key.clone(), before.number);
+        let running = self.running.clone();
         // Boxed, because each future of the two runs would contain it.
         let work = Box::pin(async move {
-            running.settled(&next).await;
-            in_line.outdate(&next);
-            running.run(next, work).await
+            // An error is the end as well.
+            let _ = before.result.wait_for(Option::is_some).await;
+            running.run(key, work).await
         });
-        self.in_line.run(key, work).await
+        self.in_line.run(line, work).await
     }
 }
 
@@ -121,33 +130,43 @@ impl<K: Eq + Hash, V> Default for NextFlight<K, V> {
 
 enum Joined<K: Eq + Hash, V> {
     Leader(Run<K, V>),
-    Waiter(watch::Receiver<Option<V>>),
+    Waiter(Running<V>),
 }
 
-/// A run in progress.
+/// A run in progress, as its leader holds it.
 struct Run<K: Eq + Hash, V> {
     runs: Arc<Runs<K, V>>,
     key: K,
+    number: u64,
     result: watch::Sender<Option<V>>,
 }
 
 impl<K: Eq + Hash, V: Clone> Run<K, V> {
     async fn finish(self, work: impl Future<Output = V>) -> V {
         let result = work.await;
+        // First: who waits for the end of this run must not find it again.
+        self.leave();
         self.result.send_replace(Some(result.clone()));
         result
     }
 }
 
-/// On drop, so after a panic as well. The body runs before `result` is dropped: a waiter that finds the channel closed
-/// must not find this run again.
-impl<K: Eq + Hash, V> Drop for Run<K, V> {
-    fn drop(&mut self) {
+impl<K: Eq + Hash, V> Run<K, V> {
+    /// Lets calls from now on start a new run.
+    fn leave(&self) {
         let mut runs = self.runs.lock();
         // A newer run may have taken its place.
-        if runs.get(&self.key).is_some_and(|running| running.same_channel(&self.result.subscribe())) {
+        if runs.get(&self.key).is_some_and(|running| running.number == self.number) {
             runs.remove(&self.key);
         }
+    }
+}
+
+/// After a panic, or when the caller has disconnected. The body runs before `result` is dropped, which its waiters
+/// notice.
+impl<K: Eq + Hash, V> Drop for Run<K, V> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -156,6 +175,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use futures_util::poll;
+    use tokio::sync::oneshot;
     use tokio::time::sleep;
 
     use super::*;
@@ -211,6 +232,33 @@ mod tests {
         let calls = tokio::join!(call(LOOK_UP / 10), call(LOOK_UP / 2), call(LOOK_UP), call(LOOK_UP * 3 / 2));
         assert_eq!(calls, (1, 2, 2, 3));
         assert!(flights.in_line.runs.lock().is_empty() && flights.running.runs.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_call_gets_a_run_that_began_before_it() {
+        let flights = NextFlight::default();
+        let gated = |result: u32| {
+            let (open, gate) = oneshot::channel::<()>();
+            let work = async move {
+                let _ = gate.await;
+                result
+            };
+            (open, Box::pin(flights.run("a", work)))
+        };
+        let ((end_first, mut first), (end_second, mut second)) = (gated(1), gated(2));
+        let ((end_third, mut third), (end_fourth, mut fourth)) = (gated(3), gated(4));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+        end_first.send(()).expect("the first run waits");
+        assert_eq!(first.await, 1);
+
+        // The second one's task has not noticed yet: the third call starts a run, during which the fourth one comes.
+        assert!(poll!(&mut third).is_pending() && poll!(&mut fourth).is_pending());
+        tokio::task::yield_now().await;
+        end_third.send(()).expect("the third run waits");
+        assert_eq!((third.await, second.await), (3, 3));
+        drop((end_second, end_fourth));
+        assert_eq!(fourth.await, 4);
     }
 
     #[tokio::test(start_paused = true)]
