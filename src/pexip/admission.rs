@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::PexipError;
 use super::budget::{Budget, Urgency};
-use super::call_slots::{CallSlot, CallSlots};
+use super::call_slots::{CallSlot, CallSlots, Turn};
 use super::contact::Contact;
 use super::misses::Misses;
 use crate::config::PexipConfig;
@@ -114,7 +114,8 @@ impl Admission {
         Ok(KeptCall { admission: Arc::clone(self), urgency, taken_at, is_sent: false })
     }
 
-    /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget if none was `kept`.
+    /// Waits for a slot, at most for the timeout of a call, then takes a call from the budget if none was `kept`. A call
+    /// that was kept completes what earlier ones have begun, so it is the next in line.
     pub(super) async fn permit(
         self: &Arc<Self>,
         urgency: Urgency,
@@ -126,13 +127,18 @@ impl Admission {
             self.budget.check(urgency)?;
         }
         let share = OTHERS.iter().position(|other| *other == urgency).map(|other| Arc::clone(&self.shares[other]));
+        let turn = match urgency {
+            Urgency::Foreground if kept.is_some() => Turn::Next,
+            Urgency::Foreground => Turn::Foreground,
+            _ => Turn::Other,
+        };
         let wait = async {
             let share = match share {
                 // `None` cannot happen, because the semaphores are never closed.
                 Some(share) => share.acquire_owned().await.ok(),
                 None => None,
             };
-            (self.slots.take(urgency == Urgency::Foreground).await, share)
+            (self.slots.take(turn).await, share)
         };
         let Ok((slot, share)) = timeout(self.longest_wait, wait).await else { return Err(PexipError::Saturated) };
         let call = self.node.admit()?;

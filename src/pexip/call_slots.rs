@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Slots for calls. Foreground calls get the next free slot; the others may hold only some of the slots.
+/// Slots for calls. The others may hold only some of them.
 #[derive(Debug)]
 pub(super) struct CallSlots(Mutex<Line>);
 
@@ -19,6 +19,17 @@ struct Line {
     free_to_others: usize,
     first: VecDeque<oneshot::Sender<CallSlot>>,
     others: VecDeque<oneshot::Sender<CallSlot>>,
+}
+
+/// Which call gets the next free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Before all others: the call completes what earlier ones have begun.
+    Next,
+    /// After all foreground calls that wait.
+    Foreground,
+    /// Once no foreground call waits.
+    Other,
 }
 
 /// A slot for one call. Dropped, it goes to the next in line.
@@ -36,9 +47,9 @@ impl CallSlots {
     }
 
     /// Waits in line for a slot.
-    pub(super) async fn take(self: &Arc<Self>, is_foreground: bool) -> CallSlot {
+    pub(super) async fn take(self: &Arc<Self>, turn: Turn) -> CallSlot {
         let (waiter, slot) = oneshot::channel();
-        self.0.lock().of(is_foreground).push_back(waiter);
+        self.0.lock().join(turn, waiter);
         self.hand_out();
         slot.await.expect("a waiter stays in line until it gets a slot")
     }
@@ -53,6 +64,14 @@ impl CallSlots {
 }
 
 impl Line {
+    fn join(&mut self, turn: Turn, waiter: oneshot::Sender<CallSlot>) {
+        match turn {
+            Turn::Next => self.first.push_front(waiter),
+            Turn::Foreground => self.first.push_back(waiter),
+            Turn::Other => self.others.push_back(waiter),
+        }
+    }
+
     fn of(&mut self, is_foreground: bool) -> &mut VecDeque<oneshot::Sender<CallSlot>> {
         if is_foreground { &mut self.first } else { &mut self.others }
     }
@@ -90,14 +109,15 @@ mod tests {
 
     use futures_util::{FutureExt, poll};
 
+    use super::Turn::{Foreground, Next, Other};
     use super::*;
 
     #[tokio::test]
     async fn a_free_slot_goes_to_foreground_calls_in_their_order() {
         let slots = CallSlots::new(1, 1);
-        let taken = slots.take(false).await;
+        let taken = slots.take(Other).await;
         let (mut other, mut first, mut second) =
-            (Box::pin(slots.take(false)), Box::pin(slots.take(true)), Box::pin(slots.take(true)));
+            (Box::pin(slots.take(Other)), Box::pin(slots.take(Foreground)), Box::pin(slots.take(Foreground)));
         assert!(poll!(&mut other).is_pending() && poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
 
         drop(taken);
@@ -109,12 +129,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_that_completes_earlier_ones_goes_before_those_that_wait() {
+        let slots = CallSlots::new(1, 1);
+        let taken = slots.take(Foreground).await;
+        let (mut first, mut next) = (Box::pin(slots.take(Foreground)), Box::pin(slots.take(Next)));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut next).is_pending());
+
+        drop(taken);
+
+        assert!(poll!(&mut first).is_pending());
+        drop(next.await);
+        first.await;
+    }
+
+    #[tokio::test]
     async fn others_leave_slots_to_foreground_calls() {
         let slots = CallSlots::new(3, 2);
-        let others = (slots.take(false).await, slots.take(false).await);
-        let mut third = Box::pin(slots.take(false));
+        let others = (slots.take(Other).await, slots.take(Other).await);
+        let mut third = Box::pin(slots.take(Other));
         assert!(poll!(&mut third).is_pending());
-        let first = slots.take(true).now_or_never().expect("a slot is left");
+        let first = slots.take(Foreground).now_or_never().expect("a slot is left");
         drop(first);
         assert!(poll!(&mut third).is_pending());
         drop(others);
@@ -124,14 +158,14 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_who_is_gone_holds_no_slot() {
         let slots = CallSlots::new(1, 1);
-        let taken = slots.take(true).await;
-        let mut gone = Box::pin(slots.take(true));
-        let mut gone_later = Box::pin(slots.take(true));
+        let taken = slots.take(Foreground).await;
+        let mut gone = Box::pin(slots.take(Foreground));
+        let mut gone_later = Box::pin(slots.take(Foreground));
         assert!(poll!(&mut gone).is_pending() && poll!(&mut gone_later).is_pending());
         drop(gone);
         drop(taken);
         // The slot is already on its way to it.
         drop(gone_later);
-        assert!(slots.take(false).now_or_never().is_some());
+        assert!(slots.take(Other).now_or_never().is_some());
     }
 }
