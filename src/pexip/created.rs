@@ -60,19 +60,30 @@ impl CreatedRooms {
     }
 }
 
+impl Line {
+    fn drop_those_who_gave_up(&mut self) {
+        self.waiting.retain(|created| !created.found.is_closed());
+    }
+}
+
 impl Server {
-    /// The call that was kept for the first in line. `None` if the line is empty, which ends its service.
-    fn next_call(&mut self) -> Option<KeptCall> {
+    /// Whether somebody is in line. If not, the service of the line ends.
+    fn has_more(&mut self) -> bool {
         let mut line = self.rooms.0.lock();
-        // Their creates have given up.
-        line.waiting.retain(|created| !created.found.is_closed());
+        line.drop_those_who_gave_up();
         self.is_done = line.waiting.is_empty();
         line.is_served = !self.is_done;
-        line.waiting.first_mut().and_then(|first| first.kept.take())
+        line.is_served
+    }
+
+    /// The call that was kept for the first in line.
+    fn take_first_call(&self) -> Option<KeptCall> {
+        self.rooms.0.lock().waiting.first_mut().and_then(|first| first.kept.take())
     }
 
     fn take(&self, most: usize) -> Vec<Created> {
         let mut line = self.rooms.0.lock();
+        line.drop_those_who_gave_up();
         let number = line.waiting.len().min(most);
         line.waiting.drain(..number).collect()
     }
@@ -112,11 +123,20 @@ impl PexipClient {
 
     /// Looks up the rooms in line until there is none.
     async fn look_up_line(&self, mut server: Server) {
-        while let Some(kept) = server.next_call() {
+        while server.has_more() {
+            // Of its own: if it fails, each room still has the call that was kept for it. Without one, the rooms are looked
+            // up one by one.
+            let (kept, most) = match self.shared.admission.keep_call(self.urgency) {
+                Ok(kept) => (Some(kept), LARGEST_CALL),
+                Err(_) => (server.take_first_call(), 1),
+            };
             // Meanwhile others join, which share this call.
-            match self.shared.admission.permit(self.urgency, Some(kept)).await {
+            match self.shared.admission.permit(self.urgency, kept).await {
                 Ok(permit) => {
-                    let (client, created) = (self.clone(), server.take(LARGEST_CALL));
+                    let (client, created) = (self.clone(), server.take(most));
+                    if created.is_empty() {
+                        continue;
+                    }
                     // In the trace of the first of them.
                     let span = created.first().map_or_else(Span::none, |first| first.span.clone());
                     let call = async move { client.look_up_created(permit, created).await };
@@ -208,15 +228,16 @@ mod tests {
         let ((given_up, result), (waits, waiting)) = (created(), created());
         let mut server = rooms.join(given_up).expect("nobody serves the line yet");
         assert!(rooms.join(waits).is_none());
+        assert!(server.has_more());
         drop(result);
 
-        server.next_call();
-
         let taken = server.take(LARGEST_CALL);
+
         assert_eq!(taken.len(), 1);
         assert!(!taken[0].found.is_closed());
+        assert!(rooms.join(created().0).is_none());
         drop(waiting);
-        assert!(server.next_call().is_none());
+        assert!(!server.has_more(), "the last one has given up too");
         assert!(rooms.join(created().0).is_some(), "an empty line is served no longer");
     }
 }
