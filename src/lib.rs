@@ -19,8 +19,8 @@
 //! | message | Queue message that names one ready room |
 //! | lease | Time during which a received message is hidden from other receivers |
 //! | pop receipt | Proof of the latest receive of a message; needed to delete it |
-//! | ready room | A leased room that was checked on Pexip and has no tag |
-//! | prefetch | The ready rooms that an instance keeps |
+//! | ready room | An untagged room that Pexip has replicated to the Conferencing Nodes |
+//! | prefetch, prefetched room | The ready rooms that an instance keeps; one of them: leased, and checked on Pexip |
 //! | record | Blob that decides what must happen once (the claim of a room, the room of a key), or is an instant room |
 //! | claim | Exclusive right to a room: its record made and its message deleted |
 //! | claim conflict | Claim that finds the room's record made before, or its message gone |

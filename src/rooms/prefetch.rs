@@ -3,7 +3,7 @@
 mod demand;
 mod discard;
 mod fill;
-mod ready_room;
+mod prefetched_room;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::storage::queue::{LARGEST_BATCH, LeasedMessage};
 use demand::{Demand, Watermarks};
 use discard::{DeadReason, Unusable};
 pub(super) use fill::Fill;
-use ready_room::ClaimCriteria;
-pub(super) use ready_room::{Observation, ReadyRoom};
+use prefetched_room::ClaimCriteria;
+pub(super) use prefetched_room::{Observation, PrefetchedRoom};
 
 /// How long a request waits for a room to appear in an empty pool.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -33,16 +33,16 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Time between the latest end of a hand-out and the time from which a room may be swept or received by others.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 
-/// Why there is no ready room.
+/// Why there is no prefetched room.
 #[derive(Clone, Debug)]
-pub(super) enum NoReadyRoom {
+pub(super) enum NoPrefetchedRoom {
     Empty,
     /// Queue or records fail.
     Storage(StorageError),
     Pexip(PexipError),
 }
 
-/// Ready rooms and the requests that wait for one. [`Fill`] fills it.
+/// Prefetched rooms and the requests that wait for one. [`Fill`] fills it.
 ///
 /// Leases are short and never extended: a room that is not used in time is dropped here, returns to the queue by itself
 /// and is received and checked again.
@@ -55,7 +55,7 @@ pub(super) struct Prefetch {
 
 #[derive(Default)]
 struct State {
-    rooms: VecDeque<ReadyRoom>,
+    rooms: VecDeque<PrefetchedRoom>,
     /// Leased, but to be looked up on Pexip before use: received or looked up before Pexip failed. Checked again before
     /// anything is received, or an outage would lease the whole queue to this instance.
     unchecked: Vec<LeasedMessage>,
@@ -72,7 +72,7 @@ struct State {
 
 struct Waiter {
     since: Instant,
-    answer: oneshot::Sender<Result<ReadyRoom, NoReadyRoom>>,
+    answer: oneshot::Sender<Result<PrefetchedRoom, NoPrefetchedRoom>>,
 }
 
 impl Prefetch {
@@ -80,8 +80,8 @@ impl Prefetch {
         Self { backend, state: Mutex::new(State { is_filling: true, ..State::default() }), wake: Notify::new() }
     }
 
-    /// A ready room, at once if there is one, else as soon as the queue gives one.
-    pub(super) async fn take(&self, deadline: Instant) -> Result<ReadyRoom, NoReadyRoom> {
+    /// A prefetched room, at once if there is one, else as soon as the queue gives one.
+    pub(super) async fn take(&self, deadline: Instant) -> Result<PrefetchedRoom, NoPrefetchedRoom> {
         let criteria = self.criteria();
         let room = {
             let mut state = self.state.lock();
@@ -92,7 +92,7 @@ impl Prefetch {
                     state.note_being_claimed(&room);
                     Ok(room)
                 }
-                None if !state.is_filling => return Err(NoReadyRoom::Empty),
+                None if !state.is_filling => return Err(NoPrefetchedRoom::Empty),
                 None => {
                     let (answer, room) = oneshot::channel();
                     state.waiters.push_back(Waiter { since: Instant::now(), answer });
@@ -106,18 +106,18 @@ impl Prefetch {
             Err(waiting) => match timeout_at(deadline, waiting).await {
                 Ok(Ok(answer)) => answer,
                 // Nothing was taken for this request.
-                Ok(Err(_)) | Err(_) => Err(NoReadyRoom::Empty),
+                Ok(Err(_)) | Err(_) => Err(NoPrefetchedRoom::Empty),
             },
         }
     }
 
     /// Whether the room can still be claimed and tagged by a hand-out that starts now.
-    pub(super) fn is_claimable(&self, room: &ReadyRoom) -> bool {
+    pub(super) fn is_claimable(&self, room: &PrefetchedRoom) -> bool {
         room.meets(self.criteria())
     }
 
     /// Returns a room that was not claimed. Its lease may still run.
-    pub(super) fn give_back(&self, room: ReadyRoom) {
+    pub(super) fn give_back(&self, room: PrefetchedRoom) {
         if self.is_claimable(&room) {
             self.state.lock().hand_over(room);
         } else {
@@ -126,7 +126,7 @@ impl Prefetch {
         }
     }
 
-    /// The number of ready rooms.
+    /// The number of prefetched rooms.
     pub(super) fn len(&self) -> usize {
         self.state.lock().rooms.len()
     }
@@ -150,7 +150,7 @@ impl Prefetch {
         (waiters + high).saturating_sub(rooms).min(LARGEST_BATCH)
     }
 
-    fn hand_over(&self, rooms: Vec<ReadyRoom>) {
+    fn hand_over(&self, rooms: Vec<PrefetchedRoom>) {
         let mut state = self.state.lock();
         for room in rooms {
             state.hand_over(room);
@@ -178,7 +178,7 @@ impl Prefetch {
     }
 
     /// Answers all waiting requests, so that they fail or continue without the pool.
-    fn answer_all(&self, answer: &NoReadyRoom) {
+    fn answer_all(&self, answer: &NoPrefetchedRoom) {
         for waiter in self.state.lock().waiters.drain(..) {
             let _ = waiter.answer.send(Err(answer.clone()));
         }
@@ -189,14 +189,14 @@ impl Prefetch {
         let mut state = self.state.lock();
         while state.waiters.front().is_some_and(|waiter| waiter.since.elapsed() >= MAX_WAIT) {
             if let Some(waiter) = state.waiters.pop_front() {
-                let _ = waiter.answer.send(Err(NoReadyRoom::Empty));
+                let _ = waiter.answer.send(Err(NoPrefetchedRoom::Empty));
             }
         }
     }
 
     /// The time until a room here has to be read or received again. `None` if there is no room.
     fn until_refresh(&self) -> Option<Duration> {
-        let next = self.state.lock().rooms.iter().map(ReadyRoom::refresh_due).min();
+        let next = self.state.lock().rooms.iter().map(PrefetchedRoom::refresh_due).min();
         next.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
@@ -225,7 +225,7 @@ impl Prefetch {
                 continue;
             }
             match usable(found.remove(&room.conference.name), &host_pin) {
-                Ok(conference) => state.rooms.push_back(ReadyRoom { conference, observed, ..room }),
+                Ok(conference) => state.rooms.push_back(PrefetchedRoom { conference, observed, ..room }),
                 Err(reason) => unusable.push(Unusable::Dead(room.message, reason)),
             }
         }
@@ -263,7 +263,7 @@ impl State {
         self.unchecked.retain(|message| Instant::now() < message.lease_ends);
     }
 
-    fn note_being_claimed(&mut self, room: &ReadyRoom) {
+    fn note_being_claimed(&mut self, room: &PrefetchedRoom) {
         let now = Instant::now();
         while let Some((_, name)) = self.claims_end.pop_front_if(|(until, _)| *until <= now) {
             if self.being_claimed.get(&name).is_some_and(|(_, until)| *until <= now) {
@@ -277,7 +277,7 @@ impl State {
     }
 
     /// Gives the room to the request that has waited longest, else keeps it.
-    fn hand_over(&mut self, mut room: ReadyRoom) {
+    fn hand_over(&mut self, mut room: PrefetchedRoom) {
         while let Some(waiter) = self.waiters.pop_front() {
             self.note_being_claimed(&room);
             match waiter.answer.send(Ok(room)) {

@@ -1,4 +1,4 @@
-//! The claim protocol: takes a ready room, claims it, tags it.
+//! The claim protocol: takes a prefetched room, claims it, tags it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::pexip::{Conference, PexipError, TagPermit};
 use crate::rooms::backend::Backend;
 use crate::rooms::claim::{Claim, claim};
 use crate::rooms::destroy::{DestroyReason, Destroyer};
-use crate::rooms::prefetch::{NoReadyRoom, Observation, Prefetch, ReadyRoom};
+use crate::rooms::prefetch::{NoPrefetchedRoom, Observation, Prefetch, PrefetchedRoom};
 use crate::rooms::refill::Refill;
 use crate::rooms::{NoRoom, TakeRoomError};
 
@@ -24,8 +24,8 @@ const MAX_TRIES: usize = 4;
 /// With less time than this left a room is not claimed: it would probably not be tagged, and be lost.
 const MIN_TIME_TO_TAG: Duration = Duration::from_secs(1);
 
-/// Rooms between claim and tag, at least; with more concurrent calls, all but one of them. A node that stops accepting
-/// tags costs these rooms, and those that are tried until the circuit breaker opens.
+/// Rooms between claim and tag where few concurrent calls are configured; otherwise as many as calls, less one. A node
+/// that stops accepting tags costs these rooms, and those that are tried until the circuit breaker opens.
 const MIN_BETWEEN_CLAIM_AND_TAG: usize = 4;
 
 /// Concurrency slots at the node that claims leave to other calls, however slow queue and records are.
@@ -101,13 +101,13 @@ impl PoolSource {
         while tries < MAX_TRIES && Instant::now() < deadline {
             let room = match self.prefetch.take(deadline).await {
                 Ok(room) => room,
-                Err(NoReadyRoom::Empty) => return Err(SourceError::PoolEmpty),
+                Err(NoPrefetchedRoom::Empty) => return Err(SourceError::PoolEmpty),
                 // What is left of our limits is for creates, so it may be enough for a direct room.
-                Err(NoReadyRoom::Pexip(error @ (PexipError::OverBudget { .. } | PexipError::Saturated))) => {
+                Err(NoPrefetchedRoom::Pexip(error @ (PexipError::OverBudget { .. } | PexipError::Saturated))) => {
                     return Err(SourceError::NotChecked(error));
                 }
-                Err(NoReadyRoom::Pexip(error)) => return Err(error.into()),
-                Err(NoReadyRoom::Storage(error)) => {
+                Err(NoPrefetchedRoom::Pexip(error)) => return Err(error.into()),
+                Err(NoPrefetchedRoom::Storage(error)) => {
                     warn!(%error, "storage unavailable, creating without the pool");
                     return Err(SourceError::StorageFailed);
                 }
@@ -127,7 +127,7 @@ impl PoolSource {
 
     async fn claim_and_tag(
         &self,
-        room: ReadyRoom,
+        room: PrefetchedRoom,
         tag: &Tag,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
@@ -160,7 +160,7 @@ impl PoolSource {
     /// room.
     async fn prepare_claim(
         &self,
-        room: &ReadyRoom,
+        room: &PrefetchedRoom,
         deadline: Instant,
         caller_is_gone: impl Fn() -> bool,
     ) -> Result<Prepared<'_>, NotClaimed> {

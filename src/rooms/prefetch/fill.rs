@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::discard::{DeadReason, Discarder, RoomsFound, Unusable};
-use super::{NoReadyRoom, Observation, Prefetch, ReadyRoom, usable};
+use super::{NoPrefetchedRoom, Observation, Prefetch, PrefetchedRoom, usable};
 use crate::domain::RoomName;
 use crate::pexip::{Conference, PexipClient, PexipError};
 use crate::rooms::backend::Backend;
@@ -59,7 +59,7 @@ struct Progress {
 
 /// A batch after its check.
 struct Checked {
-    ready: Vec<ReadyRoom>,
+    ready: Vec<PrefetchedRoom>,
     unusable: Vec<Unusable>,
     found: RoomsFound,
 }
@@ -105,7 +105,7 @@ impl Fill {
     async fn fetch(&self, wanted: usize) -> Duration {
         // A lease taken while nothing can be checked or tagged would only hide the room from other instances.
         if let Err(error) = self.backend.pexip.check_can_tag() {
-            self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
+            self.prefetch.answer_all(&NoPrefetchedRoom::Pexip(error));
             return PAUSE_AFTER_FAILURE;
         }
         let mut leased = self.prefetch.take_unchecked();
@@ -138,7 +138,7 @@ impl Fill {
                 if self.backend.pexip.closed(&error).is_none() {
                     warn!(%error, "leased rooms could not be checked");
                 }
-                self.prefetch.answer_all(&NoReadyRoom::Pexip(error));
+                self.prefetch.answer_all(&NoPrefetchedRoom::Pexip(error));
                 PAUSE_AFTER_FAILURE
             }
         }
@@ -182,7 +182,7 @@ impl Fill {
 
     fn handle_storage_failure(&self, error: StorageError) -> Duration {
         warn_unless_suspended(&error);
-        self.prefetch.answer_all(&NoReadyRoom::Storage(error));
+        self.prefetch.answer_all(&NoPrefetchedRoom::Storage(error));
         PAUSE_AFTER_FAILURE
     }
 
@@ -233,7 +233,7 @@ impl Fill {
             // Removed, so that of two messages with one name only the first gives the room.
             match usable(found.remove(name), &host_pin) {
                 Ok(conference) => {
-                    let room = ReadyRoom { message, conference, observed };
+                    let room = PrefetchedRoom { message, conference, observed };
                     if room.outlasts(criteria) {
                         checked.ready.push(room);
                     }
@@ -295,7 +295,7 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.set_filling(false);
-        self.0.answer_all(&NoReadyRoom::Empty);
+        self.0.answer_all(&NoPrefetchedRoom::Empty);
     }
 }
 
@@ -325,7 +325,7 @@ mod tests {
         let (waiting, run) = tokio::join!(prefetch.take(deadline), run);
         let new = prefetch.take(deadline).await;
 
-        assert!(run.is_err() && matches!((waiting, new), (Err(NoReadyRoom::Empty), Err(NoReadyRoom::Empty))));
+        assert!(run.is_err() && matches!((waiting, new), (Err(NoPrefetchedRoom::Empty), Err(NoPrefetchedRoom::Empty))));
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 }

@@ -16,7 +16,7 @@ const REFRESH_AGE: Duration = Duration::from_secs(10);
 
 /// A room whose message is leased to this instance and which was found on Pexip as it was made.
 #[derive(Debug)]
-pub(in crate::rooms) struct ReadyRoom {
+pub(in crate::rooms) struct PrefetchedRoom {
     pub(in crate::rooms) message: LeasedMessage,
     pub(in crate::rooms) conference: Conference,
     pub(in crate::rooms) observed: Observation,
@@ -59,7 +59,7 @@ pub(super) struct ClaimCriteria {
     pub(super) hand_out_ends: OffsetDateTime,
 }
 
-impl ReadyRoom {
+impl PrefetchedRoom {
     /// Whether the lease has not ended, the room outlasts the hand-out, and the observation is fresh.
     pub(super) fn meets(&self, criteria: ClaimCriteria) -> bool {
         self.observed.is_fresh(criteria.failure_epoch)
