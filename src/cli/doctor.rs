@@ -14,6 +14,7 @@ mod storage;
 mod tls;
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -28,6 +29,12 @@ use report::Report;
 
 /// Limit for one call. With DNS, TCP and TLS no section takes longer than 19 s.
 const CALL_LIMIT: Duration = Duration::from_secs(4);
+
+/// Calls to Pexip that a citizen costs under load (infra/docs/sizing.md).
+const CALLS_OF_A_CITIZEN: u32 = 6;
+
+/// Create and delete.
+const REQUESTS_OF_A_CITIZEN: u32 = 2;
 
 /// Limit for counting the pool.
 const POOL_LIMIT: Duration = Duration::from_secs(10);
@@ -108,11 +115,29 @@ fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable
     if findings.is_empty() {
         findings.push(Finding::fine("all", "complete and valid"));
     }
+    if let (Ok(server), Ok(pexip)) = (&settings.server, &settings.pexip) {
+        findings.push(check_rate_limit(server.rate_limit_per_minute, pexip.requests_per_minute));
+    }
     let unknown = |variable: &UnknownVariable| {
         Finding::warning("unknown", variable.to_string(), "correct its name, or remove it")
     };
     findings.extend(unknown_variables.iter().map(unknown));
     Section { system: "settings", findings }
+}
+
+/// IDIM is one client: its limit should not stop it before the calls to Pexip are used up.
+fn check_rate_limit(limit: Option<NonZeroU32>, calls_to_pexip: u32) -> Finding {
+    let check = "rate_limit";
+    let Some(limit) = limit else { return Finding::fine(check, "requests of one client are not limited") };
+    let needed = calls_to_pexip / CALLS_OF_A_CITIZEN * REQUESTS_OF_A_CITIZEN;
+    let says = format!("one client may make {limit} requests a minute; Pexip's calls suffice for {needed}");
+    if limit.get() < needed {
+        let to_do = format!(
+            "set RATE_LIMIT_PER_MINUTE to at least {needed}, or 0; or lower PEXIP_REQUESTS_PER_MINUTE, now {calls_to_pexip}"
+        );
+        return Finding::warning(check, says, to_do);
+    }
+    Finding::fine(check, says)
 }
 
 /// `None` if `future` takes longer than `limit`.

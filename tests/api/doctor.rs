@@ -36,8 +36,9 @@ const CLAIM: &str = "claims/vbv-01jd5p3xk8qqqqqqqqqqqqqq09";
 const CONCURRENT_RUNS: usize = 4;
 
 /// Every check, in order.
-const CHECKS: [&str; 53] = [
+const CHECKS: [&str; 54] = [
     "settings/all",
+    "settings/rate_limit",
     "pexip/hours",
     "pexip/name",
     "pexip/connection",

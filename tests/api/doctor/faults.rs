@@ -31,9 +31,13 @@ const fn warns(what: &'static str, warnings: &'static [&'static str], cause: fn(
     OneFault { what, cause, not_fine: &[], warnings }
 }
 
-pub(super) const FAULTS: [OneFault; 67] = [
+pub(super) const FAULTS: [OneFault; 68] = [
     warns("a misspelt setting", &["settings/unknown"], |_, settings| {
         settings.insert("POOL_SIZE", "4".to_owned());
+    }),
+    warns("IDIM may make fewer requests than Pexip's calls suffice for", &["settings/rate_limit"], |_, settings| {
+        settings.insert("PEXIP_REQUESTS_PER_MINUTE", "600".to_owned());
+        settings.insert("RATE_LIMIT_PER_MINUTE", "199".to_owned());
     }),
     fails("DNS cannot resolve Pexip's name", &["pexip/name"], |_, settings| {
         settings.insert("PEXIP_MANAGEMENT_URL", "https://pexip.invalid".to_owned());
