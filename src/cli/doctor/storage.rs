@@ -27,20 +27,20 @@ pub(super) struct Rights {
     permissions: &'static [char],
     /// What they allow.
     allow: &'static str,
-    /// The identity's role.
-    role: &'static str,
+    /// The identity's roles.
+    roles: &'static str,
 }
 
 const QUEUE_RIGHTS: Rights = Rights {
     permissions: &['r', 'a', 'p'],
     allow: "to read, add and process messages",
-    role: "Storage Queue Data Contributor",
+    roles: "roles Storage Queue Data Reader, Message Processor and Message Sender",
 };
 
 pub(super) const RECORDS_RIGHTS: Rights = Rights {
     permissions: &['r', 'c', 'w', 'd'],
     allow: "to read, create, write and delete records",
-    role: "MaxConf Room Records",
+    roles: "role MaxConf Room Records",
 };
 
 pub(super) async fn examine(
@@ -108,7 +108,7 @@ pub(super) fn remedy(access: &StorageAccess, error: &StorageError, rights: &Righ
                 .to_owned()
         }
         (StorageAccess::ManagedIdentity { .. }, _) => {
-            format!("give the app's identity the role {}, and wait some minutes for it to apply", rights.role)
+            format!("give the app's identity the {}, and wait some minutes for that to apply", rights.roles)
         }
     }
 }
@@ -195,11 +195,11 @@ async fn check_other_queues(queue: &RoomQueue) -> Finding {
 /// A signature states its permissions, and a key has all of them. A role cannot be read.
 pub(super) fn check_writing(access: &StorageAccess, rights: &Rights) -> Finding {
     let check = "writing";
-    let Rights { permissions, allow, role } = rights;
+    let Rights { permissions, allow, roles } = rights;
     let signature = match access {
         StorageAccess::AccountKey { .. } => return Finding::fine(check, "the account's key allows everything"),
         StorageAccess::ManagedIdentity { .. } => {
-            let says = format!("not tried: it would change something. The identity needs the role {role}");
+            let says = format!("not tried: it would change something. The identity needs the {roles}");
             return Finding::could_not_tell(check, says);
         }
         StorageAccess::SharedAccessSignature { signature, .. } => signature,

@@ -74,7 +74,7 @@ fn rows() -> [Row; 9] {
             what: "no role",
             storage: refusal("AuthorizationPermissionMismatch"),
             says: "refuses our credentials (AuthorizationPermissionMismatch)",
-            to_do: "the role Storage Queue Data Contributor",
+            to_do: "the roles Storage Queue Data Reader, Message Processor and Message Sender",
             ..FINE
         },
         Row {
