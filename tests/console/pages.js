@@ -230,7 +230,7 @@ const tests = {
         const room = await console.locator('.tile[aria-pressed=true]').getAttribute('data-room');
         // The room's own time, and then the run of the timer that looks for rooms whose time is over.
         await console.locator(`.tile[data-room="${room}"][data-state=over]`).waitFor();
-        await press('upkeep');
+        await press('maintenance');
         await state(guest, 'end');
         await guest.getByRole('heading', { name: 'This call is over' }).waitFor();
         await guest.getByText('Its time has run out').waitFor();

@@ -27,7 +27,7 @@ async function play(page) {
   };
   await press('[data-action=load]');
   await press('[data-action=delete_all]');
-  await press('[data-action=upkeep]');
+  await press('[data-action=maintenance]');
   await page.getByText('8 of 8 in the pool').waitFor();
   await page.locator('[name=source][value=instant]').check({ force: true });
   await press('[data-action=start]');

@@ -277,7 +277,7 @@ const walks = {
     await press('[data-action=restore]', 'done');
     await chosenTile('Gone').or(chosenTile('In call')).waitFor();
     await press('[data-action=accept]', 'failed', /404, room_not_found/);
-    await pressUntilDone('[data-action=upkeep]');
+    await pressUntilDone('[data-action=maintenance]');
     await pressUntilDone('[data-action=start]');
     await press('[data-action=accept]', 'done');
   },
@@ -424,14 +424,14 @@ const walks = {
 
   async 'no other page can press a button or read'() {
     const own = ownHeaders();
-    const upkeep = (headers) => act({ action: 'upkeep' }, { ...own, ...headers });
+    const maintenance = (headers) => act({ action: 'maintenance' }, { ...own, ...headers });
     const elsewhere = `console.example:${new URL(address).port}`;
-    assert.equal(await upkeep({}), 200);
-    assert.equal(await upkeep({ origin: 'http://127.0.0.1:1' }), 403, 'another origin');
-    assert.equal(await act({ action: 'upkeep' }, { 'content-type': 'application/json' }), 403, 'no origin');
-    assert.equal(await upkeep({ 'content-type': 'text/plain' }), 403, 'what a form can send');
-    assert.equal(await upkeep({ 'sec-fetch-site': 'cross-site' }), 403, 'another site');
-    assert.equal(await upkeep({ host: elsewhere, origin: `http://${elsewhere}` }), 421, 'another name');
+    assert.equal(await maintenance({}), 200);
+    assert.equal(await maintenance({ origin: 'http://127.0.0.1:1' }), 403, 'another origin');
+    assert.equal(await act({ action: 'maintenance' }, { 'content-type': 'application/json' }), 403, 'no origin');
+    assert.equal(await maintenance({ 'content-type': 'text/plain' }), 403, 'what a form can send');
+    assert.equal(await maintenance({ 'sec-fetch-site': 'cross-site' }), 403, 'another site');
+    assert.equal(await maintenance({ host: elsewhere, origin: `http://${elsewhere}` }), 421, 'another name');
     assert.equal(await act({ action: 'x'.repeat(5_000) }), 413, 'too long');
     const [loaded, opened] = ['cors', 'navigate'].map((mode) => ({ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': mode }));
     for (const path of ['', 'events', 'website/', 'widget/settings.json', 'api/credentials.json']) {

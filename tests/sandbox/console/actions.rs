@@ -43,7 +43,7 @@ pub(super) enum Action {
     Restore,
     Instance { name: String, on: bool },
     Setting { source: Option<RoomSource>, when_empty: Option<String> },
-    Upkeep,
+    Maintenance,
 }
 
 /// How it ended.
@@ -114,7 +114,7 @@ impl Action {
             Self::Instance { name, on: true } => ("fault", format!("Instance {name} is started")),
             Self::Instance { name, on: false } => ("fault", format!("Fault: instance {name} is killed")),
             Self::Setting { .. } => ("operator", "The operator changes a setting".to_owned()),
-            Self::Upkeep => ("operator", "The timer starts the upkeep".to_owned()),
+            Self::Maintenance => ("operator", "The timer starts a maintenance run".to_owned()),
         }
     }
 }
@@ -171,7 +171,7 @@ impl Shared {
             },
             Action::Instance { name, on } => self.switch_instance(&name, on).await,
             Action::Setting { source, when_empty } => self.set(source, when_empty.as_deref()).await,
-            Action::Upkeep => self.upkeep().await,
+            Action::Maintenance => self.maintenance().await,
         }
     }
 
@@ -193,7 +193,7 @@ impl Shared {
         self.instances.set_mode(Mode { source, ..before }).await?;
         if source == RoomSource::Pool && before.source != source {
             // There may be no pool so far.
-            self.upkeep().await;
+            self.maintenance().await;
         }
         Ok(())
     }
@@ -455,11 +455,11 @@ impl Shared {
         }
     }
 
-    pub(super) async fn upkeep(&self) -> Outcome {
+    pub(super) async fn maintenance(&self) -> Outcome {
         let url = self.gateway.url().join("function_pool_maintenance").expect("a path");
         match self.send(self.http.post(url).json(&json!({}))).await {
             (200, _) => Outcome::done("the pool is filled up, and what is over is swept"),
-            (status, answer) => Outcome::failed(refusal("there was no upkeep", status, &answer)),
+            (status, answer) => Outcome::failed(refusal("the maintenance run failed", status, &answer)),
         }
     }
 

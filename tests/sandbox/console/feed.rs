@@ -23,8 +23,8 @@ const KEPT_DETAILS: usize = 2_000;
 /// Events that a slow page may be behind; then it gets everything anew.
 const BEHIND: usize = 1_024;
 
-/// Pages at a time.
-const PAGES: usize = 8;
+/// Pages at a time: fewer than the connections that a browser makes to one host, of which each page keeps one.
+const PAGES: usize = 4;
 
 /// Clones share it.
 #[derive(Clone, Debug)]

@@ -300,7 +300,7 @@ fn what(callee: Callee, followed: &Followed) -> &'static str {
         (Callee::Gateway, _) if path.starts_with("/public/room/") => "reads the room and its tag",
         (Callee::Gateway, _) if path.starts_with("/policy/") => "asks who may join",
         (Callee::Gateway, _) if path == "/public/event_sink" => "reports an event",
-        (Callee::Gateway, _) if path == "/function_pool_maintenance" => "starts the upkeep",
+        (Callee::Gateway, _) if path == "/function_pool_maintenance" => "starts a maintenance run",
         (Callee::Gateway, _) => "asks",
         (Callee::Entra, _) if path.ends_with("/token") => "gets a token",
         (Callee::Entra, _) => "reads the signing keys",

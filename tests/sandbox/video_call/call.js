@@ -56,6 +56,8 @@ export class VideoCall extends HTMLElement {
     #remote;
     #parts;
     #callType = ClientCallType.AudioVideo;
+    // Counts joins and their ends: what an earlier join still waits for does not change a later one.
+    #attempt = 0;
     #closed = () => this.#client?.disconnect({ reason: 'Browser closed' });
 
     connectedCallback() {
@@ -87,12 +89,16 @@ export class VideoCall extends HTMLElement {
         const address = new URL(node);
         this.#me = undefined;
         this.#showPeople([]);
+        this.#attempt += 1;
+        const attempt = this.#attempt;
         this.#show('preparing');
-        this.#media = await this.#openDevices();
-        if (this.state !== 'preparing') {
-            this.#closeDevices();
+        const media = await this.#openDevices();
+        if (attempt !== this.#attempt) {
+            media?.getTracks().forEach((track) => track.stop());
             return;
         }
+        this.#media = media;
+        this.#showDevices();
         this.#show('joining');
         this.#connect();
         window.addEventListener('pagehide', this.#closed);
@@ -102,7 +108,9 @@ export class VideoCall extends HTMLElement {
                 bandwidth: BANDWIDTH, callType: this.#callType, mediaStream: this.#media,
             });
         } catch (error) {
-            this.#end('refused', error.message);
+            if (attempt === this.#attempt) {
+                this.#end('refused', error.message);
+            }
         }
     }
 
@@ -169,6 +177,11 @@ export class VideoCall extends HTMLElement {
         for (const wanted of tries) {
             stream ??= await navigator.mediaDevices?.getUserMedia(wanted).catch(() => undefined);
         }
+        return stream;
+    }
+
+    #showDevices() {
+        const [stream, isVideoOnly] = [this.#media, this.hasAttribute('video-only')];
         const { local, devices, microphone, camera } = this.#parts;
         const [hasAudio, hasVideo] = ['audio', 'video'].map((kind) => stream?.getTracks().some((track) => track.kind === kind));
         local.srcObject = stream ?? null;
@@ -178,7 +191,6 @@ export class VideoCall extends HTMLElement {
         const missing = [hasVideo ? [] : 'camera', hasAudio || isVideoOnly ? [] : 'microphone'].flat().join(' and no ');
         devices.hidden = !missing;
         devices.textContent = missing && `No ${missing}: there is none, or this page may not use it. You can take part without.`;
-        return stream;
     }
 
     #closeDevices() {
@@ -244,6 +256,7 @@ export class VideoCall extends HTMLElement {
         if (ended.includes(this.state)) {
             return;
         }
+        this.#attempt += 1;
         this.#client = undefined;
         window.removeEventListener('pagehide', this.#closed);
         this.#closeDevices();

@@ -6,6 +6,7 @@ const main = document.querySelector('main');
 const sections = Object.fromEntries([...main.querySelectorAll(':scope > section')].map((it) => [it.classList[0], it]));
 const call = sections.call.querySelector('video-call');
 const again = sections.end.querySelector('.again');
+const cancel = sections.call.querySelector('.cancel');
 
 // Of the call that is shown: its id; what the server says of it; the right to end it, which only who started it has.
 let id;
@@ -107,7 +108,12 @@ async function start() {
 }
 
 async function join() {
+    const joined = id;
     const answer = await ask('GET', address());
+    // Meanwhile another call was opened.
+    if (id !== joined) {
+        return undefined;
+    }
     if (answer.status === 404) {
         return end('This call is over', 'The link is not valid, or not any more.');
     }
@@ -123,14 +129,40 @@ async function join() {
     sections.call.querySelector('.when').textContent = when();
     sections.call.querySelector('.link input').value = new URL(`#${id}`, location).href;
     sections.call.querySelector('h1').focus();
-    const wait = room.joinIn * 1000;
-    if (wait > 0) {
-        call.previousElementSibling.textContent = `Your room is being prepared. You will join in ${room.joinIn} seconds.`;
-        await new Promise((done) => { setTimeout(done, wait); });
-        call.previousElementSibling.textContent = when();
+    if (room.joinIn > 0) {
+        sections.call.querySelector('.when').textContent = `Your room is being prepared. You will join in ${room.joinIn} seconds.`;
+        const isCancelled = await pauseUnlessCancelled(room.joinIn * 1000);
+        if (id !== joined) {
+            return undefined;
+        }
+        if (isCancelled) {
+            return cancelled();
+        }
+        sections.call.querySelector('.when').textContent = when();
     }
     await call.join({ node: room.node, alias: room.alias, pin: room.pin, name });
     return undefined;
+}
+
+// Gives true if the button is pressed meanwhile.
+async function pauseUnlessCancelled(time) {
+    cancel.hidden = false;
+    const isCancelled = await new Promise((done) => {
+        cancel.onclick = () => done(true);
+        setTimeout(() => done(false), time);
+    });
+    cancel.hidden = true;
+    return isCancelled;
+}
+
+// Before the room is joined.
+async function cancelled() {
+    if (owner) {
+        end('You have left the call', 'It is being ended for everybody…');
+        await call.beforeLeaving();
+    } else {
+        end('You have not joined the call', 'The others may still be in it.', true);
+    }
 }
 
 function end(title, why, canJoinAgain = false) {
@@ -219,7 +251,12 @@ async function open() {
         show('start');
         return;
     }
+    const opened = id;
     const answer = await ask('GET', address()).catch(() => undefined);
+    // Meanwhile another address was opened.
+    if (id !== opened) {
+        return;
+    }
     room = answer?.ok ? answer.result : undefined;
     if (answer?.status === 404) {
         end('This call is over', 'The link is not valid, or not any more.');

@@ -25,6 +25,9 @@ const problems = {
 
 async function accept() {
     problem.textContent = '';
+    // If the read fails, nothing of the room before stays on the page.
+    room = undefined;
+    caseLine.hidden = true;
     end.hidden = true;
     const name = new FormData(form).get('room').trim();
     const token = await genesysToken();

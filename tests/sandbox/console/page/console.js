@@ -12,14 +12,14 @@ const NAMES = new Map([...PARTIES, ['timer', 'Timer'], ['other', 'Somebody else'
 const STAGES = [
   ['Made', ['made'], 'On Pexip, on its way to the queue', 6],
   ['Ready', ['ready'], 'In the queue', 9],
-  ['Held', ['held'], 'Leased and checked by an instance', 8],
+  ['Prefetched', ['held'], 'Leased and checked by an instance', 8],
   ['Handed out', ['claimed', 'handed_out', 'not_yet'], 'Tagged with a citizen’s case', 12],
   ['In call', ['in_call'], 'Somebody is in', 8],
   ['Empty', ['empty'], 'After a call', 6],
   ['Gone', ['over', 'deleted'], 'Deleted, or its validity is over', 6],
 ];
 const STATES = {
-  made: 'made', ready: 'ready', held: 'held by an instance', claimed: 'claimed', handed_out: 'handed out', not_yet: 'handed out, not yet valid',
+  made: 'made', ready: 'ready', held: 'prefetched by an instance', claimed: 'claimed', handed_out: 'handed out', not_yet: 'handed out, not yet valid',
   in_call: 'in call', empty: 'empty', over: 'validity over', deleted: 'deleted',
 };
 const RESULTS = { done: 'done', refused: 'refused, rightly', failed: 'failed' };
@@ -30,6 +30,9 @@ const MOST_LINES = 400;
 const FEWEST_BARS = 16;
 /** An exchange of the service this long after its last answer belongs to nobody's request. */
 const AFTERMATH = 600;
+
+const NOTHING_YET = 'Nothing yet. Start a video session, and each HTTP exchange appears here as an arrow.';
+const NOTHING_SHOWN = 'Nothing to show: cleared, or hidden by the boxes above. New exchanges appear here as arrows.';
 
 const $ = (id) => document.getElementById(id);
 
@@ -267,6 +270,7 @@ function filter() {
     any ||= !element.hidden;
   }
   $('nothing').hidden = any;
+  $('nothing').textContent = lines.size ? NOTHING_SHOWN : NOTHING_YET;
   const buttons = shownButtons();
   if (!buttons.some((button) => button.tabIndex === 0)) {
     for (const button of $('lines').querySelectorAll('button[tabindex="0"]')) button.tabIndex = -1;
@@ -295,6 +299,7 @@ rove($('stages'), () => [...$('stages').querySelectorAll('button.tile')]);
 
 $('lanes').append(make('span'), ...PARTIES.map(([id, name]) => make(id === 'api' ? 'b' : 'span', {}, name)));
 for (const id of ['only-room', 'background']) $(id).addEventListener('change', filter);
+$('nothing').textContent = NOTHING_YET;
 $('clear').addEventListener('click', () => {
   clearedAt = Math.max(clearedAt, ...lines.keys());
   filter();
@@ -303,8 +308,12 @@ $('clear').addEventListener('click', () => {
 // ---- an exchange's details
 
 let opener = null;
+/** Counts the details that were opened: an answer that comes late does not replace the next one's. */
+let opened = 0;
 
 async function showDetail(id) {
+  opened += 1;
+  const mine = opened;
   opener = document.activeElement?.closest?.('[data-id]')?.dataset.id ?? null;
   const known = lines.get(id)?.line;
   const title = known ? parties(known) : 'Exchange';
@@ -313,12 +322,14 @@ async function showDetail(id) {
   body.replaceChildren(make('p', { class: 'empty' }, 'Loading…'));
   $('detail').showModal();
   const answer = await fetch(`/exchange/${id}`).catch(() => null);
-  if (!answer?.ok) {
+  const details = answer?.ok ? await answer.json() : null;
+  if (mine !== opened) return;
+  if (!details) {
     const why = known && known.ms === undefined ? 'It is in progress: there is no answer yet.' : 'Its details are not kept any more.';
     body.replaceChildren(make('p', { class: 'empty' }, why));
     return;
   }
-  const { line, request, answer: answered } = await answer.json();
+  const { line, request, answer: answered } = details;
   const query = line.query ? `?${line.query}` : '';
   body.replaceChildren(
     make('p', { class: 'first' }, make('code', {}, `${line.method} `, ...withSecrets(line.path + query))),
@@ -346,6 +357,7 @@ function drawState() {
   if (!state?.rooms) return;
   drawSession();
   drawRooms();
+  enable($('only-room'), chosenRoom !== null);
   drawFaults();
   drawNumbers();
   filter();
@@ -378,10 +390,10 @@ function drawRooms() {
     list.append(...stages.map(({ title, about }) => make('li', { 'data-stage': title, title: about },
       make('h3', {}, title, make('b', {}, '0')), make('div', { class: 'tiles' }))));
   }
-  for (const [at, { count, tiles, more, title }] of stages.entries()) {
+  for (const [at, { about, count, tiles, more, title }] of stages.entries()) {
     const stage = list.children[at];
     stage.querySelector('b').textContent = count;
-    stage.setAttribute('aria-label', `${title}: ${plural(count, 'room')}`);
+    stage.setAttribute('aria-label', `${title}: ${plural(count, 'room')}. ${about}`);
     merge(stage.querySelector('.tiles'), tiles, more);
   }
   const tiles = [...list.querySelectorAll('.tile')];
