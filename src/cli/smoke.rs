@@ -73,7 +73,7 @@ pub struct SmokeCommand {
     /// room properties of their own; the test's Entra client needs the read role.
     #[arg(long, value_name = "JSON", value_parser = room_format::parse_properties)]
     room_properties: Option<Map<String, Value>>,
-    /// The address is a gateway's, which may refuse requests itself and publishes no health routes.
+    /// The address is a gateway's, which may refuse requests itself and need not publish the health routes.
     #[arg(long)]
     behind_gateway: bool,
     #[command(flatten)]

@@ -16,8 +16,8 @@ settings! {
         tenant_id: String = "ENTRA_TENANT_ID", Required, guid,
             "The only Entra tenant whose tokens are accepted (GUID).";
         audiences: Audiences = "ENTRA_AUDIENCE", Required, Audiences::parse,
-            "Accepted aud values, comma-separated, exact: the API's client id and its App ID URI. The word own: the \
-            calling client's own id or api:// URI, where client and API are one registration.";
+            "Accepted aud values, comma-separated, exact: the API's client id and its App ID URI. The word own accepts \
+            the calling client's own id and api:// URI, for deployments where client and API are one registration.";
         /// `None`: no role is required.
         create_role: Option<String> = "ENTRA_CREATE_ROLE", Value("Room.Create"), role,
             "App role that POST /room/create requires, or none: every listed client may.";

@@ -44,7 +44,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 
 settings! {
     POLICY_USERNAME = "PEXIP_POLICY_USERNAME", Described("none = policy off (404)"),
-        "Basic account that the Conferencing Nodes use at /policy/v1/service/configuration.";
+        "Basic account that the Conferencing Nodes use at /policy/v1/service/configuration; required for instant rooms.";
     POLICY_PASSWORD = secret "PEXIP_POLICY_PASSWORD", Described("none = policy off (404)"),
         "Password of the account for /policy/v1/service/configuration.";
     EVENT_USERNAME = "PEXIP_EVENT_USERNAME", Described("none = receiver off (404)"),

@@ -18,7 +18,8 @@ settings! {
     PoolConfig, PoolDraft {
         /// Read by the Functions host; the service only checks it.
         timer_schedule: String = "POOL_TIMER_SCHEDULE", Value("0 * * * * *"), timer_schedule,
-            "NCRONTAB schedule (six fields) of the maintenance run. The Functions host reads it and has no default.";
+            "NCRONTAB schedule (six fields) of the maintenance run. The Functions host reads it and does not know this \
+             default: set it there.";
         source: RoomSource = "ROOM_SOURCE", Value("pool"),
             one_of(&[("pool", RoomSource::Pool), ("instant", RoomSource::Instant)]),
             "Where rooms come from: pool, or instant (each by external policy, without a pool).";
@@ -30,7 +31,7 @@ settings! {
         ready_delay: Duration = "POOL_READY_DELAY_SECONDS", Value("120"), seconds(0, LONGEST_INVISIBILITY - 1),
             "Seconds a new room stays hidden while Pexip replicates it to the Conferencing Nodes.";
         room_max_age: Duration = "POOL_ROOM_MAX_AGE_SECONDS", Value("86400"), seconds(1, LONGEST_AGE),
-            "Lifetime of an unused room and of its message, in seconds.";
+            "Lifetime of an unused room and of its message, in seconds; 7 days at most.";
         prefetch: usize = "POOL_PREFETCH", Value("1"), whole_number(0, 32),
             "Rooms that each instance keeps leased and checked while few are asked for; under load more, up to 32. 0 turns \
              prefetch off.";
@@ -45,7 +46,8 @@ settings! {
             "Answer to a create when no room is ready: direct (make a room now), instant (an instant room) or refuse \
              (503).";
         direct_max: usize = "POOL_DIRECT_MAX", Value("32"), whole_number(0, 1_000),
-            "Direct rooms that an instance makes at the same time; further creates wait in line.";
+            "Direct rooms that an instance makes at the same time, at most three times PEXIP_MAX_IN_FLIGHT; further creates wait in \
+             line.";
         sweep_margin: Duration = "SWEEP_MARGIN_SECONDS", Value("3600"), seconds(0, 30 * 86_400),
             "Seconds that the sweep adds to every age before it deletes; outside local at least \
              REQUEST_DEADLINE_SECONDS.";

@@ -83,7 +83,7 @@ fn readable_prefixes(text: &str) -> Result<Vec<ReadablePrefix>, String> {
 fn fixed_host_pin(text: &str) -> Result<Option<Pin>, String> {
     match text.trim() {
         "per-room" => Ok(None),
-        pin => Pin::parse(pin).map(Some).map_err(|error| format!("{error}, or per-room")),
+        pin => Pin::parse(pin).map(Some).map_err(|error| format!("is neither per-room nor a PIN, which {error}")),
     }
 }
 

@@ -17,7 +17,7 @@ settings! {
     RECORDS_HASH_KEY = secret "RECORDS_HASH_KEY", LocalOnly("random per process"),
         "Key of the hashes in the room records, at least 16 characters; the same wherever the container is shared.";
     IDEMPOTENCY_WINDOW = "IDEMPOTENCY_WINDOW_SECONDS", Value("86400"),
-        "Seconds that an Idempotency-Key is remembered.";
+        "Seconds that an Idempotency-Key is remembered; 172800 at most.";
 }
 
 /// The longest time that an `Idempotency-Key` can be remembered, in seconds: shorter than the lifetime of its record,

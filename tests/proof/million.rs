@@ -1,6 +1,6 @@
 //! Creates in bulk while every call may fail, leases expire too early, messages are copied and instances are killed: no
 //! room is handed out twice, none carries another citizen's tag, and a repeated key gets one room. All Conferencing Nodes
-//! are answer the same of an instant room, while it can be joined.
+//! get the same answer about an instant room, while it can be joined.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

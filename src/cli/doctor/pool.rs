@@ -65,7 +65,7 @@ fn check_dialled_legs(unrecognised: usize) -> Finding {
 fn check_stock(status: &PoolStatus) -> Finding {
     let PoolStatus { census, target, max_rooms, sweep, .. } = status;
     let says = format!(
-        "{} of {target} rooms in the pool, {} handed out, {} of at most {max_rooms} on Pexip, {} due for the sweep",
+        "{} of {target} rooms in the pool, {} handed out, {} on Pexip (refill stops at {max_rooms}), {} due for the sweep",
         census.in_pool(),
         census.handed_out,
         census.rooms(),

@@ -41,7 +41,11 @@ impl Report {
             ("Missing", *missing, "a fill makes them".to_owned()),
             ("Messages in the queue", census.messages, messages.to_owned()),
             ("Poison messages", *poison_messages, "approximate; not room names".to_owned()),
-            ("Rooms on Pexip", census.rooms(), format!("of at most {max_rooms} (POOL_MAX_ROOMS)")),
+            (
+                "Rooms on Pexip",
+                census.rooms(),
+                format!("refill stops at {max_rooms} (POOL_MAX_ROOMS), creates at {}", 2 * max_rooms),
+            ),
             ("  ready", census.ready, "untagged, replicated to the Conferencing Nodes".to_owned()),
             ("  warming", census.warming, "untagged, not replicated yet".to_owned()),
             ("  past age", census.past_age, "untagged, too old to be handed out".to_owned()),

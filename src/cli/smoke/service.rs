@@ -73,7 +73,7 @@ pub(super) struct Unanswered {
 pub(super) enum Readiness {
     Ready,
     Failing(Vec<Dependency>),
-    /// Any other answer, by its status. A gateway does not publish the route.
+    /// Any other answer, by its status. A gateway need not publish the route.
     Unknown(u16),
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn for_version(
 }
 
 async fn probe(service: &Service) -> Probe {
-    // A gateway does not publish /health/live. It publishes this route, whose refusal needs no dependency.
+    // A gateway need not publish /health/live. It publishes this route, whose refusal needs no dependency.
     let path: &[&str] =
         if service.is_behind_gateway() { &["public", "room", INVALID_NAME] } else { &["health", "live"] };
     match service.send(service.cached_get(path)).await {
@@ -97,7 +97,7 @@ pub(super) async fn for_readiness(service: &Service, limit: Duration, progress: 
         let (state, failure) = match readiness {
             Ok(Readiness::Ready) => return Ok(()),
             Ok(Readiness::Unknown(_)) if service.is_behind_gateway() => {
-                return Err(Failure::not_checked("the gateway does not publish /health/ready"));
+                return Err(Failure::not_checked("the gateway does not let /health/ready through"));
             }
             Err(unanswered) => (unanswered.to_string(), unanswered.into()),
             Ok(Readiness::Failing(failing)) => {

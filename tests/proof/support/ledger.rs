@@ -18,7 +18,7 @@ struct Kept {
     of_keys: HashMap<Case, Box<str>>,
     /// Of instant rooms.
     invitations: HashMap<Box<str>, Invitation>,
-    /// What nodes were answered first of each instant room.
+    /// The first answer that nodes got about each instant room.
     configurations: HashMap<Box<str>, Box<str>>,
     let_in: usize,
     turned_away: usize,
@@ -235,8 +235,8 @@ impl Ledger {
     }
 
     /// Asserts that no room was in two answers but those to one key, that no key got two rooms, that no room ever carried
-    /// another tag than its citizen's, and that nodes were answered of each instant room what its create answered, while it
-    /// could be joined.
+    /// another tag than its citizen's, and that nodes got the answer of the create about each instant room, while it could be
+    /// joined.
     pub(crate) fn assert_every_room_is_one_citizens(&self, world: &World) {
         let kept = self.kept();
         assert!(kept.duplicates.is_empty(), "rooms that two citizens got: {:#?}", some(&kept.duplicates));
