@@ -306,6 +306,50 @@ const tests = {
         await fits(page, 'the widget');
     },
 
+    async 'a room that cannot be read leaves nothing of the one before on the widget'() {
+        const { room } = await startCall();
+        const agent = await open(`widget/?room=${room}`, DESKTOP, /\/public\/room\//);
+        await press(agent, 'Accept');
+        await call(agent, 'talking');
+        await agent.locator('.case').waitFor();
+        await press(agent, 'Leave');
+        await state(agent, 'left');
+
+        await agent.locator('[name=room]').fill('vbv-01jd5p3xk8qqqqqqqqqqqqqqqq');
+        await press(agent, 'Accept');
+
+        await agent.getByRole('alert').getByText('There is no such room').waitFor();
+        assert.ok(await agent.locator('.case').isHidden());
+    },
+
+    async 'whoever waits for a room can cancel, and does not join it from another call'() {
+        const waitFor = async (citizen, seconds) => citizen.route('**/website/calls/*', async (route) => {
+            const response = await route.fetch();
+            await route.fulfill({ response, json: { ...await response.json(), joinIn: seconds } });
+        });
+        const citizen = await open('website/');
+        await waitFor(citizen, 60);
+        await press(citizen, 'Start a video call');
+        await citizen.getByText('You will join in 60 seconds').waitFor();
+        await assertAccessible(citizen, 'website, room in preparation');
+        await press(citizen, 'Cancel');
+        await citizen.getByText('You have ended the call').waitFor();
+
+        const { link } = await startCall();
+        const other = await open('website/');
+        await other.clock.install();
+        await waitFor(other, 60);
+        await press(other, 'Start a video call');
+        await other.getByRole('button', { name: 'Cancel' }).waitFor();
+        await other.evaluate((hash) => { location.hash = hash; }, new URL(link, sandbox.console).hash);
+        await state(other, 'invited');
+        await other.clock.fastForward(61_000);
+        // The wait is over.
+        await other.locator('.cancel[hidden]').waitFor({ state: 'attached' });
+        assert.equal(await other.locator('video-call').getAttribute('data-state'), 'idle');
+        assert.equal(await other.locator('main').getAttribute('data-state'), 'invited');
+    },
+
     async 'no Entra token and no host PIN reaches the browser of a citizen'() {
         const citizen = await open('website/');
         const texts = [];
