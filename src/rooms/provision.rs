@@ -41,9 +41,8 @@ pub(super) struct Provisioner {
     /// Rooms provisioned concurrently: a third of the calls that may be in flight, because agents' reads and deletes may
     /// use no more than half of them together with this.
     max_concurrent: usize,
-    /// Bounds direct creates in flight, to three times the concurrent calls: some are being created, others looked up, and
-    /// others wait for the next look-up. With more, a room that was created would wait for it behind the first calls of
-    /// others, and a failing node would cost more rooms.
+    /// Bounds direct creates in flight, to three times the concurrent calls: while some rooms are created, others wait for
+    /// their shared look-up. With more a failing node would cost more rooms.
     direct_permits: Semaphore,
 }
 
