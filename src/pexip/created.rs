@@ -81,6 +81,10 @@ impl Server {
         self.rooms.0.lock().waiting.first_mut().and_then(|first| first.kept.take())
     }
 
+    fn has_several(&self) -> bool {
+        self.rooms.0.lock().waiting.len() > 1
+    }
+
     fn take(&self, most: usize) -> Vec<Created> {
         let mut line = self.rooms.0.lock();
         line.drop_those_who_gave_up();
@@ -124,19 +128,17 @@ impl PexipClient {
     /// Looks up the rooms in line until there is none.
     async fn look_up_line(&self, mut server: Server) {
         while server.has_more() {
-            // Of its own: if it fails, each room still has the call that was kept for it. Without one, the rooms are looked
-            // up one by one.
-            let (kept, most) = match self.shared.admission.keep_call(self.urgency) {
-                Ok(kept) => (Some(kept), LARGEST_CALL),
-                Err(_) => (server.take_first_call(), 1),
-            };
             // Meanwhile others join, which share this call.
-            match self.shared.admission.permit(self.urgency, kept).await {
+            match self.shared.admission.permit(self.urgency, server.take_first_call()).await {
                 Ok(permit) => {
-                    let (client, created) = (self.clone(), server.take(most));
-                    if created.is_empty() {
-                        continue;
-                    }
+                    // One more for the first: if the shared call fails, each room needs its own. If the budget does not
+                    // have it, the rooms are looked up one by one.
+                    let kept =
+                        server.has_several().then(|| self.shared.admission.keep_call(self.urgency).ok()).flatten();
+                    let mut created = server.take(if kept.is_some() { LARGEST_CALL } else { 1 });
+                    let Some(first) = created.first_mut() else { continue };
+                    first.kept = kept;
+                    let client = self.clone();
                     // In the trace of the first of them.
                     let span = created.first().map_or_else(Span::none, |first| first.span.clone());
                     let call = async move { client.look_up_created(permit, created).await };
