@@ -17,76 +17,64 @@ struct Line {
     free: usize,
     /// Those of the free slots that the others may take as well. May be larger than `free`.
     free_to_others: usize,
-    first: VecDeque<oneshot::Sender<CallSlot>>,
-    others: VecDeque<oneshot::Sender<CallSlot>>,
+    /// By [`Turn`].
+    waiting: [VecDeque<oneshot::Sender<CallSlot>>; TURNS.len()],
 }
 
-/// Which call gets the next free slot.
+/// Which calls get the next free slot first; those of one kind in the order of their arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Before all others: the call completes what earlier ones have begun.
+    /// Completes what earlier calls have begun.
     Next,
-    /// After all foreground calls that wait.
     Foreground,
-    /// Once no foreground call waits.
     Other,
 }
+
+const TURNS: [Turn; 3] = [Turn::Next, Turn::Foreground, Turn::Other];
 
 /// A slot for one call. Dropped, it goes to the next in line.
 #[derive(Debug)]
 pub(super) struct CallSlot {
     slots: Arc<CallSlots>,
-    is_foreground: bool,
+    turn: Turn,
 }
 
 impl CallSlots {
     /// All but `number_of_others` are kept for foreground calls.
     pub(super) fn new(number: usize, number_of_others: usize) -> Arc<Self> {
-        let (first, others) = (VecDeque::new(), VecDeque::new());
-        Arc::new(Self(Mutex::new(Line { free: number, free_to_others: number_of_others, first, others })))
+        let waiting = TURNS.map(|_| VecDeque::new());
+        Arc::new(Self(Mutex::new(Line { free: number, free_to_others: number_of_others, waiting })))
     }
 
     /// Waits in line for a slot.
     pub(super) async fn take(self: &Arc<Self>, turn: Turn) -> CallSlot {
         let (waiter, slot) = oneshot::channel();
-        self.0.lock().join(turn, waiter);
+        self.0.lock().waiting[turn as usize].push_back(waiter);
         self.hand_out();
         slot.await.expect("a waiter stays in line until it gets a slot")
     }
 
     fn hand_out(self: &Arc<Self>) {
         loop {
-            let Some((waiter, is_foreground)) = self.0.lock().next() else { return };
+            let Some((waiter, turn)) = self.0.lock().next() else { return };
             // If the waiter has just gone, the slot is dropped here and goes to the next in line.
-            let _ = waiter.send(CallSlot { slots: Arc::clone(self), is_foreground });
+            let _ = waiter.send(CallSlot { slots: Arc::clone(self), turn });
         }
     }
 }
 
 impl Line {
-    fn join(&mut self, turn: Turn, waiter: oneshot::Sender<CallSlot>) {
-        match turn {
-            Turn::Next => self.first.push_front(waiter),
-            Turn::Foreground => self.first.push_back(waiter),
-            Turn::Other => self.others.push_back(waiter),
-        }
-    }
-
-    fn of(&mut self, is_foreground: bool) -> &mut VecDeque<oneshot::Sender<CallSlot>> {
-        if is_foreground { &mut self.first } else { &mut self.others }
-    }
-
     /// The waiter who gets a free slot now.
-    fn next(&mut self) -> Option<(oneshot::Sender<CallSlot>, bool)> {
-        for is_foreground in [true, false] {
-            while self.free > 0 && (is_foreground || self.free_to_others > 0) {
-                let Some(waiter) = self.of(is_foreground).pop_front() else { break };
+    fn next(&mut self) -> Option<(oneshot::Sender<CallSlot>, Turn)> {
+        for turn in TURNS {
+            while self.free > 0 && (turn != Turn::Other || self.free_to_others > 0) {
+                let Some(waiter) = self.waiting[turn as usize].pop_front() else { break };
                 if waiter.is_closed() {
                     continue;
                 }
                 self.free -= 1;
-                self.free_to_others -= usize::from(!is_foreground);
-                return Some((waiter, is_foreground));
+                self.free_to_others -= usize::from(turn == Turn::Other);
+                return Some((waiter, turn));
             }
         }
         None
@@ -97,7 +85,7 @@ impl Drop for CallSlot {
     fn drop(&mut self) {
         let mut line = self.slots.0.lock();
         line.free += 1;
-        line.free_to_others += usize::from(!self.is_foreground);
+        line.free_to_others += usize::from(self.turn == Turn::Other);
         drop(line);
         self.slots.hand_out();
     }
@@ -132,13 +120,16 @@ mod tests {
     async fn a_call_that_completes_earlier_ones_goes_before_those_that_wait() {
         let slots = CallSlots::new(1, 1);
         let taken = slots.take(Foreground).await;
-        let (mut first, mut next) = (Box::pin(slots.take(Foreground)), Box::pin(slots.take(Next)));
-        assert!(poll!(&mut first).is_pending() && poll!(&mut next).is_pending());
+        let (mut first, mut next, mut after) =
+            (Box::pin(slots.take(Foreground)), Box::pin(slots.take(Next)), Box::pin(slots.take(Next)));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut next).is_pending() && poll!(&mut after).is_pending());
 
         drop(taken);
 
-        assert!(poll!(&mut first).is_pending());
+        assert!(poll!(&mut first).is_pending() && poll!(&mut after).is_pending());
         drop(next.await);
+        assert!(poll!(&mut first).is_pending());
+        drop(after.await);
         first.await;
     }
 
