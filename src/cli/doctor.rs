@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::cli::output::{Output, Unwritten};
 use crate::cli::progress_bar::ProgressBar;
-use crate::config::{self, ConfigParts, UnknownVariable};
+use crate::config::{self, ConfigParts, RoomSource, UnknownVariable};
 use crate::domain::Clock;
 use crate::exit_code;
 use finding::{Finding, Findings, Section, Verdict};
@@ -115,7 +115,9 @@ fn examine_settings(settings: &ConfigParts, unknown_variables: &[UnknownVariable
     if findings.is_empty() {
         findings.push(Finding::fine("all", "complete and valid"));
     }
-    if let (Ok(server), Ok(pexip)) = (&settings.server, &settings.pexip) {
+    // An instant room costs no call to Pexip before its end.
+    let has_pool = settings.pool.as_ref().is_ok_and(|pool| pool.source == RoomSource::Pool);
+    if let (true, Ok(server), Ok(pexip)) = (has_pool, &settings.server, &settings.pexip) {
         findings.push(check_rate_limit(server.rate_limit_per_minute, pexip.requests_per_minute));
     }
     let unknown = |variable: &UnknownVariable| {
@@ -132,10 +134,7 @@ fn check_rate_limit(limit: Option<NonZeroU32>, calls_to_pexip: u32) -> Finding {
     let needed = calls_to_pexip / CALLS_OF_A_CITIZEN * REQUESTS_OF_A_CITIZEN;
     let says = format!("one client may make {limit} requests a minute; Pexip's calls suffice for {needed}");
     if limit.get() < needed {
-        let to_do = format!(
-            "set RATE_LIMIT_PER_MINUTE to at least {needed}, or 0; or lower PEXIP_REQUESTS_PER_MINUTE, now {calls_to_pexip}"
-        );
-        return Finding::warning(check, says, to_do);
+        return Finding::warning(check, says, format!("set RATE_LIMIT_PER_MINUTE to at least {needed}, or to 0"));
     }
     Finding::fine(check, says)
 }
