@@ -343,9 +343,11 @@ const tests = {
         await other.getByRole('button', { name: 'Cancel' }).waitFor();
         await other.evaluate((hash) => { location.hash = hash; }, new URL(link, sandbox.console).hash);
         await state(other, 'invited');
-        await other.clock.fastForward(61_000);
-        // The wait is over.
         await other.locator('.cancel[hidden]').waitFor({ state: 'attached' });
+        // Back to the first call, which is not joined without another press.
+        await other.goBack();
+        await state(other, 'invited');
+        await other.clock.fastForward(61_000);
         assert.equal(await other.locator('video-call').getAttribute('data-state'), 'idle');
         assert.equal(await other.locator('main').getAttribute('data-state'), 'invited');
     },

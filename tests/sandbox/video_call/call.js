@@ -86,6 +86,9 @@ export class VideoCall extends HTMLElement {
     }
 
     async join({ node, alias, pin, name }) {
+        if (this.state !== 'idle' && !ended.includes(this.state)) {
+            return;
+        }
         const address = new URL(node);
         this.#me = undefined;
         this.#showPeople([]);

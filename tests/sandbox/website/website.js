@@ -14,6 +14,10 @@ let room;
 let owner;
 let name;
 
+// Counts the calls and pages that were opened: what an earlier one still waits for does not change a later one.
+let visit = 0;
+let stopWaiting = () => {};
+
 // A repetition of a failed start has the same key, so that at most one room is made.
 let key;
 
@@ -26,6 +30,13 @@ const problems = {
 
 const TIME_IS_OVER = 'Its time has run out.';
 const NO_ANSWER = 'Our server cannot be reached. Please try again.';
+
+// From now on another call, or none, is shown.
+function beginVisit() {
+    visit += 1;
+    stopWaiting();
+    return visit;
+}
 
 function show(section) {
     main.dataset.state = section;
@@ -80,22 +91,26 @@ function onSubmit(form, work) {
     form.addEventListener('submit', async (event) => {
         event.preventDefault();
         const [button, problem] = [form.querySelector('button'), form.querySelector('.problem')];
+        const mine = visit;
         problem.textContent = '';
         button.disabled = true;
-        try {
-            name = new FormData(form).get('name');
-            problem.textContent = await work() ?? '';
-        } catch {
-            problem.textContent = NO_ANSWER;
-        } finally {
-            button.disabled = false;
+        name = new FormData(form).get('name');
+        const text = await work().catch(() => NO_ANSWER);
+        button.disabled = false;
+        if (mine === visit) {
+            problem.textContent = text ?? '';
         }
     });
 }
 
 async function start() {
     key ??= crypto.randomUUID();
+    const mine = visit;
     const answer = await ask('POST', 'calls', { key });
+    if (mine !== visit) {
+        // The key stays: if this call is started again, it gets the same room.
+        return undefined;
+    }
     if (!answer.ok) {
         // The call of this key is over: the next one is another.
         key = answer.status === 410 ? undefined : key;
@@ -108,10 +123,9 @@ async function start() {
 }
 
 async function join() {
-    const joined = id;
+    const mine = visit;
     const answer = await ask('GET', address());
-    // Meanwhile another call was opened.
-    if (id !== joined) {
+    if (mine !== visit) {
         return undefined;
     }
     if (answer.status === 404) {
@@ -132,7 +146,7 @@ async function join() {
     if (room.joinIn > 0) {
         sections.call.querySelector('.when').textContent = `Your room is being prepared. You will join in ${room.joinIn} seconds.`;
         const isCancelled = await pauseUnlessCancelled(room.joinIn * 1000);
-        if (id !== joined) {
+        if (mine !== visit) {
             return undefined;
         }
         if (isCancelled) {
@@ -147,10 +161,13 @@ async function join() {
 // Gives true if the button is pressed meanwhile.
 async function pauseUnlessCancelled(time) {
     cancel.hidden = false;
+    let timer;
     const isCancelled = await new Promise((done) => {
         cancel.onclick = () => done(true);
-        setTimeout(() => done(false), time);
+        stopWaiting = () => done(false);
+        timer = setTimeout(stopWaiting, time);
     });
+    clearTimeout(timer);
     cancel.hidden = true;
     return isCancelled;
 }
@@ -215,9 +232,10 @@ call.addEventListener('callstate', ({ detail: { state, reason } }) => {
 again.addEventListener('click', async () => {
     // A second call beside the first would keep the camera on.
     again.disabled = true;
+    const mine = visit;
     const problem = await join().catch(() => NO_ANSWER);
     again.disabled = false;
-    if (problem) {
+    if (problem && mine === visit) {
         end('The call could not be joined', problem, true);
     }
 });
@@ -235,6 +253,7 @@ onSubmit(sections.invited.querySelector('form'), join);
 // From the end of a call to a new one: the address changes only in what follows the #.
 sections.end.querySelector('.new').addEventListener('click', (event) => {
     event.preventDefault();
+    beginVisit();
     id = owner = room = undefined;
     history.replaceState(null, '', location.pathname);
     show('start');
@@ -244,17 +263,19 @@ sections.end.querySelector('.new').addEventListener('click', (event) => {
 window.addEventListener('hashchange', open);
 
 async function open() {
+    const mine = beginVisit();
     await call.leave();
+    if (mine !== visit) {
+        return;
+    }
     id = location.hash.slice(1) || undefined;
-    owner = undefined;
+    owner = room = undefined;
     if (!id) {
         show('start');
         return;
     }
-    const opened = id;
     const answer = await ask('GET', address()).catch(() => undefined);
-    // Meanwhile another address was opened.
-    if (id !== opened) {
+    if (mine !== visit) {
         return;
     }
     room = answer?.ok ? answer.result : undefined;
