@@ -38,8 +38,8 @@ pub(super) struct Provisioner {
     backend: Arc<Backend>,
     counter: Arc<PoolCounter>,
     destroyer: Destroyer,
-    /// Rooms provisioned concurrently: a third of the calls that may be in flight, because agents' reads and deletes may
-    /// use no more than half of them together with this.
+    /// Rooms provisioned concurrently: a third of the calls that may be in flight. Half of these calls are for background
+    /// work, agents' reads and deletes together, and some must be left to reads and deletes.
     max_concurrent: usize,
     /// Bounds direct creates in flight, to three times the concurrent calls: while some rooms are created, others wait for
     /// their shared look-up. With more a failing node would cost more rooms.
