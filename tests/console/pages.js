@@ -328,9 +328,9 @@ const tests = {
             await route.fulfill({ response, json: { ...await response.json(), joinIn: seconds } });
         });
         const citizen = await open('website/');
-        await waitFor(citizen, 60);
+        await waitFor(citizen, 600);
         await press(citizen, 'Start a video call');
-        await citizen.getByText('You will join in 60 seconds').waitFor();
+        await citizen.getByText('You will join in 600 seconds').waitFor();
         await assertAccessible(citizen, 'website, room in preparation');
         await press(citizen, 'Cancel');
         await citizen.getByText('You have ended the call').waitFor();
@@ -338,7 +338,7 @@ const tests = {
         const { link } = await startCall();
         const other = await open('website/');
         await other.clock.install();
-        await waitFor(other, 60);
+        await waitFor(other, 600);
         await press(other, 'Start a video call');
         await other.getByRole('button', { name: 'Cancel' }).waitFor();
         await other.evaluate((hash) => { location.hash = hash; }, new URL(link, sandbox.console).hash);
@@ -347,7 +347,7 @@ const tests = {
         // Back to the first call, which is not joined without another press.
         await other.goBack();
         await state(other, 'invited');
-        await other.clock.fastForward(61_000);
+        await other.clock.fastForward(601_000);
         assert.equal(await other.locator('video-call').getAttribute('data-state'), 'idle');
         assert.equal(await other.locator('main').getAttribute('data-state'), 'invited');
     },
